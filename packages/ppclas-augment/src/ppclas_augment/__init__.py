@@ -1,0 +1,1 @@
+"""Augmentations for ppclas: random erasing, mixup and more, as plugins."""

@@ -1,0 +1,27 @@
+"""The core of ppclas: configs, hooks, data, engine, bundle. Importing it imports neither Paddle nor NumPy."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ppclas_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ppclas_core.config.schema import Config
+    from ppclas_core.errors import PpclasError
+    from ppclas_core.models import create_model
+
+__all__ = ["Config", "PpclasError", "create_model", "hookimpl"]
+
+_LAZY = {
+    "Config": "ppclas_core.config.schema",
+    "PpclasError": "ppclas_core.errors",
+    "create_model": "ppclas_core.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,142 @@
+"""The typed config of a run. YAML, ``-o`` overrides, command-line flags and Python all end up here.
+
+Every field states its unit and range; ``ppclas config schema`` prints all of it as JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from ppclas_core.component import Params
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Size = PositiveInt | tuple[PositiveInt, PositiveInt]
+"""A side for squares, or (height, width), in pixels."""
+
+
+class ComponentConfig(Params):
+    """A registered component: its ``name``, and its parameters beside it.
+
+    ``{name: RandomFlip, probability: 0.5}`` names the transform RandomFlip. The parameters are checked against the
+    component's own model when the config is loaded.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    """Registered name; ``ppclas plugins`` lists them."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class NormalizeConfig(Params):
+    """``(image / 255 - mean) / std`` on RGB, done once a batch on the device."""
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """One value a channel, for images in 0..1. The default is ImageNet's."""
+    std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
+    """One value a channel, for images in 0..1."""
+
+    @model_validator(mode="after")
+    def _as_many_means_as_stds(self) -> NormalizeConfig:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in both")
+        return self
+
+
+class ModelSection(Params):
+    """What is trained, and from which weights."""
+
+    name: str = "SqueezeNet1_1"
+    """A name of ``ppclas models list``."""
+    pretrained: bool | str = False
+    """true: the published weights of this name; a path: that file; false: random weights."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Further parameters of the architecture. The class count is not among them: it comes from the data."""
+
+
+class DataSection(Params):
+    """Where the photos are and what happens to them on the way to the model."""
+
+    train: str | None = None
+    """A folder of class folders, a list file or a CSV. Nothing: the built-in photos."""
+    val: str | None = None
+    """The same for validation. Nothing: ``val``/``test`` beside ``train`` where they exist, else a split by rule."""
+    root: str | None = None
+    """Folder that the paths of list files and CSVs are relative to. Nothing: the list's own folder."""
+    labels: str | None = None
+    """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of each class that is held out where there is no validation set."""
+    image_size: Size | None = None
+    """What the model sees, (height, width) or a side. Nothing: inferred from the photos and the weights."""
+    resize_short: PositiveInt | None = None
+    """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] = "bilinear"
+    """Resampling of every built-in resize."""
+    train_transforms: tuple[ComponentConfig, ...] | None = None
+    """On each training image. Nothing: RandomResizedCrop, RandomFlip."""
+    eval_transforms: tuple[ComponentConfig, ...] | None = None
+    """On each image everywhere else, and kept in the bundle. Nothing: Resize (short side), CenterCrop."""
+    batch_transforms: tuple[ComponentConfig, ...] = ()
+    """On whole normalised batches with their labels, for example Mixup."""
+    normalize: NormalizeConfig = NormalizeConfig()
+    batch_size: PositiveInt | None = None
+    """Images a step, over all devices. Nothing: inferred from the number of photos."""
+    eval_batch_size: PositiveInt | None = None
+    """Images a step in evaluation. Nothing: the training batch size."""
+    workers: NonNegativeInt | None = None
+    """Processes that read images; 0 reads in the training process. Nothing: inferred from the machine."""
+    max_bad_fraction: Fraction = 0.01
+    """Share of unreadable images that is skipped, each with a line; more is an error."""
+
+
+class OptimizerSection(ComponentConfig):
+    """The optimizer and what applies to all of them."""
+
+    name: str = "Momentum"
+    weight_decay: NonNegativeFloat = 1e-4
+    """L2 penalty for SGD, Momentum and RMSProp (added to the gradient), decoupled for AdamW."""
+    no_decay_norm_bias: bool = False
+    """Leave batch-norm scales, offsets and all biases out of weight decay."""
+    clip_norm: PositiveFloat | None = None
+    """Largest global gradient norm."""
+    lr_mult: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage but the head."""
+
+
+class TrainSection(Params):
+    """How long, where and under which name."""
+
+    epochs: PositiveInt | None = None
+    """Passes over the training images. Nothing: inferred from their number."""
+    seed: NonNegativeInt = 0
+    """Every random draw comes from (seed, epoch, sample)."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    output: str | None = None
+    """The run folder itself. Nothing: ``runs/<model>-<n>``. Never overwritten."""
+    freeze: tuple[str, ...] = ()
+    """Stages that are not trained; ``backbone`` means every stage but the head."""
+    eval_every: PositiveInt = 1
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    checkpoint_minutes: PositiveFloat = 10.0
+    """Longest time between checkpoints inside an epoch; there is one after every epoch too."""
+    log_every: PositiveInt = 10
+    """Steps between progress lines where there is no terminal."""
+
+
+class Config(Params):
+    """A whole run."""
+
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    loss: ComponentConfig = ComponentConfig(name="CrossEntropy")
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: ComponentConfig = ComponentConfig(name="CosineWarmup")
+    """The learning-rate schedule; ``lr`` is its peak. Nothing given for ``lr``: inferred."""
+    train: TrainSection = TrainSection()

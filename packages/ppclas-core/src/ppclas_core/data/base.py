@@ -1,0 +1,115 @@
+"""What a record, an image set, a source and a transform are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppclas_core.component import Params
+
+if TYPE_CHECKING:
+    from paddle import Tensor
+
+    from ppclas_core.builtin.base import Targets
+
+Image = NDArray[Any]
+"""[H, W, C], RGB. uint8 in 0..255 from the decoder on; float32 after a Normalize transform."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where a random transform gets its randomness: one generator for each (seed, epoch, sample)."""
+
+    rng: np.random.Generator
+    epoch: int = 0
+    """0-based."""
+    epochs: int = 1
+
+
+def sample_draw(seed: int, epoch: int, index: int, epochs: int = 1) -> Draw:
+    """The draw of sample ``index`` in ``epoch``: the same for any number of workers, ranks and resumes."""
+    return Draw(np.random.default_rng(np.random.SeedSequence((seed, epoch, index))), epoch, epochs)
+
+
+class Transform(Params):
+    """Map one image [H, W, C] to another. Random ones draw from ``draw.rng`` and nothing else, draws first."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """The transformed image; ``image`` itself is never written to."""
+        raise NotImplementedError
+
+
+class BatchTransform(Params):
+    """Map a normalised batch [N, C, H, W] (float32) and its targets to another."""
+
+    def __call__(self, images: Tensor, targets: Targets, draw: Draw) -> tuple[Tensor, Targets]:
+        """The transformed batch; ``draw`` is the batch's, from (seed, epoch, step)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One labelled image."""
+
+    path: str
+    """File on disk."""
+    label: int
+    """Class index, 0-based."""
+    where: str
+    """Where the record was said, for messages: ``train_list.txt:12`` or the path."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Records and the names of their classes."""
+
+    records: tuple[Record, ...]
+    class_names: tuple[str, ...]
+    origin: str
+    """What the user gave: a folder, a list file, a CSV."""
+    notes: tuple[str, ...] = field(default=())
+    """What was decided on the way (delimiter, header, skipped files), a sentence each, for the console."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def labels(self) -> NDArray[np.int64]:
+        """[N] class indices."""
+        return np.array([record.label for record in self.records], dtype=np.int64)
+
+    def read(self, index: int) -> bytes:
+        """The encoded bytes of an image."""
+        with open(self.records[index].path, "rb") as file:
+            return file.read()
+
+    def subset(self, indices: Sequence[int]) -> ImageSet:
+        """The same classes, fewer records."""
+        return ImageSet(tuple(self.records[i] for i in indices), self.class_names, self.origin, self.notes)
+
+
+class Source(Params):
+    """A way to find records. Registered sources are asked in turn whether a location is theirs."""
+
+    location: str
+    """Path that the user gave."""
+    root: str | None = None
+    """Folder that relative paths inside the source start from. Nothing: the source's own folder."""
+    class_names: tuple[str, ...] | None = None
+    """Known class names, for a validation set that must agree with its training set."""
+
+    @classmethod
+    def recognises(cls, location: str) -> bool:
+        """Whether this source can read ``location``; cheap, reads a few lines at most."""
+        raise NotImplementedError
+
+    def load(self) -> ImageSet:
+        """Read every record and check its label.
+
+        Raises:
+            DataError: with file and line, what was expected and what came.
+        """
+        raise NotImplementedError

@@ -1,0 +1,109 @@
+"""Every hook that ppclas calls. Hooks are add-only, take keyword arguments, and may name a subset of them.
+
+A plugin is a module (or object) with functions marked ``@hookimpl``, named by an entry point of the group
+``ppclas``. The ``register_*`` hooks run once, when the registries are filled: keep them and the plugin module light
+(no Paddle, no NumPy) by registering ``"module:attribute"`` strings. The ``on_*`` hooks run during training.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from ppclas_core.engine.context import TrainContext
+    from ppclas_core.registry import Registry
+
+PROJECT = "ppclas"
+API_VERSION = 1
+"""Raised when a hook changes in a way that breaks plugins; a plugin states the one it was written for as
+``ppclas_api_version`` (module attribute, default 1)."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_models(registry: Registry) -> None:
+    """Add models: ``params`` is a ``ModelConfig``, the builder takes it and returns a ``paddle.nn.Layer``."""
+
+
+@hookspec
+def register_transforms(registry: Registry) -> None:
+    """Add image transforms: subclasses of ``ppclas_core.data.Transform``."""
+
+
+@hookspec
+def register_batch_transforms(registry: Registry) -> None:
+    """Add batch transforms (Mixup, CutMix): subclasses of ``ppclas_core.data.BatchTransform``."""
+
+
+@hookspec
+def register_losses(registry: Registry) -> None:
+    """Add losses: subclasses of ``ppclas_core.builtin.Loss``."""
+
+
+@hookspec
+def register_schedulers(registry: Registry) -> None:
+    """Add learning-rate schedules: subclasses of ``ppclas_core.builtin.Scheduler``."""
+
+
+@hookspec
+def register_optimizers(registry: Registry) -> None:
+    """Add optimizers: subclasses of ``ppclas_core.builtin.Optimizer``."""
+
+
+@hookspec
+def register_metrics(registry: Registry) -> None:
+    """Add metrics: subclasses of ``ppclas_core.builtin.Metric``."""
+
+
+@hookspec
+def register_exporters(registry: Registry) -> None:
+    """Add export targets: subclasses of ``ppclas_core.export.Exporter``."""
+
+
+@hookspec
+def register_engines(registry: Registry) -> None:
+    """Add engines that run an export: subclasses of ``ppclas_core.export.Engine``."""
+
+
+@hookspec
+def register_trackers(registry: Registry) -> None:
+    """Add experiment trackers: subclasses of ``ppclas_core.builtin.Tracker``."""
+
+
+@hookspec
+def register_datasets(registry: Registry) -> None:
+    """Add data sources: subclasses of ``ppclas_core.data.Source``."""
+
+
+@hookspec
+def register_recipes(registry: Registry) -> None:
+    """Add recipes: the builder takes nothing and returns the path of a YAML file."""
+
+
+@hookspec
+def register_commands(registry: Registry) -> None:
+    """Add subcommands of ``ppclas``: the builder is a ``click.Command`` or the string where one will be found."""
+
+
+@hookspec
+def on_train_start(context: TrainContext) -> None:
+    """Before the first step, after a resume has been applied."""
+
+
+@hookspec
+def on_step_end(context: TrainContext) -> None:
+    """After each optimizer step; ``context.step`` and ``context.last_loss`` are this step's."""
+
+
+@hookspec
+def on_epoch_end(context: TrainContext) -> None:
+    """After an epoch and its evaluation, before the checkpoint; ``context.metrics`` is the epoch's row."""
+
+
+@hookspec
+def on_train_end(context: TrainContext) -> None:
+    """After the last epoch; the best weights are in the bundle."""

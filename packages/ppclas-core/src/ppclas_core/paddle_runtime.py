@@ -1,0 +1,38 @@
+"""The one place that knows whether Paddle is there, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from typing import Any
+
+from ppclas_core.errors import MissingDependencyError
+
+INSTALL_HINT = (
+    "Install it with 'ppclas setup' (picks the build for this machine), or 'pip install \"ppclas-core[cpu]\"' for the CPU build."
+)
+
+
+def has_paddle() -> bool:
+    """Whether a ``paddle`` package can be found, without importing it."""
+    return importlib.util.find_spec("paddle") is not None
+
+
+def require_paddle(purpose: str) -> Any:
+    """Import and return ``paddle``.
+
+    Raises:
+        MissingDependencyError: it is not installed or does not import; the message says for what it is needed.
+    """
+    if not has_paddle():
+        raise MissingDependencyError(f"PaddlePaddle is needed for {purpose} and is not installed. {INSTALL_HINT}")
+    try:
+        with warnings.catch_warnings():
+            # Paddle warns of a missing ccache and of deprecations in its own modules on import.
+            warnings.simplefilter("ignore")
+            import paddle
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"PaddlePaddle is needed for {purpose} and fails to import ({error}). Run 'ppclas doctor'. {INSTALL_HINT}"
+        ) from error
+    return paddle

@@ -1,0 +1,187 @@
+"""Find plugins, load each in isolation, and fill the registries.
+
+One plugin that fails takes nothing else down: what it registered is taken back, one line says so on stderr, and
+``ppclas plugins`` shows its traceback. ``PPCLAS_STRICT_PLUGINS=1`` makes the failure fatal.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from importlib import metadata
+from typing import Any
+
+import pluggy
+
+from ppclas_core import hookspecs
+from ppclas_core.errors import PluginError
+from ppclas_core.registry import Registry
+
+GROUP = hookspecs.PROJECT
+BUILTIN = "ppclas-core"
+
+
+@dataclass
+class Registries:
+    """One registry a hook; the field name is the hook's name without ``register_``."""
+
+    models: Registry = field(default_factory=lambda: Registry("model", "ppclas models list"))
+    transforms: Registry = field(default_factory=lambda: Registry("transform"))
+    batch_transforms: Registry = field(default_factory=lambda: Registry("batch transform"))
+    losses: Registry = field(default_factory=lambda: Registry("loss"))
+    schedulers: Registry = field(default_factory=lambda: Registry("scheduler"))
+    optimizers: Registry = field(default_factory=lambda: Registry("optimizer"))
+    metrics: Registry = field(default_factory=lambda: Registry("metric"))
+    exporters: Registry = field(default_factory=lambda: Registry("export target"))
+    engines: Registry = field(default_factory=lambda: Registry("engine"))
+    trackers: Registry = field(default_factory=lambda: Registry("tracker"))
+    datasets: Registry = field(default_factory=lambda: Registry("data source"))
+    recipes: Registry = field(default_factory=lambda: Registry("recipe", "ppclas recipes list"))
+    commands: Registry = field(default_factory=lambda: Registry("command", "ppclas --help"))
+
+    def all(self) -> dict[str, Registry]:
+        """Every registry under its field name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What became of one plugin: ``error`` is empty when it was loaded, its traceback otherwise."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    reason: str = ""
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the plugin was loaded."""
+        return not self.reason
+
+
+class PluginManager:
+    """Loaded plugins, their registries and their run-time hooks."""
+
+    def __init__(self) -> None:
+        self.registries = Registries()
+        self.plugins: list[PluginInfo] = []
+        self._pluggy = pluggy.PluginManager(GROUP)
+        self._pluggy.add_hookspecs(hookspecs)
+
+    @property
+    def hook(self) -> Any:
+        """The run-time hooks (``on_train_start`` …), called with keyword arguments."""
+        return self._pluggy.hook
+
+    def add(self, plugin: object, name: str, distribution: str = "", version: str = "") -> None:
+        """Register a plugin module or object and let it fill the registries.
+
+        Raises:
+            PluginError: it was written for another API version, or registers a taken name. Nothing of it stays.
+        """
+        wanted = getattr(plugin, "ppclas_api_version", 1)
+        if wanted != hookspecs.API_VERSION:
+            raise PluginError(
+                f"plugin {name!r} was written for ppclas plugin API {wanted}; this ppclas-core has "
+                f"{hookspecs.API_VERSION}. Install the release of {distribution or name} that fits."
+            )
+        owner = distribution or name
+        self._pluggy.register(plugin, name)
+        try:
+            self._pluggy.check_pending()
+            with ExitStack() as stack:
+                for kind, registry in self.registries.all().items():
+                    stack.enter_context(registry.owned_by(owner))
+                    hook = getattr(plugin, f"register_{kind}", None)
+                    if hook is not None and self._pluggy.parse_hookimpl_opts(plugin, f"register_{kind}") is not None:
+                        hook(registry)
+        except BaseException:
+            self._pluggy.unregister(plugin)
+            raise
+        module = getattr(plugin, "__name__", type(plugin).__module__)
+        self.plugins.append(PluginInfo(name, owner, version, module))
+
+    def load_entry_points(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
+        """Load every installed plugin, first-party ones first, each on its own.
+
+        Raises:
+            PluginError: a plugin failed and ``PPCLAS_STRICT_PLUGINS`` is set.
+        """
+        found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
+        loaded = []
+        for entry_point in found:
+            try:
+                loaded.append((entry_point, entry_point.load()))
+            except Exception as error:  # whatever a stranger's module raises on import
+                self._refuse(entry_point, error)
+        for entry_point, plugin in sorted(loaded, key=_order):
+            distribution = entry_point.dist
+            try:
+                self.add(
+                    plugin,
+                    entry_point.name,
+                    distribution.name if distribution else "",
+                    distribution.version if distribution else "",
+                )
+            except Exception as error:  # whatever a stranger's hook raises
+                self._refuse(entry_point, error)
+
+    def _refuse(self, entry_point: metadata.EntryPoint, error: Exception) -> None:
+        distribution = entry_point.dist.name if entry_point.dist else ""
+        version = entry_point.dist.version if entry_point.dist else ""
+        text = str(error).splitlines()[0] if str(error) else ""
+        reason = text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
+        if os.environ.get("PPCLAS_STRICT_PLUGINS", "0") not in ("", "0"):
+            raise PluginError(f"plugin {entry_point.name!r} ({distribution}) failed: {reason}") from error
+        self.plugins.append(
+            PluginInfo(entry_point.name, distribution, version, entry_point.value, reason, traceback.format_exc())
+        )
+        print(
+            f"warning: plugin {entry_point.name!r} of {distribution or 'an unknown package'} is left out: "
+            f"{reason} (see 'ppclas plugins')",
+            file=sys.stderr,
+        )
+
+
+def _order(loaded: tuple[metadata.EntryPoint, object]) -> tuple[int, str, str]:
+    # Where two plugins register one name the later one is refused: what ships with ppclas sets
+    # ``ppclas_load_order = 0`` and so wins over a stranger.
+    entry_point, plugin = loaded
+    distribution = entry_point.dist.name if entry_point.dist else ""
+    return (getattr(plugin, "ppclas_load_order", 100), distribution, entry_point.name)
+
+
+def make_plugin_manager(*, discover: bool = True) -> PluginManager:
+    """A fresh plugin manager with the built-ins, and with every installed plugin if ``discover``."""
+    from ppclas_core.builtin import plugin
+
+    manager = PluginManager()
+    manager.add(plugin, "builtin", BUILTIN, _own_version())
+    if discover:
+        manager.load_entry_points()
+    return manager
+
+
+@functools.lru_cache(maxsize=1)
+def get_plugin_manager() -> PluginManager:
+    """The process's plugin manager: built-ins and every installed plugin, loaded once."""
+    return make_plugin_manager()
+
+
+def get_registries() -> Registries:
+    """The registries of the process's plugin manager."""
+    return get_plugin_manager().registries
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version(BUILTIN)
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "0+unknown"

@@ -1,0 +1,144 @@
+"""Names, and how to build what they stand for.
+
+A registry holds entries, not objects: listing names imports nothing. What an entry needs is given as the thing
+itself or as a ``"module:attribute"`` string that is imported on first use.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ppclas_core.errors import PluginError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ppclas_core.component import Params
+
+Lazy = Callable[..., Any] | str
+"""A callable, or the ``"module:attribute"`` where one will be found."""
+
+
+def resolve(target: Any) -> Any:
+    """``target`` itself, or the attribute that a ``"module:attribute"`` string names."""
+    if not isinstance(target, str):
+        return target
+    module_name, _, attribute = target.partition(":")
+    value: Any = importlib.import_module(module_name)
+    for part in attribute.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    ``builder`` makes the object from keyword arguments. ``params`` is the pydantic model that these arguments must
+    fit; where it is not given, ``builder`` is such a model itself (a *component*: parameters with behaviour).
+    """
+
+    name: str
+    builder: Lazy
+    owner: str
+    params: type[Params] | str | None = None
+    summary: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def params_model(self) -> type[Params]:
+        """The pydantic model of this entry's parameters; importing it may import the owner's module."""
+        model: type[Params] = resolve(self.builder if self.params is None else self.params)
+        return model
+
+
+class Registry:
+    """The names of one kind of component ("model", "transform", …), case-sensitive, each registered once."""
+
+    def __init__(self, kind: str, list_command: str | None = None) -> None:
+        self.kind = kind
+        self._list_command = list_command
+        self._entries: dict[str, Entry] = {}
+        self._aliases: dict[str, str] = {}
+        self._owner = "ppclas-core"
+
+    def register(
+        self,
+        name: str,
+        builder: Lazy,
+        *,
+        params: type[Params] | str | None = None,
+        aliases: tuple[str, ...] = (),
+        summary: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add ``name``.
+
+        Raises:
+            PluginError: the name or an alias is taken; the message names both owners.
+        """
+        for new in (name, *aliases):
+            taken = self._entries.get(self._aliases.get(new, new))
+            if taken is not None:
+                raise PluginError(
+                    f"{self.kind} {new!r} is registered twice: by {taken.owner} and by {self._owner}. "
+                    f"Uninstall one of the two, or rename it there."
+                )
+        self._entries[name] = Entry(name, builder, self._owner, params, summary, dict(metadata or {}))
+        self._aliases.update(dict.fromkeys(aliases, name))
+
+    @contextmanager
+    def owned_by(self, owner: str) -> Iterator[None]:
+        """Note ``owner`` on what is registered inside; take all of it back when the block raises."""
+        before, self._owner = (self._owner, dict(self._entries), dict(self._aliases)), owner
+        try:
+            yield
+        except BaseException:
+            _, self._entries, self._aliases = before
+            raise
+        finally:
+            self._owner = before[0]
+
+    def names(self) -> list[str]:
+        """Every name in registration order, without aliases."""
+        return list(self._entries)
+
+    def entry(self, name: str) -> Entry:
+        """The entry behind a name or an alias.
+
+        Raises:
+            UnknownNameError: nobody registered it; the message suggests near names.
+        """
+        found = self._entries.get(self._aliases.get(name, name))
+        if found is None:
+            raise UnknownNameError(self._unknown(name))
+        return found
+
+    def build(self, name: str, *args: Any, **params: Any) -> Any:
+        """Call the builder behind ``name`` with ``args`` and ``params``."""
+        return resolve(self.entry(name).builder)(*args, **params)
+
+    def _unknown(self, name: str) -> str:
+        folded = {known.lower(): known for known in (*self._entries, *self._aliases)}
+        near = [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
+        hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        if not self._entries:
+            hint = f" No installed package registers any {self.kind}."
+            if self.kind == "model":
+                hint += " Try: pip install ppclas-models"
+        elif self._list_command:
+            hint += f" Run '{self._list_command}' to see all {len(self._entries)}."
+        else:
+            hint += f" Known: {', '.join(sorted(self._entries))}."
+        return f"Unknown {self.kind} {name!r}.{hint}"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._aliases
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,1 @@
+"""Exporters and engines for ppclas, each export proven against the trained model."""

@@ -1,0 +1,1 @@
+"""Knowledge distillation for ppclas: SSLD and its relatives, as plugins."""

@@ -1,0 +1,1 @@
+"""The ppclas model zoo: families, catalogue, published weights."""

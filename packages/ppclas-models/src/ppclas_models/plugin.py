@@ -1,0 +1,3 @@
+"""What this package registers."""
+
+ppclas_load_order = 0
