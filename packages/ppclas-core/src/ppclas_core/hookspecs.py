@@ -41,22 +41,22 @@ def register_batch_transforms(registry: Registry) -> None:
 
 @hookspec
 def register_losses(registry: Registry) -> None:
-    """Add losses: subclasses of ``ppclas_core.builtin.Loss``."""
+    """Add losses: subclasses of ``ppclas_core.builtin.base.Loss``."""
 
 
 @hookspec
 def register_schedulers(registry: Registry) -> None:
-    """Add learning-rate schedules: subclasses of ``ppclas_core.builtin.Scheduler``."""
+    """Add learning-rate schedules: subclasses of ``ppclas_core.builtin.base.Scheduler``."""
 
 
 @hookspec
 def register_optimizers(registry: Registry) -> None:
-    """Add optimizers: subclasses of ``ppclas_core.builtin.Optimizer``."""
+    """Add optimizers: subclasses of ``ppclas_core.builtin.base.Optimizer``."""
 
 
 @hookspec
 def register_metrics(registry: Registry) -> None:
-    """Add metrics: subclasses of ``ppclas_core.builtin.Metric``."""
+    """Add metrics: subclasses of ``ppclas_core.builtin.base.Metric``."""
 
 
 @hookspec
@@ -71,7 +71,7 @@ def register_engines(registry: Registry) -> None:
 
 @hookspec
 def register_trackers(registry: Registry) -> None:
-    """Add experiment trackers: subclasses of ``ppclas_core.builtin.Tracker``."""
+    """Add experiment trackers: subclasses of ``ppclas_core.builtin.base.Tracker``."""
 
 
 @hookspec

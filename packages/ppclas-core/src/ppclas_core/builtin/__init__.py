@@ -1,5 +1,1 @@
-"""What ppclas ships in the core, registered like any plugin's."""
-
-from ppclas_core.builtin.base import Loss, Metric, Optimizer, Scheduler, Targets, Tracker
-
-__all__ = ["Loss", "Metric", "Optimizer", "Scheduler", "Targets", "Tracker"]
+"""What ppclas ships in the core, registered like any plugin's. Kept empty: ``plugin`` must import nothing heavy."""
