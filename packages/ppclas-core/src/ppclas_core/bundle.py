@@ -1,0 +1,289 @@
+"""The bundle: one definition of architecture, preprocessing, labels and activation, read by everything after training.
+
+A bundle is a folder with ``bundle.json`` and ``model.safetensors``; an export is a bundle with the engine's files
+and ``parity.json`` beside it. Reading one executes nothing and needs no Paddle until the model is built.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, ValidationError
+
+from ppclas_core.component import Params
+from ppclas_core.config.schema import ComponentConfig, NormalizeConfig
+from ppclas_core.errors import BundleError
+from ppclas_core.files import building_folder, sha256, write_json
+from ppclas_core.plugins import get_registries
+
+if TYPE_CHECKING:
+    from ppclas_core.data.pipeline import Pipeline
+    from ppclas_core.image_model import ImageModel
+
+MANIFEST = "bundle.json"
+WEIGHTS = "model.safetensors"
+SCHEMA_VERSION = 1
+
+
+class Architecture(Params):
+    """Which model to build."""
+
+    name: str
+    num_classes: PositiveInt
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the model beside the class count."""
+    distribution: str = ""
+    """The package that registered the name, and its version: what to install where the name is unknown."""
+    version: str = ""
+
+
+class Preprocessing(Params):
+    """From encoded bytes to what the model takes: decode to RGB, ``transforms``, then ``normalize``."""
+
+    color: Literal["RGB"] = "RGB"
+    image_size: tuple[PositiveInt, PositiveInt]
+    """(height, width) in pixels after the transforms."""
+    transforms: tuple[ComponentConfig, ...]
+    normalize: NormalizeConfig = NormalizeConfig()
+
+
+class FileEntry(Params):
+    """Size and content of a file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(Params):
+    """The content of ``bundle.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["bundle", "export"] = "bundle"
+    task: Literal["classification"] = "classification"
+    architecture: Architecture
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    """Class names in the order of the logits."""
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    """Turns the model's logits into probabilities; never inside the model."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """What the weights scored on the validation photos."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Packages that wrote it."""
+    export: dict[str, Any] | None = None
+    """Of an export: ``engine``, ``model`` (file), and what else its engine needs."""
+    files: dict[str, FileEntry] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk, or one made up in memory around published weights (then ``weights_file`` is that file)."""
+
+    folder: Path
+    manifest: Manifest
+    weights_file: Path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Read a bundle, an export or a run folder and verify the hashes of its files.
+
+        Raises:
+            BundleError: there is none at ``path``, it is damaged or was written by a newer ppclas.
+        """
+        folder = _find(Path(path))
+        manifest = _read_manifest(folder / MANIFEST)
+        root = folder.resolve()
+        for name, entry in manifest.files.items():
+            file = folder / name
+            if root not in file.resolve().parents:
+                raise BundleError(f"{folder / MANIFEST} lists {name!r}, which lies outside the bundle. Do not use it.")
+            if not file.is_file():
+                raise BundleError(f"{file} is missing; {MANIFEST} lists it with {entry.bytes} bytes. Copy the whole folder.")
+            if file.stat().st_size != entry.bytes or sha256(file) != entry.sha256:
+                raise BundleError(
+                    f"{file} is not the file that {MANIFEST} describes ({file.stat().st_size} bytes, expected "
+                    f"{entry.bytes} and the hash {entry.sha256[:12]}…). Copy or export it again."
+                )
+        return cls(folder, manifest, folder / WEIGHTS)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of what the model takes."""
+        return self.manifest.preprocessing.image_size
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return self.manifest.labels
+
+    def build_model(self) -> ImageModel:
+        """The model with its weights, in eval mode.
+
+        Raises:
+            UnknownNameError: no installed package has the architecture; the message names the one that had it.
+            WeightsError: the weights do not fit it.
+        """
+        from ppclas_core.models import create_model
+        from ppclas_core.weights import load_weights
+
+        architecture = self.manifest.architecture
+        if architecture.name not in get_registries().models and architecture.distribution:
+            raise BundleError(
+                f"{self.folder}: the model {architecture.name!r} comes from {architecture.distribution} "
+                f"{architecture.version}, which is not installed. Run: pip install {architecture.distribution}"
+            )
+        model = create_model(architecture.name, architecture.num_classes, **architecture.params)
+        load_weights(model, self.weights_file)
+        model.eval()
+        return model
+
+    def pipeline(self) -> Pipeline:
+        """Encoded bytes → uint8 [H, W, 3], as in evaluation."""
+        from ppclas_core.data.pipeline import Pipeline, build_transforms
+
+        return Pipeline(build_transforms(self.manifest.preprocessing.transforms))
+
+    def normalize(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Pixels [N, H, W, 3] in 0..255 → what the model takes: float32 [N, 3, H, W]."""
+        normalize = self.manifest.preprocessing.normalize
+        # Transposing while the pixels are bytes moves a quarter of the memory.
+        batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
+        scale = (1.0 / (255.0 * np.asarray(normalize.std))).astype(np.float32)
+        shift = (-np.asarray(normalize.mean) / np.asarray(normalize.std)).astype(np.float32)
+        batch *= scale[:, None, None]
+        batch += shift[:, None, None]
+        return batch
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [N, C] → probabilities [N, C] by the bundle's activation."""
+        if self.manifest.activation == "softmax":
+            shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+        if self.manifest.activation == "sigmoid":
+            return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float32)
+        return logits
+
+
+def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[Any]]) -> Bundle:
+    """Write a bundle to ``folder``, replacing one that is there only when the new one is complete."""
+    from ppclas_core.weights import save_state
+
+    with building_folder(folder) as temporary:
+        save_state(temporary / WEIGHTS, state)
+        write_manifest(temporary, manifest)
+    return Bundle.load(folder)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write ``bundle.json`` with the sizes and hashes of every other file in ``folder`` (recursively)."""
+    files = {
+        file.relative_to(folder).as_posix(): FileEntry(bytes=file.stat().st_size, sha256=sha256(file))
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    complete = manifest.replace(files=files)
+    write_json(folder / MANIFEST, complete.model_dump(mode="json"))
+    return complete
+
+
+def bundle_from_weights(model: str, weights: Path, labels: tuple[str, ...] | None = None, **params: Any) -> Bundle:
+    """A bundle around published weights: the catalogue's evaluation preprocessing, labels as given or class ids.
+
+    Raises:
+        UnknownNameError: no installed package has the model.
+        WeightsError: the file cannot be read, or holds no classifier of this model.
+    """
+    from ppclas_core.data.pipeline import default_eval_transforms
+    from ppclas_core.models import create_model
+    from ppclas_core.weights import read_state
+
+    entry = get_registries().models.entry(model)
+    state = read_state(weights)
+    probe = create_model(entry.name, **params)
+    widths = {state[key].shape[0] for key in probe.state_dict() if probe.is_head(key) and key in state and state[key].ndim == 1}
+    num_classes = widths.pop() if len(widths) == 1 else probe.config.num_classes
+    facts = entry.metadata
+    size = int(facts.get("image_size", 224))
+    transforms = default_eval_transforms(
+        (size, size), int(facts.get("resize_short", round(size * 256 / 224))), str(facts.get("interpolation", "bilinear"))
+    )
+    manifest = Manifest(
+        architecture=architecture_of(entry.name, num_classes, params),
+        preprocessing=Preprocessing(image_size=(size, size), transforms=transforms),
+        labels=labels if labels is not None else tuple(str(i) for i in range(num_classes)),
+        versions=versions(),
+    )
+    if len(manifest.labels) != num_classes:
+        raise BundleError(f"{weights} has {num_classes} classes and {len(manifest.labels)} labels were given")
+    return Bundle(weights.parent, manifest, weights)
+
+
+def architecture_of(name: str, num_classes: int, params: Mapping[str, Any]) -> Architecture:
+    """The architecture with the package that registered it."""
+    entry = get_registries().models.entry(name)
+    return Architecture(
+        name=entry.name,
+        num_classes=num_classes,
+        params=dict(params),
+        distribution=entry.owner,
+        version=_version(entry.owner),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides about results here."""
+    names = ("ppclas-core", "paddlepaddle", "paddlepaddle-gpu", "numpy", "opencv-python-headless")
+    found = {name: version for name in names if (version := _version(name))}
+    return {"python": platform.python_version(), **found}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _find(path: Path) -> Path:
+    for folder in (path, path / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    if path.name == MANIFEST and path.is_file():
+        return path.parent
+    if not path.exists():
+        raise BundleError(f"No such bundle: {path}. Expected a run folder, a bundle or an export.")
+    if (path / "config.yaml").is_file():
+        raise BundleError(
+            f"{path} is a run that has not evaluated an epoch yet, so it has no bundle. "
+            f"Go on with: ppclas train --resume {path}"
+        )
+    if path.is_file():
+        raise BundleError(f"{path} is a file; for published weights give the architecture as well: --model NAME --weights {path}")
+    raise BundleError(f"{path} holds no {MANIFEST}. Expected a run folder, a bundle or an export.")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BundleError(f"{path} cannot be read ({error}). Copy or export it again.") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{path} has schema version {version}; this ppclas-core reads up to {SCHEMA_VERSION}. "
+            f"Run: pip install --upgrade ppclas-core"
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {where}: {first['msg']}. Copy or export it again.") from error
