@@ -54,8 +54,9 @@ class ModelSection(Params):
 
     name: str = "SqueezeNet1_1"
     """A name of ``ppclas models list``."""
-    pretrained: bool | str = False
-    """true: the published weights of this name; a path: that file; false: random weights."""
+    pretrained: bool | str | None = None
+    """true: the published weights of this name; a path: that file; false: random weights. Nothing: the weights that
+    come with the installed packages where this model has some, random ones otherwise."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Further parameters of the architecture. The class count is not among them: it comes from the data."""
 
@@ -106,8 +107,9 @@ class OptimizerSection(ComponentConfig):
     """Leave batch-norm scales, offsets and all biases out of weight decay."""
     clip_norm: PositiveFloat | None = None
     """Largest global gradient norm."""
-    lr_mult: dict[str, NonNegativeFloat] = Field(default_factory=dict)
-    """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage but the head."""
+    lr_mult: dict[str, NonNegativeFloat] | None = None
+    """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage but the head.
+    Nothing: a smaller rate for the backbone where training starts from pretrained weights."""
 
 
 class TrainSection(Params):
