@@ -1,23 +1,30 @@
-"""Build a model by name. Importing this module does not import Paddle; building does."""
+"""Build a model by name. Importing this module does not import Paddle; building does.
+
+What ppclas reads from the ``metadata`` of a registered model, where it is given:
+
+``image_size``, ``resize_short`` (pixels), ``interpolation`` ("bilinear", "bicubic")
+    How the published accuracy was measured; what ``eval`` of this name uses.
+``pretrained``
+    A ``"module:function"``. Called with the registered name it returns the path of the published weights, or raises
+    ``WeightsError`` with a message that says how to get them. ``ppclas_core.weights.pretrained_path`` calls it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from ppclas_core.component import Params
 from ppclas_core.errors import ConfigError
-from ppclas_core.paddle_runtime import require_paddle
 from ppclas_core.plugins import get_registries
-from ppclas_core.registry import Registry, resolve
+from ppclas_core.registry import resolve
+from ppclas_core.variants import LazyModel, Variant, Variants, register_variants
 
 if TYPE_CHECKING:
     from ppclas_core.image_model import ImageModel
 
-Model = TypeVar("Model", bound="type[ImageModel]")
+__all__ = ["LazyModel", "ModelConfig", "Variant", "Variants", "create_model", "register_variants"]
 
 
 class ModelConfig(Params):
@@ -27,55 +34,6 @@ class ModelConfig(Params):
     """Channels of the input images."""
     num_classes: NonNegativeInt = 1000
     """Width of the logits; 0 leaves the classifier out, the model then gives pooled features."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A named, fixed configuration of an architecture."""
-
-    config: ModelConfig
-    layer: type[ImageModel]
-
-
-class Variants(dict[str, Variant]):
-    """The variants of one family file: ``models = Variants()``, then ``@models.register(Name=Config(...), ...)``."""
-
-    def register(self, **configs: ModelConfig) -> Callable[[Model], Model]:
-        """Decorate the layer class that these configurations build."""
-
-        def decorate(layer: Model) -> Model:
-            self.update({name: Variant(config, layer) for name, config in configs.items()})
-            return layer
-
-        return decorate
-
-
-@dataclass(frozen=True)
-class LazyModel:
-    """A registry builder: the variant ``name`` of the ``Variants`` found at ``table`` ("module:attribute")."""
-
-    table: str
-    name: str
-
-    def variant(self) -> Variant:
-        """Import the family (and with it Paddle) and look the variant up."""
-        require_paddle(f"the model {self.name}")
-        variants: Variants = resolve(self.table)
-        return variants[self.name]
-
-    def params_model(self) -> type[Params]:
-        """The family's configuration class."""
-        return type(self.variant().config)
-
-    def __call__(self, **params: Any) -> ImageModel:
-        variant = self.variant()
-        return variant.layer(variant.config.replace(**params))
-
-
-def register_variants(registry: Registry, table: str, *names: str, **entry: Any) -> None:
-    """Register variants of the ``Variants`` at ``table`` without importing it; ``entry`` goes to ``register``."""
-    for name in names:
-        registry.register(name, LazyModel(table, name), **entry)
 
 
 def create_model(name: str, num_classes: int = 1000, **params: Any) -> ImageModel:

@@ -50,7 +50,9 @@ class Entry:
 
     def params_model(self) -> type[Params]:
         """The pydantic model of this entry's parameters; importing it may import the owner's module."""
-        model: type[Params] = resolve(self.builder if self.params is None else self.params)
+        target = resolve(self.builder if self.params is None else self.params)
+        # A builder that learns its parameters only when its family is imported (a LazyModel) is asked for them.
+        model: type[Params] = target.params_model() if hasattr(target, "params_model") else target
         return model
 
 

@@ -1,0 +1,393 @@
+"""Read weight files without executing anything in them, fit them to a model, and say what happened.
+
+``.pdparams`` is a pickle of arrays by name. Its reader knows the handful of globals that such a pickle needs and
+stands in for each with a class of its own, so that neither code nor NumPy's own unpickling ever sees the file's
+content. ``.safetensors`` cannot hold code. Which of the two a file is goes by its content, not by its name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppclas_core.errors import WeightsError
+from ppclas_core.files import write_atomic
+from ppclas_core.plugins import get_registries
+from ppclas_core.registry import resolve
+
+if TYPE_CHECKING:
+    from ppclas_core.image_model import ImageModel
+
+State = dict[str, NDArray[Any]]
+
+SUFFIXES = (".pdparams", ".safetensors")
+_PARAMETER_NAMES = "StructuredToParameterName@@"
+_BIG_ARRAYS = "UnpackBigParamInfor@@"
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of the tensors of a weight file."""
+
+    loaded: int
+    """Tensors of the model that got their value from the file."""
+    total: int
+    """Tensors of the model, batch-norm statistics included."""
+    head_classes: tuple[int | None, int | None] = (None, None)
+    """Classes in the file and in the model; None where there is no classifier."""
+    head_loaded: bool = True
+    """Whether the classifier came from the file. If not, it keeps its fresh weights."""
+    missing: tuple[str, ...] = ()
+    """Tensors of the model outside the head that the file lacks."""
+    extra: tuple[str, ...] = ()
+    """Tensors of the file that the model has no place for."""
+
+    def __str__(self) -> str:
+        """One sentence, for example "318/320 tensors loaded, head re-initialised 1000→5"."""
+        parts = [f"{self.loaded}/{self.total} tensors loaded"]
+        in_file, in_model = self.head_classes
+        if not self.head_loaded and in_model is not None:
+            parts.append(
+                f"head re-initialised {in_file}→{in_model}"
+                if in_file is not None
+                else f"head newly initialised with {in_model} classes (the file has none)"
+            )
+        elif in_file is not None and in_model is None:
+            parts.append(f"head of {in_file} classes left out")
+        if self.missing:
+            parts.append(f"{len(self.missing)} not in the file and newly initialised: {_some(self.missing)}")
+        if self.extra:
+            parts.append(f"{len(self.extra)} in the file and not in the model: {_some(self.extra)}")
+        return ", ".join(parts)
+
+
+def read_state(path: str | Path) -> State:
+    """The arrays of a ``.pdparams`` or ``.safetensors`` file by name, in the file's order and dtypes (bf16 as float32).
+
+    ``path`` may leave the suffix out. Arrays may be read-only views of the file's content.
+
+    Raises:
+        WeightsError: there is no such file, it is empty, cut off or of another kind, or its pickle asks for anything
+            but arrays.
+    """
+    file = _find(Path(path))
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}") from error
+    if not content:
+        raise WeightsError(f"{file} is empty (0 bytes). The download or copy was interrupted: get it again.")
+    if content[:1] == b"\x80":
+        return _read_pickle(file, content)
+    if content[8:9] == b"{":
+        return _read_safetensors(file, content)
+    raise WeightsError(f"{file} is no weight file: expected .pdparams or .safetensors, found {_kind(content)}")
+
+
+def fit_state(model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: bool = True) -> LoadReport:
+    """Copy ``state`` into ``model``, casting to the model's dtype, and report.
+
+    The classifier (``model.is_head``) is loaded whole or not at all: where its shape differs it keeps its fresh
+    weights. Outside of it a tensor of another shape is always an error, a tensor that the file lacks is one unless
+    ``strict`` is false, and a tensor that only the file has is reported. Nothing is copied when an error is raised.
+
+    Raises:
+        WeightsError: nothing matches, or tensors outside the head differ in shape or are missing; all are named.
+    """
+    target = model.state_dict()
+    body = [key for key in target if not model.is_head(key)]
+    head = [key for key in target if model.is_head(key)]
+    matched = [key for key in body if key in state]
+    if not matched:
+        raise WeightsError(
+            f"none of the file's {len(state)} tensors belongs to this {type(model).__name__}: it has {_some(target)}, "
+            f"the file {_some(state)}. Are these the weights of another model?"
+        )
+    different = [
+        f"{key} {_shape(state[key])} instead of {_shape(target[key])}"
+        for key in matched
+        if _shape(state[key]) != _shape(target[key])
+    ]
+    if different:
+        raise WeightsError(
+            f"{len(different)} of {len(body)} tensors outside the head have another shape than in this "
+            f"{type(model).__name__}: {_some(different, '; ')}. Are these the weights of another width or depth?"
+        )
+    missing = [key for key in body if key not in state]
+    if missing and strict:
+        raise WeightsError(
+            f"the file lacks {len(missing)} of the {len(body)} tensors that this {type(model).__name__} has outside "
+            f"the head: {_some(missing)}. Are these the weights of another model, or only a part of them?"
+        )
+    head_loaded = all(key in state and _shape(state[key]) == _shape(target[key]) for key in head)
+    chosen = matched + (head if head_loaded else [])
+    for key in chosen:
+        if state[key].dtype.kind not in "fiu":
+            raise WeightsError(f"the tensor {key} of the file is {state[key].dtype}: expected numbers")
+    for key in chosen:
+        dtype = str(target[key].dtype).removeprefix("paddle.")
+        target[key].set_value(np.ascontiguousarray(state[key], dtype=dtype))
+    return LoadReport(
+        loaded=len(chosen),
+        total=len(target),
+        head_classes=(
+            _classes({key: array for key, array in state.items() if model.is_head(key)}),
+            _classes({key: target[key] for key in head}),
+        ),
+        head_loaded=head_loaded,
+        missing=tuple(missing),
+        extra=tuple(key for key in state if key not in target and not model.is_head(key)),
+    )
+
+
+def load_weights(model: ImageModel, path: str | Path, *, strict: bool = True) -> LoadReport:
+    """``read_state``, then ``fit_state``.
+
+    Raises:
+        WeightsError: the file cannot be read or does not fit; the message begins with its path.
+    """
+    state = read_state(path)
+    try:
+        return fit_state(model, state, strict=strict)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def pretrained_path(name: str) -> Path:
+    """Where the published weights of the registered model ``name`` are, as its package knows.
+
+    Raises:
+        UnknownNameError: no installed package has that model.
+        WeightsError: there are none, or they are not on this machine; the message says how to get them.
+    """
+    locate = get_registries().models.entry(name).metadata.get("pretrained")
+    if locate is None:
+        raise WeightsError(
+            f"the package that brings the model {name} knows no published weights for it. "
+            f"Give a weight file instead, or train from random weights."
+        )
+    path: Path = resolve(locate)(name)
+    return path
+
+
+def model_state(model: ImageModel) -> State:
+    """The model's tensors by key, copied to the host."""
+    return {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+
+
+def save_state(path: str | Path, state: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays as ``.safetensors``, with strings beside them; a kill at any moment leaves the old file or the new.
+
+    Raises:
+        WeightsError: the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    content = save({key: np.ascontiguousarray(array) for key, array in state.items()}, dict(metadata or {}) or None)
+    try:
+        write_atomic(Path(path), lambda temporary: temporary.write_bytes(content) and None)
+    except OSError as error:
+        raise WeightsError(f"cannot write the weights {path}: {error.strerror or error}") from error
+
+
+# Finding the file and naming what it is
+
+
+def _find(path: Path) -> Path:
+    candidates = [path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    if path.is_dir():
+        raise WeightsError(f"{path} is a folder: expected a .pdparams or .safetensors file")
+    raise WeightsError(f"there are no weights at {path} (nor with {' or '.join(SUFFIXES)} added)")
+
+
+def _kind(content: bytes) -> str:
+    start = content[:256].lstrip().lower()
+    known = {
+        b"<": "an HTML or XML page: a download got an error page instead of the file",
+        b"pk\x03\x04": "a zip archive, as torch.save writes: convert it to .safetensors first",
+        b"\x1f\x8b": "a gzip archive: unpack it first",
+        b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with 'git lfs pull'",
+    }
+    for magic, name in known.items():
+        if start.startswith(magic):
+            return name
+    if content[257:262] == b"ustar":
+        return "a tar archive: unpack it first"
+    return f"something that begins with {content[:16]!r}"
+
+
+# .safetensors
+
+
+_SAFETENSORS_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
+}  # fmt: skip
+
+
+def _read_safetensors(file: Path, content: bytes) -> State:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        tensors = deserialize(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{file} is a damaged .safetensors file, perhaps cut off: {error}") from error
+    state: State = {}
+    for name, tensor in tensors:
+        shape, dtype, data = tensor["shape"], tensor["dtype"], tensor["data"]
+        if dtype == "BF16":  # the upper half of a float32
+            state[name] = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+        elif dtype in _SAFETENSORS_DTYPES:
+            state[name] = np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
+        else:
+            raise WeightsError(f"{file}: the tensor {name} has the dtype {dtype}, which cannot be read here")
+    return state
+
+
+# .pdparams
+
+
+class _Dtype:
+    """Stands in for ``numpy.dtype`` while unpickling: plain numbers only."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.dtype = np.dtype(code if isinstance(code, str) else "O")
+        if self.dtype.kind not in "biuf":
+            raise pickle.UnpicklingError(f"an array of {code!r}: expected numbers")
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray`` while unpickling."""
+
+    value: NDArray[Any]
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes | str]) -> None:
+        _, shape, dtype, fortran, data = state
+        self.value = _array(data, dtype, shape, "F" if fortran else "C")
+
+
+def _array(data: Any, dtype: _Dtype, shape: tuple[int, ...], order: Any = "C") -> NDArray[Any]:
+    # Python 2 wrote bytes as str; the unpickler's latin1 gives them back one to one.
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()  # always an empty array: its shape and content come by __setstate__
+
+
+def _from_buffer(data: Any, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
+    array = _Array()
+    array.value = _array(data, dtype, shape, order)
+    return array
+
+
+def _scalar(dtype: _Dtype, data: Any) -> _Array:
+    return _from_buffer(data, dtype, (), "C")
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
+    return text.encode("latin1")
+
+
+_NUMPY: dict[str, Callable[..., Any]] = {
+    "core.multiarray._reconstruct": _reconstruct,
+    "core.multiarray.scalar": _scalar,
+    "core.numeric._frombuffer": _from_buffer,
+    "ndarray": _Array,
+    "dtype": _Dtype,
+}
+_GLOBALS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": OrderedDict,
+    "_codecs.encode": _encode,  # how pickle protocol 2 writes bytes
+    **{f"numpy.{name}": stand_in for name, stand_in in _NUMPY.items()},
+    **{f"numpy.{name.replace('core', '_core')}": stand_in for name, stand_in in _NUMPY.items()},
+}
+
+
+class _RefusedGlobalError(Exception):
+    """The pickle asks for a global that no array needs."""
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        full_name = f"{module_name}.{global_name}"
+        if full_name not in _GLOBALS:
+            raise _RefusedGlobalError(full_name)
+        return _GLOBALS[full_name]
+
+
+def _read_pickle(file: Path, content: bytes) -> State:
+    try:
+        loaded = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except _RefusedGlobalError as error:
+        raise WeightsError(
+            f"{file} asks to run {str(error)!r}, which no weights need: nothing of it was run or loaded. "
+            f"A .pdparams file holds arrays by name; do not trust where this one comes from."
+        ) from None
+    except Exception as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
+        raise WeightsError(
+            f"{file} is a damaged .pdparams file, perhaps cut off at {len(content)} bytes "
+            f"({type(error).__name__}: {error}). Get it again."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise WeightsError(f"{file} holds a {type(loaded).__name__}: expected arrays by name, as paddle.save writes them")
+    loaded.pop(_PARAMETER_NAMES, None)
+    state: State = {}
+    slices = loaded.pop(_BIG_ARRAYS, {})
+    for key, value in loaded.items():
+        if not isinstance(key, str) or not isinstance(value, _Array) or not hasattr(value, "value"):
+            raise WeightsError(
+                f"{file}: {key!r} is a {type(value).__name__.strip('_').lower()}, no array. "
+                f"Weights are arrays by name: is this the optimizer's state (.pdopt) or a training checkpoint?"
+            )
+        state[key] = value.value
+    return _joined(file, state, slices)
+
+
+def _joined(file: Path, state: State, slices: Any) -> State:
+    """Put arrays back together that ``paddle.save`` cut up because old pickle protocols stop at 4 GiB."""
+    try:
+        for key, info in slices.items():
+            parts = [state.pop(part) for part in info["slices"]]
+            state[key] = np.concatenate(parts).reshape(info["OriginShape"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{file}: the parts of a large array do not fit together ({error!r})") from error
+    return state
+
+
+# Words for messages
+
+
+def _shape(tensor: Any) -> list[int]:
+    return list(tensor.shape)
+
+
+def _classes(head: Mapping[str, Any]) -> int | None:
+    """The class count of a classifier: the length of its bias."""
+    widths = [_shape(tensor)[0] for tensor in head.values() if len(tensor.shape) == 1]
+    return widths[0] if widths else None
+
+
+def _some(names: Iterable[str], separator: str = ", ") -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return separator.join(listed[:_SHOWN]) + more
