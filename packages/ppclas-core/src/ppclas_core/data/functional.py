@@ -1,0 +1,109 @@
+"""Pure functions on images [H, W, C]: nothing random, every parameter explicit, the input never written to.
+
+Sizes are (height, width) throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ppclas_core.data.base import Image
+from ppclas_core.errors import ShapeError
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
+Axis = Literal["horizontal", "vertical", "both"]
+
+_CV2_INTERPOLATION: dict[str, int] = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+_CV2_FLIP = {"horizontal": 1, "vertical": 0, "both": -1}
+
+
+def resize(image: Image, size: tuple[int, int], interpolation: Interpolation = "bilinear") -> Image:
+    """Resize to ``size`` (height, width), changing the aspect ratio if it must. No antialiasing, except by "area"."""
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    return _with_channels(cv2.resize(image, (width, height), interpolation=_CV2_INTERPOLATION[interpolation]), image)
+
+
+def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
+    """(height, width) after scaling the shorter side to ``short``; both rounded, halves to even."""
+    factor = short / min(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resize_short(image: Image, short: int, interpolation: Interpolation = "bilinear") -> Image:
+    """Resize so that the shorter side has ``short`` pixels, keeping the aspect ratio."""
+    return resize(image, short_side_size(*image.shape[:2], short), interpolation)
+
+
+def crop(image: Image, top: int, left: int, height: int, width: int) -> Image:
+    """The box [height, width, C] at (top, left), a view.
+
+    Raises:
+        ShapeError: the box reaches outside the image.
+    """
+    if top < 0 or left < 0 or height < 1 or width < 1 or top + height > image.shape[0] or left + width > image.shape[1]:
+        raise ShapeError(
+            f"expected a crop inside the image of {image.shape[0]}x{image.shape[1]} (height x width), got "
+            f"{height}x{width} at top {top}, left {left}; resize first, or pad"
+        )
+    return image[top : top + height, left : left + width]
+
+
+def pad_to(image: Image, size: tuple[int, int], fill: Sequence[int] = (0, 0, 0)) -> Image:
+    """Pad symmetrically with the colour ``fill`` to at least ``size``; an odd pixel goes below and to the right."""
+    missing_height, missing_width = (max(0, want - have) for want, have in zip(size, image.shape[:2], strict=True))
+    if not missing_height and not missing_width:
+        return image
+    height, width, channels = image.shape
+    padded = np.empty((height + missing_height, width + missing_width, channels), image.dtype)
+    padded[...] = np.asarray(fill, image.dtype)[:channels]
+    padded[missing_height // 2 :, missing_width // 2 :][:height, :width] = image
+    return padded
+
+
+def center_crop(image: Image, size: tuple[int, int], fill: Sequence[int] = (0, 0, 0)) -> Image:
+    """The middle [height, width, C], offset ``(image - size) // 2``; an image smaller than that is padded first."""
+    padded = pad_to(image, size, fill)
+    top, left = ((have - want) // 2 for have, want in zip(padded.shape[:2], size, strict=True))
+    return crop(padded, top, left, *size)
+
+
+def flip(image: Image, axis: Axis = "horizontal") -> Image:
+    """Mirror left-right ("horizontal"), top-bottom ("vertical") or both."""
+    return _with_channels(cv2.flip(image, _CV2_FLIP[axis]), image)
+
+
+def normalize(image: Image, mean: Sequence[float], std: Sequence[float], scale: float = 1 / 255) -> NDArray[np.float32]:
+    """``(image * scale - mean) / std`` as float32; one mean and std a channel.
+
+    Raises:
+        ShapeError: another number of channels than of means.
+    """
+    if image.shape[2] != len(mean) or len(mean) != len(std):
+        raise ShapeError(
+            f"expected one mean and std a channel, got {len(mean)} and {len(std)} for an image {list(image.shape)}"
+        )
+    scaled = image.astype(np.float32) * np.float32(scale)
+    return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+
+
+def to_chw(image: Image) -> Image:
+    """[H, W, C] as [C, H, W], a view."""
+    return image.transpose(2, 0, 1)
+
+
+def _with_channels(result: Image, like: Image) -> Image:
+    # OpenCV drops the channel axis of one-channel images.
+    return result if result.ndim == like.ndim else result[..., None]

@@ -1,0 +1,169 @@
+"""The basic image transforms. Each is a frozen set of parameters that maps an image [H, W, C]; sizes are (height, width)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from ppclas_core.config.schema import Fraction, Size
+from ppclas_core.data import functional
+from ppclas_core.data.base import Draw, Image, Transform
+from ppclas_core.data.functional import Axis, Interpolation
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+def size_pair(size: Size) -> tuple[int, int]:
+    """(height, width) of a side or a pair."""
+    return (size, size) if isinstance(size, int) else size
+
+
+class Resize(Transform):
+    """Resize to an exact size, or by the short side, keeping the aspect ratio."""
+
+    size: Size | None = None
+    """(height, width) or a side, in pixels; the aspect ratio may change."""
+    short: PositiveInt | None = None
+    """Length of the shorter side, in pixels; the other follows, rounded half to even."""
+    interpolation: Interpolation = "bilinear"
+    """As OpenCV has them: only "area" antialiases."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Resize:
+        if (self.size is None) == (self.short is None):
+            raise ValueError("give either size (height, width) or short (the shorter side), and not both")
+        return self
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """[H, W, C] to [height, width, C]."""
+        if self.size is not None:
+            return functional.resize(image, size_pair(self.size), self.interpolation)
+        assert self.short is not None  # one of the two is given
+        return functional.resize_short(image, self.short, self.interpolation)
+
+
+class CenterCrop(Transform):
+    """The middle of the image; an image smaller than that is padded on all sides."""
+
+    size: Size
+    """(height, width) or a side, in pixels."""
+    fill: tuple[Channel, ...] = (0, 0, 0)
+    """Colour of the padding, RGB in 0..255."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """[H, W, C] to [height, width, C]."""
+        return functional.center_crop(image, size_pair(self.size), self.fill)
+
+
+class RandomResizedCrop(Transform):
+    """A box of random area and aspect ratio, resized to ``size``."""
+
+    size: Size
+    """(height, width) or a side, in pixels."""
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0)
+    """Smallest and largest share of the image's area."""
+    ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    """Smallest and largest width / height of the box."""
+    interpolation: Interpolation = "bilinear"
+    sampling: Literal["one_draw", "one_draw_log", "ten_tries"] = "one_draw"
+    """one_draw: PaddleClas' rule, uniform in the aspect ratio, with the area share bounded by what fits.
+    one_draw_log: the same, uniform in the logarithm of the ratio. ten_tries: Inception's and torchvision's rule,
+    uniform in the area, log-uniform in the ratio, tried again while it does not fit."""
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> RandomResizedCrop:
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} goes from the smaller to the larger value, got {low} to {high}")
+        if self.scale[1] > 1:
+            raise ValueError(f"scale is a share of the image's area, at most 1, got {self.scale[1]}")
+        return self
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """[H, W, C] to [height, width, C]."""
+        box = self.draw_box(*image.shape[:2], draw.rng)
+        return functional.resize(functional.crop(image, *box), size_pair(self.size), self.interpolation)
+
+    def draw_box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Top, left, height and width of a box inside an image of ``height`` x ``width``."""
+        if self.sampling == "ten_tries":
+            return self._try_ten_times(height, width, rng)
+        return _place(height, width, *self._draw_once(height, width, rng), rng)
+
+    def _draw_once(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
+        ratio = _log_uniform(rng, self.ratio) if self.sampling == "one_draw_log" else rng.uniform(*self.ratio)
+        bound = min(width / height / ratio, height / width * ratio)
+        share = rng.uniform(*(min(limit, bound) for limit in self.scale))
+        area = height * width * share
+        # At least a pixel: a thin or tiny image would give a box of none. At most the image: rounding may overshoot.
+        return _clip(math.sqrt(area / ratio), height), _clip(math.sqrt(area * ratio), width)
+
+    def _try_ten_times(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        for _ in range(10):
+            area = height * width * rng.uniform(*self.scale)
+            ratio = _log_uniform(rng, self.ratio)
+            box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < box_height <= height and 0 < box_width <= width:
+                return _place(height, width, box_height, box_width, rng)
+        # The largest box of an allowed ratio, in the middle.
+        low, high = self.ratio
+        box_height, box_width = _clip(round(width / low), height), _clip(round(height * high), width)
+        return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+class RandomFlip(Transform):
+    """Mirror the image by chance."""
+
+    axis: Axis = "horizontal"
+    """horizontal: left-right; vertical: top-bottom; both at once."""
+    probability: Fraction = 0.5
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """[H, W, C], unchanged in shape."""
+        return functional.flip(image, self.axis) if draw.rng.random() < self.probability else image
+
+
+class Normalize(Transform):
+    """``(image / 255 - mean) / std``, for lists that want float32; otherwise it is done a batch at a time, on the device."""
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """One value a channel, for images in 0..1. The default is ImageNet's."""
+    std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
+    """One value a channel, for images in 0..1."""
+
+    @model_validator(mode="after")
+    def _as_many_means_as_stds(self) -> Normalize:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in both")
+        return self
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """[H, W, C] uint8 to float32."""
+        return functional.normalize(image, self.mean, self.std)
+
+
+class ToCHW(Transform):
+    """[H, W, C] to [C, H, W], for code outside ppclas; training and prediction change the layout on the device."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """The same pixels as [C, H, W], a view."""
+        return functional.to_chw(image)
+
+
+def _place(
+    height: int, width: int, box_height: int, box_width: int, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    top, left = (int(rng.integers(0, room + 1)) for room in (height - box_height, width - box_width))
+    return top, left, box_height, box_width
+
+
+def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
+    return math.exp(rng.uniform(math.log(limits[0]), math.log(limits[1])))
+
+
+def _clip(side: float, limit: int) -> int:
+    return min(max(1, int(side)), limit)
