@@ -10,3 +10,81 @@ if TYPE_CHECKING:
     from ppclas_core.registry import Registry
 
 ppclas_load_order = 0
+
+
+@hookimpl
+def register_losses(registry: Registry) -> None:
+    """Add the losses every run can use."""
+    registry.register(
+        "CrossEntropy",
+        "ppclas_core.builtin.losses:CrossEntropy",
+        summary="softmax cross entropy; label smoothing, class weights, mixed and soft targets",
+    )
+
+
+@hookimpl
+def register_schedulers(registry: Registry) -> None:
+    """Add the learning-rate schedules."""
+    for name, summary in {
+        "Constant": "the same rate throughout",
+        "Cosine": "half a cosine, a new value each epoch",
+        "CosineWarmup": "linear warmup, then half a cosine, a new value each step",
+        "ExponentialWarmup": "linear warmup, then a factor every few epochs",
+        "Linear": "a straight line down",
+        "Piecewise": "a factor at given epochs",
+    }.items():
+        registry.register(name, f"ppclas_core.builtin.schedulers:{name}", summary=summary)
+
+
+@hookimpl
+def register_optimizers(registry: Registry) -> None:
+    """Add the optimizers."""
+    for name, summary in {
+        "SGD": "plain gradient descent, L2 penalty",
+        "Momentum": "gradient descent with momentum, Nesterov on request, L2 penalty",
+        "RMSProp": "rate divided by the root of the mean square gradient, L2 penalty",
+        "Adam": "adaptive moments, L2 penalty",
+        "AdamW": "adaptive moments, decoupled weight decay",
+    }.items():
+        registry.register(name, f"ppclas_core.builtin.optimizers:{name}", summary=summary)
+
+
+@hookimpl
+def register_metrics(registry: Registry) -> None:
+    """Add the metrics of an evaluation."""
+    for name, summary in {
+        "TopK": "share of images whose label is among the k most probable classes",
+        "MacroF1": "precision, recall and F1, averaged over classes",
+        "CalibrationError": "how far confidence and accuracy are apart (ECE)",
+    }.items():
+        registry.register(name, f"ppclas_core.builtin.metrics:{name}", summary=summary)
+
+
+@hookimpl
+def register_transforms(registry: Registry) -> None:
+    """Add the basic image transforms."""
+    for name, summary in {
+        "Resize": "to an exact size, or by the short side",
+        "CenterCrop": "the middle; smaller images are padded",
+        "RandomResizedCrop": "a box of random area and aspect ratio, resized",
+        "RandomFlip": "mirror left-right, top-bottom or both, by chance",
+        "Normalize": "mean and std, to float32",
+    }.items():
+        registry.register(name, f"ppclas_core.data.transforms:{name}", summary=summary)
+    registry.register(
+        "ToCHW",
+        "ppclas_core.data.transforms:ToCHW",
+        aliases=("ToCHWImage",),
+        summary="[H, W, C] to [C, H, W]",
+    )
+
+
+@hookimpl
+def register_datasets(registry: Registry) -> None:
+    """Add the data sources, in the order in which they are asked."""
+    for name, summary in {
+        "folder": "a folder of class folders",
+        "csv": "a CSV or TSV file with a column of paths and one of labels",
+        "list": "a text file of lines 'path label'",
+    }.items():
+        registry.register(name, f"ppclas_core.data.sources:{name.capitalize()}Source", summary=summary)
