@@ -22,6 +22,7 @@ from ppclas_core.component import Params
 from ppclas_core.config.schema import ComponentConfig, NormalizeConfig
 from ppclas_core.errors import BundleError
 from ppclas_core.files import building_folder, sha256, write_json
+from ppclas_core.normalize import normalize_batch
 from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:
@@ -153,14 +154,7 @@ class Bundle:
 
     def normalize(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Pixels [N, H, W, 3] in 0..255 → what the model takes: float32 [N, 3, H, W]."""
-        normalize = self.manifest.preprocessing.normalize
-        # Transposing while the pixels are bytes moves a quarter of the memory.
-        batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
-        scale = (1.0 / (255.0 * np.asarray(normalize.std))).astype(np.float32)
-        shift = (-np.asarray(normalize.mean) / np.asarray(normalize.std)).astype(np.float32)
-        batch *= scale[:, None, None]
-        batch += shift[:, None, None]
-        return batch
+        return normalize_batch(images, self.manifest.preprocessing.normalize)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [N, C] → probabilities [N, C] by the bundle's activation."""

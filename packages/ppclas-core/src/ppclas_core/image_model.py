@@ -81,6 +81,13 @@ class ImageModel(nn.Layer):
         """Name and parameter of everything that takes gradients (batch-norm statistics do not)."""
         return ((name, p) for name, p in self.named_parameters() if not p.stop_gradient)
 
+    def train(self) -> None:
+        """Training mode, except for batch norms that are frozen: their running statistics stay."""
+        super().train()
+        for layer in self.sublayers():
+            if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm) and layer.weight.stop_gradient:
+                layer.eval()
+
     def freeze(self, stages: Sequence[str]) -> None:
         """Take the parameters of these stages out of training.
 

@@ -1,0 +1,1 @@
+"""Train, evaluate and predict: plain loops over what the registries build."""

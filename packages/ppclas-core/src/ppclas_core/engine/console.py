@@ -1,0 +1,98 @@
+"""What a person sees of a run: lines and a bar on stderr, and the same lines with times in ``log.txt``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Console:
+    """Progress and messages of one command. Everything goes to stderr: stdout is for data."""
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._quiet = quiet
+        self._rich = RichConsole(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._log: TextIO | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a bar can be drawn."""
+        return self._rich.is_terminal and not self._quiet
+
+    def open_log(self, path: Path) -> None:
+        """Append every line from now on to ``path``."""
+        self.close_log()
+        self._log = open(path, "a", encoding="utf-8", buffering=1)
+
+    def close_log(self) -> None:
+        """Stop writing to the log file."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def line(self, text: str = "") -> None:
+        """A line for the person and the log."""
+        if not self._quiet:
+            self._rich.print(text, markup=False)
+        self.log(text)
+
+    def warn(self, text: str) -> None:
+        """A line that starts with ``warning:``; shown even when quiet."""
+        self._rich.print(f"warning: {text}", markup=False, style="yellow" if self._rich.is_terminal else None)
+        self.log(f"warning: {text}")
+
+    def log(self, text: str) -> None:
+        """A line for the log alone."""
+        if self._log is not None:
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    @contextmanager
+    def bar(self, title: str, total: int, start: int = 0) -> Iterator[Bar]:
+        """A progress bar on a terminal, now and then a line elsewhere."""
+        if not self.is_terminal:
+            yield Bar(self, title, total, start)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[facts]}"),
+        )
+        with Progress(*columns, console=self._rich, transient=True) as progress:
+            task = progress.add_task(title, total=total, completed=start, facts="")
+            yield _TerminalBar(self, title, total, start, progress, int(task))
+
+
+class Bar:
+    """Counts steps; without a terminal it prints at most one line every few seconds."""
+
+    SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self, console: Console, title: str, total: int, start: int) -> None:
+        self._console, self._title, self._total, self._done = console, title, total, start
+        self._last_line = time.monotonic()
+
+    def advance(self, facts: str = "") -> None:
+        """One step is done; ``facts`` stands beside the count."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._last_line >= self.SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._console.line(f"{self._title} {self._done}/{self._total} {facts}".rstrip())
+
+
+class _TerminalBar(Bar):
+    def __init__(self, console: Console, title: str, total: int, start: int, progress: Progress, task: int) -> None:
+        super().__init__(console, title, total, start)
+        self._progress, self._task = progress, task
+
+    def advance(self, facts: str = "") -> None:
+        self._progress.update(self._task, advance=1, facts=facts)  # type: ignore[arg-type]

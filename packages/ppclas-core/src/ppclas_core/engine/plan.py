@@ -1,0 +1,203 @@
+"""Fill in what a config leaves open, from the photos and the model, and say what was chosen and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppclas_core.config.schema import ComponentConfig, Config, DataSection, OptimizerSection
+from ppclas_core.data.base import ImageSet
+from ppclas_core.data.decode import image_size
+from ppclas_core.data.loader import auto_workers
+from ppclas_core.data.pipeline import default_eval_transforms, default_train_transforms
+from ppclas_core.data.sources import open_splits
+from ppclas_core.errors import ConfigError, ImageError
+from ppclas_core.plugins import get_registries
+from ppclas_core.registry import resolve
+
+_SIZE_SAMPLE = 64
+"""Photos whose size is looked at."""
+
+_PEAK_LR = {
+    # (fine-tuning, from random weights) at 32 images a step.
+    "SGD": (0.02, 0.05),
+    "Momentum": (0.01, 0.0125),
+    "RMSProp": (3e-4, 1e-3),
+    "Adam": (5e-4, 1e-3),
+    "AdamW": (5e-4, 1e-3),
+}
+_BACKBONE_LR_MULT = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config with nothing left to infer, and the photos it speaks of."""
+
+    config: Config
+    train: ImageSet
+    val: ImageSet
+    weights: Path | None
+    """The weights that training starts from."""
+    notes: tuple[str, ...]
+    """What was inferred, a sentence each."""
+
+
+def make_plan(config: Config, device: str) -> Plan:
+    """Open the photos and fill in every open field of ``config``; ``device`` is ``cpu`` or ``gpu``.
+
+    Raises:
+        DataError: the photos cannot be used.
+        ConfigError: what is given contradicts itself.
+        UnknownNameError: a component or the model is not registered.
+    """
+    notes: list[str] = []
+    splits = open_splits(config.data)
+    notes += splits.notes
+    train, val = splits.train, splits.val
+    notes.append(f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} classes")
+
+    model = get_registries().models.entry(config.model.name)
+    weights = _locate_weights(config, model.metadata, notes)
+    data = _plan_data(config.data, model.metadata, train, device, notes)
+    assert data.batch_size is not None
+    if data.batch_size > len(train):
+        raise ConfigError(
+            f"batch_size {data.batch_size} is more than the {len(train)} training photos. Use a smaller --batch-size."
+        )
+    epochs = config.train.epochs
+    if epochs is None:
+        epochs = _infer_epochs(len(train), weights is not None)
+        notes.append(f"{epochs} epochs for {len(train)} photos, {'fine-tuning' if weights else 'from random weights'}")
+    schedule, optimizer = _plan_optimizer(config, data.batch_size, epochs, weights is not None, notes)
+    if device == "cpu" and config.train.device == "auto":
+        notes.append("training on the CPU")
+    resolved = config.replace(
+        model=config.model.replace(pretrained=str(weights) if weights else False),
+        data=data,
+        schedule=schedule,
+        optimizer=optimizer,
+        train=config.train.replace(epochs=epochs, device=device),
+    )
+    return Plan(resolved, train, val, weights, tuple(notes))
+
+
+def _locate_weights(config: Config, facts: Mapping[str, Any], notes: list[str]) -> Path | None:
+    pretrained, name = config.model.pretrained, config.model.name
+    if pretrained is False:
+        return None
+    if isinstance(pretrained, str):
+        return Path(pretrained).absolute()
+    carried = facts.get("carried_weights")
+    if pretrained is None:
+        if carried is None:
+            notes.append(f"{name} starts from random weights; name a file or a model with --pretrained to fine-tune")
+            return None
+        notes.append(f"{name} starts from the weights that come with {get_registries().models.entry(name).owner}")
+    locate = facts.get("pretrained")
+    if locate is None:
+        raise ConfigError(f"model {name} has no published weights. Give a file: --pretrained FILE")
+    return Path(resolve(locate)(name))
+
+
+def _plan_data(
+    data: DataSection, facts: Mapping[str, Any], train: ImageSet, device: str, notes: list[str]
+) -> DataSection:
+    size = data.image_size
+    if size is None:
+        size = _infer_image_size(train, int(facts.get("image_size", 224)), notes)
+    height, width = (size, size) if isinstance(size, int) else size
+    short = data.resize_short
+    if short is None:
+        short = round(min(height, width) * _resize_ratio(facts))
+        notes.append(f"evaluation resizes the short side to {short} and crops {height}x{width} from the centre")
+    batch_size = data.batch_size
+    if batch_size is None:
+        batch_size = _infer_batch_size(len(train), device)
+        notes.append(f"{batch_size} images a step")
+    workers = data.workers
+    if workers is None:
+        workers = auto_workers(device)
+        notes.append(f"{workers} worker process{'' if workers == 1 else 'es'} read the photos")
+    return data.replace(
+        train=_absolute(data.train),
+        val=_absolute(data.val),
+        root=_absolute(data.root),
+        labels=_absolute(data.labels),
+        image_size=(height, width),
+        resize_short=short,
+        batch_size=batch_size,
+        eval_batch_size=data.eval_batch_size or batch_size,
+        workers=workers,
+        train_transforms=data.train_transforms
+        if data.train_transforms is not None
+        else default_train_transforms((height, width), data.interpolation),
+        eval_transforms=data.eval_transforms
+        if data.eval_transforms is not None
+        else default_eval_transforms((height, width), short, data.interpolation),
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    # A run is resumed and evaluated from any folder.
+    return None if path is None else str(Path(path).absolute())
+
+
+def _resize_ratio(facts: Mapping[str, Any]) -> float:
+    if "resize_short" in facts and "image_size" in facts:
+        return float(facts["resize_short"]) / float(facts["image_size"])
+    return 256 / 224
+
+
+def _infer_image_size(train: ImageSet, model_size: int, notes: list[str]) -> int:
+    step = max(1, len(train) // _SIZE_SAMPLE)
+    sides = []
+    for index in range(0, len(train), step):
+        try:
+            sides.append(min(image_size(train.read(index), train.records[index].path)))
+        except (ImageError, OSError):
+            continue  # the loader reports bad photos with file and line
+    typical = int(np.median(sides)) if sides else model_size
+    # Photos smaller than what the model was made for are not blown up.
+    size = min(model_size, max(64, typical // 32 * 32))
+    notes.append(f"image size {size} (the photos' short side is {typical} pixels, the model's own size {model_size})")
+    return size
+
+
+def _infer_batch_size(images: int, device: str) -> int:
+    # At least some ten steps an epoch for small sets; on a CPU a step should take seconds, not minutes.
+    largest = 32 if device == "cpu" else 128
+    return int(min(largest, max(8, 2 ** int(math.log2(max(images / 10, 8))))))
+
+
+def _infer_epochs(images: int, fine_tuning: bool) -> int:
+    if fine_tuning:
+        return int(min(30, max(6, round(5000 / images))))
+    return int(min(120, max(30, round(100_000 / images))))
+
+
+def _plan_optimizer(
+    config: Config, batch_size: int, epochs: int, fine_tuning: bool, notes: list[str]
+) -> tuple[ComponentConfig, OptimizerSection]:
+    schedule, optimizer = config.schedule, config.optimizer
+    chosen: dict[str, Any] = {}
+    if schedule.params.get("lr") is None:
+        known = _PEAK_LR.get(optimizer.name)
+        if known is None:
+            raise ConfigError(f"optimizer {optimizer.name}: there is no rule for its learning rate. Give one: --lr")
+        chosen["lr"] = float(f"{known[not fine_tuning] * batch_size / 32:.3g}")
+        notes.append(f"learning rate {chosen['lr']:g} for {optimizer.name} at {batch_size} images a step")
+    fields = get_registries().schedulers.entry(schedule.name).params_model().model_fields
+    if "warmup_epochs" in fields and "warmup_epochs" not in schedule.params:
+        chosen["warmup_epochs"] = min(5.0, round(0.1 * epochs, 2))
+        notes.append(f"the learning rate warms up over {chosen['warmup_epochs']:g} epochs")
+    if optimizer.lr_mult is None:
+        factors = {"backbone": _BACKBONE_LR_MULT} if fine_tuning else {}
+        if factors:
+            notes.append(f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new classifier at all of it")
+        optimizer = optimizer.replace(lr_mult=factors)
+    return schedule.replace(**chosen), optimizer

@@ -1,0 +1,129 @@
+"""Names and probabilities for files, folders, lists and globs."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppclas_core.bundle import Bundle
+from ppclas_core.data.base import Draw
+from ppclas_core.data.sources import IMAGE_SUFFIXES
+from ppclas_core.engine.predictors import bundle_predictor
+from ppclas_core.errors import DataError, ImageError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image; an unreadable one has ``error`` and nothing else."""
+
+    path: str
+    top: tuple[tuple[str, float], ...] = ()
+    """(class name, probability in 0..1), best first."""
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        if self.error:
+            return {"path": self.path, "error": self.error}
+        label, probability = self.top[0]
+        ranking = [{"label": name, "probability": value} for name, value in self.top]
+        return {"path": self.path, "label": label, "probability": probability, "top": ranking}
+
+
+def expand_paths(inputs: Sequence[str]) -> list[str]:
+    """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs stand for.
+
+    Raises:
+        DataError: an input stands for no file at all.
+    """
+    return [path for given in inputs for path in _expand(given)]
+
+
+def _expand(given: str) -> list[str]:
+    path = Path(given)
+    if path.is_dir():
+        found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        if not found:
+            raise DataError(f"The folder {given} has no image in it (looked for {', '.join(sorted(IMAGE_SUFFIXES))}).")
+        return found
+    if path.is_file():
+        if path.suffix.lower() != ".txt":
+            return [given]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return [_beside(path, line) for line in lines if line.strip()]
+    matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())
+    if not matches:
+        raise DataError(f"No such file, folder or pattern: {given}")
+    return matches
+
+
+def _beside(list_file: Path, line: str) -> str:
+    """The path in a line of a list: relative to the list's folder; a label after it is left out."""
+    text = line.strip()
+    candidate = list_file.parent / text
+    if not candidate.exists():
+        head = text.rsplit("\t" if "\t" in text else " ", 1)[0]
+        if (list_file.parent / head).exists():
+            return str(list_file.parent / head)
+    return str(candidate)
+
+
+def predict(
+    bundle: Bundle, paths: Iterable[str], *, top_k: int = 5, batch_size: int = 32, threads: int = 2
+) -> Iterator[Prediction]:
+    """Predictions in the order of ``paths``; an unreadable image gets one with ``error`` set.
+
+    ``top_k`` is clamped to the number of classes.
+    """
+    predictor, pipeline = bundle_predictor(bundle), bundle.pipeline()
+    draw = Draw(np.random.default_rng(0))
+
+    def read(path: str) -> NDArray[Any] | str:
+        try:
+            return pipeline(Path(path).read_bytes(), draw, path)
+        except (ImageError, OSError) as error:
+            return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+    def answer(batch: list[tuple[str, NDArray[Any] | str]]) -> Iterator[Prediction]:
+        good = [image for _, image in batch if not isinstance(image, str)]
+        probabilities = iter(bundle.probabilities(predictor(np.stack(good))) if good else ())
+        for path, image in batch:
+            if isinstance(image, str):
+                yield Prediction(path, error=image)
+            else:
+                yield Prediction(path, _top(next(probabilities), bundle.labels, top_k))
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:  # OpenCV decodes without holding the interpreter lock
+        batches = _chunks(paths, batch_size)
+        waiting = [(chunk, pool.map(read, chunk)) for chunk in _take(batches, 2)]
+        while waiting:
+            chunk, images = waiting.pop(0)
+            waiting += [(following, pool.map(read, following)) for following in _take(batches, 1)]
+            yield from answer(list(zip(chunk, images, strict=True)))
+
+
+def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _take(chunks: Iterator[list[str]], count: int) -> list[list[str]]:
+    return [chunk for _, chunk in zip(range(count), chunks, strict=False)]
+
+
+def _top(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) -> tuple[tuple[str, float], ...]:
+    order = np.argsort(-probabilities, kind="stable")[: min(top_k, len(labels))]
+    return tuple((labels[i], float(probabilities[i])) for i in order)

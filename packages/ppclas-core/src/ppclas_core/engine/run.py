@@ -1,0 +1,121 @@
+"""The run folder: where it is, and the files that describe a run in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppclas_core.errors import TrainingError
+from ppclas_core.files import write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """Every line of the console, with times."""
+        return self.path / "log.txt"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def bundle(self) -> Path:
+        """The best epoch's weights with preprocessing and labels."""
+        return self.path / "bundle"
+
+    @property
+    def finished(self) -> Path:
+        """Exists once the last epoch is done."""
+        return self.path / "summary.json"
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """``metrics.jsonl`` and ``metrics.csv``, a row an epoch."""
+        write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path / "metrics.csv", table.getvalue())
+
+    def write_command(self, command: Sequence[str] | None = None) -> None:
+        """``command.txt``: the shell line that started the run."""
+        write_text(self.path / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n")
+
+
+def create_run_folder(output: str | None, model: str, base: Path | None = None) -> RunFolder:
+    """A new, empty run folder: ``output`` itself, or ``runs/<model>-<n>`` with the next free number.
+
+    Raises:
+        TrainingError: ``output`` has files in it already, or the folder cannot be made.
+    """
+    try:
+        if output is not None:
+            folder = Path(output)
+            folder.mkdir(parents=True, exist_ok=True)
+            taken = next(iter(folder.iterdir()), None)
+            if taken is not None:
+                hint = f" or go on with it: --resume {output}" if (folder / "config.yaml").is_file() else ""
+                raise TrainingError(
+                    f"The output folder {output} is not empty (it holds {taken.name}). Runs are never overwritten: "
+                    f"choose another --output{hint}."
+                )
+            (folder / ".writable").touch()
+            (folder / ".writable").unlink()
+            return RunFolder(folder)
+        base = base or Path("runs")
+        base.mkdir(parents=True, exist_ok=True)
+        safe = re.sub(r"[^\w.-]", "_", model)
+        number = 1
+        while True:
+            try:
+                folder = base / f"{safe}-{number}"
+                folder.mkdir()
+                return RunFolder(folder)
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise TrainingError(
+            f"The output folder {error.filename or output or base} cannot be written ({error.strerror}). "
+            f"Choose another one with --output."
+        ) from error
+
+
+def find_unfinished(base: Path | None = None) -> RunFolder:
+    """The newest run under ``runs`` that has not reached its last epoch.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    base = base or Path("runs")
+    runs = [RunFolder(config.parent) for config in base.glob("*/config.yaml")]
+    open_runs = [run for run in runs if not run.finished.exists()]
+    if not open_runs:
+        found = f"all {len(runs)} runs in {base}{'/' if base.name else ''} are finished" if runs else f"there is no run in {base}"
+        raise TrainingError(f"Nothing to resume: {found}. Name a run folder: --resume DIR")
+    return max(open_runs, key=lambda run: run.config.stat().st_mtime)

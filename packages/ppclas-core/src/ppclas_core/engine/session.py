@@ -1,0 +1,118 @@
+"""From a config to a finished run: device, plan, run folder, training; and back into a run that was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppclas_core.checkpoint import Checkpoint, load_checkpoint, previous_of
+from ppclas_core.config.load import dump_config, load_config
+from ppclas_core.config.schema import Config
+from ppclas_core.engine.console import Console
+from ppclas_core.engine.plan import Plan, make_plan
+from ppclas_core.engine.run import RunFolder, create_run_folder
+from ppclas_core.errors import CheckpointError, TrainingError
+from ppclas_core.files import write_text
+from ppclas_core.paddle_runtime import require_paddle
+
+if TYPE_CHECKING:
+    from ppclas_core.engine.train import RunResult
+
+
+def select_device(wanted: str) -> str:
+    """Make ``wanted`` (auto, cpu or gpu) Paddle's device and return which it is.
+
+    Raises:
+        TrainingError: a GPU is wanted and Paddle cannot use one.
+    """
+    paddle = require_paddle("training")
+    usable = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if wanted == "gpu" and not usable:
+        reason = (
+            "it sees no GPU" if paddle.device.is_compiled_with_cuda() else "the installed build is for the CPU alone"
+        )
+        raise TrainingError(f"device gpu: Paddle cannot use one ({reason}). Run 'ppclas doctor', or use --device cpu.")
+    device = "gpu" if usable and wanted != "cpu" else "cpu"
+    paddle.set_device(device)
+    return device
+
+
+def plan_run(config: Config) -> Plan:
+    """What training with ``config`` would do here."""
+    return make_plan(config, select_device(config.train.device))
+
+
+def train(config: Config, console: Console | None = None, command: Sequence[str] | None = None) -> RunResult:
+    """Train in a new run folder; ``command`` is what ``command.txt`` says.
+
+    Raises:
+        PpclasError: see its subclasses; nothing already saved is lost.
+    """
+    console = console or Console()
+    plan = plan_run(config)
+    return train_plan(plan, console, command)
+
+
+def train_plan(plan: Plan, console: Console, command: Sequence[str] | None = None) -> RunResult:
+    """Train a plan in a new run folder."""
+    run = create_run_folder(plan.config.train.output, plan.config.model.name)
+    # config.yaml last: a folder that has one can be resumed.
+    run.write_command(command)
+    write_text(run.config, dump_config(plan.config))
+    console.open_log(run.log)
+    for note in plan.notes:
+        console.log(note)
+    return _fit(plan, run, console, None)
+
+
+def resume(folder: Path, console: Console | None = None, config: Config | None = None) -> RunResult:
+    """Go on with the run in ``folder`` from its newest undamaged checkpoint.
+
+    ``config`` replaces the run's own; without it the run goes on exactly as it was.
+
+    Raises:
+        CheckpointError: the folder holds no run, or none of its checkpoints can be read.
+    """
+    console = console or Console()
+    run = RunFolder(folder)
+    if not run.config.is_file():
+        raise CheckpointError(f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train")
+    if run.finished.exists():
+        raise CheckpointError(f"The run in {folder} has finished. Evaluate it with: ppclas eval {folder}")
+    plan = plan_run(config or load_config(str(run.config)).config)
+    console.open_log(run.log)
+    checkpoint = _newest_checkpoint(run, console)
+    return _fit(plan, run, console, checkpoint)
+
+
+def _newest_checkpoint(run: RunFolder, console: Console) -> Checkpoint | None:
+    candidates = [path for path in (run.last, previous_of(run.last)) if path.exists()]
+    if not candidates:
+        console.line(f"{run.path} was stopped before its first checkpoint: starting it from the beginning")
+        return None
+    reasons = []
+    for path in candidates:
+        try:
+            checkpoint = load_checkpoint(path)
+        except CheckpointError as error:
+            reasons.append(str(error))
+            continue
+        for reason in reasons:
+            console.warn(f"{reason} Going on from {path.name}.")
+        state = checkpoint.state
+        console.line(f"resuming {run.path} after epoch {state['epoch']}, step {state['step_in_epoch']} of the next")
+        return checkpoint
+    raise CheckpointError(f"No checkpoint of {run.path} can be read: {' '.join(reasons)} Start a new run.")
+
+
+def _fit(plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None) -> RunResult:
+    from ppclas_core.engine.train import Trainer
+
+    try:
+        return Trainer(plan, run, console, checkpoint).fit()
+    except Exception as error:
+        console.log(f"error: {error}")
+        raise
+    finally:
+        console.close_log()
