@@ -38,7 +38,8 @@ class Entry:
     """One registered name.
 
     ``builder`` makes the object from keyword arguments. ``params`` is the pydantic model that these arguments must
-    fit; where it is not given, ``builder`` is such a model itself (a *component*: parameters with behaviour).
+    fit; where it is not given, ``builder`` is such a model itself (a *component*: parameters with behaviour) or has a
+    ``params_model()`` that gives it.
     """
 
     name: str
@@ -106,6 +107,10 @@ class Registry:
     def names(self) -> list[str]:
         """Every name in registration order, without aliases."""
         return list(self._entries)
+
+    def aliases(self, name: str) -> list[str]:
+        """The other spellings of a registered name."""
+        return [alias for alias, target in self._aliases.items() if target == name]
 
     def entry(self, name: str) -> Entry:
         """The entry behind a name or an alias.

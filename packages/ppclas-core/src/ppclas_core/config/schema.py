@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ppclas_core.component import Params
 
@@ -59,6 +68,13 @@ class ModelSection(Params):
     come with the installed packages where this model has some, random ones otherwise."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Further parameters of the architecture. The class count is not among them: it comes from the data."""
+
+    @field_validator("pretrained")
+    @classmethod
+    def _not_an_old_boolean(cls, value: bool | str) -> bool | str:
+        if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", ""):
+            raise ValueError(f"expected true, false or the path of a weights file, got the text {value!r}")
+        return value
 
 
 class DataSection(Params):

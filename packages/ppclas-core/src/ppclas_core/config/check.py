@@ -1,0 +1,162 @@
+"""Check the plain values of a config against the schema, and each component against its own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from pydantic import BaseModel, ValidationError
+
+from ppclas_core.component import Params
+from ppclas_core.config.explain import Problem, dotted, problems_of, unknown_key
+from ppclas_core.config.schema import Config, OptimizerSection
+from ppclas_core.config.yaml_source import KeyPath
+from ppclas_core.errors import ConfigError, MissingDependencyError, UnknownNameError
+from ppclas_core.models import LazyModel
+from ppclas_core.plugins import Registries
+from ppclas_core.registry import Entry, Registry
+
+_COMMON: dict[KeyPath, tuple[str, ...]] = {
+    ("optimizer",): tuple(name for name in OptimizerSection.model_fields if name != "name")
+}
+"""Fields of a section that stand beside its component's parameters and are not among them."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found: no config where the values do not fit the schema."""
+
+    config: Config | None
+    problems: list[Problem]
+    notes: list[str]
+    """What could not be checked, a sentence each."""
+
+
+def check(values: dict[str, Any], registries: Registries) -> Checked:
+    """Check ``values`` and collect every mistake in them."""
+    config, problems = None, []
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        problems += problems_of(error, Config, values, _known_keys(registries))
+    for path, value, registry in _components(values, registries):
+        problems += _component_problems(path, value, registry)
+    model_problems, notes = _check_model(values.get("model"), registries.models)
+    return Checked(config, problems + model_problems, notes)
+
+
+def single_components(registries: Registries) -> dict[str, Registry]:
+    """The sections that are one component, and the registry of each."""
+    return {"loss": registries.losses, "optimizer": registries.optimizers, "schedule": registries.schedulers}
+
+
+def default_component(section: str) -> str:
+    """The name of the component that ``section`` has where none is named."""
+    name: str = Config.model_fields[section].get_default().name
+    return name
+
+
+def _components(values: dict[str, Any], registries: Registries) -> Iterator[tuple[KeyPath, dict[str, Any], Registry]]:
+    """Each component that was given, with its registry; what is not shaped like one is left to the schema."""
+    for section, registry in single_components(registries).items():
+        value = values.get(section)
+        if _is_component(value):
+            yield (section,), value, registry
+    data = values.get("data")
+    if not isinstance(data, dict):
+        return
+    for key in ("train_transforms", "eval_transforms", "batch_transforms"):
+        registry = registries.batch_transforms if key == "batch_transforms" else registries.transforms
+        items = data.get(key)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            if _is_component(item):
+                yield ("data", key, index), item, registry
+
+
+def _is_component(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and isinstance(value.get("name"), str)
+
+
+def _component_problems(path: KeyPath, value: dict[str, Any], registry: Registry) -> list[Problem]:
+    try:
+        entry = registry.entry(value["name"])
+    except UnknownNameError as error:
+        return [Problem((*path, "name"), str(error))]
+    common = _COMMON.get(path, ())
+    params = {key: item for key, item in value.items() if key != "name" and key not in common}
+    return _params_problems(path, entry, _params_model(entry, registry.kind), params, common)
+
+
+def _params_problems(
+    path: KeyPath, entry: Entry, model: type[BaseModel], params: dict[str, Any], common: tuple[str, ...] = ()
+) -> list[Problem]:
+    try:
+        model.model_validate(params)
+    except ValidationError as error:
+        problems = []
+        for problem in problems_of(error, model, params):
+            message = problem.message
+            if problem.about_key and len(problem.path) == 1:
+                message = unknown_key(str(problem.path[0]), [*model.model_fields, *common])
+            problems.append(Problem((*path, *problem.path), f"{entry.name}: {message}", problem.about_key))
+        return problems
+    return []
+
+
+def _params_model(entry: Entry, kind: str) -> type[Params]:
+    try:
+        return entry.params_model()
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # whatever a stranger's module raises on import
+        raise ConfigError(f"The {kind} {entry.name!r} of {entry.owner} cannot be imported: {error}") from error
+
+
+def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[str]]:
+    """Mistakes in the model's name and, where any are given, its parameters; checking those imports Paddle."""
+    if not isinstance(section, dict):
+        return [], []
+    name = section.get("name", Config().model.name)
+    params = section.get("params")
+    if not isinstance(name, str) or ("name" not in section and not params):
+        return [], []
+    try:
+        entry = models.entry(name)
+    except UnknownNameError as error:
+        return [Problem(("model", "name"), str(error))], []
+    if not isinstance(params, dict) or not params:
+        return [], []
+    path = ("model", "params")
+    if "num_classes" in params:
+        return [Problem((*path, "num_classes"), "the class count comes from the data; leave it out.", True)], []
+    try:
+        if isinstance(entry.builder, LazyModel):
+            # A variant fixes what its family requires: its own parameters are the defaults here.
+            fixed = entry.builder.variant().config
+            model: type[Params] = type(fixed)
+            params = {**fixed.model_dump(), **params}
+        else:
+            model = _params_model(entry, models.kind)
+        return _params_problems(path, entry, model, params), []
+    except MissingDependencyError as error:
+        return [], [f"model.params is not checked here. {error}"]
+
+
+def _known_keys(registries: Registries) -> list[str]:
+    """Every dotted key of the schema and of the default components, to find where a misplaced key belongs."""
+    known = [dotted(path) for path in paths(Config().model_dump())]
+    for section, registry in single_components(registries).items():
+        name = default_component(section)
+        if name in registry:
+            known += [f"{section}.{key}" for key in _params_model(registry.entry(name), registry.kind).model_fields]
+    return known
+
+
+def paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The path of everything inside a plain tree, containers before what they hold."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        here = (*path, key)
+        yield here
+        yield from paths(item, here)

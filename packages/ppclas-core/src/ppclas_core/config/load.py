@@ -1,0 +1,197 @@
+"""One config from a file or recipe, ``-o`` overrides and command-line flags, each value with its origin.
+
+Later ones win: schema defaults, then the file, then ``-o`` in order, then flags. Everything is checked before any of it
+is used, and every mistake is reported, each in one line with the place where it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppclas_core.config.check import check, default_component, paths, single_components
+from ppclas_core.config.dump import dump_config, leaves
+from ppclas_core.config.explain import Problem, dotted
+from ppclas_core.config.json_schema import config_schema
+from ppclas_core.config.overrides import apply_override
+from ppclas_core.config.schema import Config
+from ppclas_core.config.yaml_source import Document, KeyPath, read_yaml
+from ppclas_core.errors import ConfigError, UnknownNameError
+from ppclas_core.plugins import Registries, get_registries
+from ppclas_core.registry import Registry
+
+__all__ = ["FLAGS", "LoadedConfig", "config_schema", "dump_config", "load_config"]
+
+FLAGS: Mapping[str, str] = {
+    "DATA": "data.train",
+    "--train": "data.train",
+    "--val": "data.val",
+    "--model": "model.name",
+    "--pretrained": "model.pretrained",
+    "--epochs": "train.epochs",
+    "--batch-size": "data.batch_size",
+    "--lr": "schedule.lr",
+    "--image-size": "data.image_size",
+    "--device": "train.device",
+    "--output": "train.output",
+    "--seed": "train.seed",
+    "--workers": "data.workers",
+}
+"""What the everyday flags of ``ppclas train`` set."""
+
+DEFAULT = "default"
+"""The origin of what nobody said."""
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A checked config, and who said what."""
+
+    config: Config
+    origins: dict[str, str]
+    """Dotted key of every value → ``default``, ``run.yaml:12``, ``-o data.batch_size=8`` or ``--lr``. A list of plain
+    values is one value."""
+    notes: tuple[str, ...] = field(default=())
+    """What could not be checked here, a sentence each."""
+
+
+@dataclass(frozen=True)
+class _Said:
+    """Where something was said: in one word for ``config show``, and with columns for messages."""
+
+    origin: str
+    key: str
+    value: str
+    order: tuple[int, int] = (0, 0)
+
+
+class _Tree:
+    """The plain values of a config, and where each was said."""
+
+    def __init__(self, document: Document | None) -> None:
+        self.values: dict[str, Any] = {}
+        self.said: dict[KeyPath, _Said] = {}
+        if document is not None and document.value is not None:
+            if not isinstance(document.value, dict):
+                raise ConfigError(f"{document.name}: expected a map with the keys {', '.join(Config.model_fields)}.")
+            self.values = document.value
+            for path, value in document.values.items():
+                key = document.keys.get(path, value)
+                self.said[path] = _Said(
+                    f"{document.name}:{value.line}",
+                    f"{document.name}:{key.line}:{key.column}",
+                    f"{document.name}:{value.line}:{value.column}",
+                    (value.line, value.column),
+                )
+
+    def override(self, assignment: str) -> None:
+        defaults = Config().model_dump()
+        before = set(paths(self.values))
+        label = f"-o {assignment}"
+        path = apply_override(self.values, assignment, defaults)
+        self.forget_below(path)
+        for depth in range(1, len(path)):
+            if path[:depth] not in before:
+                self.said[path[:depth]] = _Said(DEFAULT, label, label)
+        self.said[path] = _Said(label, label, label, (1 << 30, 0))
+
+    def flag(self, option: str, value: Any) -> None:
+        path: KeyPath = tuple(FLAGS[option].split("."))
+        node = self.values
+        for part in path[:-1]:
+            if not isinstance(node.get(str(part)), dict):
+                node[str(part)] = {}
+            node = node[str(part)]
+        node[str(path[-1])] = value
+        self.forget_below(path)
+        self.said[path] = _Said(option, option, option, (1 << 31, 0))
+
+    def forget_below(self, path: KeyPath) -> None:
+        self.said = {p: said for p, said in self.said.items() if p[: len(path)] != path}
+
+    def who(self, path: KeyPath) -> _Said | None:
+        """Who said what stands at ``path``: itself, or the nearest thing around it."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.said:
+                return self.said[path[:length]]
+        return None
+
+    def name_components(self, sections: Iterable[str]) -> None:
+        """Give a component without a name the default one: ``schedule: {lr: 0.1}`` keeps the default schedule."""
+        for section in sections:
+            value = self.values.get(section)
+            if isinstance(value, dict) and "name" not in value:
+                self.values[section] = {"name": default_component(section), **value}
+                self.said[section, "name"] = _Said(DEFAULT, "", "")
+
+
+def load_config(
+    source: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    *,
+    registries: Registries | None = None,
+) -> LoadedConfig:
+    """The config that a YAML file or the name of a recipe, ``KEY=VALUE`` overrides and flags give together.
+
+    ``flags`` maps options of ``FLAGS`` to values; those that are None were not given.
+
+    Raises:
+        ConfigError: with every mistake, each in one line: where it stands, what was expected, what came.
+    """
+    registries = registries or get_registries()
+    tree = _Tree(None if source is None else _read(source, registries.recipes))
+    for assignment in overrides:
+        tree.override(assignment)
+    for option, value in (flags or {}).items():
+        if value is not None:
+            tree.flag(option, value)
+    tree.name_components(single_components(registries))
+    checked = check(tree.values, registries)
+    if checked.config is None or checked.problems:
+        raise ConfigError(_report(checked.problems, tree))
+    return LoadedConfig(checked.config, _origins(checked.config, tree), tuple(checked.notes))
+
+
+def _read(source: str | Path, recipes: Registry) -> Document:
+    """The document of a file, or of a recipe where a bare word names one."""
+    path = Path(source)
+    is_word = isinstance(source, str) and len(path.parts) == 1 and path.suffix not in (".yaml", ".yml")
+    if is_word and str(source) in recipes:
+        return read_yaml(Path(recipes.build(str(source))), f"recipe {source}")
+    if is_word and not path.exists():
+        try:
+            recipes.entry(str(source))
+        except UnknownNameError as error:
+            raise ConfigError(f"There is no file {source} here. {error}") from error
+    return read_yaml(path)
+
+
+def _report(problems: list[Problem], tree: _Tree) -> str:
+    found = []
+    for problem in problems:
+        said = tree.who(problem.path) or _Said(DEFAULT, "", "")
+        where = said.key if problem.about_key else said.value
+        found.append((said.order, ": ".join(part for part in (where, dotted(problem.path), problem.message) if part)))
+    lines = [line for _, line in sorted(found, key=lambda item: item[0])]
+    return lines[0] if len(lines) == 1 else "\n  ".join([f"the config has {len(lines)} mistakes:", *lines])
+
+
+def _origins(config: Config, tree: _Tree) -> dict[str, str]:
+    origins = {}
+    for path in leaves(config.model_dump(mode="json")):
+        inside = {tree.who(p) for p in _paths_below(tree.values, path)}
+        origins[dotted(path)] = ", ".join(sorted({said.origin for said in inside if said})) or DEFAULT
+    return origins
+
+
+def _paths_below(values: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """``path`` and every path below it, where it was said at all."""
+    try:
+        for part in path:
+            values = values[part]
+    except (KeyError, IndexError, TypeError):
+        return
+    yield from list(paths(values, path)) or [path]
