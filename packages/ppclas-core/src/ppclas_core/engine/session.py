@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppclas_core.checkpoint import Checkpoint, load_checkpoint, previous_of
 from ppclas_core.config.load import dump_config, load_config
@@ -12,7 +12,7 @@ from ppclas_core.config.schema import Config
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.plan import Plan, make_plan
 from ppclas_core.engine.run import RunFolder, create_run_folder
-from ppclas_core.errors import CheckpointError, TrainingError
+from ppclas_core.errors import CheckpointError, ConfigError, TrainingError
 from ppclas_core.files import write_text
 from ppclas_core.paddle_runtime import require_paddle
 
@@ -84,6 +84,42 @@ def resume(folder: Path, console: Console | None = None, config: Config | None =
     console.open_log(run.log)
     checkpoint = _newest_checkpoint(run, console)
     return _fit(plan, run, console, checkpoint)
+
+
+_FREE_TO_CHANGE = ("data.workers", "train.output", "train.log_every", "train.checkpoint_minutes")
+"""What does not change a run's weights, and so may differ when it is resumed."""
+
+
+def check_same_recipe(folder: Path, config: Config) -> Config:
+    """The resolved ``config``, if it is the one that the run in ``folder`` was started with.
+
+    Raises:
+        ConfigError: it is another one; the message lists what differs.
+    """
+    run = RunFolder(folder)
+    if not run.config.is_file():
+        raise CheckpointError(f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train")
+    before = load_config(str(run.config)).config
+    now = plan_run(config).config
+    different = [
+        f"{key} was {old!r}, now {new!r}"
+        for key, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
+        if not key.startswith(_FREE_TO_CHANGE)
+    ]
+    if different:
+        raise ConfigError(
+            f"The run in {folder} was started with another recipe: {'; '.join(different)}. "
+            f"Go on with it as it is (--resume {folder} alone), or start a new run."
+        )
+    return now
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in {**before, **now}:
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield key, before, now
 
 
 def _newest_checkpoint(run: RunFolder, console: Console) -> Checkpoint | None:

@@ -1,0 +1,105 @@
+"""``ppclas eval``: score a run, a bundle, an export or published weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ppclas_core.bundle import Bundle
+    from ppclas_core.data.base import ImageSet
+    from ppclas_core.engine.console import Console
+    from ppclas_core.engine.evaluate import Evaluation
+
+
+@click.command(name="eval")
+@click.argument("bundle_path", metavar="[RUN|BUNDLE|EXPORT]", required=False)
+@click.option("--data", metavar="PATH", help="Photos to score on: a folder, a list file or a CSV. Without it: the run's validation photos.")
+@click.option("--model", metavar="NAME", help="Score published weights of this architecture, with --weights.")
+@click.option("--weights", type=click.Path(), help="A .pdparams or .safetensors file, with --model.")
+@click.option("--root", metavar="DIR", help="Folder that the paths of a list file start from.")
+@click.option("--labels", metavar="FILE", help="Class names, an id and a name (or a name) a line.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that read photos.")
+@click.option("--per-class", is_flag=True, help="Print a row for every class, worst first.")
+@click.option("--confusion", metavar="FILE.png", help="Draw the confusion matrix.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
+def command(
+    bundle_path: str | None,
+    data: str | None,
+    model: str | None,
+    weights: str | None,
+    root: str | None,
+    labels: str | None,
+    batch_size: int | None,
+    workers: int | None,
+    per_class: bool,
+    confusion: str | None,
+    as_json: bool,
+) -> None:
+    """Score a run, a bundle, an export, or published weights on labelled photos.
+
+    Every readable photo counts exactly once; unreadable ones are named.
+
+    \b
+    Examples:
+      ppclas eval runs/MobileNetV2-1
+      ppclas eval runs/MobileNetV2-1 --data other_photos/ --per-class
+      ppclas eval --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --data val_list.txt --json
+    """
+    from ppclas_core.engine.console import Console
+    from ppclas_core.engine.pictures import draw_confusion
+    from ppclas_core.engine.score import evaluate_bundle, evaluation_set
+
+    console = Console()
+    bundle = _bundle(bundle_path, model, weights)
+    images, run_batch_size = evaluation_set(bundle, bundle_path, data, root=root, labels=labels)
+    evaluation = evaluate_bundle(bundle, images, console, batch_size=batch_size or run_batch_size, workers=workers)
+    if confusion:
+        draw_confusion(evaluation.confusion, images.class_names, Path(confusion))
+    if as_json:
+        click.echo(json.dumps(_as_json(evaluation, per_class)))
+        return
+    _print(evaluation, bundle, images, per_class)
+
+
+def _bundle(path: str | None, model: str | None, weights: str | None) -> Bundle:
+    from ppclas_core.bundle import Bundle, bundle_from_weights
+
+    if (path is None) == (model is None):
+        raise click.UsageError("Give a run, bundle or export, or else --model NAME with --weights FILE.")
+    if path is not None:
+        if weights is not None:
+            raise click.UsageError("--weights goes with --model; a run, bundle or export has its own weights.")
+        return Bundle.load(path)
+    if weights is None:
+        raise click.UsageError(f"--model {model} needs --weights FILE.")
+    assert model is not None
+    return bundle_from_weights(model, Path(weights))
+
+
+def _as_json(evaluation: Evaluation, per_class: bool) -> dict[str, Any]:
+    result = evaluation.summary()
+    if per_class:
+        result["per_class"] = evaluation.per_class
+    return result
+
+
+def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: bool) -> None:
+    metrics = evaluation.metrics
+    click.echo(f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos")
+    click.echo(f"  top-1     {metrics['top1']:.2%}")
+    click.echo(f"  top-5     {metrics['top5']:.2%}")
+    click.echo(f"  loss      {metrics['loss']:.4f}")
+    click.echo(f"  macro F1  {metrics['macro_f1']:.4f}")
+    click.echo(f"  ECE       {metrics['ece']:.4f}")
+    if per_class:
+        width = max(len(name) for name in images.class_names)
+        click.echo(f"\n  {'class':<{width}}  photos  precision  recall     F1")
+        for row in sorted(evaluation.per_class, key=lambda row: row["f1"]):
+            click.echo(
+                f"  {row['class']:<{width}}  {row['images']:>6}  {row['precision']:>9.1%}  {row['recall']:>6.1%}  {row['f1']:.3f}"
+            )

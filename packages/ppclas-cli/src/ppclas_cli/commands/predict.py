@@ -1,0 +1,98 @@
+"""``ppclas predict``: names and probabilities for photos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from ppclas_core.engine.predict import Prediction
+
+_FORMATS = ("csv", "json", "jsonl")
+
+
+@click.command(name="predict")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("-m", "--model", "bundle_path", required=True, metavar="RUN|BUNDLE|EXPORT", help="What answers.")
+@click.option("-o", "--output", metavar="FILE", help="Write the answers to a .csv, .json or .jsonl file.")
+@click.option("--format", "as_format", type=click.Choice(_FORMATS), help="Format on stdout or of --output.")
+@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers a photo.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+def command(
+    paths: tuple[str, ...], bundle_path: str, output: str | None, as_format: str | None, top_k: int, batch_size: int
+) -> None:
+    """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
+
+    A photo that cannot be read gets a line that says why; the exit code is then 1, and all others are answered.
+
+    \b
+    Examples:
+      ppclas predict cat.jpg -m runs/MobileNetV2-1
+      ppclas predict photos/ -m exports/onnx -o answers.csv
+    """
+    from ppclas_core.bundle import Bundle
+    from ppclas_core.engine.predict import expand_paths, predict
+    from ppclas_core.files import write_atomic
+
+    chosen = as_format or _format_of(output)
+    bundle = Bundle.load(bundle_path)
+    files = expand_paths(paths)
+    predictions = list(predict(bundle, files, top_k=top_k, batch_size=batch_size))
+    if output is not None:
+
+        def write(temporary: Path) -> None:
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                _write(predictions, chosen or "csv", file)
+
+        write_atomic(Path(output), write)
+        click.echo(f"{len(predictions)} answers in {output}", err=True)
+    elif chosen is not None:
+        _write(predictions, chosen, sys.stdout)
+    else:
+        for prediction in predictions:
+            click.echo(_human(prediction))
+    bad = [prediction for prediction in predictions if prediction.error]
+    for prediction in bad:
+        click.echo(f"error: {prediction.path}: {prediction.error}", err=True)
+    if bad:
+        raise SystemExit(1)
+
+
+def _format_of(output: str | None) -> str | None:
+    if output is None:
+        return None
+    suffix = Path(output).suffix.lstrip(".").lower()
+    if suffix not in _FORMATS:
+        raise click.UsageError(f"--output {output}: expected a name that ends in .csv, .json or .jsonl, or --format.")
+    return suffix
+
+
+def _write(predictions: Iterable[Prediction], as_format: str, file: TextIO) -> None:
+    rows = list(predictions)
+    if as_format == "json":
+        json.dump([row.to_dict() for row in rows], file, indent=2, ensure_ascii=False)
+        file.write("\n")
+    elif as_format == "jsonl":
+        for row in rows:
+            file.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+    else:
+        ranks = max((len(row.top) for row in rows), default=0)
+        writer = csv.writer(file, lineterminator="\n")
+        columns = [f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "probability")]
+        writer.writerow(["path", *columns, "error"])
+        for row in rows:
+            values = [value for pair in row.top for value in pair]
+            writer.writerow([row.path, *values, *[""] * (2 * ranks - len(values)), row.error])
+
+
+def _human(prediction: Prediction) -> str:
+    if prediction.error:
+        return f"{prediction.path}: cannot be read"
+    answers = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top)
+    return f"{prediction.path}: {answers}"

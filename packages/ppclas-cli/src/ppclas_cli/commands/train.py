@@ -1,0 +1,143 @@
+"""``ppclas train``: train or fine-tune a classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ppclas_core.config.schema import Config
+    from ppclas_core.engine.console import Console
+    from ppclas_core.engine.plan import Plan
+    from ppclas_core.engine.train import RunResult
+
+_AUTO = "auto"
+
+
+@click.command(name="train")
+@click.argument("data", required=False)
+@click.option("--train", "train_list", metavar="PATH", help="Training photos: a folder, a list file or a CSV (as DATA).")
+@click.option("--val", metavar="PATH", help="Validation photos. Without it: found beside the training photos, or a split.")
+@click.option("-c", "--config", "source", metavar="FILE|RECIPE", help="A YAML file, or a name of 'ppclas recipes list'.")
+@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any config value.")
+@click.option("--model", metavar="NAME", help="A name of 'ppclas models list'.")
+@click.option(
+    "--pretrained", is_flag=False, flag_value="true", metavar="[FILE]", help="Start from these weights; alone: the published ones."
+)
+@click.option("--epochs", type=click.IntRange(min=1))
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
+@click.option("--image-size", type=click.IntRange(min=8), help="Side of what the model sees, in pixels.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]))
+@click.option("--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>.")
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same weights.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that read photos; 0: none beside this one.")
+@click.option(
+    "--resume", is_flag=False, flag_value=_AUTO, metavar="[RUN]", help="Go on with a stopped run; alone: --output's, or the newest one."
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be trained, and stop.")
+def command(source: str | None, overrides: tuple[str, ...], resume: str | None, dry_run: bool, **given: Any) -> None:
+    """Train or fine-tune an image classifier on the photos in DATA.
+
+    DATA is a folder with a folder of photos per class, a list file (path and label a line) or a CSV. What is not said
+    is inferred and printed. With no arguments: a demo on built-in photos.
+
+    \b
+    Examples:
+      ppclas train
+      ppclas train flowers/ --model MobileNetV2 --pretrained weights.pdparams
+      ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
+      ppclas train --resume runs/MobileNetV2-1
+    """
+    from ppclas_core.config.load import load_config
+    from ppclas_core.engine.console import Console
+    from ppclas_core.engine.session import plan_run, train_plan
+
+    flags = _flags(given)
+    console = Console()
+    run = _run_to_resume(resume, given["output"], console) if resume is not None else None
+    said = source is not None or overrides or any(flags[flag] is not None for flag in flags if flag != "--output")
+    if run is not None:
+        _print_result(_resume(run, load_config(source, overrides, flags).config if said else None, console))
+        return
+    loaded = load_config(source, overrides, flags)
+    for note in loaded.notes:
+        console.line(note)
+    plan = plan_run(loaded.config)
+    _print_plan(plan, console)
+    if not dry_run:
+        _print_result(train_plan(plan, console))
+
+
+def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | None:
+    """The run folder to go on with; None where ``--output`` names one that is yet to be made."""
+    from ppclas_core.engine.run import find_unfinished
+
+    if resume != _AUTO:
+        return Path(resume)
+    if output is None:
+        return find_unfinished().path
+    if (Path(output) / "config.yaml").is_file():
+        return Path(output)
+    console.line(f"there is no run in {output} yet: starting it")
+    return None
+
+
+def _resume(folder: Path, config: Config | None, console: Console) -> RunResult | None:
+    """Go on with a run; what was said beside ``--resume`` must agree with it. None where it has finished already."""
+    from ppclas_core.engine.run import RunFolder
+    from ppclas_core.engine.session import check_same_recipe, resume
+
+    if RunFolder(folder).finished.exists():
+        console.line(f"The run in {folder} has finished already. Evaluate it with: ppclas eval {folder}")
+        return None
+    if config is not None:
+        config = check_same_recipe(folder, config)
+    return resume(folder, console, config)
+
+
+def _print_plan(plan: Plan, console: Console) -> None:
+    for note in plan.notes:
+        console.line(f"  {note}")
+
+
+def _print_result(result: RunResult | None) -> None:
+    if result is None:
+        return
+    from ppclas_core.engine.console import Console
+
+    best, run = result.best, result.run.path
+    console = Console()
+    console.line()
+    console.line(
+        f"Best epoch {best['epoch']}: top-1 {best['top1']:.2%}, top-5 {best['top5']:.2%}, loss {best['loss']:.4f} "
+        f"on {best['num_images']} validation photos."
+    )
+    console.line(f"Everything is in {run}: bundle/, curves.png, confusion.png, metrics.csv, per_class.csv, log.txt")
+    console.line(f"  ppclas eval {run}")
+    console.line(f"  ppclas predict PHOTO -m {run}")
+    console.line(f"  ppclas export {run} --target onnx")
+
+
+def _flags(given: dict[str, Any]) -> dict[str, Any]:
+    data, train_list = given["data"], given["train_list"]
+    if data is not None and train_list is not None:
+        raise click.UsageError(f"DATA ({data}) and --train ({train_list}) both name the training photos: give one.")
+    pretrained = given["pretrained"]
+    return {
+        "DATA": data,
+        "--train": train_list,
+        "--val": given["val"],
+        "--model": given["model"],
+        "--pretrained": True if pretrained == "true" else pretrained,
+        "--epochs": given["epochs"],
+        "--batch-size": given["batch_size"],
+        "--lr": given["lr"],
+        "--image-size": given["image_size"],
+        "--device": given["device"],
+        "--output": given["output"],
+        "--seed": given["seed"],
+        "--workers": given["workers"],
+    }
