@@ -36,7 +36,7 @@ class RandomErasing(Transform):
     attempts: PositiveInt = 100
     """Draws until the image is left as it is."""
     fill: Literal["color", "pixels"] = "color"
-    """``color``: one colour; ``pixels``: noise, the paper's best: uniform in 0..255, standard normal in float images."""
+    """``color``: one colour; ``pixels``: noise, the paper's best: uniform in 0..255, standard normal in floats."""
     color: tuple[float, ...] | None = None
     """One value a channel, in the image's units (0..255 for uint8). Nothing: ImageNet's mean colour, which is 0 in a
     float image, taken as normalised."""
