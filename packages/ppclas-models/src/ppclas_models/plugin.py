@@ -1,3 +1,34 @@
-"""What this package registers."""
+"""What this package registers: each catalogue name whose family is built. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ppclas_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ppclas_core.registry import Registry
+    from ppclas_models.catalog import CatalogRow
 
 ppclas_load_order = 0
+
+
+@hookimpl
+def register_models(registry: Registry) -> None:
+    """Add the catalogue, with each row as metadata."""
+    from ppclas_core.variants import LazyModel
+    from ppclas_models.catalog import load_catalog
+
+    for row in load_catalog().values():
+        if row.family is not None:
+            registry.register(
+                row.name,
+                LazyModel(f"ppclas_models.families.{row.family}:models", row.architecture),
+                summary=_summary(row),
+                metadata={**vars(row), "pretrained": "ppclas_models.weights:locate"},
+            )
+
+
+def _summary(row: CatalogRow) -> str:
+    size = f", {row.params_m:g} M parameters" if row.params_m is not None else ""
+    return f"{row.series}: top-1 {row.top1:.2%}{size}"

@@ -1,0 +1,67 @@
+"""The catalogue: what is published about each model name. Loading it imports nothing heavy."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class CatalogRow:
+    """One published name. None stands for what the published tables do not say."""
+
+    name: str
+    architecture: str
+    """The name of the variant that it builds; several published weights share one."""
+    family: str | None
+    """Module in ``ppclas_models.families`` that has the variant; None where the family is not built yet."""
+    group: str
+    series: str
+    paper_title: str | None
+    paper_url: str | None
+
+    image_size: int
+    """Side of the centre crop that the accuracy was measured on, pixels."""
+    resize_short: int
+    """Short side before the crop, pixels."""
+    interpolation: Literal["bilinear", "bicubic"]
+    """OpenCV's."""
+
+    top1: float
+    """ImageNet validation accuracy in 0..1, as the 2020 tables print it; also ``top5``."""
+    top5: float | None
+    reference_top1: float | None
+    """What the paper, or whoever trained the model first, reports; also ``reference_top5``."""
+    reference_top5: float | None
+    weights_top1: float | None
+    """What the later documents give for ``weights_url``; also ``weights_top5``."""
+    weights_top5: float | None
+
+    flops_g: float | None
+    """10⁹ operations at the published size, a multiply-add counted as two, as the tables print it."""
+    params_m: float | None
+    """10⁶ parameters, as the tables print it."""
+    params: int | None
+    """Parameters counted, without batch-norm statistics."""
+    macs_g: float | None
+    """10⁹ multiply-adds of convolutions and linear layers, counted at ``image_size``."""
+    latency_ms: dict[str, float]
+    """``<device>_<precision>_bs<batch>`` → milliseconds a batch, as the tables print it."""
+    storage_mb: float | None
+
+    weights_url: str | None
+    """The ``.pdparams`` file."""
+    legacy_weights_url: str
+    """The archive of the 2020 static-graph release."""
+    notes: str
+    """Where the published facts disagree with each other or with what was counted; empty where they agree."""
+
+
+@functools.lru_cache(maxsize=1)
+def load_catalog() -> dict[str, CatalogRow]:
+    """Every published name and its row, in the documents' order."""
+    rows = json.loads(Path(__file__).with_name("catalog.json").read_text(encoding="utf-8"))
+    return {row["name"]: CatalogRow(**row) for row in rows}

@@ -1,0 +1,81 @@
+"""The frame of models that are one layer after another, then a pool and a linear classifier: most of the zoo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paddle import Tensor, nn
+from ppclas_core.image_model import Feature, ImageModel
+from ppclas_core.models import ModelConfig
+
+from ppclas_models.layers.pool import global_average_pool
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer of the chain."""
+
+    name: str
+    """Its name in the model: the beginning of its state-dict keys."""
+    stage: str
+    channels: int
+    """Of its output."""
+    stride: int
+    """Input pixels per output pixel, along height and width."""
+
+
+class ChainModel(ImageModel):
+    """Classify images [N, in_channels, H, W] (float32, normalised) as logits [N, num_classes].
+
+    A family calls ``append`` for each layer, from the input to the last feature map, then ``close``. The first name
+    in ``head`` is the classifier's.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self._steps: list[Step] = []
+        self.dropout: nn.Layer = nn.Identity()
+
+    @property
+    def out_channels(self) -> int:
+        """Channels after the last layer so far."""
+        return self._steps[-1].channels if self._steps else self.config.in_channels
+
+    def append(self, stage: str, name: str, layer: nn.Layer, out_channels: int, stride: int = 1) -> None:
+        """Add a layer that maps [N, self.out_channels, H, W] to [N, out_channels, H / stride, W / stride]."""
+        before = self._steps[-1].stride if self._steps else 1
+        self.add_sublayer(name, layer)
+        self._steps.append(Step(name, stage, out_channels, before * stride))
+
+    def close(self, in_features: int, dropout: nn.Layer | None = None) -> None:
+        """Add the classifier, and what drops features before it."""
+        if dropout is not None:
+            self.dropout = dropout
+        if self.config.num_classes:
+            self.add_sublayer(self.head[0], nn.Linear(in_features, self.config.num_classes))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        x = images
+        for step in self._steps:
+            x = getattr(self, step.name)(x)
+        return x
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        pooled = self.pool(features)
+        if pre_logits or not self.config.num_classes:
+            return pooled
+        return getattr(self, self.head[0])(self.dropout(pooled))
+
+    def pool(self, features: Tensor) -> Tensor:
+        """[N, C, h, w] → what the classifier sees, [N, in_features]."""
+        return global_average_pool(features)
+
+    def feature_info(self) -> list[Feature]:
+        deepest = {step.stride: Feature(step.name, step.channels, step.stride) for step in self._steps}
+        return list(deepest.values())
+
+    def stages(self) -> dict[str, tuple[str, ...]]:
+        names: dict[str, tuple[str, ...]] = {}
+        for step in self._steps:
+            names[step.stage] = (*names.get(step.stage, ()), step.name)
+        return {**names, "head": self.head}
