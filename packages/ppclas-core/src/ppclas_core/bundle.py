@@ -142,7 +142,9 @@ class Bundle:
                 f"{architecture.version}, which is not installed. Run: pip install {architecture.distribution}"
             )
         model = create_model(architecture.name, architecture.num_classes, **architecture.params)
-        load_weights(model, self.weights_file)
+        report = load_weights(model, self.weights_file)
+        if not report.head_loaded:
+            raise BundleError(f"{self.weights_file} has no classifier of {architecture.num_classes} classes: {report}.")
         model.eval()
         return model
 

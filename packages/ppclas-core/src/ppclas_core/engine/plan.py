@@ -12,15 +12,15 @@ import numpy as np
 
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, OptimizerSection
 from ppclas_core.data.base import ImageSet
-from ppclas_core.data.decode import image_size
+from ppclas_core.data.decode import decode
 from ppclas_core.data.loader import auto_workers
 from ppclas_core.data.pipeline import default_eval_transforms, default_train_transforms
-from ppclas_core.data.sources import open_splits
-from ppclas_core.errors import ConfigError, ImageError
+from ppclas_core.data.splits import open_splits
+from ppclas_core.errors import ConfigError, ImageError, WeightsError
 from ppclas_core.plugins import get_registries
-from ppclas_core.registry import resolve
+from ppclas_core.weights import pretrained_path
 
-_SIZE_SAMPLE = 64
+_SIZE_SAMPLE = 40
 """Photos whose size is looked at."""
 
 _PEAK_LR = {
@@ -62,7 +62,7 @@ def make_plan(config: Config, device: str) -> Plan:
     notes.append(f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} classes")
 
     model = get_registries().models.entry(config.model.name)
-    weights = _locate_weights(config, model.metadata, notes)
+    weights = _locate_weights(config, notes)
     data = _plan_data(config.data, model.metadata, train, device, notes)
     assert data.batch_size is not None
     if data.batch_size > len(train):
@@ -86,22 +86,21 @@ def make_plan(config: Config, device: str) -> Plan:
     return Plan(resolved, train, val, weights, tuple(notes))
 
 
-def _locate_weights(config: Config, facts: Mapping[str, Any], notes: list[str]) -> Path | None:
+def _locate_weights(config: Config, notes: list[str]) -> Path | None:
     pretrained, name = config.model.pretrained, config.model.name
     if pretrained is False:
         return None
     if isinstance(pretrained, str):
         return Path(pretrained).absolute()
-    carried = facts.get("carried_weights")
-    if pretrained is None:
-        if carried is None:
-            notes.append(f"{name} starts from random weights; name a file or a model with --pretrained to fine-tune")
-            return None
-        notes.append(f"{name} starts from the weights that come with {get_registries().models.entry(name).owner}")
-    locate = facts.get("pretrained")
-    if locate is None:
-        raise ConfigError(f"model {name} has no published weights. Give a file: --pretrained FILE")
-    return Path(resolve(locate)(name))
+    try:
+        found = pretrained_path(name)
+    except WeightsError as error:
+        if pretrained is True:
+            raise
+        notes.append(f"{name} starts from random weights: {error}")
+        return None
+    notes.append(f"{name} starts from the published weights {found.name}")
+    return found
 
 
 def _plan_data(
@@ -158,7 +157,7 @@ def _infer_image_size(train: ImageSet, model_size: int, notes: list[str]) -> int
     sides = []
     for index in range(0, len(train), step):
         try:
-            sides.append(min(image_size(train.read(index), train.records[index].path)))
+            sides.append(min(decode(train.read(index), train.records[index].where).shape[:2]))
         except (ImageError, OSError):
             continue  # the loader reports bad photos with file and line
     typical = int(np.median(sides)) if sides else model_size

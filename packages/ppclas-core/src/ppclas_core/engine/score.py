@@ -8,7 +8,8 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.loader import Loader, auto_workers
-from ppclas_core.data.sources import open_image_set, open_splits
+from ppclas_core.data.sources import open_image_set
+from ppclas_core.data.splits import open_splits
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.evaluate import Evaluation, evaluate
 from ppclas_core.engine.predictors import bundle_predictor
@@ -56,7 +57,7 @@ def evaluate_bundle(
         batch_size,
         shuffle=False,
         workers=auto_workers("cpu") if workers is None else workers,
-        on_message=console.warn,
+        on_bad=lambda bad: console.warn(f"{bad.where}: {bad.reason} (left out)"),
     )
     with loader, console.bar("evaluating", loader.batches_per_epoch) as bar:
         return evaluate(predictor, loader.epoch(0), bundle.labels, lambda _: bar.advance())

@@ -181,25 +181,24 @@ class Trainer:
         self._model.train()
         title = f"epoch {progress.epoch + 1}/{self._epochs}"
         saved = time.monotonic()
-        batches = self._train_loader.epoch(progress.epoch, progress.step_in_epoch)
         with console.bar(title, self._steps, progress.step_in_epoch) as bar:
             started = time.perf_counter()
-            for batch in batches:
+            for batch in self._train_loader.epoch(progress.epoch, progress.step_in_epoch):
                 rate = self._train_step(batch)
                 now = time.perf_counter()
                 progress.totals.seconds += now - started
                 progress.totals.wait += batch.wait_seconds
                 started = now
-                progress.step_in_epoch += 1
+                progress.step_in_epoch = batch.position + 1
                 context.step, context.epoch = self._global_step(), progress.epoch
                 get_plugin_manager().hook.on_step_end(context=context)
                 bar.advance(self._facts(rate))
                 if stop.is_set():
-                    batches.close()
                     self._interrupt()
                 if time.monotonic() - saved > 60.0 * config.train.checkpoint_minutes:
                     self._save()
                     saved = time.monotonic()
+        progress.step_in_epoch = self._steps
 
     def _train_step(self, batch: Batch) -> float:
         import paddle
@@ -208,8 +207,6 @@ class Trainer:
         step = self._global_step()
         rate = self._schedule.value(step, self._steps, self._epochs)
         self._optimizer.set_lr(rate)
-        if not len(batch.labels):  # every photo of the batch was unreadable, and reported
-            return rate
         # Dropout draws from here: the same for a resumed run, with no generator state to save.
         paddle.seed(_step_seed(self._seed, step))
         images = normalize_on_device(batch.images, config.data.normalize)
@@ -360,7 +357,7 @@ class Trainer:
             epochs=self._epochs,
             workers=_given(data.workers),
             max_bad_fraction=data.max_bad_fraction,
-            on_message=self._console.warn,
+            on_bad=lambda bad: self._console.warn(f"{bad.where}: {bad.reason} (left out)"),
         )
 
     def _global_step(self) -> int:
