@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class ImageSet:
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """The same classes, fewer records."""
-        return ImageSet(tuple(self.records[i] for i in indices), self.class_names, self.origin, self.notes)
+        return replace(self, records=tuple(self.records[i] for i in indices))
 
 
 class Source(Params):
@@ -98,6 +98,8 @@ class Source(Params):
     """Path that the user gave."""
     root: str | None = None
     """Folder that relative paths inside the source start from. Nothing: the source's own folder."""
+    labels: str | None = None
+    """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
     class_names: tuple[str, ...] | None = None
     """Known class names, for a validation set that must agree with its training set."""
 

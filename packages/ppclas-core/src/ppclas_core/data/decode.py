@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ppclas_core.errors import ImageError
 
@@ -30,7 +30,10 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_NO_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _NOT_IMAGES = (
-    (re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE), "an HTML or XML page, perhaps of a failed download"),
+    (
+        re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE),
+        "an HTML or XML page, perhaps of a failed download",
+    ),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer; run 'git lfs pull' to get the file itself"),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
     (re.compile(rb"%PDF"), "a PDF"),
@@ -140,7 +143,7 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 _check_size(image.height, image.width, where)
                 return _as_seen(image, where)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{where}: not an image: {_guess(data)}") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{where}: {_TOO_LARGE}") from None

@@ -44,7 +44,7 @@ def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
 
 def resize_short(image: Image, short: int, interpolation: Interpolation = "bilinear") -> Image:
     """Resize so that the shorter side has ``short`` pixels, keeping the aspect ratio."""
-    return resize(image, short_side_size(*image.shape[:2], short), interpolation)
+    return resize(image, short_side_size(image.shape[0], image.shape[1], short), interpolation)
 
 
 def crop(image: Image, top: int, left: int, height: int, width: int) -> Image:

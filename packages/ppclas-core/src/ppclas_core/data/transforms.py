@@ -1,4 +1,4 @@
-"""The basic image transforms. Each is a frozen set of parameters that maps an image [H, W, C]; sizes are (height, width)."""
+"""The basic image transforms: frozen parameters that map an image [H, W, C] to another. Sizes are (height, width)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class RandomResizedCrop(Transform):
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C] to [height, width, C]."""
-        box = self.draw_box(*image.shape[:2], draw.rng)
+        box = self.draw_box(image.shape[0], image.shape[1], draw.rng)
         return functional.resize(functional.crop(image, *box), size_pair(self.size), self.interpolation)
 
     def draw_box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -97,7 +97,7 @@ class RandomResizedCrop(Transform):
     def _draw_once(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         ratio = _log_uniform(rng, self.ratio) if self.sampling == "one_draw_log" else rng.uniform(*self.ratio)
         bound = min(width / height / ratio, height / width * ratio)
-        share = rng.uniform(*(min(limit, bound) for limit in self.scale))
+        share = rng.uniform(min(self.scale[0], bound), min(self.scale[1], bound))
         area = height * width * share
         # At least a pixel: a thin or tiny image would give a box of none. At most the image: rounding may overshoot.
         return _clip(math.sqrt(area / ratio), height), _clip(math.sqrt(area * ratio), width)
@@ -128,7 +128,7 @@ class RandomFlip(Transform):
 
 
 class Normalize(Transform):
-    """``(image / 255 - mean) / std``, for lists that want float32; otherwise it is done a batch at a time, on the device."""
+    """``(image / 255 - mean) / std``, for lists that want float32; otherwise done once a batch, on the device."""
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """One value a channel, for images in 0..1. The default is ImageNet's."""

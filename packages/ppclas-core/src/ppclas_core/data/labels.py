@@ -1,0 +1,117 @@
+"""Class names and label ids: read them, and check them on the host before anything heavy starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ppclas_core.data.base import Record
+from ppclas_core.errors import DataError
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 text file (a byte-order mark is dropped), without their ends.
+
+    Raises:
+        DataError: not to be read, or not UTF-8 text.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}; save the file as UTF-8"
+        ) from None
+
+
+def read_class_names(path: str | Path) -> tuple[str, ...]:
+    """Class names from a file with ``id name`` or just a name a line, in id order.
+
+    Lines count as ``id name`` when every one begins with a whole number.
+
+    Raises:
+        DataError: no names, or ids that are not 0, 1, 2 … each once.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: expected a class name, or an id and a name, a line; the file is empty")
+    if not all(re.match(r"[0-9]+\s+\S", line) for _, line in lines):
+        return tuple(line for _, line in lines)
+    names: dict[int, str] = {}
+    for number, line in lines:
+        label, name = line.split(maxsplit=1)
+        if int(label) in names:
+            raise DataError(f"{path}:{number}: expected each id once, got {label} a second time")
+        names[int(label)] = name
+    for expected, found in enumerate(sorted(names)):
+        if expected != found:
+            raise DataError(
+                f"{path}: expected the ids 0 to {len(names) - 1} for {len(names)} names, got {found} and no "
+                f"{expected}; number the classes from 0 without gaps"
+            )
+    return tuple(names[label] for label in range(len(names)))
+
+
+def check_labels(records: Sequence[Record], num_classes: int | None, origin: str) -> None:
+    """Refuse label ids that are negative or, where ``num_classes`` is known, too large; without it, ids with gaps.
+
+    Raises:
+        DataError: with the file and line of the first such label.
+    """
+    for record in records:
+        if record.label < 0:
+            raise DataError(
+                f"{record.where}: expected a label of 0 or more, got {record.label}; number the classes from 0"
+            )
+        if num_classes is not None and record.label >= num_classes:
+            raise DataError(
+                f"{record.where}: expected a label from 0 to {num_classes - 1} for {num_classes} classes, got "
+                f"{record.label}; {_offset_hint(records, num_classes)}"
+            )
+    if num_classes is not None or not records:
+        return
+    first_with = {record.label: record for record in reversed(records)}
+    for expected, label in enumerate(sorted(first_with)):
+        if label == expected:
+            continue
+        where = first_with[label].where
+        if label == 1 and expected == 0:
+            raise DataError(
+                f"{where}: expected labels that start at 0, got 1 as the smallest; subtract 1 from every label"
+            )
+        raise DataError(
+            f"{where}: expected labels without gaps, got {label} but no image with label {expected} in {origin}; "
+            f"renumber the classes, or give their names in a file (data.labels) if some have no image on purpose"
+        )
+
+
+def _offset_hint(records: Iterable[Record], num_classes: int) -> str:
+    found = [record.label for record in records]
+    if min(found) == 1 and max(found) == num_classes:
+        return "the labels run from 1: subtract 1 from each"
+    return "correct the list, or name the missing classes"
+
+
+def agree_on_names(known: tuple[str, ...], found: tuple[str, ...], where: str) -> list[str]:
+    """Compare the names of ``where`` with the ``known`` ones; a sentence for the console where spellings differ.
+
+    Raises:
+        DataError: the same names in another order, which would swap classes silently.
+    """
+    if found == known:
+        return []
+    if sorted(found) == sorted(known):
+        index = next(i for i, (a, b) in enumerate(zip(known, found, strict=True)) if a != b)
+        raise DataError(
+            f"{where}: expected class {index} to be {known[index]!r} as in the training set, got {found[index]!r}: "
+            f"the same names in another order; number both sets alike"
+        )
+    if len(found) != len(known):
+        return [f"{where} names {len(found)} classes, the model {len(known)}; the model's names are used."]
+    index = next(i for i, (a, b) in enumerate(zip(known, found, strict=True)) if a != b)
+    return [f"{where} calls class {index} {found[index]!r}, the model {known[index]!r}; the ids are taken to agree."]

@@ -1,0 +1,106 @@
+"""From the bytes of a file to the array that goes into a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import ValidationError
+
+from ppclas_core.config.explain import dotted, problems_of
+from ppclas_core.config.schema import ComponentConfig, Size
+from ppclas_core.data.base import Draw, Image, Transform, sample_draw
+from ppclas_core.data.decode import decode
+from ppclas_core.data.functional import Interpolation
+from ppclas_core.errors import ConfigError, PpclasError, ShapeError, UnknownNameError
+from ppclas_core.plugins import get_registries
+
+RESIZE_OVER_CROP = 256 / 224
+"""Short side before the centre crop, over the crop's side: ImageNet evaluation resizes to 256 and crops 224."""
+
+
+class Pipeline:
+    """Decode an image and apply transforms one after the other."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+
+    def __call__(self, data: bytes, draw: Draw, where: str) -> Image:
+        """[H, W, C] uint8, or float32 if a transform normalises, from the bytes of an image file.
+
+        Raises:
+            ImageError: the image cannot be read.
+            ShapeError: what comes out of the transforms is no [H, W, C].
+            ConfigError: a transform failed.
+        """
+        return self.transform(decode(data, where), draw, where)
+
+    def transform(self, image: Image, draw: Draw, where: str) -> Image:
+        """Apply the transforms to a decoded image [H, W, 3] uint8."""
+        for transform in self.transforms:
+            before = image.shape
+            try:
+                image = transform(image, draw)
+            except PpclasError:
+                raise
+            except Exception as error:  # whatever a stranger's transform raises
+                raise ConfigError(
+                    f"{where}: transform {transform!r} failed on an image {list(before)}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.dtype not in (np.uint8, np.float32):
+            raise ShapeError(
+                f"{where}: expected uint8 or float32 [H, W, C] with 1, 3 or 4 channels from the transforms, got "
+                f"{image.dtype} {list(image.shape)}; ToCHW does not belong here, the layout changes on the device"
+            )
+        return image
+
+    def output_shape(self) -> tuple[int, int, int]:
+        """Shape [H, W, C] of what comes out, tried on a grey image of 500 x 375."""
+        grey = np.full((375, 500, 3), 128, np.uint8)
+        height, width, channels = self.transform(grey, sample_draw(0, 0, 0), "a grey test image").shape
+        return height, width, channels
+
+
+def build_transforms(
+    components: Sequence[ComponentConfig], field: str = "data.train_transforms"
+) -> tuple[Transform, ...]:
+    """The transforms behind their configs; ``field`` is where they stand in the config, for messages.
+
+    Raises:
+        ConfigError: an unknown transform or a parameter that does not fit, naming the component and the parameter.
+    """
+    registry = get_registries().transforms
+    built = []
+    for index, component in enumerate(components):
+        place = f"{field}.{index}"
+        try:
+            model = registry.entry(component.name).params_model()
+            built.append(registry.build(component.name, **component.params))
+        except UnknownNameError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        except ValidationError as error:
+            problems = problems_of(error, model, component.params)
+            said = " ".join(f"{dotted((component.name, *problem.path))}: {problem.message}" for problem in problems)
+            raise ConfigError(f"{place}: {said}") from None
+    return tuple(built)
+
+
+def default_train_transforms(image_size: Size, interpolation: Interpolation) -> tuple[ComponentConfig, ...]:
+    """What happens to a training image where the config says nothing: a random box, resized, flipped by chance."""
+    return (
+        ComponentConfig(name="RandomResizedCrop", size=image_size, interpolation=interpolation),
+        ComponentConfig(name="RandomFlip"),
+    )
+
+
+def default_eval_transforms(
+    image_size: Size, resize_short: int | None, interpolation: Interpolation
+) -> tuple[ComponentConfig, ...]:
+    """What happens to an image everywhere else: short side to ``resize_short`` (256/224 of the size), middle kept."""
+    longest = image_size if isinstance(image_size, int) else max(image_size)
+    short = resize_short or round(longest * RESIZE_OVER_CROP)
+    return (
+        ComponentConfig(name="Resize", short=short, interpolation=interpolation),
+        ComponentConfig(name="CenterCrop", size=image_size),
+    )

@@ -1,0 +1,369 @@
+"""Where records come from: a folder of class folders, a list file, a CSV or TSV."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ppclas_core.data.base import ImageSet, Record, Source
+from ppclas_core.data.labels import agree_on_names, check_labels, read_class_names, read_lines
+from ppclas_core.errors import DataError
+from ppclas_core.plugins import get_registries
+from ppclas_core.registry import resolve
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+        ".avif",
+    )
+)
+"""What counts as a photo in a folder, in any case; whether it is one shows when it is decoded."""
+
+PATH_COLUMNS = ("path", "image", "file", "filename", "image_path", "img", "filepath", "file_name")
+LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_id", "class_id")
+SPLIT_NAMES = frozenset({"train", "val", "valid", "validation", "test"})
+"""Folders of these names beside a ``train`` are parts of a data set, not classes."""
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+LABELS_BESIDE = "label_list.txt"
+_LINES_SNIFFED = 100
+
+
+def open_image_set(
+    location: str | Path,
+    *,
+    root: str | Path | None = None,
+    labels: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+) -> ImageSet:
+    """The records of a folder of class folders, a list file or a CSV, with checked labels.
+
+    Args:
+        location: what the user gave; registered sources are asked in turn whether it is theirs.
+        root: folder that relative paths inside a list or CSV start from; by default the file's own folder.
+        labels: file of class names.
+        class_names: names that are settled already (the training set's, the model's), which this set must fit.
+
+    Raises:
+        DataError: nothing there, nobody recognises it, or a record is wrong; with file and line.
+    """
+    text = str(location)
+    if not Path(text).exists():
+        raise DataError(
+            f"{text}: expected a folder of class folders, a list file or a CSV; there is nothing.{_near(Path(text))}"
+        )
+    registry = get_registries().datasets
+    for name in registry:
+        source_class: type[Source] = resolve(registry.entry(name).builder)
+        if source_class.recognises(text):
+            source = source_class(
+                location=text,
+                root=None if root is None else str(root),
+                labels=None if labels is None else str(labels),
+                class_names=None if class_names is None else tuple(class_names),
+            )
+            image_set = source.load()
+            if not image_set.records:
+                raise DataError(f"{text}: expected images, found none")
+            return image_set
+    raise DataError(f"{text}: expected a folder of class folders, a list file or a CSV; {_what_else(Path(text))}")
+
+
+def image_files(folder: str | Path) -> tuple[list[str], int]:
+    """Every photo below ``folder``, sorted by path, and the number of other files; hidden ones count as neither."""
+    photos, others = [], 0
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        for name in files:
+            if _hidden(name):
+                continue
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                photos.append(os.path.join(parent, name))  # noqa: PTH118 - a million Paths take seconds
+            else:
+                others += 1
+    return sorted(photos), others
+
+
+class FolderSource(Source):
+    """A folder a class, named after it; deeper folders belong to the class above them."""
+
+    @classmethod
+    def recognises(cls, location: str) -> bool:
+        """Whether it is a folder."""
+        return Path(location).is_dir()
+
+    def load(self) -> ImageSet:
+        """Every photo of every class folder; class ids follow the sorted folder names, or the known class names."""
+        top, notes = Path(self.location), []
+        found: dict[str, list[str]] = {}
+        skipped = 0
+        for folder in sorted(path for path in top.iterdir() if path.is_dir() and not _hidden(path.name)):
+            photos, others = image_files(folder)
+            skipped += others
+            if photos:
+                found[folder.name] = photos
+            else:
+                notes.append(f"{folder} holds no photos and is left out.")
+        if "train" in found and found.keys() <= SPLIT_NAMES:
+            raise DataError(
+                f"{top}: expected a folder of class folders, got a data set with the parts {', '.join(found)}; "
+                f"give one of them"
+            )
+        if not found:
+            raise DataError(f"{top}: expected a folder of class folders with photos in them; {self._what_instead()}")
+        if skipped:
+            notes.append(f"{skipped} file(s) in {top} are no photos by their name and are left out.")
+        loose = sum(path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES for path in top.iterdir())
+        if loose:
+            notes.append(f"{loose} photo(s) directly in {top} have no class folder and are left out.")
+        names = self._names(found, notes)
+        ids = {name: index for index, name in enumerate(names)}
+        for name in found:
+            if name not in ids:
+                raise DataError(
+                    f"{top / name}: expected a folder of a known class ({_listing(names)}), got {name!r}; rename the "
+                    f"folder, or add the class to the training set"
+                )
+        empty = [name for name in names if name not in found]
+        if empty:
+            notes.append(f"{top} has no photos of {len(empty)} of {len(names)} classes: {_listing(empty)}.")
+        records = tuple(Record(path, ids[name], path) for name, photos in found.items() for path in photos)
+        return ImageSet(class_names=tuple(names), records=records, origin=self.location, notes=tuple(notes))
+
+    def _names(self, found: dict[str, list[str]], notes: list[str]) -> Sequence[str]:
+        if self.class_names is not None:
+            return self.class_names
+        if self.labels is not None:
+            return read_class_names(self.labels)
+        return sorted(found)
+
+    def _what_instead(self) -> str:
+        photos, others = image_files(self.location)
+        if photos:
+            return (
+                f"it holds {len(photos)} photo(s) without class folders; put each in a folder named after its class, or "
+                f"give a list file"
+            )
+        return f"it holds no photo at all ({others} other file(s))"
+
+
+class ListSource(Source):
+    """A text file with a line ``path label`` an image; space or tab between; labels are ids from 0."""
+
+    @classmethod
+    def recognises(cls, location: str) -> bool:
+        """Whether it is a file of text that is not an archive or a photo."""
+        path = Path(location)
+        if not path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in ARCHIVES:
+            return False
+        with path.open("rb") as file:
+            return b"\0" not in file.read(4096)
+
+    def load(self) -> ImageSet:
+        """One record a line; class names from ``labels``, else from label_list.txt beside the list."""
+        lines = [(number, line) for number, line in enumerate(read_lines(self.location), 1)]
+        filled = [(number, line.strip()) for number, line in lines if line.strip()]
+        notes = (
+            [f"{len(lines) - len(filled)} blank line(s) in {self.location} are skipped."]
+            if len(filled) < len(lines)
+            else []
+        )
+        if not filled:
+            raise DataError(f"{self.location}: expected a line 'path label' an image, got an empty file")
+        base = _base(self)
+        records = []
+        for number, line in filled:
+            where = f"{self.location}:{number}"
+            path, label = _split_line(line, where)
+            records.append(Record(_join(base, path), label, where))
+        names, more = _names_of(self, records)
+        check_labels(records, len(names) if names else None, self.location)
+        check_files_exist(records, self)
+        names = names or tuple(str(label) for label in range(max(record.label for record in records) + 1))
+        return ImageSet(class_names=tuple(names), records=tuple(records), origin=self.location, notes=(*notes, *more))
+
+
+class CsvSource(Source):
+    """A CSV or TSV file: a column of paths and one of class names or ids, found by header, else the first two."""
+
+    @classmethod
+    def recognises(cls, location: str) -> bool:
+        """Whether the file is called .csv or .tsv."""
+        return Path(location).is_file() and Path(location).suffix.lower() in (".csv", ".tsv")
+
+    def load(self) -> ImageSet:
+        """One record a row; labels that are all whole numbers are ids, others names, sorted into ids."""
+        delimiter = self._delimiter()
+        rows = [
+            (number, [cell.strip() for cell in row])
+            for number, row in _numbered_rows(read_lines(self.location), delimiter)
+            if any(cell.strip() for cell in row)
+        ]
+        if not rows:
+            raise DataError(f"{self.location}: expected rows of a path and a label, got an empty file")
+        notes = []
+        path_column, label_column, has_header = self._columns(rows[0][1])
+        if has_header:
+            (_, header), *rows = rows
+            notes.append(
+                f"{self.location}: paths from column {header[path_column]!r}, labels from {header[label_column]!r}."
+            )
+        else:
+            notes.append(f"{self.location} has no header that names a path and a label; columns 1 and 2 are taken.")
+        cells = []
+        for number, row in rows:
+            where = f"{self.location}:{number}"
+            if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column]:
+                raise DataError(
+                    f"{where}: expected a path and a label, got {delimiter.join(row)!r}; fill in what is missing, and "
+                    f"quote paths with {delimiter!r} in them"
+                )
+            cells.append((row[path_column], row[label_column], where))
+        if not cells:
+            raise DataError(f"{self.location}: expected rows below the header, got none")
+        base = _base(self)
+        if all(_is_id(label) for _, label, _ in cells):
+            records = [Record(_join(base, path), int(label), where) for path, label, where in cells]
+            names, more = _names_of(self, records)
+            check_labels(records, len(names) if names else None, self.location)
+            names = names or tuple(str(label) for label in range(max(record.label for record in records) + 1))
+        else:
+            names, more = _names_of(self, [])
+            names = names or tuple(sorted({label for _, label, _ in cells}))
+            ids = {name: index for index, name in enumerate(names)}
+            records = [Record(_join(base, path), _name_id(label, ids, where), where) for path, label, where in cells]
+        check_files_exist(records, self)
+        return ImageSet(class_names=tuple(names), records=tuple(records), origin=self.location, notes=(*notes, *more))
+
+    def _delimiter(self) -> str:
+        lines = [line for line in read_lines(self.location)[:_LINES_SNIFFED] if line.strip()]
+        candidates = ("\t", ",", ";") if self.location.lower().endswith(".tsv") else (",", ";", "\t")
+        return next((mark for mark in candidates if lines and all(mark in line for line in lines)), candidates[0])
+
+    def _columns(self, header: Sequence[str]) -> tuple[int, int, bool]:
+        folded = [cell.lower() for cell in header]
+        path_column = next((folded.index(name) for name in PATH_COLUMNS if name in folded), None)
+        label_column = next((folded.index(name) for name in LABEL_COLUMNS if name in folded), None)
+        if path_column is not None and label_column is not None:
+            return path_column, label_column, True
+        first_is_photo = bool(header) and Path(header[0]).suffix.lower() in IMAGE_SUFFIXES
+        if len(header) < 2 or not first_is_photo:
+            raise DataError(
+                f"{self.location}:1: expected a header with a path column ({', '.join(PATH_COLUMNS[:3])}) and a label "
+                f"column ({', '.join(LABEL_COLUMNS[:2])}), or rows 'photo.jpg,label'; got {', '.join(header) or 'nothing'}"
+            )
+        return 0, 1, False
+
+
+def check_files_exist(records: Sequence[Record], source: Source) -> None:
+    """Look for up to a thousand of the files, spread evenly: a wrong root shows before training starts.
+
+    Single missing files count against the budget of bad images later.
+
+    Raises:
+        DataError: none of them is there.
+    """
+    step = max(1, len(records) // 1000)
+    if any(os.path.exists(record.path) for record in records[::step]):  # noqa: PTH110 - fast
+        return
+    first = records[0]
+    hint = "data.root is wrong" if source.root else "give the folder they are relative to as data.root"
+    if "\\" in first.path and os.sep == "/":
+        hint = "write the paths with / instead of \\"
+    raise DataError(
+        f"{first.where}: expected an image at {first.path}, found no such file, nor any of the others; {hint}"
+    )
+
+
+def _names_of(source: Source, records: Sequence[Record]) -> tuple[tuple[str, ...] | None, list[str]]:
+    """Class names of a list or CSV from where they are known, and notes about it."""
+    beside = Path(source.location).parent / LABELS_BESIDE
+    if source.labels is not None:
+        names, where = read_class_names(source.labels), source.labels
+    elif beside.is_file():
+        names, where = read_class_names(beside), str(beside)
+    else:
+        return source.class_names, []
+    if source.class_names is not None:
+        return source.class_names, agree_on_names(source.class_names, names, where)
+    notes = [] if source.labels else [f"Class names come from {where}."]
+    return names, notes
+
+
+def _split_line(line: str, where: str) -> tuple[str, int]:
+    """Path and label of a line; the label is what follows the last space or tab, so paths may hold spaces."""
+    path, _, label = line.replace("\t", " ").rpartition(" ")
+    if path.strip() and _is_id(label):
+        return line[: len(path)].strip(), int(label)
+    came = f"the label {label!r}" if path.strip() else f"only {line!r}"
+    raise DataError(
+        f"{where}: expected 'path label' with a whole number as the label, got {came}; class names as "
+        f"labels go in a CSV"
+    )
+
+
+def _name_id(label: str, ids: Mapping[str, int], where: str) -> int:
+    if label in ids:
+        return ids[label]
+    near = difflib.get_close_matches(label, ids, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise DataError(f"{where}: expected one of the classes {_listing(ids)}, got {label!r}.{hint}")
+
+
+def _is_id(text: str) -> bool:
+    digits = text.strip().removeprefix("-")
+    return digits.isascii() and digits.isdigit()
+
+
+def _numbered_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines, delimiter=delimiter)
+    for row in reader:
+        yield reader.line_num, row
+
+
+def _base(source: Source) -> str:
+    return source.root if source.root is not None else str(Path(source.location).parent)
+
+
+def _join(base: str, path: str) -> str:
+    return os.path.join(base, path)  # noqa: PTH118 - a million Paths take seconds
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def _listing(names: Iterable[str], limit: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" Nor is there a folder {path.parent}."
+    beside = [other.name for other in path.parent.iterdir()]
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return f" Did you mean {path.parent / near[0]}?" if near else ""
+
+
+def _what_else(path: Path) -> str:
+    if path.suffix.lower() in ARCHIVES:
+        return "this is an archive: unpack it first"
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return "this is a single photo"
+    return "this is a binary file"

@@ -1,0 +1,163 @@
+"""The training and the validation set of a run: as given, as found beside each other, or split by rule."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppclas_core.config.schema import DataSection
+from ppclas_core.data.base import ImageSet
+from ppclas_core.data.builtin import builtin_photos
+from ppclas_core.data.sources import open_image_set
+from ppclas_core.errors import DataError
+
+VAL_NAMES = ("val", "valid", "validation", "test")
+"""What a validation folder or list is called, in the order of preference."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run trains on and what it is judged by; both know the same classes."""
+
+    train: ImageSet
+    val: ImageSet
+    notes: tuple[str, ...] = ()
+    """What was decided on the way, a sentence each, for the console."""
+
+
+def open_splits(section: DataSection) -> Splits:
+    """Open the training and validation sets of a config.
+
+    Without ``val``, it is looked for below or beside ``train`` (``val``, ``valid``, ``validation``, ``test``, as a
+    folder or a list); failing that, ``val_fraction`` of each class is held out by ``split``.
+
+    Raises:
+        DataError: a set that cannot be used, with file and line; fewer than two classes; classes that disagree.
+    """
+    notes: list[str] = []
+    train_at = section.train if section.train is not None else str(builtin_photos())
+    if section.train is None:
+        notes.append("No data given: the built-in photos are used (8 kinds of groceries).")
+    train_at = _training_part(train_at, notes)
+    val_at = section.val if section.val is not None else _find_val(train_at, notes)
+    train = open_image_set(train_at, root=section.root, labels=section.labels)
+    if len(train.class_names) < 2 or len(set(train.labels().tolist())) < 2:
+        raise DataError(
+            f"{train.origin}: expected images of two classes or more, got one class ({train.class_names[0]}); "
+            f"add a folder, or lines, of another class"
+        )
+    if val_at is None:
+        train, val = split(train, section.val_fraction, _base(train_at, section.root), notes)
+    else:
+        val = open_image_set(val_at, root=section.root, labels=section.labels, class_names=train.class_names)
+        notes += _shared_files(train, val)
+    untrained = sorted(set(val.labels().tolist()) - set(train.labels().tolist()))
+    if untrained:
+        first = next(record for record in val.records if record.label == untrained[0])
+        raise DataError(
+            f"{first.where}: expected a class of the training set, got {train.class_names[untrained[0]]!r}, which "
+            f"{train.origin} has no image of; add training images of it, or take it out of the validation set"
+        )
+    from_val = val.notes if val_at is not None else ()
+    return Splits(train, val, (*notes, *train.notes, *from_val))
+
+
+def evaluation_part(location: str | Path) -> tuple[str, list[str]]:
+    """Where the labelled photos to evaluate on are: the validation part of a folder that has one, else itself."""
+    notes: list[str] = []
+    found = _val_within(Path(location), notes) if Path(location).is_dir() else None
+    return (str(location), notes) if found is None else (found, notes)
+
+
+def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[str]) -> tuple[ImageSet, ImageSet]:
+    """Hold out ``fraction`` of each class (at least one image, unless it has only one): those whose paths hash lowest.
+
+    The rule looks at nothing but the paths relative to ``base``: the same files give the same split on any machine,
+    whatever the seed.
+    """
+    by_class: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
+    for index, record in enumerate(image_set.records):
+        relative = Path(os.path.relpath(record.path, base)).as_posix()
+        by_class[record.label].append((hashlib.sha256(relative.encode()).digest(), index))
+    held_out: set[int] = set()
+    alone = []
+    for label, members in sorted(by_class.items()):
+        if len(members) == 1:
+            alone.append(image_set.class_names[label])
+            continue
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        held_out.update(index for _, index in sorted(members)[:count])
+    if not held_out:
+        raise DataError(
+            f"{image_set.origin}: expected two images or more of some class, to hold one out for validation; got one "
+            f"each. Add images, or give a validation set"
+        )
+    train = image_set.subset([i for i in range(len(image_set)) if i not in held_out])
+    val = image_set.subset(sorted(held_out))
+    notes.append(
+        f"No validation set: {len(val)} of {len(image_set)} images are held out, {fraction:.0%} of each class, chosen "
+        f"by a hash of their paths."
+    )
+    if alone:
+        notes.append(f"{len(alone)} class(es) with a single image stay in training: {', '.join(alone[:5])}.")
+    return train, val
+
+
+def _training_part(location: str, notes: list[str]) -> str:
+    folder = Path(location)
+    if not folder.is_dir():
+        return location
+    for name in ("train_list.txt", "train.txt", "train.csv", "train.tsv", "train"):
+        part = folder / name
+        if part.exists():
+            notes.append(f"Training set: {part}.")
+            return str(part)
+    return location
+
+
+def _find_val(train: str, notes: list[str]) -> str | None:
+    """A validation set beside ``train``: a sibling whose name has "val" (…) in the place of "train"."""
+    path = Path(train)
+    if "train" not in path.name:
+        return None
+    siblings = [path.with_name(path.name.replace("train", name)) for name in VAL_NAMES]
+    return _first_of([sibling for sibling in siblings if sibling.exists()], notes)
+
+
+def _val_within(folder: Path, notes: list[str]) -> str | None:
+    lists = [folder / f"{name}{end}" for end in ("_list.txt", ".txt", ".csv", ".tsv") for name in VAL_NAMES]
+    found = [path for path in lists if path.is_file()]
+    if not found and any((folder / name).is_dir() for name in ("train", *VAL_NAMES)):
+        # A folder "test" alone may be a class among others; a folder "train" beside it says that it is not.
+        others = [path for path in folder.iterdir() if path.is_dir() and path.name not in ("train", *VAL_NAMES)]
+        if not others:
+            found = [folder / name for name in VAL_NAMES if (folder / name).is_dir()]
+    return _first_of(found, notes)
+
+
+def _first_of(found: list[Path], notes: list[str]) -> str | None:
+    if not found:
+        return None
+    unused = f" ({', '.join(path.name for path in found[1:])} is left alone)" if found[1:] else ""
+    notes.append(f"Validation set: {found[0]}{unused}.")
+    return str(found[0])
+
+
+def _base(location: str, root: str | None) -> str:
+    if root is not None:
+        return root
+    return location if Path(location).is_dir() else str(Path(location).parent)
+
+
+def _shared_files(train: ImageSet, val: ImageSet) -> list[str]:
+    trained = {os.path.realpath(record.path) for record in train.records}
+    shared = [record for record in val.records if os.path.realpath(record.path) in trained]
+    if not shared:
+        return []
+    return [
+        f"warning: {len(shared)} of {len(val)} validation images are also trained on (first: {shared[0].where}); the "
+        f"validation result will be too good."
+    ]
