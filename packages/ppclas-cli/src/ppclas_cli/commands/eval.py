@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command(name="eval")
 @click.argument("bundle_path", metavar="[RUN|BUNDLE|EXPORT]", required=False)
-@click.option("--data", metavar="PATH", help="Photos to score on: a folder, a list file or a CSV. Without it: the run's validation photos.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="Photos to score on: a folder, a list file or a CSV. Without it: the run's validation photos.",
+)
 @click.option("--model", metavar="NAME", help="Score published weights of this architecture, with --weights.")
 @click.option("--weights", type=click.Path(), help="A .pdparams or .safetensors file, with --model.")
 @click.option("--root", metavar="DIR", help="Folder that the paths of a list file start from.")

@@ -18,13 +18,23 @@ _AUTO = "auto"
 
 @click.command(name="train")
 @click.argument("data", required=False)
-@click.option("--train", "train_list", metavar="PATH", help="Training photos: a folder, a list file or a CSV (as DATA).")
-@click.option("--val", metavar="PATH", help="Validation photos. Without it: found beside the training photos, or a split.")
-@click.option("-c", "--config", "source", metavar="FILE|RECIPE", help="A YAML file, or a name of 'ppclas recipes list'.")
+@click.option(
+    "--train", "train_list", metavar="PATH", help="Training photos: a folder, a list file or a CSV (as DATA)."
+)
+@click.option(
+    "--val", metavar="PATH", help="Validation photos. Without it: found beside the training photos, or a split."
+)
+@click.option(
+    "-c", "--config", "source", metavar="FILE|RECIPE", help="A YAML file, or a name of 'ppclas recipes list'."
+)
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any config value.")
 @click.option("--model", metavar="NAME", help="A name of 'ppclas models list'.")
 @click.option(
-    "--pretrained", is_flag=False, flag_value="true", metavar="[FILE]", help="Start from these weights; alone: the published ones."
+    "--pretrained",
+    is_flag=False,
+    flag_value="true",
+    metavar="[FILE]",
+    help="Start from these weights; alone: the published ones.",
 )
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
@@ -35,7 +45,11 @@ _AUTO = "auto"
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same weights.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that read photos; 0: none beside this one.")
 @click.option(
-    "--resume", is_flag=False, flag_value=_AUTO, metavar="[RUN]", help="Go on with a stopped run; alone: --output's, or the newest one."
+    "--resume",
+    is_flag=False,
+    flag_value=_AUTO,
+    metavar="[RUN]",
+    help="Go on with a stopped run; alone: --output's, or the newest one.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be trained, and stop.")
 def command(source: str | None, overrides: tuple[str, ...], resume: str | None, dry_run: bool, **given: Any) -> None:

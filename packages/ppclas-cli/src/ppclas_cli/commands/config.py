@@ -1,0 +1,88 @@
+"""``ppclas config``: what a run's settings are, where each came from, and whether a file is right."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from ppclas_core.errors import ConfigError
+
+from ppclas_cli import output
+
+
+@click.group()
+def config() -> None:
+    """Show, check and describe settings.
+
+    Settings come from a YAML file or recipe, from KEY=VALUE overrides and from flags; later ones win.
+    """
+
+
+@config.command("show")
+@click.argument("source", metavar="[FILE|RECIPE]", required=False)
+@click.option("-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value.")
+@click.option("--plain", is_flag=True, help="Only the YAML, without the origin of each value.")
+@output.JSON_OPTION
+def show_command(source: str | None, overrides: tuple[str, ...], plain: bool, as_json: bool) -> None:
+    """Print all settings, each with where it came from. Without FILE: the defaults.
+
+    \b
+    Examples:
+      ppclas config show finetune -o schedule.lr=0.01
+      ppclas config show --plain > my.yaml
+    """
+    from ppclas_core.config.dump import annotate
+    from ppclas_core.config.load import dump_config, load_config
+
+    loaded = load_config(source, overrides)
+    for text in loaded.notes:
+        output.note(f"note: {text}")
+    if as_json:
+        output.print_json({"config": loaded.config.model_dump(mode="json"), "origins": loaded.origins})
+    else:
+        text = dump_config(loaded.config)
+        click.echo(text if plain else annotate(text, loaded.origins), nl=False)
+
+
+@config.command("validate")
+@click.argument("files", metavar="FILE|RECIPE…", nargs=-1, required=True)
+def validate_command(files: tuple[str, ...]) -> None:
+    """Check files without running anything; every mistake is named with its line and column.
+
+    \b
+    Example:
+      ppclas config validate my.yaml
+    """
+    results = [_is_valid(file) for file in files]
+    if not all(results):
+        click.get_current_context().exit(1)
+
+
+@config.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of a config file, for editors.
+
+    \b
+    Example:
+      ppclas config schema > ppclas.schema.json
+    Then, in the first line of a YAML file:
+      # yaml-language-server: $schema=ppclas.schema.json
+    """
+    from ppclas_core.config.load import config_schema
+    from ppclas_core.plugins import get_registries
+
+    click.echo(json.dumps(config_schema(get_registries()), ensure_ascii=False, indent=2))
+
+
+def _is_valid(file: str) -> bool:
+    from ppclas_core.config.load import load_config
+
+    try:
+        loaded = load_config(file)
+    except ConfigError as error:
+        output.note(f"error: {error}")
+        return False
+    for text in loaded.notes:
+        output.note(f"note: {file}: {text}")
+    click.echo(f"{file}: ok")
+    return True

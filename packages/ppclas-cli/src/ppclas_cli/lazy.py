@@ -1,0 +1,85 @@
+"""A command group that knows its commands' names and one-line help without importing them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+
+@dataclass(frozen=True)
+class LazyCommand:
+    """Where a command is found, and the line that ``--help`` shows for it."""
+
+    target: str
+    """``module:attribute``."""
+    summary: str
+    section: str
+
+
+class LazyGroup(click.Group):
+    """A static table of commands; those that plugins register are looked up when asked for, and for ``--help``."""
+
+    def __init__(self, *args: Any, table: Mapping[str, LazyCommand], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Our own commands in the table's order, then the plugins'."""
+        return [*self._table, *(name for name in _plugin_commands() if name not in self._table)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command ``cmd_name``; None where there is none."""
+        from ppclas_core.registry import resolve
+
+        if cmd_name in self._table:
+            command: click.Command = resolve(self._table[cmd_name].target)
+            return command
+        from ppclas_core.plugins import get_registries
+
+        registry = get_registries().commands
+        if cmd_name not in registry:
+            return None
+        found: click.Command = resolve(registry.entry(cmd_name).builder)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown command suggests near ones."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(
+                unknown("command", name, self.list_commands(ctx)) + f" Run '{ctx.command_path} --help' to see all."
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section of the help for each section of the table; importing nothing."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self._table.items():
+            sections.setdefault(command.section, []).append((name, command.summary))
+        for name, summary in _plugin_commands().items():
+            if name not in self._table:
+                sections.setdefault("From plugins", []).append((name, summary))
+        width = max(len(name) for rows in sections.values() for name, _ in rows)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                # The same width everywhere: the sections line up.
+                formatter.write_dl([(name.ljust(width), summary) for name, summary in rows])
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return f"There is no command {name!r}.{hint}"
+
+
+def _plugin_commands() -> dict[str, str]:
+    from ppclas_core.plugins import get_registries
+
+    commands = get_registries().commands
+    return {name: commands.entry(name).summary for name in commands}

@@ -1,0 +1,125 @@
+"""The ``ppclas`` command: what exists, and what becomes of an error.
+
+A user's mistake is one line on stderr and exit code 1 (2 for wrong usage). A traceback is for our own bugs, and only
+with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+
+import click
+from ppclas_core.errors import MissingDependencyError, PpclasError
+
+from ppclas_cli.lazy import LazyGroup
+from ppclas_cli.table import COMMANDS
+
+PACKAGES = ("ppclas-cli", "ppclas-core", "ppclas-models", "ppclas-augment", "ppclas-distill", "ppclas-deploy")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _print_versions(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    for name in PACKAGES:
+        click.echo(f"{name} {_version(name) or 'is not installed'}")
+    for name in filter(_version, ("paddlepaddle", "paddlepaddle-gpu")):
+        click.echo(f"{name} {_version(name)}")
+    click.echo(f"Python {sys.version.split()[0]} ({sys.executable})")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Without arguments, 'ppclas train' trains on the photos that come with it. Try that first.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Print the versions of all ppclas packages.",
+)
+@click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show tracebacks; works anywhere in the line (or PPCLAS_DEBUG=1)."
+)
+def cli() -> None:
+    """Image classification on PaddlePaddle: train, evaluate, predict, export.
+
+    \b
+    Example:
+      ppclas train photos/            a folder with one folder a class
+      ppclas predict new/ -m runs/SqueezeNet1_1-1
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``ppclas`` with ``arguments`` (default: the process's) and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = os.environ.get("PPCLAS_DEBUG", "0") not in ("", "0")
+    options_end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" in arguments[:options_end]:
+        debug = True
+        arguments.remove("--debug")
+    _make_streams_safe()
+    try:
+        result = cli.main(arguments, prog_name="ppclas", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ppclas"
+        click.echo(f"error: {error.format_message().rstrip('.')}. See '{where} --help'.", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of stdout has gone ("| head"). Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except PpclasError as error:
+        return _report(error, arguments, debug)
+    except Exception as error:  # a bug of ours: the one place that may see any exception
+        if debug:
+            traceback.print_exc()
+        else:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            click.echo(f"error: {what}", err=True)
+            click.echo("This is a bug in ppclas; run it again with --debug for the traceback.", err=True)
+        return 1
+
+
+def _report(error: PpclasError, arguments: Sequence[str], debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {error}", err=True)
+    if isinstance(error, MissingDependencyError):
+        from ppclas_cli.paddle_install import offer_setup
+
+        return offer_setup(arguments)
+    return 1
+
+
+def _make_streams_safe() -> None:
+    """Let any file name be printed: UTF-8 in pipes and files, escapes where a terminal lacks a character."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is None:  # replaced by a test or a notebook
+            continue
+        if stream.isatty():
+            reconfigure(errors="backslashreplace")
+        else:
+            reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,80 @@
+"""How results are printed: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text.")
+
+
+def print_json(value: Any) -> None:
+    """``value`` as indented JSON; Chinese stays readable."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """``rows`` as CSV with a header; what a row lacks is left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    click.echo(text.getvalue(), nl=False)
+
+
+def print_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
+    """``rows`` in aligned columns, numbers to the right; what is missing is a dash."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(header, *cells, strict=True)]
+    right = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    for line in (list(header), ["-" * width for width in widths], *cells):
+        padded = [_pad(text, width, to_right) for text, width, to_right in zip(line, widths, right, strict=True)]
+        click.echo("  ".join(padded).rstrip())
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """A name and a value a line; a map inside gets its own indented lines."""
+    _facts(facts, "")
+
+
+def note(text: str) -> None:
+    """A line for the person, on stderr."""
+    click.echo(text, err=True)
+
+
+def _facts(facts: Mapping[str, Any], indent: str) -> None:
+    width = max((_width(str(name)) for name in facts), default=0)
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            click.echo(f"{indent}{name}")
+            _facts(value, indent + "  ")
+        else:
+            click.echo(f"{indent}{_pad(str(name), width, False)}  {_cell(value)}")
+
+
+def _cell(value: Any) -> str:
+    if value is None or value in ("", {}, [], ()):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _pad(text: str, width: int, to_right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if to_right else text + space
