@@ -6,12 +6,13 @@ One plugin that fails takes nothing else down: what it registered is taken back,
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 import sys
 import traceback
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from typing import Any
@@ -84,29 +85,34 @@ class PluginManager:
         """Register a plugin module or object and let it fill the registries.
 
         Raises:
-            PluginError: it was written for another API version, or registers a taken name. Nothing of it stays.
+            PluginError: it was written for another API version, implements a hook that is not there or registers a
+                taken name. Nothing of it stays.
         """
-        wanted = getattr(plugin, "ppclas_api_version", 1)
-        if wanted != hookspecs.API_VERSION:
-            raise PluginError(
-                f"plugin {name!r} was written for ppclas plugin API {wanted}; this ppclas-core has "
-                f"{hookspecs.API_VERSION}. Install the release of {distribution or name} that fits."
-            )
         owner = distribution or name
-        self._pluggy.register(plugin, name)
+        self._check(plugin, name, owner)
         try:
-            self._pluggy.check_pending()
+            # Two distributions may give their entry points the same name.
+            self._pluggy.register(plugin, f"{owner}:{name}")
+            others = [other for other in self._pluggy.get_plugins() if other is not plugin]
             with ExitStack() as stack:
                 for kind, registry in self.registries.all().items():
                     stack.enter_context(registry.owned_by(owner))
-                    hook = getattr(plugin, f"register_{kind}", None)
-                    if hook is not None and self._pluggy.parse_hookimpl_opts(plugin, f"register_{kind}") is not None:
-                        hook(registry)
-        except BaseException:
+                    self._pluggy.subset_hook_caller(f"register_{kind}", others)(registry=registry)
+        except BaseException as error:
             self._pluggy.unregister(plugin)
+            if isinstance(error, pluggy.PluginValidationError):
+                raise PluginError(f"plugin {name!r} has a hook of the wrong form: {error}") from error
             raise
         module = getattr(plugin, "__name__", type(plugin).__module__)
         self.plugins.append(PluginInfo(name, owner, version, module))
+
+    def remove(self, plugin: object, name: str, distribution: str = "") -> None:
+        """Take out what ``add`` put in with the same arguments, for tests."""
+        owner = distribution or name
+        self._pluggy.unregister(plugin)
+        for registry in self.registries.all().values():
+            registry.drop(owner)
+        self.plugins = [info for info in self.plugins if (info.name, info.distribution) != (name, owner)]
 
     def load_entry_points(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load every installed plugin, first-party ones first, each on its own.
@@ -117,23 +123,55 @@ class PluginManager:
         found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
         loaded = []
         for entry_point in found:
-            try:
+            with self._isolated(entry_point):
                 loaded.append((entry_point, entry_point.load()))
-            except Exception as error:  # whatever a stranger's module raises on import
-                self._refuse(entry_point, error)
         for entry_point, plugin in sorted(loaded, key=_order):
             distribution = entry_point.dist
-            try:
+            with self._isolated(entry_point):
                 self.add(
                     plugin,
                     entry_point.name,
                     distribution.name if distribution else "",
                     distribution.version if distribution else "",
                 )
-            except Exception as error:  # whatever a stranger's hook raises
-                self._refuse(entry_point, error)
 
-    def _refuse(self, entry_point: metadata.EntryPoint, error: Exception) -> None:
+    def _check(self, plugin: object, name: str, owner: str) -> None:
+        """Refuse what pluggy would take in silence or word for its own developers."""
+        wanted = getattr(plugin, "ppclas_api_version", 1)
+        if wanted != hookspecs.API_VERSION:
+            raise PluginError(
+                f"plugin {name!r} was written for ppclas plugin API {wanted}; this ppclas-core has "
+                f"{hookspecs.API_VERSION}. Install the release of {owner} that fits."
+            )
+        if self._pluggy.is_registered(plugin) or self._pluggy.has_plugin(f"{owner}:{name}"):
+            raise PluginError(f"plugin {name!r} of {owner} is loaded already. Name it in one entry point only.")
+        known = [hook for hook in dir(hookspecs) if self._pluggy.parse_hookspec_opts(hookspecs, hook) is not None]
+        for attribute in dir(plugin):
+            options = self._pluggy.parse_hookimpl_opts(plugin, attribute)
+            if options is None:
+                if attribute in known and callable(getattr(plugin, attribute)):
+                    raise PluginError(
+                        f"plugin {name!r} defines {attribute} without marking it: put @hookimpl "
+                        f"(from ppclas_core import hookimpl) above it, or rename it."
+                    )
+                continue
+            hook = options["specname"] or attribute
+            if hook not in known and not options["optionalhook"]:
+                near = difflib.get_close_matches(hook, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise PluginError(
+                    f"plugin {name!r} implements the hook {hook!r}, which this ppclas-core does not call.{hint} "
+                    f"If a newer ppclas-core does, upgrade it, or mark the function @hookimpl(optionalhook=True)."
+                )
+
+    @contextmanager
+    def _isolated(self, entry_point: metadata.EntryPoint) -> Iterator[None]:
+        try:
+            yield
+        except (Exception, SystemExit) as error:  # whatever a stranger's module or hook raises
+            self._refuse(entry_point, error)
+
+    def _refuse(self, entry_point: metadata.EntryPoint, error: BaseException) -> None:
         distribution = entry_point.dist.name if entry_point.dist else ""
         version = entry_point.dist.version if entry_point.dist else ""
         text = str(error).splitlines()[0] if str(error) else ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ppclas_core.errors import PluginError, UnknownNameError
+from ppclas_core.paddle_runtime import require_paddle
 
 if TYPE_CHECKING:
     from ppclas_core.component import Params
@@ -23,12 +24,26 @@ Lazy = Callable[..., Any] | str
 
 
 def resolve(target: Any) -> Any:
-    """``target`` itself, or the attribute that a ``"module:attribute"`` string names."""
+    """``target`` itself, or the attribute that a ``"module:attribute"`` string names.
+
+    Raises:
+        PluginError: there is no such module or attribute.
+        MissingDependencyError: the module needs Paddle, which is not installed.
+    """
     if not isinstance(target, str):
         return target
     module_name, _, attribute = target.partition(":")
-    value: Any = importlib.import_module(module_name)
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        if error.name == "paddle":
+            require_paddle(target)
+        raise PluginError(
+            f"{target!r} is registered and cannot be imported ({error}). Install what it needs, or mend the plugin."
+        ) from error
     for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise PluginError(f"{target!r} is registered and {module_name} has no {attribute!r}. Mend the plugin.")
         value = getattr(value, part)
     return value
 
@@ -103,6 +118,11 @@ class Registry:
             raise
         finally:
             self._owner = before[0]
+
+    def drop(self, owner: str) -> None:
+        """Forget every name that ``owner`` registered."""
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.owner != owner}
+        self._aliases = {alias: name for alias, name in self._aliases.items() if name in self._entries}
 
     def names(self) -> list[str]:
         """Every name in registration order, without aliases."""
