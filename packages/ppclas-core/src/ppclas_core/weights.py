@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +192,12 @@ def save_state(path: str | Path, state: Mapping[str, NDArray[Any]], metadata: Ma
     from safetensors.numpy import save
 
     content = save({key: np.ascontiguousarray(array) for key, array in state.items()}, dict(metadata or {}) or None)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
     try:
-        write_atomic(Path(path), lambda temporary: temporary.write_bytes(content) and None)
+        write_atomic(Path(path), write)
     except OSError as error:
         raise WeightsError(f"cannot write the weights {path}: {error.strerror or error}") from error
 
@@ -241,7 +244,7 @@ def _read_safetensors(file: Path, content: bytes) -> State:
     from safetensors import SafetensorError, deserialize
 
     try:
-        tensors = deserialize(content)
+        tensors = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise WeightsError(f"{file} is a damaged .safetensors file, perhaps cut off: {error}") from error
     state: State = {}
@@ -308,6 +311,10 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _empty_bytes() -> bytes:
+    return b""
+
+
 _NUMPY: dict[str, Callable[..., Any]] = {
     "core.multiarray._reconstruct": _reconstruct,
     "core.multiarray.scalar": _scalar,
@@ -316,8 +323,9 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "dtype": _Dtype,
 }
 _GLOBALS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": OrderedDict,
-    "_codecs.encode": _encode,  # how pickle protocol 2 writes bytes
+    "collections.OrderedDict": dict,
+    "_codecs.encode": _encode,  # how pickle protocol 2 writes bytes, and the next one none
+    "__builtin__.bytes": _empty_bytes,
     **{f"numpy.{name}": stand_in for name, stand_in in _NUMPY.items()},
     **{f"numpy.{name.replace('core', '_core')}": stand_in for name, stand_in in _NUMPY.items()},
 }
@@ -349,7 +357,9 @@ def _read_pickle(file: Path, content: bytes) -> State:
             f"({type(error).__name__}: {error}). Get it again."
         ) from error
     if not isinstance(loaded, dict):
-        raise WeightsError(f"{file} holds a {type(loaded).__name__}: expected arrays by name, as paddle.save writes them")
+        raise WeightsError(
+            f"{file} holds a {type(loaded).__name__}: expected arrays by name, as paddle.save writes them"
+        )
     loaded.pop(_PARAMETER_NAMES, None)
     state: State = {}
     slices = loaded.pop(_BIG_ARRAYS, {})
