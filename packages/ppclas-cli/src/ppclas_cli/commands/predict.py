@@ -59,7 +59,7 @@ def command(
             click.echo(_human(prediction))
     bad = [prediction for prediction in predictions if prediction.error]
     for prediction in bad:
-        click.echo(f"error: {prediction.path}: {prediction.error}", err=True)
+        click.echo(f"error: {prediction.error}", err=True)
     if bad:
         raise SystemExit(1)
 

@@ -140,6 +140,7 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large sizes, which are checked here, and of odd metadata
+            Image.init()  # otherwise some of the formats are not known yet; does nothing the second time
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 _check_size(image.height, image.width, where)
                 return _as_seen(image, where)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,8 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
 
 
 def _figure(width: float, height: float) -> Any:
+    # Paddle lets every library's INFO lines through; matplotlib's are about its font cache.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     # The figure class alone: pyplot would pick a window system and keep every figure alive.
     from matplotlib.figure import Figure
 
@@ -69,8 +73,6 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    import warnings
-
     with warnings.catch_warnings():
         # Class names in scripts that the default font lacks are drawn as boxes; the names stand in report files too.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

@@ -88,8 +88,10 @@ def predict(
     def read(path: str) -> NDArray[Any] | str:
         try:
             return pipeline(Path(path).read_bytes(), draw, path)
-        except (ImageError, OSError) as error:
-            return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        except ImageError as error:
+            return str(error)
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
 
     def answer(batch: list[tuple[str, NDArray[Any] | str]]) -> Iterator[Prediction]:
         good = [image for _, image in batch if not isinstance(image, str)]
