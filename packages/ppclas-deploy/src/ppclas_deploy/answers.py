@@ -1,0 +1,64 @@
+"""Logits of photos, from the trained model and from an export: the two sides of the parity check.
+
+Both are steps of ``worker``: each reads the photos from disk through the preprocessing of its own bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.bundle import Bundle
+from ppclas_core.data.base import Draw
+from ppclas_core.engine.predictors import model_predictor
+from ppclas_core.export import export_facts
+from ppclas_core.paddle_runtime import require_paddle
+from ppclas_core.plugins import get_registries
+
+from ppclas_deploy.isolate import bundle_of
+
+_BATCH = 8
+
+
+def run_reference(job: Mapping[str, Any]) -> dict[str, str]:
+    """The step ``reference``: the trained model in Paddle, on the CPU. Writes logits [N, C] to ``job["logits"]``."""
+    paddle = require_paddle("the trained model's answers")
+    paddle.set_device("cpu")
+    bundle = bundle_of(job["bundle"])
+    predict = model_predictor(bundle.build_model(), bundle.manifest.preprocessing.normalize)
+    pixels = read_photos(bundle, job["photos"])
+    np.save(job["logits"], np.concatenate([predict(batch) for batch in _batches(pixels)]))
+    return {"paddle": paddle.__version__}
+
+
+def run_export(job: Mapping[str, Any]) -> dict[str, str]:
+    """The step ``engine``: an export in the engine that it names. Writes logits [N, C] to ``job["logits"]``.
+
+    The first photo goes in by itself and the others in batches, so that a graph which is right for one batch size
+    only does not pass.
+    """
+    bundle = Bundle.load(job["folder"])
+    engine = get_registries().engines.build(export_facts(bundle)["engine"])
+    engine.load(bundle)
+    images = bundle.normalize(read_photos(bundle, job["photos"]))
+    parts = [images[:1], *_batches(images[1:])]
+    np.save(job["logits"], np.concatenate([engine.logits(part) for part in parts]))
+    versions: dict[str, str] = engine.versions()
+    return versions
+
+
+def read_photos(bundle: Bundle, photos: Sequence[str]) -> NDArray[Any]:
+    """Pixels [N, H, W, 3] of image files, as the bundle prepares them.
+
+    Raises:
+        ImageError: one cannot be read.
+    """
+    pipeline, draw = bundle.pipeline(), Draw(np.random.default_rng(0))
+    return np.stack([pipeline(Path(photo).read_bytes(), draw, photo) for photo in photos])
+
+
+def _batches(images: NDArray[Any]) -> list[NDArray[Any]]:
+    return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]

@@ -1,0 +1,1 @@
+"""What runs an export, one a file."""

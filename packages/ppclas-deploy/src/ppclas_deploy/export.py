@@ -1,0 +1,197 @@
+"""Export a bundle: convert, prove, and only then give the folder its name."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppclas_core.bundle import MANIFEST, Bundle, Manifest, versions, write_manifest
+from ppclas_core.errors import BundleError, ConfigError, ExportError, PpclasError
+from ppclas_core.export import Exporter
+from ppclas_core.files import building_folder, sha256, write_json, write_text
+from ppclas_core.plugins import get_registries
+from pydantic import ValidationError
+
+from ppclas_deploy import parity
+from ppclas_deploy.isolate import LOG
+from ppclas_deploy.parity import Answers, Parity
+from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
+
+LABELS = "labels.txt"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an export came to."""
+
+    folder: Path
+    target: str
+    engine_versions: Mapping[str, str]
+    """What ran the export for the check."""
+    files: Mapping[str, int]
+    """Name → bytes."""
+    photos: Photos
+    parity: Parity
+    seconds: float
+
+
+def export_bundle(
+    bundle: Bundle,
+    target: str,
+    output: Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    photos: str | None = None,
+    num_photos: int = DEFAULT_COUNT,
+    overwrite: bool = False,
+) -> Receipt:
+    """Write the export of ``bundle`` for ``target`` to the folder ``output``.
+
+    It is built beside ``output`` and renamed once its answers on real photos have been compared with the model's.
+    When anything fails nothing is left but the log, ``<output>.log``.
+
+    Args:
+        bundle: what was trained.
+        target: a registered exporter.
+        output: a folder that does not exist yet, or an older export and ``overwrite``.
+        options: the exporter's own parameters.
+        photos: file, folder, list or glob to prove it on; see ``choose_photos``.
+        num_photos: how many of them, 1 or more.
+        overwrite: replace an export that is there.
+
+    Raises:
+        UnknownNameError: no such target.
+        ConfigError: the target does not take one of the options.
+        ExportError: the conversion failed, or ``output`` cannot be written.
+        ParityError: the export's answers differ.
+    """
+    started = time.monotonic()
+    exporter = make_exporter(target, options or {})
+    _check_source(bundle)
+    _check_output(output, overwrite)
+    chosen = choose_photos(bundle, photos, num_photos)
+    try:
+        with building_folder(output) as folder:
+            try:
+                result, export = _build(bundle, target, exporter, chosen, folder)
+            except PpclasError as error:
+                raise type(error)(f"{error}{_keep_log(folder, output)}") from error
+            manifest = _read_manifest(folder)
+    except OSError as error:
+        raise ExportError(
+            f"{error.filename or output} cannot be written ({error.strerror}). Choose another folder with -o."
+        ) from error
+    files = {name: entry.bytes for name, entry in manifest.files.items()}
+    return Receipt(
+        folder=output,
+        target=target,
+        engine_versions=export.versions,
+        files=files,
+        photos=chosen,
+        parity=result,
+        seconds=time.monotonic() - started,
+    )
+
+
+def make_exporter(target: str, options: Mapping[str, Any]) -> Exporter:
+    """The exporter of ``target`` with ``options``.
+
+    Raises:
+        UnknownNameError: no such target.
+        ConfigError: an option is unknown to it or has a wrong value.
+    """
+    registry = get_registries().exporters
+    fields = registry.entry(target).params_model().model_fields
+    unknown = [name for name in options if name not in fields]
+    if unknown:
+        raise ConfigError(f"The target {target} has no option {unknown[0]!r}. It takes: {', '.join(sorted(fields))}.")
+    try:
+        exporter: Exporter = registry.build(target, **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"target {target}: option {where!r}: {first['msg']} (got {first['input']!r}).") from error
+    return exporter
+
+
+def default_output(bundle: Bundle, target: str) -> Path:
+    """``<run>/export-<target>`` for a run, ``<bundle>-<target>`` beside a bundle that stands alone."""
+    folder = bundle.folder.resolve()
+    if (folder.parent / "config.yaml").is_file():
+        return bundle.folder.parent / f"export-{target}"
+    return bundle.folder.parent / f"{folder.name}-{target}"
+
+
+def export_manifest(bundle: Bundle, target: str, facts: Mapping[str, Any]) -> Manifest:
+    """The manifest of an export: the bundle's own, and ``facts`` of the export."""
+    export = {"target": target, "weights_sha256": sha256(bundle.weights_file), **facts}
+    return bundle.manifest.replace(kind="export", export=export, versions=versions(), files={})
+
+
+def _build(bundle: Bundle, target: str, exporter: Exporter, photos: Photos, folder: Path) -> tuple[Parity, Answers]:
+    """Convert into ``folder``, compare, and complete the folder if the answers agree."""
+    limit = exporter.timeout
+    with tempfile.TemporaryDirectory(prefix="ppclas-") as name, ThreadPoolExecutor(1) as pool:
+        # Logs of their own: the export's files must not change between their hashes and the check.
+        logs = [Path(name) / "model.log", Path(name) / "engine.log"]
+        try:
+            # Most of the time goes into starting Paddle: the model answers while the converter works.
+            asked = pool.submit(parity.ask_model, bundle, photos, logs[0], limit)
+            facts = exporter.export(bundle, folder)
+            write_text(folder / LABELS, "".join(f"{index} {name}\n" for index, name in enumerate(bundle.labels)))
+            manifest = write_manifest(folder, export_manifest(bundle, target, facts))
+            model, export = asked.result(), parity.ask_export(folder, photos, logs[1], limit)
+        finally:
+            _append(logs, folder / LOG)
+        result = parity.compare(model.logits, export.logits, photos.names(), exporter.tolerance())
+    parity.require_agreement(result)
+    write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
+    write_manifest(folder, manifest)
+    return result, export
+
+
+def _check_source(bundle: Bundle) -> None:
+    if bundle.manifest.kind == "export":
+        raise BundleError(f"{bundle.folder} is an export already. Give the run or the bundle that it was made from.")
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if not output.exists() and not output.is_symlink():
+        return
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if not (output / MANIFEST).is_file() or _read_manifest(output).kind != "export":
+        raise ExportError(f"{output} exists and is no export, so it is not replaced. Choose another folder with -o.")
+    if not overwrite:
+        raise ExportError(
+            f"{output} holds an export already. Replace it with --overwrite, or choose another folder with -o."
+        )
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except ValidationError as error:
+        raise ExportError(f"{folder / MANIFEST} is no bundle of this version, so it is not touched.") from error
+
+
+def _keep_log(folder: Path, output: Path) -> str:
+    """Move the log out of a folder that is about to go; the words that say where it is."""
+    if not (folder / LOG).is_file():
+        return ""
+    kept = output.with_name(f"{output.name}.log")
+    shutil.copyfile(folder / LOG, kept)
+    return f" Log: {kept}"
+
+
+def _append(logs: Sequence[Path], whole: Path) -> None:
+    with open(whole, "ab") as file:
+        for log in logs:
+            if log.is_file():
+                file.write(log.read_bytes())

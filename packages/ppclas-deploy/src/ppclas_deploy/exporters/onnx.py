@@ -1,0 +1,135 @@
+"""Target ``onnx``: one ONNX file, by way of paddle2onnx."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppclas_core.errors import ExportError
+from ppclas_core.export import Exporter
+from ppclas_core.paddle_runtime import require_paddle
+from pydantic import PositiveInt
+
+from ppclas_deploy.dependencies import need
+from ppclas_deploy.isolate import LOG, bundle_job, bundle_of, run_isolated
+
+if TYPE_CHECKING:
+    from ppclas_core.bundle import Bundle
+
+MODEL = "model.onnx"
+
+_SCALES = re.compile(r'"0\.a_array","D":\[[^]]*\]\},"N":"scale"')
+
+
+class OnnxExporter(Exporter):
+    """``model.onnx``: input ``images`` [N, 3, H, W] (float32, normalised), output ``logits`` [N, C], no activation.
+
+    Labels, preprocessing and activation are in its metadata as JSON, so that the file can be used by itself.
+    """
+
+    batch: PositiveInt | None = None
+    """Fixed batch size. Nothing: any."""
+    opset: PositiveInt = 17
+    """Version of the ONNX operator set; never raised silently."""
+
+    def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
+        """Trace and convert in a process of its own, then check the graph."""
+        need("paddle2onnx", "onnx", "onnxruntime", purpose="the target onnx", extra="onnx")
+        job = {"bundle": bundle_job(bundle), "folder": str(folder.resolve()), "batch": self.batch, "opset": self.opset}
+        files = run_isolated("onnx", job, folder / LOG, self.timeout)
+        return {"engine": "onnxruntime", "batch": self.batch, "opset": self.opset, **files}
+
+
+def convert(job: Mapping[str, Any]) -> dict[str, str]:
+    """The step ``onnx``, in its own process: trace, convert, tidy, name, describe, check."""
+    require_paddle("the export")
+    import onnx
+    import paddle2onnx
+
+    from ppclas_deploy.program import save_program
+
+    bundle, batch, opset = bundle_of(job["bundle"]), job["batch"], job["opset"]
+    program = save_program(bundle, Path.cwd() / "inference", batch=batch, ir="pir")
+    narrow_resize_scales(program)
+    raw = Path.cwd() / MODEL
+    # The "optimizers" that paddle2onnx offers install packages with pip on the way; tidy() does what is needed.
+    paddle2onnx.export(
+        str(program),
+        str(program.with_suffix(".pdiparams")),
+        str(raw),
+        opset_version=opset,
+        auto_upgrade_opset=False,
+        optimize_tool="None",
+    )
+    model = onnx.load(str(raw))
+    got = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if got != [opset]:
+        raise ExportError(f"paddle2onnx was asked for opset {opset} and wrote opset {got}. Try --opset 17.")
+    tidy(model.graph)
+    name_ends(model.graph, batch)
+    describe(model, bundle)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(Path(job["folder"]) / MODEL))
+    return {"model": MODEL}
+
+
+def narrow_resize_scales(program: Path) -> None:
+    """Write the scales of resize operators as 32-bit floats into a program (.json), in place.
+
+    Paddle 3.3 made them 64-bit, which paddle2onnx 2.1 does not read.
+    """
+    text = program.read_text(encoding="utf-8")
+    narrow = _SCALES.sub(lambda found: found[0].replace('"0.a_f64"', '"0.a_f32"'), text)
+    program.write_text(narrow, encoding="utf-8")
+
+
+def tidy(graph: Any) -> None:
+    """Turn constant nodes into initializers and take identity nodes out, in place.
+
+    Quantisers and readers look for weights among the initializers.
+    """
+    outputs = {output.name for output in graph.output}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+        if node.op_type == "Identity" and node.output[0] not in outputs:
+            renamed[node.output[0]] = node.input[0]
+        elif node.op_type == "Constant" and node.attribute[0].name == "value" and node.output[0] not in outputs:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def name_ends(graph: Any, batch: int | None) -> None:
+    """Name the input ``images``, the output ``logits`` and the batch axis ``batch``, in place."""
+    new = {graph.input[0].name: "images", graph.output[0].name: "logits"}
+    graph.input[0].name, graph.output[0].name = new.values()
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = new.get(name, name)
+    for end in (graph.input[0], graph.output[0]):
+        axis = end.type.tensor_type.shape.dim[0]
+        if batch is None:
+            axis.dim_param = "batch"
+        else:
+            axis.dim_value = batch
+
+
+def describe(model: Any, bundle: Bundle) -> None:
+    """Put labels, preprocessing and activation into the model's metadata, as JSON."""
+    manifest = bundle.manifest.model_dump(mode="json")
+    for key in ("labels", "preprocessing", "activation"):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, json.dumps(manifest[key], ensure_ascii=False)
+    model.producer_name = "ppclas"
+    model.graph.name = bundle.manifest.architecture.name

@@ -1,0 +1,119 @@
+"""Run a step of this package in a process of its own: without network, with a time limit, everything it says in a log.
+
+Converters and engines are C++ that can abort, segfault, hang, or try to install packages on the way. Here all of that
+is one ``ExportError`` with the step's last words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ppclas_core.bundle import Bundle, Manifest
+from ppclas_core.errors import ExportError
+
+LOG = "export.log"
+"""Name of the log, in the export's folder."""
+
+_OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1", "UV_OFFLINE": "1"}
+_LAST_WORDS = 400  # characters
+_CRASH = re.compile(r"^\s*C\+\+ Traceback", re.MULTILINE)
+_NOISE = re.compile(r"^[\s\-=*^~]*$|^\s*\[(TimeInfo|SignalInfo)|\x1b\[0m$")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run_isolated(step: str, job: Mapping[str, Any], log: Path, timeout: float) -> dict[str, Any]:
+    """Run ``step`` (a key of ``worker.STEPS``) on ``job`` (plain JSON values) and return what it returned.
+
+    The process starts in an empty folder, so that nothing lying in the user's one is imported. Its output is appended
+    to ``log``.
+
+    Raises:
+        ExportError: it raised, crashed, or took longer than ``timeout`` seconds.
+    """
+    with tempfile.TemporaryDirectory(prefix="ppclas-") as name, open(log, "ab") as output:
+        started = output.tell()
+        work, result = Path(name) / "work", Path(name) / "result.json"
+        work.mkdir()
+        (Path(name) / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        command = [sys.executable, "-m", "ppclas_deploy.worker", step, str(Path(name) / "job.json"), str(result)]
+        environment = {
+            key: value for key, value in os.environ.items() if key not in ("PIP_FIND_LINKS", "PIP_INDEX_URL")
+        }
+        process = subprocess.Popen(
+            command,
+            cwd=work,
+            env={**environment, **_OFFLINE},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ExportError(
+                f"the {step} step did not finish within {timeout:g} s and was ended. Give it more with --timeout."
+            ) from None
+        finally:
+            _end(process)
+        answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
+    if code == 0 and "result" in answer:
+        returned: dict[str, Any] = answer["result"]
+        return returned
+    if "error" in answer:
+        raise ExportError(str(answer["error"]))
+    said = log.read_bytes()[started:].decode("utf-8", "replace")
+    raise ExportError(f"the {step} step {_how(code)}: {last_words(said)}")
+
+
+def last_words(said: str) -> str:
+    """The end of a log that tells the cause: the last two lines with content, before the C++ stack of a crash."""
+    crash = _CRASH.search(said)
+    before = said[: crash.start()] if crash else said
+    lines = [_COLOR.sub("", line).strip() for line in before.splitlines() if not _NOISE.match(_COLOR.sub("", line))]
+    if not lines:
+        return "it said nothing"
+    # An exception's last line says it all; what comes before is the stack.
+    words = lines[-1] if re.match(r"[\w.]*(Error|Exception)\b", lines[-1]) else " ".join(lines[-2:])
+    return words if len(words) <= _LAST_WORDS else f"…{words[-_LAST_WORDS:]}"
+
+
+def bundle_job(bundle: Bundle) -> dict[str, Any]:
+    """A bundle as plain JSON values, also one that exists only around published weights."""
+    return {
+        "folder": str(bundle.folder.resolve()),
+        "manifest": bundle.manifest.model_dump(mode="json"),
+        "weights": str(bundle.weights_file.resolve()),
+    }
+
+
+def bundle_of(job: Mapping[str, Any]) -> Bundle:
+    """The bundle that ``bundle_job`` described."""
+    return Bundle(Path(job["folder"]), Manifest.model_validate(job["manifest"]), Path(job["weights"]))
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"crashed ({signal.Signals(-code).name})"
+    return f"failed (exit code {code})"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and its children, if it still runs (a time-out, Ctrl-C)."""
+    if process.poll() is not None:
+        return
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()

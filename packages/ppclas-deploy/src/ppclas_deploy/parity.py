@@ -1,0 +1,164 @@
+"""Does an export give the trained model's answers? Asked on real photos, each side with its own preprocessing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.bundle import Bundle, Manifest
+from ppclas_core.errors import ParityError
+
+from ppclas_deploy.isolate import bundle_job, run_isolated
+from ppclas_deploy.photos import Photos
+
+REPORT = "parity.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photo."""
+
+    file: str
+    reference_top1: int
+    """Class index of the trained model's largest logit."""
+    export_top1: int
+    max_abs_diff: float
+    """Largest difference of a logit."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences between two sets of logits [N, C]. "Relative" means divided by the reference's root mean square."""
+
+    agrees: bool
+    tolerance: float
+    """Largest accepted ``max_rel_diff``."""
+    max_abs_diff: float
+    mean_abs_diff: float
+    logits_rms: float
+    max_rel_diff: float
+    mean_rel_diff: float
+    top1_agreement: float
+    """Share of photos on which both give the same class, 0..1."""
+    images: tuple[Row, ...]
+
+    def summary(self) -> str:
+        """One line of numbers."""
+        same = sum(row.reference_top1 == row.export_top1 for row in self.images)
+        return (
+            f"largest logit difference {self.max_abs_diff:.3g}, {self.max_rel_diff:.2g} of the logits' RMS "
+            f"{self.logits_rms:.3g} (tolerance {self.tolerance:g}); same top-1 on {same} of {len(self.images)} photos"
+        )
+
+
+def compare(
+    reference: NDArray[np.float32], exported: NDArray[np.float32], files: Sequence[str], tolerance: float
+) -> Parity:
+    """Compare logits [N, C] of the photos ``files``.
+
+    They agree when no logit differs by more than ``tolerance`` times the root mean square of the reference. A class
+    that then still changes was tied within twice that; ``top1_agreement`` says so, it is no condition of its own.
+
+    Raises:
+        ParityError: the shapes differ, or a logit is not finite.
+    """
+    if reference.shape != exported.shape:
+        raise ParityError(
+            f"the trained model gives logits {list(reference.shape)} for {len(files)} photos and the export "
+            f"{list(exported.shape)}."
+        )
+    for name, logits in (("trained model", reference), ("export", exported)):
+        if not np.isfinite(logits).all():
+            row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+            raise ParityError(f"the {name} gives a logit that is not finite for {files[row]}.")
+    exact = reference.astype(np.float64)
+    diff = np.abs(exported.astype(np.float64) - exact)
+    rms = float(np.sqrt(np.mean(exact**2)))
+    # Logits that are all zero (a classifier that was never trained) have no scale; absolute differences count then.
+    scale = rms or 1.0
+    largest, mean = diff.max().item(), diff.mean().item()
+    rows = tuple(
+        Row(file, int(a), int(b), d)
+        for file, a, b, d in zip(
+            files,
+            reference.argmax(axis=1).tolist(),
+            exported.argmax(axis=1).tolist(),
+            diff.max(axis=1).tolist(),
+            strict=True,
+        )
+    )
+    return Parity(
+        agrees=largest <= tolerance * scale,
+        tolerance=tolerance,
+        max_abs_diff=largest,
+        mean_abs_diff=mean,
+        logits_rms=rms,
+        max_rel_diff=largest / scale,
+        mean_rel_diff=mean / scale,
+        top1_agreement=sum(row.reference_top1 == row.export_top1 for row in rows) / len(rows),
+        images=rows,
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits [N, C] of photos, and the versions of what computed them."""
+
+    logits: NDArray[np.float32]
+    versions: Mapping[str, str]
+
+
+def ask_model(source: Bundle, photos: Photos, log: Path, timeout: float) -> Answers:
+    """The trained model's answers, in Paddle on the CPU, by the source's preprocessing.
+
+    Raises:
+        ExportError: it crashed or took longer than ``timeout`` seconds; the message has its last words.
+    """
+    return _ask("reference", {"bundle": bundle_job(source)}, photos, log, timeout)
+
+
+def ask_export(folder: Path, photos: Photos, log: Path, timeout: float) -> Answers:
+    """The answers of the export in ``folder``, in its own engine, by the preprocessing that its ``bundle.json`` says.
+
+    Raises:
+        ExportError: it crashed or took longer than ``timeout`` seconds; the message has its last words.
+    """
+    return _ask("engine", {"folder": str(folder.resolve())}, photos, log, timeout)
+
+
+def report(parity: Parity, manifest: Manifest, photos: Photos, model: Answers, export: Answers) -> dict[str, Any]:
+    """The content of ``parity.json``."""
+    return {
+        "verdict": "agrees" if parity.agrees else "differs",
+        "engine": manifest.export and manifest.export["engine"],
+        "versions": {"engine": dict(export.versions), "reference": dict(model.versions)},
+        "photos": {"origin": photos.origin, "count": len(photos.paths)},
+        "files": {name: entry.sha256 for name, entry in manifest.files.items()},
+        **{key: value for key, value in asdict(parity).items() if key != "agrees"},
+    }
+
+
+def require_agreement(parity: Parity) -> None:
+    """Raise if the answers differ.
+
+    Raises:
+        ParityError: they do; the message has the numbers and the photo that differs most.
+    """
+    if not parity.agrees:
+        worst = max(parity.images, key=lambda row: row.max_abs_diff)
+        raise ParityError(
+            f"the export does not give the trained model's answers: {parity.summary()}; worst on {worst.file}."
+        )
+
+
+def _ask(step: str, job: dict[str, Any], photos: Photos, log: Path, timeout: float) -> Answers:
+    with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
+        logits = Path(work) / "logits.npy"
+        asked = {**job, "photos": [str(path.resolve()) for path in photos.paths], "logits": str(logits)}
+        versions = run_isolated(step, asked, log, timeout)
+        return Answers(np.load(logits, allow_pickle=False), versions)
