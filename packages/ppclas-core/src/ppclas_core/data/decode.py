@@ -7,6 +7,7 @@ hidden colours appear), CMYK, GIF, WebP, AVIF, TIFF and BMP. The content decides
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import warnings
@@ -22,9 +23,6 @@ from ppclas_core.errors import ImageError
 
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, height times width: Pillow's own limit against decompression bombs."""
-
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-# A fixed list: among Pillow's other formats are some that start programs (EPS runs Ghostscript).
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_NO_LENGTH = {0x01, *range(0xD0, 0xD9)}
@@ -75,7 +73,7 @@ def count_frames(data: bytes) -> int:
     """Frames of an image that ``decode`` can read: more than one for an animation."""
     if data.startswith(b"\xff\xd8\xff") or (data.startswith(_PNG) and b"acTL" not in data[:4096]):
         return 1
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
         return getattr(image, "n_frames", 1)
 
 
@@ -136,12 +134,19 @@ def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
         position = end + 4
 
 
+@functools.lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """What Pillow may read: a fixed list, because some of its formats start programs (EPS runs Ghostscript)."""
+    Image.init()
+    wanted = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+    return tuple(name for name in wanted if name in Image.OPEN)  # not every build has the last two
+
+
 def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large sizes, which are checked here, and of odd metadata
-            Image.init()  # otherwise some of the formats are not known yet; does nothing the second time
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 _check_size(image.height, image.width, where)
                 return _as_seen(image, where)
     except UnidentifiedImageError:

@@ -16,6 +16,8 @@ from ppclas_core.data.base import Image
 from ppclas_core.errors import ShapeError
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
+Fill = int | Sequence[int]
+"""A grey level, or one value a channel, in 0..255."""
 Axis = Literal["horizontal", "vertical", "both"]
 
 _CV2_INTERPOLATION: dict[str, int] = {
@@ -61,19 +63,23 @@ def crop(image: Image, top: int, left: int, height: int, width: int) -> Image:
     return image[top : top + height, left : left + width]
 
 
-def pad_to(image: Image, size: tuple[int, int], fill: Sequence[int] = (0, 0, 0)) -> Image:
+def pad_to(image: Image, size: tuple[int, int], fill: Fill = 0) -> Image:
     """Pad symmetrically with the colour ``fill`` to at least ``size``; an odd pixel goes below and to the right."""
     missing_height, missing_width = (max(0, want - have) for want, have in zip(size, image.shape[:2], strict=True))
     if not missing_height and not missing_width:
         return image
     height, width, channels = image.shape
     padded = np.empty((height + missing_height, width + missing_width, channels), image.dtype)
-    padded[...] = np.asarray(fill, image.dtype)[:channels]
+    if not isinstance(fill, int) and len(fill) != channels:
+        raise ShapeError(
+            f"expected a fill of one value, or {channels} for an image {list(image.shape)}, got {list(fill)}"
+        )
+    padded[...] = np.asarray(fill, image.dtype)
     padded[missing_height // 2 :, missing_width // 2 :][:height, :width] = image
     return padded
 
 
-def center_crop(image: Image, size: tuple[int, int], fill: Sequence[int] = (0, 0, 0)) -> Image:
+def center_crop(image: Image, size: tuple[int, int], fill: Fill = 0) -> Image:
     """The middle [height, width, C], offset ``(image - size) // 2``; an image smaller than that is padded first."""
     padded = pad_to(image, size, fill)
     top, left = ((have - want) // 2 for have, want in zip(padded.shape[:2], size, strict=True))

@@ -76,7 +76,10 @@ def open_image_set(
                 labels=None if labels is None else str(labels),
                 class_names=None if class_names is None else tuple(class_names),
             )
-            image_set = source.load()
+            try:
+                image_set = source.load()
+            except OSError as error:
+                raise DataError(f"{error.filename or text}: cannot be read: {error.strerror}") from error
             if not image_set.records:
                 raise DataError(f"{text}: expected images, found none")
             return image_set
@@ -155,8 +158,8 @@ class FolderSource(Source):
         photos, others = image_files(self.location)
         if photos:
             return (
-                f"it holds {len(photos)} photo(s) without class folders; put each in a folder named after its class, or "
-                f"give a list file"
+                f"it holds {len(photos)} photo(s) without class folders; put each in a folder named after its class, "
+                f"or give a list file"
             )
         return f"it holds no photo at all ({others} other file(s))"
 
@@ -264,7 +267,8 @@ class CsvSource(Source):
         if len(header) < 2 or not first_is_photo:
             raise DataError(
                 f"{self.location}:1: expected a header with a path column ({', '.join(PATH_COLUMNS[:3])}) and a label "
-                f"column ({', '.join(LABEL_COLUMNS[:2])}), or rows 'photo.jpg,label'; got {', '.join(header) or 'nothing'}"
+                f"column ({', '.join(LABEL_COLUMNS[:2])}), or rows 'photo.jpg,label'; got "
+                f"{', '.join(header) or 'nothing'}"
             )
         return 0, 1, False
 

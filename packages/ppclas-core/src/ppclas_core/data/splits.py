@@ -44,21 +44,26 @@ def open_splits(section: DataSection) -> Splits:
     train_at = _training_part(train_at, notes)
     val_at = section.val if section.val is not None else _find_val(train_at, notes)
     train = open_image_set(train_at, root=section.root, labels=section.labels)
-    if len(train.class_names) < 2 or len(set(train.labels().tolist())) < 2:
+    trained = set(train.labels().tolist())
+    if len(trained) < 2:
         raise DataError(
-            f"{train.origin}: expected images of two classes or more, got one class ({train.class_names[0]}); "
+            f"{train.origin}: expected images of two classes or more, got one class "
+            f"({train.class_names[train.records[0].label]}); "
             f"add a folder, or lines, of another class"
         )
+    untrained = [label for label in range(len(train.class_names)) if label not in trained]
+    if untrained:
+        named = ", ".join(train.class_names[label] for label in untrained[:5])
+        notes.append(f"{len(untrained)} of {len(train.class_names)} classes have no training image (first: {named}).")
     if val_at is None:
         train, val = split(train, section.val_fraction, _base(train_at, section.root), notes)
     else:
         val = open_image_set(val_at, root=section.root, labels=section.labels, class_names=train.class_names)
         notes += _shared_files(train, val)
-    untrained = sorted(set(val.labels().tolist()) - set(train.labels().tolist()))
-    if untrained:
-        first = next(record for record in val.records if record.label == untrained[0])
+    first = next((record for record in val.records if record.label not in trained), None)
+    if first is not None:
         raise DataError(
-            f"{first.where}: expected a class of the training set, got {train.class_names[untrained[0]]!r}, which "
+            f"{first.where}: expected a class of the training set, got {train.class_names[first.label]!r}, which "
             f"{train.origin} has no image of; add training images of it, or take it out of the validation set"
         )
     from_val = val.notes if val_at is not None else ()

@@ -50,8 +50,8 @@ class CenterCrop(Transform):
 
     size: Size
     """(height, width) or a side, in pixels."""
-    fill: tuple[Channel, ...] = (0, 0, 0)
-    """Colour of the padding, RGB in 0..255."""
+    fill: Channel | tuple[Channel, Channel, Channel] = 0
+    """Colour of the padding: a grey level, or RGB, in 0..255."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C] to [height, width, C]."""

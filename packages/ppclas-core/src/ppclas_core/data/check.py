@@ -1,0 +1,201 @@
+"""Look at every image and label before training does: what ``ppclas data check`` reports."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ppclas_core.config.schema import DataSection
+from ppclas_core.data.base import ImageSet, Record
+from ppclas_core.data.decode import count_frames, decode
+from ppclas_core.data.loader import available_cpus
+from ppclas_core.data.splits import open_splits
+from ppclas_core.data.worker import BadImage
+from ppclas_core.errors import DataError, ImageError
+
+IMBALANCE = 10.0
+"""Largest class over smallest class from which a warning is due."""
+
+
+@dataclass(frozen=True)
+class SideStatistics:
+    """Lengths of one side of the readable images, in pixels."""
+
+    smallest: int
+    median: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """What was found in one set."""
+
+    origin: str
+    num_images: int
+    class_counts: dict[str, int]
+    """Images of each class, as ``id name`` in id order, classes without images included."""
+    bad_images: tuple[BadImage, ...]
+    num_animated: int
+    """Images with several frames, of which the first is used."""
+    height: SideStatistics | None
+    """None when no image can be read."""
+    width: SideStatistics | None
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two files with the same bytes."""
+
+    first: str
+    second: str
+    across_sets: bool
+    """One is trained on and the other validated with."""
+    same_class: bool
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """The state of a data set. ``errors`` stop a training, ``warnings`` make its result doubtful."""
+
+    train: SetReport | None
+    """None when the data could not be opened."""
+    val: SetReport | None
+    duplicates: tuple[Duplicate, ...]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether a training could start."""
+        return not self.errors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One image, looked at."""
+
+    record: Record
+    digest: bytes = b""
+    height: int = 0
+    width: int = 0
+    frames: int = 1
+    reason: str = ""
+    """Why it cannot be read; empty when it can."""
+
+
+def check_data(section: DataSection, progress: Callable[[int, int], None] | None = None) -> DataReport:
+    """Open the sets of ``section`` and decode every image; ``progress`` is called with (done, total) images."""
+    try:
+        splits = open_splits(section)
+    except DataError as error:
+        return DataReport(None, None, (), (str(error),), (), ())
+    total, looks = len(splits.train) + len(splits.val), list[_Look]()
+    # Threads will do: OpenCV, Pillow and hashlib release the interpreter while they work.
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        images = [(image_set, i) for image_set in (splits.train, splits.val) for i in range(len(image_set))]
+        for look in pool.map(lambda image: _look(*image), images):
+            looks.append(look)
+            if progress is not None:
+                progress(len(looks), total)
+    in_train, in_val = looks[: len(splits.train)], looks[len(splits.train) :]
+    train, val = _report(splits.train, in_train), _report(splits.val, in_val)
+    duplicates = _duplicates(in_train, in_val)
+    errors = [error for report in (train, val) for error in _errors(report, section.max_bad_fraction)]
+    warnings = [*_imbalance(train), *_animated(train, val), *_doubled(duplicates)]
+    return DataReport(train, val, duplicates, tuple(errors), tuple(warnings), splits.notes)
+
+
+def _look(image_set: ImageSet, index: int) -> _Look:
+    record = image_set.records[index]
+    try:
+        data = image_set.read(index)
+        height, width, _ = decode(data, record.where).shape
+    except ImageError as error:
+        return _Look(record, reason=str(error).removeprefix(f"{record.where}: "))
+    except OSError as error:
+        return _Look(record, reason=f"{record.path}: {error.strerror or error}")
+    return _Look(record, hashlib.sha256(data).digest(), height, width, count_frames(data))
+
+
+def _report(image_set: ImageSet, looks: Sequence[_Look]) -> SetReport:
+    counts = Counter(record.label for record in image_set.records)
+    good = [look for look in looks if not look.reason]
+    return SetReport(
+        origin=image_set.origin,
+        num_images=len(image_set),
+        class_counts={f"{label} {name}": counts[label] for label, name in enumerate(image_set.class_names)},
+        bad_images=tuple(BadImage(i, look.record.where, look.reason) for i, look in enumerate(looks) if look.reason),
+        num_animated=sum(look.frames > 1 for look in good),
+        height=_statistics([look.height for look in good]),
+        width=_statistics([look.width for look in good]),
+    )
+
+
+def _statistics(sides: Sequence[int]) -> SideStatistics | None:
+    return SideStatistics(min(sides), round(np.median(sides).item()), max(sides)) if sides else None
+
+
+def _duplicates(in_train: Sequence[_Look], in_val: Sequence[_Look]) -> tuple[Duplicate, ...]:
+    """Each file that has the bytes of an earlier one, with that one; training images come first."""
+    first: dict[bytes, tuple[_Look, bool]] = {}
+    found = []
+    for look, validates in [(look, False) for look in in_train] + [(look, True) for look in in_val]:
+        if look.reason:
+            continue
+        earlier, earlier_validates = first.setdefault(look.digest, (look, validates))
+        if earlier is not look:
+            across, same_class = earlier_validates != validates, earlier.record.label == look.record.label
+            found.append(Duplicate(earlier.record.where, look.record.where, across, same_class))
+    return tuple(found)
+
+
+def _errors(report: SetReport, max_bad_fraction: float) -> list[str]:
+    bad = report.bad_images
+    if len(bad) <= max_bad_fraction * report.num_images:
+        return []
+    return [
+        f"{report.origin}: expected at most {max_bad_fraction:.1%} unreadable images, got {len(bad)} of "
+        f"{report.num_images}; replace or remove them, or raise data.max_bad_fraction"
+    ]
+
+
+def _imbalance(report: SetReport) -> list[str]:
+    counts = {name: count for name, count in report.class_counts.items() if count}
+    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[largest] < IMBALANCE * counts[smallest]:
+        return []
+    return [
+        f"{report.origin}: class {largest!r} has {counts[largest]} images, {smallest!r} only {counts[smallest]}; rare "
+        f"classes will be learned badly, add images of them"
+    ]
+
+
+def _animated(*reports: SetReport) -> list[str]:
+    return [
+        f"{report.origin}: {report.num_animated} image(s) are animations, of which only the first frame is used"
+        for report in reports
+        if report.num_animated
+    ]
+
+
+def _doubled(duplicates: Sequence[Duplicate]) -> list[str]:
+    kinds: dict[str, list[Duplicate]] = defaultdict(list)
+    for duplicate in duplicates:
+        if duplicate.across_sets:
+            kinds["validation image(s) are trained on too, so the validation result will be too good"].append(duplicate)
+        if not duplicate.same_class:
+            kinds["file(s) are there twice with different labels, of which one must be wrong"].append(duplicate)
+        if not duplicate.across_sets and duplicate.same_class:
+            kinds["file(s) are there twice in one set"].append(duplicate)
+    return [f"{len(found)} {kind} (first: {found[0].first} and {found[0].second})" for kind, found in kinds.items()]
