@@ -139,7 +139,10 @@ def restore_optimizer(
     known = {key.split("/", 1)[1] for key in arrays}
     if arrays:
         # Accumulators come into being at the first step; set_state_dict() before it fails on renamed parameters.
-        optimizer._create_accumulators(None, [p for name, p in parameters.items() if name in known])
+        import paddle
+
+        block = paddle.static.default_main_program().global_block()
+        optimizer._create_accumulators(block, [p for name, p in parameters.items() if name in known])
     names = {parameter.name: name for name, parameter in parameters.items()}
     fresh = {
         f"{accumulator}/{names[parameter]}": value

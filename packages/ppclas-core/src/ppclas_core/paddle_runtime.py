@@ -35,4 +35,6 @@ def require_paddle(purpose: str) -> Any:
         raise MissingDependencyError(
             f"PaddlePaddle is needed for {purpose} and fails to import ({error}). Run 'ppclas doctor'. {INSTALL_HINT}"
         ) from error
+    # Said at the first training step of every batch norm, and true of every framework.
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     return paddle

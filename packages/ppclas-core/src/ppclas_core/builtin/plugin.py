@@ -88,3 +88,14 @@ def register_datasets(registry: Registry) -> None:
         "list": "a text file of lines 'path label'",
     }.items():
         registry.register(name, f"ppclas_core.data.sources:{name.capitalize()}Source", summary=summary)
+
+
+@hookimpl
+def register_recipes(registry: Registry) -> None:
+    """Add the recipes that ship with the core."""
+    for name, summary in {
+        "demo": "eight kinds of groceries, the built-in photos, minutes on a CPU",
+        "finetune": "your own photos, from published weights of MobileNetV3_large_x1_0",
+        "imagenet-resnet50": "ResNet-50 on ImageNet-1k from random weights, 120 epochs",
+    }.items():
+        registry.register(name, f"ppclas_core.recipes:{name.replace('-', '_')}", summary=summary)

@@ -6,6 +6,7 @@ is used, and every mistake is reported, each in one line with the place where it
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +167,11 @@ def _read(source: str | Path, recipes: Registry) -> Document:
             recipes.entry(str(source))
         except UnknownNameError as error:
             raise ConfigError(f"There is no file {source} here. {error}") from error
+    if not path.exists():
+        beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, beside, n=1) or difflib.get_close_matches(path.stem, recipes, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" Recipes: {', '.join(recipes) or 'none'}."
+        raise ConfigError(f"There is no file {path}.{hint}")
     return read_yaml(path)
 
 

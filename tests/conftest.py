@@ -1,0 +1,61 @@
+"""Run the real command line in a process of its own, on a tiny data set or on the real photos beside the clone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ppclas_core.testing import make_tiny_dataset
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+Ppclas = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """One thread a process, no colours, and nothing of the developer's own settings."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("PPCLAS_", "COV_"))}
+    return {**plain, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8", **extra}
+
+
+@pytest.fixture(scope="session")
+def ppclas() -> Ppclas:
+    """``ppclas("train", …, cwd=…)`` → the finished process; it must succeed unless ``code`` says otherwise."""
+
+    def run(*arguments: object, cwd: Path | None = None, code: int | None = 0, **env: str):
+        done = subprocess.run(
+            [sys.executable, "-m", "ppclas_cli", *map(str, arguments)],
+            cwd=cwd,
+            env=environment(**env),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=900,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three learnable classes of 16 photos with a short side of 40 pixels."""
+    folder = tmp_path_factory.mktemp("tiny photos")
+    make_tiny_dataset(folder, classes=3, per_class=16, size=40)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photos and weights beside the clone; tests that need it are skipped elsewhere."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"needs the real photos and weights in {SHARED}, which are not part of the repository")
+    return SHARED

@@ -1,0 +1,188 @@
+"""A run that is killed and resumed ends with the weights of one that never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import environment
+from ppclas_core.checkpoint import load_checkpoint
+from safetensors.numpy import load_file
+
+# Dropout, batch norm, random crops, erasing and Mixup: everything that draws or remembers.
+RECIPE = """
+model: {name: MobileNetV3_small_x0_35, pretrained: false}
+data:
+  image_size: 32
+  batch_size: 8
+  workers: 1
+  train_transforms:
+    - {name: RandomResizedCrop, size: 32}
+    - {name: RandomFlip}
+    - {name: RandomErasing, probability: 0.5}
+  batch_transforms: [{name: Mixup, alpha: 0.4}]
+optimizer: {name: AdamW}
+schedule: {name: CosineWarmup, lr: 0.002}
+train: {epochs: 4, checkpoint_minutes: 0.0001}
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    file.write_text(RECIPE)
+    return file
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(ppclas, recipe, tiny_photos, tmp_path_factory) -> tuple[Path, float]:
+    """A finished run, and how long it took."""
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    started = time.monotonic()
+    ppclas("train", tiny_photos, "-c", recipe, "--output", run)
+    return run, time.monotonic() - started
+
+
+def assert_same_run(run: Path, expected: Path) -> None:
+    mine, theirs = (load_checkpoint(r / "checkpoints" / "last.safetensors") for r in (run, expected))
+    assert mine.arrays.keys() == theirs.arrays.keys()
+    for key, value in theirs.arrays.items():
+        np.testing.assert_array_equal(mine.arrays[key], value, err_msg=key)
+    weights, expected_weights = (load_file(r / "bundle" / "model.safetensors") for r in (run, expected))
+    for key, value in expected_weights.items():
+        np.testing.assert_array_equal(weights[key], value, err_msg=key)
+    # The same numbers in every column but the timings.
+    timings = {"images_per_second", "wait_share"}
+    histories = [[{k: v for k, v in row.items() if k not in timings} for row in c.state["history"]] for c in (mine, theirs)]
+    assert histories[0] == histories[1]
+
+
+def test_ten_kills_at_random_moments(ppclas, recipe, tiny_photos, uninterrupted, tmp_path):
+    expected, seconds = uninterrupted
+    rng = random.Random(20_20)
+    run = tmp_path / "run with spaces"
+    command = [sys.executable, "-m", "ppclas_cli", "train", str(tiny_photos), "-c", str(recipe), "--output", str(run)]
+    kills = 0
+    for attempt in range(11):
+        more = ["--resume"] if attempt else []
+        process = subprocess.Popen(
+            [*command, *more], env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        if attempt < 10:
+            # Early moments catch the start of a run, later ones its steps and checkpoint writes.
+            time.sleep(rng.uniform(0.35, 1.0) * seconds if attempt % 3 else rng.uniform(0.1, 0.6) * seconds)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+        errors = process.communicate()[1]
+        assert process.returncode in (0, -signal.SIGKILL), errors
+        if process.returncode == 0:
+            break
+    ppclas("train", "--resume", run)
+    assert kills >= 3
+    assert_same_run(run, expected)
+
+
+_DIE_IN_A_WRITE = """
+import os, pathlib, signal, sys
+real, left = pathlib.Path.replace, int(sys.argv.pop(1))
+def replace(self, target):
+    global left
+    if "checkpoints" in str(target) or "bundle" in str(target):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, target)
+pathlib.Path.replace = replace
+from ppclas_cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("write", [1, 2, 5, 14, 15, 16])
+def test_a_kill_inside_a_write(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, write):
+    run = tmp_path / "run"
+    died = subprocess.run(
+        [sys.executable, "-c", _DIE_IN_A_WRITE, str(write), "train", tiny_photos, "-c", recipe, "--output", run],
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL
+    ppclas("train", "--resume", run)
+    assert_same_run(run, uninterrupted[0])
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(ppclas, recipe, tiny_photos, uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppclas_cli", "train", tiny_photos, "-c", recipe, "--output", run],
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    previous = run / "checkpoints" / "previous.safetensors"
+    while not previous.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    last = run / "checkpoints" / "last.safetensors"
+    last.unlink()  # not written to in place: best may be the same file
+    last.write_bytes(b"\0" * 1000)
+    resumed = ppclas("train", "--resume", run)
+    assert "warning: The checkpoint" in resumed.stderr
+    assert "Going on from previous.safetensors" in resumed.stderr
+    assert_same_run(run, uninterrupted[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, number):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppclas_cli", "train", tiny_photos, "-c", recipe, "--output", run],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not (run / "checkpoints" / "last.safetensors").exists() and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    errors = process.communicate()[1]
+    assert process.returncode == 1, errors
+    assert f"Go on with: ppclas train --resume {run}" in errors
+    assert "Traceback" not in errors
+    ppclas("train", "--resume", run)
+    assert_same_run(run, uninterrupted[0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_number_of_workers_changes_nothing(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, workers):
+    run = tmp_path / "run"
+    ppclas("train", tiny_photos, "-c", recipe, "--output", run, "--workers", workers)
+    assert_same_run(run, uninterrupted[0])
+
+
+def test_resuming_with_another_recipe_is_refused(ppclas, recipe, tiny_photos, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppclas_cli", "train", tiny_photos, "-c", recipe, "--output", run],
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    while not (run / "checkpoints" / "last.safetensors").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    refused = ppclas("train", tiny_photos, "-c", recipe, "--output", run, "--resume", "--lr", "0.5", code=1)
+    assert "schedule.lr was 0.002, now 0.5" in refused.stderr
+    unfit = ppclas("train", "--output", run, tiny_photos, code=1)
+    assert f"--resume {run}" in unfit.stderr
