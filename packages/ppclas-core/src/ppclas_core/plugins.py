@@ -99,9 +99,11 @@ class PluginManager:
                     stack.enter_context(registry.owned_by(owner))
                     self._pluggy.subset_hook_caller(f"register_{kind}", others)(registry=registry)
         except BaseException as error:
-            self._pluggy.unregister(plugin)
+            if self._pluggy.is_registered(plugin):
+                self._pluggy.unregister(plugin)
             if isinstance(error, pluggy.PluginValidationError):
-                raise PluginError(f"plugin {name!r} has a hook of the wrong form: {error}") from error
+                said = " ".join(str(error).split())
+                raise PluginError(f"plugin {name!r} has a hook of the wrong form: {said}") from error
             raise
         module = getattr(plugin, "__name__", type(plugin).__module__)
         self.plugins.append(PluginInfo(name, owner, version, module))

@@ -55,9 +55,10 @@ class CrossEntropy(Loss):
         weights = self._weights(num_classes)
         weighted = -weights * log_softmax(logits)
         on_target = _at_target(weighted, targets)
-        normaliser = _at_target(weights.expand([logits.shape[0], num_classes]), targets).sum()
-        evenly = weighted.mean(axis=1)
-        return ((1.0 - self.label_smoothing) * on_target + self.label_smoothing * evenly).sum() / normaliser
+        each = (1.0 - self.label_smoothing) * on_target + self.label_smoothing * weighted.mean(axis=1)
+        if self.class_weights is None:
+            return each.mean()
+        return each.sum() / _at_target(weights.expand(logits.shape), targets).sum()
 
     def _weights(self, num_classes: int) -> Tensor:
         import paddle

@@ -68,6 +68,7 @@ class RandomResizedCrop(Transform):
     ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     """Smallest and largest width / height of the box."""
     interpolation: Interpolation = "bilinear"
+    """As OpenCV has them: only "area" antialiases."""
     sampling: Literal["one_draw", "one_draw_log", "ten_tries"] = "one_draw"
     """one_draw: PaddleClas' rule, uniform in the aspect ratio, with the area share bounded by what fits.
     one_draw_log: the same, uniform in the logarithm of the ratio. ten_tries: Inception's and torchvision's rule,
@@ -121,6 +122,7 @@ class RandomFlip(Transform):
     axis: Axis = "horizontal"
     """horizontal: left-right; vertical: top-bottom; both at once."""
     probability: Fraction = 0.5
+    """Share of the images that are mirrored."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C], unchanged in shape."""

@@ -1,0 +1,28 @@
+"""Contract checks for plugins, ours and everybody's: plain functions that raise AssertionError with a clear text.
+
+``check_<kind>`` takes one component and tries what ppclas will do with it. ``make_tiny_dataset`` and
+``make_tiny_bundle`` give something to try it on, ``use_plugin`` adds a plugin to this process for a while.
+"""
+
+from ppclas_core.testing.components import check_params
+from ppclas_core.testing.data import check_batch_transform, check_transform, make_tiny_dataset
+from ppclas_core.testing.exporters import check_exporter, make_tiny_bundle
+from ppclas_core.testing.fake_plugin import FakePlugin, use_plugin
+from ppclas_core.testing.models import check_model
+from ppclas_core.testing.training import check_loss, check_metric, check_optimizer, check_scheduler
+
+__all__ = [
+    "FakePlugin",
+    "check_batch_transform",
+    "check_exporter",
+    "check_loss",
+    "check_metric",
+    "check_model",
+    "check_optimizer",
+    "check_params",
+    "check_scheduler",
+    "check_transform",
+    "make_tiny_bundle",
+    "make_tiny_dataset",
+    "use_plugin",
+]

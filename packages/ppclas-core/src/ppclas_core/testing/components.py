@@ -1,0 +1,25 @@
+"""What holds for every component, and how a check says what it found."""
+
+from __future__ import annotations
+
+from ppclas_core.component import Params
+
+
+def expect(condition: bool, message: str) -> None:
+    """Raise AssertionError with ``message`` unless ``condition``; unlike ``assert`` also under ``python -O``."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def check_params(component: Params) -> None:
+    """A component's parameters are documented, and survive being written to a config and read again."""
+    kind = type(component)
+    expect(isinstance(component, Params), f"{kind.__name__} is not a ppclas_core.component.Params")
+    expect(bool(kind.__doc__), f"{kind.__name__} has no docstring; it is what users see of it")
+    undocumented = [
+        name for name, field in kind.model_fields.items() if not field.description and name in kind.__annotations__
+    ]
+    expect(not undocumented, f"{kind.__name__}: fields without a docstring below them: {', '.join(undocumented)}")
+    written = component.model_dump(mode="json")
+    again = kind(**written)
+    expect(again == component, f"{kind.__name__}: {component!r} reads back from a config as {again!r}")

@@ -1,0 +1,151 @@
+"""Checks of transforms, and a tiny data set."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ppclas_core.builtin.base import Targets
+from ppclas_core.data import BatchTransform, Image, Transform, sample_draw
+from ppclas_core.testing.components import check_params, expect
+
+SIZES = ((40, 56), (56, 40), (33, 33))
+"""(height, width) of the images that a transform is tried on."""
+
+
+def check_transform(transform: Transform, draws: int = 5) -> None:
+    """An image transform keeps the contract of ``ppclas_core.data.Transform``.
+
+    It is tried on uint8 images [H, W, 3] of several sizes, landscape and portrait: the result is an image, the input
+    stays as it was, and all randomness comes from the draw.
+    """
+    name = type(transform).__name__
+    check_params(transform)
+    rng = np.random.default_rng(0)
+    for height, width in SIZES:
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image.flags.writeable = False
+        before = image.copy()
+        for index in range(draws):
+            states = _global_states()
+            result = transform(image, sample_draw(0, 0, index, epochs=2))
+            expect(
+                _global_states() == states,
+                f"{name} draws from the global generators of random or numpy.random; only draw.rng may be used",
+            )
+            _expect_image(name, result)
+            expect(bool((image == before).all()), f"{name} writes into the image that it was given")
+            again = transform(image, sample_draw(0, 0, index, epochs=2))
+            same = result.shape == again.shape and bool((result == again).all())
+            expect(same, f"{name} gives two results for one draw: something beside draw.rng decides")
+
+
+def _expect_image(name: str, result: Image) -> None:
+    expect(isinstance(result, np.ndarray), f"{name} returns {type(result).__name__}, not a NumPy array")
+    expect(result.ndim == 3 and 0 not in result.shape, f"{name} returns shape {list(result.shape)}, not [H, W, C]")
+    expect(result.shape[2] <= 4, f"{name} returns shape {list(result.shape)}; channels come last: [H, W, C]")
+    expect(result.dtype in (np.uint8, np.float32), f"{name} returns {result.dtype}, not uint8 or float32")
+    expect(bool(np.isfinite(result).all()), f"{name} returns NaN or infinity")
+
+
+def _global_states() -> tuple[object, ...]:
+    kind, keys, *rest = np.random.get_state()
+    return random.getstate(), str(kind), np.asarray(keys).tobytes(), *rest
+
+
+def check_batch_transform(transform: BatchTransform, num_classes: int = 5) -> None:
+    """A batch transform keeps the contract of ``ppclas_core.data.BatchTransform``.
+
+    It is tried on normalised batches [N, 3, H, W] of 4 samples and of 1: shapes, dtypes and the sums of targets hold,
+    the input stays as it was, and all randomness comes from the draw.
+    """
+    import paddle
+
+    from ppclas_core.builtin.losses import CrossEntropy
+
+    name = type(transform).__name__
+    check_params(transform)
+    for count in (4, 1):
+        rng = np.random.default_rng(count)
+        images = paddle.to_tensor(rng.standard_normal((count, 3, 8, 10)).astype(np.float32))
+        targets = Targets(paddle.to_tensor(rng.integers(0, num_classes, count)))
+        before = images.numpy().copy(), targets.labels.numpy().copy()
+        result, new = transform(images, targets, sample_draw(0, 0, 0))
+        expect(
+            result.shape == images.shape and result.dtype == images.dtype,
+            f"{name} turns images {list(images.shape)} {images.dtype} into {list(result.shape)} {result.dtype}",
+        )
+        expect(bool(np.isfinite(result.numpy()).all()), f"{name} returns NaN or infinity")
+        _expect_targets(name, new, count, num_classes)
+        loss = CrossEntropy()(paddle.zeros([count, num_classes]), new).item()
+        # Any target that sums to 1 costs log C under even logits.
+        expect(abs(loss - np.log(num_classes)) < 1e-4, f"{name}: the targets of a sample do not sum to 1")
+        expect(
+            bool((images.numpy() == before[0]).all() and (targets.labels.numpy() == before[1]).all()),
+            f"{name} writes into the batch that it was given",
+        )
+        again, _ = transform(images, targets, sample_draw(0, 0, 0))
+        expect(
+            bool((again == result).all()), f"{name} gives two results for one draw: something beside draw.rng decides"
+        )
+
+
+def _expect_targets(name: str, targets: Targets, count: int, num_classes: int) -> None:
+    for field in ("labels", "mixed_labels"):
+        labels = getattr(targets, field)
+        if labels is not None:
+            expect(
+                list(labels.shape) == [count], f"{name} returns {field} of shape {list(labels.shape)}, not [{count}]"
+            )
+            values = labels.numpy()
+            expect(values.dtype == np.int64, f"{name} returns {field} as {values.dtype}, not int64")
+            expect(0 <= values.min() <= values.max() < num_classes, f"{name} returns {field} outside the classes")
+    expect(
+        (targets.mixed_labels is None) == (targets.weight is None),
+        f"{name} returns mixed_labels without weight, or the other way round",
+    )
+    if targets.weight is not None:
+        weight = targets.weight.numpy()
+        expect(weight.shape == (count,), f"{name} returns a weight of shape {list(weight.shape)}, not [{count}]")
+        expect(bool(((weight >= 0) & (weight <= 1)).all()), f"{name} returns a weight outside 0..1")
+    if targets.soft is not None:
+        expect(
+            list(targets.soft.shape) == [count, num_classes],
+            f"{name} returns soft targets of shape {list(targets.soft.shape)}, not [{count}, {num_classes}]",
+        )
+
+
+def make_tiny_dataset(
+    folder: Path, classes: int = 3, per_class: int = 12, size: int = 48, seed: int = 0
+) -> tuple[Path, tuple[str, ...]]:
+    """Write photos that a small net learns in a few steps, a folder a class, and return the folder and the class names.
+
+    A class has its hue and the direction of its stripes; brightness, phase and noise differ from photo to photo. Half
+    of the photos are JPEG, half PNG, and none is square: ``size`` is the short side in pixels.
+    """
+    rng = np.random.default_rng(seed)
+    names = tuple(f"class_{index:02d}" for index in range(classes))
+    for index, name in enumerate(names):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            height, width = (size, size + size // 4) if number % 3 else (size + size // 4, size)
+            photo = _striped_photo(index / classes, height, width, rng)
+            suffix = ".jpg" if number % 2 else ".png"
+            _, encoded = cv2.imencode(suffix, photo[:, :, ::-1])
+            (folder / name / f"{number:03d}{suffix}").write_bytes(encoded.tobytes())
+    return folder, names
+
+
+def _striped_photo(kind: float, height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """RGB [height, width, 3]; ``kind`` in 0..1 is the hue as a share of the circle and the stripes' direction of π."""
+    y, x = np.mgrid[0:height, 0:width]
+    along = x * np.cos(np.pi * kind) + y * np.sin(np.pi * kind)
+    stripes = 0.5 + 0.5 * np.sin(along / 3.0 + rng.uniform(0, 2 * np.pi))
+    hue = 2 * np.pi * (kind + np.array([0, 1 / 3, 2 / 3]))
+    colour = rng.uniform(0.7, 1.0) * (0.5 + 0.4 * np.cos(hue))
+    photo = 255 * (0.3 + 0.7 * stripes[:, :, None]) * colour + rng.normal(0, 8, (height, width, 3))
+    return np.clip(photo, 0, 255).astype(np.uint8)

@@ -1,0 +1,94 @@
+"""Check of an exporter and the engine that runs what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppclas_core.bundle import (
+    Bundle,
+    Manifest,
+    Preprocessing,
+    architecture_of,
+    versions,
+    write_bundle,
+    write_manifest,
+)
+from ppclas_core.data.pipeline import default_eval_transforms
+from ppclas_core.export import Engine, Exporter
+from ppclas_core.models import create_model
+from ppclas_core.plugins import get_registries
+from ppclas_core.testing.components import check_params, expect
+from ppclas_core.weights import model_state
+
+Array = NDArray[np.float32]
+
+
+def make_tiny_bundle(folder: Path, model: str = "FakeNet", num_classes: int = 3, image_size: int = 32) -> Bundle:
+    """A bundle of an untrained model, for square images of ``image_size`` pixels.
+
+    ``FakeNet`` is there inside ``use_plugin(FakePlugin())``. An exporter that works in a process of its own needs a
+    model of an installed package.
+    """
+    size = (image_size, image_size)
+    manifest = Manifest(
+        architecture=architecture_of(model, num_classes, {}),
+        preprocessing=Preprocessing(image_size=size, transforms=default_eval_transforms(size, None, "bilinear")),
+        labels=tuple(f"class_{index:02d}" for index in range(num_classes)),
+        versions=versions(),
+    )
+    return write_bundle(folder, manifest, model_state(create_model(model, num_classes)))
+
+
+def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
+    """An exporter keeps the contract of ``ppclas_core.export.Exporter``, and its engine that of ``Engine``.
+
+    ``bundle`` is exported into the new ``folder``; the engine must then give the model's logits, within the exporter's
+    own tolerance, for batches of 1 and 3.
+    """
+    name = type(exporter).__name__
+    check_params(exporter)
+    expect(exporter.tolerance() > 0, f"{name}: tolerance() is {exporter.tolerance()}, not above 0")
+    weights = bundle.weights_file.read_bytes()
+    folder.mkdir(parents=True)
+    facts = exporter.export(bundle, folder)
+    expect(bundle.weights_file.read_bytes() == weights, f"{name} changes the bundle that it exports")
+    for key in ("engine", "model"):
+        expect(isinstance(facts.get(key), str), f"{name}: export() must return {key!r}; got {facts}")
+    expect((folder / facts["model"]).is_file(), f"{name}: export() names {facts['model']!r} and did not write it")
+    engines = get_registries().engines
+    expect(facts["engine"] in engines, f"{name}: nobody registers its engine {facts['engine']!r}")
+
+    write_manifest(folder, bundle.manifest.replace(kind="export", export=facts, files={}))
+    engine = engines.build(facts["engine"])
+    expect(isinstance(engine, Engine), f"the engine {facts['engine']} is not a ppclas_core.export.Engine")
+    check_params(engine)
+    engine.load(Bundle.load(folder))
+    expect(bool(engine.versions()), f"the engine {facts['engine']} names no versions")
+    _expect_same_logits(name, bundle, exporter.tolerance(), engine.logits)
+
+
+def _expect_same_logits(name: str, bundle: Bundle, tolerance: float, logits_of: Callable[[Array], Array]) -> None:
+    import paddle
+
+    model = bundle.build_model()
+    rng = np.random.default_rng(0)
+    for count in (1, 3):
+        images = rng.standard_normal((count, 3, *bundle.image_size), dtype=np.float32)
+        with paddle.no_grad():
+            expected = model(paddle.to_tensor(images)).numpy()
+        got = logits_of(images)
+        expect(
+            got.shape == expected.shape and got.dtype == np.float32,
+            f"{name}: its engine gives {got.dtype} {list(got.shape)} for {count} images, "
+            f"not float32 {list(expected.shape)}",
+        )
+        scale = float(np.sqrt((expected**2).mean()))
+        difference = float(np.abs(got - expected).max()) / max(scale, 1e-12)
+        expect(
+            difference <= tolerance,
+            f"{name}: logits differ by {difference:.2g} of their size; {tolerance:g} is allowed",
+        )

@@ -1,0 +1,147 @@
+"""What ``FakePlugin`` registers: one small, working component of each kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PrivateAttr
+
+from ppclas_core.builtin.base import Loss, Metric, Optimizer, Scheduler, Targets, Tracker
+from ppclas_core.builtin.losses import split_outputs
+from ppclas_core.builtin.optimizers import SGD
+from ppclas_core.data import BatchTransform, Draw, Image, ImageSet, Record, Source, Transform
+from ppclas_core.export import Engine, Exporter
+from ppclas_core.testing.data import make_tiny_dataset
+
+if TYPE_CHECKING:
+    import paddle
+    from paddle import Tensor
+
+    from ppclas_core.bundle import Bundle
+
+
+class FakeTransform(Transform):
+    """Turn the image upside down by chance."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        return image[::-1] if draw.rng.random() < 0.5 else image
+
+
+class FakeBatchTransform(BatchTransform):
+    """Reverse the order of the batch."""
+
+    def __call__(self, images: Tensor, targets: Targets, draw: Draw) -> tuple[Tensor, Targets]:
+        return images.flip(0), Targets(targets.labels.flip(0))
+
+
+class FakeLoss(Loss):
+    """Mean squared distance of the logits from the one-hot label."""
+
+    def __call__(self, outputs: Any, targets: Targets) -> Tensor:
+        import paddle
+
+        logits, _ = split_outputs(outputs)
+        wanted = paddle.nn.functional.one_hot(targets.labels, logits.shape[1])
+        return (logits - wanted).square().mean()
+
+
+class FakeScheduler(Scheduler):
+    """Straight down to 0."""
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        return self.peak * (1 - step / (steps_per_epoch * epochs))
+
+
+class FakeOptimizer(Optimizer):
+    """Plain gradient descent."""
+
+    def build(
+        self, parameters: Sequence[Mapping[str, Any]], lr: float, weight_decay: float, grad_clip: Any | None
+    ) -> paddle.optimizer.Optimizer:
+        return SGD().build(parameters, lr, weight_decay, grad_clip)
+
+
+class FakeMetric(Metric):
+    """Share of wrong answers: ``error``."""
+
+    def __call__(self, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+        return {"error": float((probabilities.argmax(axis=1) != labels).mean())}
+
+
+class FakeExporter(Exporter):
+    """Write the bundle's weights under another name, for ``FakeEngine``."""
+
+    def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
+        (folder / "fake.safetensors").write_bytes(bundle.weights_file.read_bytes())
+        return {"engine": "FakeEngine", "model": "fake.safetensors"}
+
+
+class FakeEngine(Engine):
+    """Run such an export in Paddle itself."""
+
+    _model: Any = PrivateAttr(None)
+
+    def open(self, bundle: Bundle) -> None:
+        from ppclas_core.export import export_file
+        from ppclas_core.models import create_model
+        from ppclas_core.weights import load_weights
+
+        architecture = bundle.manifest.architecture
+        model = create_model(architecture.name, architecture.num_classes, **architecture.params)
+        load_weights(model, export_file(bundle, "model"))
+        model.eval()
+        self._model = model
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        import paddle
+
+        with paddle.no_grad():
+            logits: NDArray[np.float32] = self._model(paddle.to_tensor(images)).numpy()
+        return logits
+
+    def versions(self) -> dict[str, str]:
+        import paddle
+
+        return {"paddle": paddle.__version__}
+
+
+class FakeTracker(Tracker):
+    """Append each row to ``fake_tracker.jsonl`` in the run folder."""
+
+    _file: Path | None = PrivateAttr(None)
+
+    def start(self, run: Path, config: Mapping[str, Any]) -> None:
+        self._file = run / "fake_tracker.jsonl"
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        if self._file is None:
+            raise RuntimeError("start() comes before log()")
+        with open(self._file, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **row}) + "\n")
+
+
+class FakeSource(Source):
+    """Photos of ``make_tiny_dataset``, written to the folder behind ``fake:`` on first use."""
+
+    @classmethod
+    def recognises(cls, location: str) -> bool:
+        return location.startswith("fake:")
+
+    def load(self) -> ImageSet:
+        folder, names = make_tiny_dataset(Path(self.location.removeprefix("fake:")))
+        records = [
+            Record(str(path), label, str(path))
+            for label, name in enumerate(names)
+            for path in sorted((folder / name).iterdir())
+        ]
+        return ImageSet(tuple(records), names, self.location)
+
+
+def fake_recipe() -> Path:
+    """Path of a recipe that trains ``FakeNet`` for two epochs."""
+    return Path(__file__).with_name("fake_recipe.yaml")
