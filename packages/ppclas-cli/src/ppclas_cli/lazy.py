@@ -52,9 +52,7 @@ class LazyGroup(click.Group):
         """As click does, but an unknown command suggests near ones."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            ctx.fail(
-                unknown("command", name, self.list_commands(ctx)) + f" Run '{ctx.command_path} --help' to see all."
-            )
+            ctx.fail(_unknown(name, self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -84,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ppclas"
-        click.echo(f"error: {error.format_message().rstrip('.')}. See '{where} --help'.", err=True)
+        message = error.format_message()
+        stop = "" if message.endswith((".", "?", "?)")) else "."
+        click.echo(f"error: {message}{stop} See '{where} --help'.", err=True)
         return error.exit_code
     except BrokenPipeError:
         # The reader of stdout has gone ("| head"). Python would complain again when it flushes at exit.

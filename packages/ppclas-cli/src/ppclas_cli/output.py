@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+
+_NUMBER = re.compile(r"-|-?[0-9.]+")
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text.")
 
@@ -32,7 +35,7 @@ def print_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
     """``rows`` in aligned columns, numbers to the right; what is missing is a dash."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(header, *cells, strict=True)]
-    right = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    right = [all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(header))]
     for line in (list(header), ["-" * width for width in widths], *cells):
         padded = [_pad(text, width, to_right) for text, width, to_right in zip(line, widths, right, strict=True)]
         click.echo("  ".join(padded).rstrip())

@@ -14,7 +14,17 @@ from ppclas_cli import output
 if TYPE_CHECKING:
     from ppclas_core.registry import Entry, Registry
 
-_COLUMNS = {"name": "name", "top1": "top-1", "top5": "top-5", "params_m": "params (M)", "flops_g": "FLOPs (G)"}
+_COLUMNS = {
+    "name": ("name", "{}"),
+    "top1": ("top-1", "{:.3f}"),
+    "top5": ("top-5", "{:.3f}"),
+    "params_m": ("params (M)", "{:.2f}"),
+    "flops_g": ("FLOPs (G)", "{:.3f}"),
+}
+"""Key of the facts → title and format in the table."""
+
+_INTERNAL = ("pretrained",)
+"""Metadata for programs: where the function is that finds the weights."""
 
 
 @click.group()
@@ -54,7 +64,10 @@ def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> 
         output.print_csv(rows, list(plain) or ["name"])
     else:
         columns = [column for column in _COLUMNS if any(row.get(column) is not None for row in rows)]
-        output.print_table([[row.get(c) for c in columns] for row in rows], [_COLUMNS[c] for c in columns])
+        output.print_table(
+            [[_COLUMNS[c][1].format(row[c]) if row.get(c) is not None else None for c in columns] for row in rows],
+            [_COLUMNS[c][0] for c in columns],
+        )
         output.note(f"{len(rows)} of {len(registry)} models")
 
 
@@ -79,7 +92,8 @@ def info_command(name: str, as_json: bool) -> None:
 def facts(entry: Entry) -> dict[str, Any]:
     """A model's catalogue row: its name, package and summary, then its metadata."""
     summary = {"summary": entry.summary} if entry.summary else {}
-    return {"name": entry.name, "package": entry.owner, **summary, **entry.metadata}
+    published = {key: value for key, value in entry.metadata.items() if key not in _INTERNAL}
+    return {"name": entry.name, "package": entry.owner, **summary, **published}
 
 
 def _matching(registry: Registry, pattern: str) -> list[str]:
@@ -95,7 +109,7 @@ def _nothing_matches(registry: Registry, pattern: str) -> str:
     try:
         registry.entry(pattern)
     except UnknownNameError as error:
-        return f"No model fits {pattern!r}. {error}"
+        return f"No model fits {pattern!r}.{str(error).removeprefix(f'Unknown model {pattern!r}.')}"
     raise AssertionError("a pattern that is a name fits that name")
 
 

@@ -12,7 +12,7 @@ from ppclas_core.component import Params
 from ppclas_core.config.explain import Problem, dotted, problems_of, unknown_key
 from ppclas_core.config.schema import Config, OptimizerSection
 from ppclas_core.config.yaml_source import KeyPath
-from ppclas_core.errors import ConfigError, MissingDependencyError, UnknownNameError
+from ppclas_core.errors import MissingDependencyError, UnknownNameError
 from ppclas_core.models import LazyModel
 from ppclas_core.plugins import Registries
 from ppclas_core.registry import Entry, Registry
@@ -85,7 +85,7 @@ def _component_problems(path: KeyPath, value: dict[str, Any], registry: Registry
         return [Problem((*path, "name"), str(error))]
     common = _COMMON.get(path, ())
     params = {key: item for key, item in value.items() if key != "name" and key not in common}
-    return _params_problems(path, entry, _params_model(entry, registry.kind), params, common)
+    return _params_problems(path, entry, entry.params_model(), params, common)
 
 
 def _params_problems(
@@ -102,15 +102,6 @@ def _params_problems(
             problems.append(Problem((*path, *problem.path), f"{entry.name}: {message}", problem.about_key))
         return problems
     return []
-
-
-def _params_model(entry: Entry, kind: str) -> type[Params]:
-    try:
-        return entry.params_model()
-    except MissingDependencyError:
-        raise
-    except Exception as error:  # whatever a stranger's module raises on import
-        raise ConfigError(f"The {kind} {entry.name!r} of {entry.owner} cannot be imported: {error}") from error
 
 
 def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[str]]:
@@ -137,7 +128,7 @@ def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[st
             model: type[Params] = type(fixed)
             params = {**fixed.model_dump(), **params}
         else:
-            model = _params_model(entry, models.kind)
+            model = entry.params_model()
         return _params_problems(path, entry, model, params), []
     except MissingDependencyError as error:
         return [], [f"model.params is not checked here. {error}"]
@@ -149,7 +140,7 @@ def _known_keys(registries: Registries) -> list[str]:
     for section, registry in single_components(registries).items():
         name = default_component(section)
         if name in registry:
-            known += [f"{section}.{key}" for key in _params_model(registry.entry(name), registry.kind).model_fields]
+            known += [f"{section}.{key}" for key in registry.entry(name).params_model().model_fields]
     return known
 
 

@@ -15,7 +15,7 @@ from ppclas_core.config.yaml_source import Dumper, KeyPath, parse_yaml
 def dump_config(config: Config) -> str:
     """YAML that loads back as an equal config: every value, defaults too."""
     return yaml.dump(
-        config.model_dump(mode="json"),
+        config.model_dump(),
         Dumper=Dumper,
         sort_keys=False,
         allow_unicode=True,

@@ -58,13 +58,19 @@ class Dumper(yaml.SafeDumper):
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
         """Lists of plain values stand on one line, lists of maps do not."""
-        flat = not any(isinstance(item, dict | list) for item in sequence)
+        flat = not any(isinstance(item, dict | list | tuple) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=flat)
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Unusual line breaks (NEL, LS, PS) survive in double quotes only."""
+        style = '"' if any(c in text for c in "\x85\u2028\u2029") else None
+        return self.represent_scalar(f"{_TAG}str", text, style=style)
 
 
 for _kind, _pattern in _PATTERNS.items():
     _Loader.add_implicit_resolver(_TAG + _kind, _pattern, _FIRST_CHARACTERS[_kind])
     Dumper.add_implicit_resolver(_TAG + _kind, _pattern, _FIRST_CHARACTERS[_kind])
+Dumper.add_representer(str, Dumper.represent_text)
 
 
 @dataclass(frozen=True)
