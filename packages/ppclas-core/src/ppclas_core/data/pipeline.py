@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import ValidationError
 
-from ppclas_core.config.explain import dotted, problems_of
 from ppclas_core.config.schema import ComponentConfig, Size
 from ppclas_core.data.base import Draw, Image, Transform, sample_draw
 from ppclas_core.data.decode import decode
 from ppclas_core.data.functional import Interpolation
 from ppclas_core.errors import ConfigError, PpclasError, ShapeError, UnknownNameError
-from ppclas_core.plugins import get_registries
 
 RESIZE_OVER_CROP = 256 / 224
 """Short side before the centre crop, over the crop's side: ImageNet evaluation resizes to 256 and crops 224."""
@@ -70,6 +68,10 @@ def build_transforms(
     Raises:
         ConfigError: an unknown transform or a parameter that does not fit, naming the component and the parameter.
     """
+    # Not at the top: worker processes need the pipeline alone, and start sooner without these.
+    from ppclas_core.config.explain import dotted, problems_of
+    from ppclas_core.plugins import get_registries
+
     registry = get_registries().transforms
     built = []
     for index, component in enumerate(components):

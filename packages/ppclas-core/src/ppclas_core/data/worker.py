@@ -124,7 +124,8 @@ class WorkerProcess:
         self._tasks, results = self._process.stdin, self._process.stdout
         _widen(self._tasks)
         _widen(results)
-        self._write(pickle.dumps(sys.path) + pickle.dumps(reader))
+        # The reader goes as bytes within the message: one that does not load leaves the line in order.
+        self._write(pickle.dumps(sys.path) + pickle.dumps(pickle.dumps(reader)))
         self._thread = threading.Thread(target=self._listen, args=(results, answers), daemon=True)
         self._thread.start()
 
@@ -184,10 +185,9 @@ def main() -> None:
     results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
+        packed = pickle.load(tasks)
         try:
-            reader: Reader = pickle.load(tasks)
-        except EOFError:
-            raise
+            reader: Reader = pickle.loads(packed)
         except Exception as error:  # a transform whose module does not import here
             failure: Exception = ConfigError(
                 f"a loader worker cannot import a transform: {error}; define it in a module that can be imported, or "
