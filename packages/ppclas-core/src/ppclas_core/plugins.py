@@ -99,7 +99,7 @@ class PluginManager:
                     stack.enter_context(registry.owned_by(owner))
                     self._pluggy.subset_hook_caller(f"register_{kind}", others)(registry=registry)
         except BaseException as error:
-            if self._pluggy.is_registered(plugin):
+            if self._pluggy.is_registered(plugin):  # before pluggy 1.7 also when it refused the plugin
                 self._pluggy.unregister(plugin)
             if isinstance(error, pluggy.PluginValidationError):
                 said = " ".join(str(error).split())
