@@ -15,7 +15,7 @@ PLUGIN = Path(__file__).parent / "plugin"
 LABELS = ("pear", "oat milk", "番茄")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def outside_plugin():
     """Make ``deploy_test_models`` an installed plugin, here and in the processes that are started."""
     with pytest.MonkeyPatch.context() as patch:
@@ -28,7 +28,7 @@ def outside_plugin():
         sys.modules.pop(module, None)
 
 
-def make_bundle(folder: Path, model: str = "Tiny", size: tuple[int, int] = (48, 64), seed: int = 0) -> Bundle:
+def write_random_bundle(folder: Path, model: str = "Tiny", size: tuple[int, int] = (48, 64), seed: int = 0) -> Bundle:
     """A bundle of ``model`` with random weights and logits of everyday size, for images of ``size``."""
     rng = np.random.default_rng(seed)
     state = {
@@ -51,6 +51,11 @@ def make_bundle(folder: Path, model: str = "Tiny", size: tuple[int, int] = (48, 
     return write_bundle(folder, manifest, state)
 
 
+@pytest.fixture(scope="session")
+def make_bundle():
+    return write_random_bundle
+
+
 @pytest.fixture
 def bundle(tmp_path) -> Bundle:
-    return make_bundle(tmp_path / "bundle")
+    return write_random_bundle(tmp_path / "bundle")

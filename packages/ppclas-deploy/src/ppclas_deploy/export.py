@@ -120,12 +120,18 @@ def make_exporter(target: str, options: Mapping[str, Any]) -> Exporter:
     return exporter
 
 
-def default_output(bundle: Bundle, target: str) -> Path:
-    """``<run>/export-<target>`` for a run, ``<bundle>-<target>`` beside a bundle that stands alone."""
-    folder = bundle.folder.resolve()
-    if (folder.parent / "config.yaml").is_file():
+def default_output(bundle: Bundle, target: str, model: str | None = None) -> Path:
+    """Where an export goes that was not told.
+
+    ``<run>/export-<target>`` for a run, ``<bundle>-<target>`` beside a bundle that stands alone, and
+    ``<model>-<target>`` in the working folder for published weights of ``model``.
+    """
+    if model is not None:
+        return Path(f"{model}-{target}")
+    if (bundle.folder.parent / "config.yaml").is_file():
         return bundle.folder.parent / f"export-{target}"
-    return bundle.folder.parent / f"{folder.name}-{target}"
+    folder = bundle.folder.resolve()
+    return folder.parent / f"{folder.name}-{target}"
 
 
 def export_manifest(bundle: Bundle, target: str, facts: Mapping[str, Any]) -> Manifest:

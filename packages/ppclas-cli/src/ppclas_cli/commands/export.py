@@ -1,0 +1,156 @@
+"""``ppclas export``: write a trained model for another engine, and prove that it gives the same answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ppclas_cli.output import JSON_OPTION, note, print_json
+
+if TYPE_CHECKING:
+    from ppclas_core.bundle import Bundle
+    from ppclas_deploy.export import Receipt
+
+    _ParamType = click.ParamType[str]
+else:
+    _ParamType = click.ParamType  # generic only in newer releases of click
+
+
+class _Target(_ParamType):
+    """A registered export target; the registry is asked only when it has to be."""
+
+    name = "target"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        from ppclas_core.plugins import get_registries
+
+        return "|".join(get_registries().exporters)
+
+
+@click.command(name="export")
+@click.argument("bundle_path", metavar="[RUN|BUNDLE]", required=False)
+@click.option("--target", type=_Target(), required=True, help="What the model is for.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    help="The folder to write. Without it: export-TARGET in the run, or beside the bundle.",
+)
+@click.option("--model", metavar="NAME", help="Export published weights of this architecture, with --weights.")
+@click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
+@click.option("--labels", metavar="FILE", help="Class names of --weights, an id and a name (or a name) a line.")
+@click.option(
+    "--photos", metavar="PATH", help="Prove it on these. Without it: the run's validation photos, or the built-in ones."
+)
+@click.option("--num-photos", type=click.IntRange(min=1), default=16, show_default=True, help="How many of them.")
+@click.option("--batch", type=click.IntRange(min=1), help="Fix the batch size. Without it: any.")
+@click.option("--opset", type=click.IntRange(min=1), help="onnx: version of the operator set. Without it: 17.")
+@click.option("--ir", metavar="pir|old", help="paddle: .json (pir) or .pdmodel (old). Without it: pir.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for each step. Without it: 600.")
+@click.option("--option", "more", multiple=True, metavar="KEY=VALUE", help="Another option of the target.")
+@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
+@JSON_OPTION
+def command(
+    bundle_path: str | None,
+    target: str,
+    output: str | None,
+    model: str | None,
+    weights: str | None,
+    labels: str | None,
+    photos: str | None,
+    num_photos: int,
+    more: tuple[str, ...],
+    overwrite: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write the model of a run or bundle for another engine.
+
+    The folder appears only after the export has given the trained model's answers on real photos; it then works
+    wherever a bundle does (eval, predict). When the answers differ, or the converter fails, the exit code is 1 and
+    nothing but the log is left.
+
+    \b
+    Examples:
+      ppclas export runs/MobileNetV2-1 --target onnx
+      ppclas export runs/MobileNetV2-1 --target paddle --ir old -o phone/
+      ppclas export --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --target onnx
+    """
+    from ppclas_deploy.export import default_output, export_bundle, make_exporter
+
+    given = {name: value for name, value in options.items() if value is not None} | _parse(more)
+    make_exporter(target, given)  # a wrong target or option shows before anything is read
+    bundle = _bundle(bundle_path, model, weights, labels)
+    if bundle_path is None and labels is None:
+        note(f"Published weights come without labels: classes are called 0 to {len(bundle.labels) - 1} (see --labels).")
+    folder = Path(output) if output is not None else default_output(bundle, target, model)
+    receipt = export_bundle(
+        bundle, target, folder, options=given, photos=photos, num_photos=num_photos, overwrite=overwrite
+    )
+    for line in receipt.photos.notes:
+        note(f"note: {line}")
+    if as_json:
+        print_json(_as_json(receipt))
+    else:
+        _print(bundle, receipt)
+
+
+def _bundle(path: str | None, model: str | None, weights: str | None, labels: str | None) -> Bundle:
+    from ppclas_core.bundle import Bundle, bundle_from_weights
+    from ppclas_core.data.labels import read_class_names
+
+    if path is not None:
+        if model is not None or weights is not None or labels is not None:
+            raise click.UsageError(
+                "--model, --weights and --labels are for published weights; a run or bundle has its own."
+            )
+        return Bundle.load(path)
+    if model is None or weights is None:
+        raise click.UsageError("Give a run or bundle, or else --model NAME with --weights FILE.")
+    return bundle_from_weights(model, Path(weights), labels=None if labels is None else tuple(read_class_names(labels)))
+
+
+def _parse(more: tuple[str, ...]) -> dict[str, Any]:
+    from ppclas_core.config.overrides import parse_value
+
+    options = {}
+    for assignment in more:
+        key, equals, value = assignment.partition("=")
+        if not key or not equals:
+            raise click.UsageError(f"--option {assignment}: expected KEY=VALUE.")
+        options[key] = parse_value(value)
+    return options
+
+
+def _as_json(receipt: Receipt) -> dict[str, Any]:
+    parity = asdict(receipt.parity)
+    del parity["images"]  # parity.json has them
+    return {
+        "folder": str(receipt.folder),
+        "target": receipt.target,
+        "files": dict(receipt.files),
+        "photos": {"origin": receipt.photos.origin, "count": len(receipt.photos.paths)},
+        "parity": parity,
+        "engine": dict(receipt.engine_versions),
+        "seconds": round(receipt.seconds, 2),
+    }
+
+
+def _print(bundle: Bundle, receipt: Receipt) -> None:
+    click.echo(
+        f"{bundle.manifest.architecture.name} for {receipt.target} in {receipt.folder} ({receipt.seconds:.1f} s)"
+    )
+    width = max(len(name) for name in receipt.files)
+    for name, size in receipt.files.items():
+        click.echo(f"  {name:{width}}  {_size(size):>10}")
+    engine = " ".join(receipt.engine_versions.values())
+    click.echo(f"Same answers as the trained model on {len(receipt.photos.paths)} photos ({receipt.photos.origin}):")
+    click.echo(f"  {receipt.parity.summary()}; ran in {next(iter(receipt.engine_versions))} {engine}")
+    click.echo(f"Use it: ppclas predict PHOTO -m {receipt.folder}")
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 1024:.1f} KiB"
