@@ -8,6 +8,7 @@ from ppclas_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from ppclas_core.registry import Registry
+
     from ppclas_models.catalog import CatalogRow
 
 ppclas_load_order = 0
@@ -17,6 +18,7 @@ ppclas_load_order = 0
 def register_models(registry: Registry) -> None:
     """Add the catalogue, with each row as metadata."""
     from ppclas_core.variants import LazyModel
+
     from ppclas_models.catalog import load_catalog
 
     for row in load_catalog().values():
@@ -31,4 +33,4 @@ def register_models(registry: Registry) -> None:
 
 def _summary(row: CatalogRow) -> str:
     size = f", {row.params_m:g} M parameters" if row.params_m is not None else ""
-    return f"{row.series}: top-1 {row.top1:.2%}{size}"
+    return f"{row.series}: top-1 {row.top1 * 100:g} %{size}"

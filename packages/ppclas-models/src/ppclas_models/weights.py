@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ppclas_core.errors import WeightsError
+
 from ppclas_models.catalog import load_catalog
 
 CARRIED = Path(__file__).with_name("pretrained")

@@ -1,0 +1,256 @@
+"""Every registered model against the reference data, its published size, and what the base class promises."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import paddle
+import pytest
+from paddle.static import InputSpec
+from ppclas_core.errors import ConfigError
+from ppclas_core.models import create_model
+from ppclas_models.catalog import load_catalog
+
+ZOO = Path(__file__).parents[3] / "../shared/zoo"
+needs_zoo = pytest.mark.skipif(not ZOO.is_dir(), reason=f"no reference data at {ZOO}")
+
+BUILT = [row for row in load_catalog().values() if row.family is not None]
+ARCHITECTURES = list(dict.fromkeys(row.architecture for row in BUILT))
+QUICK = [
+    "ResNet18",
+    "ResNet18_vd",
+    "MobileNetV1_x0_25",
+    "MobileNetV2_x0_25",
+    "MobileNetV3_large_x0_35",
+    "MobileNetV3_small_x0_35",
+    "ShuffleNetV2_x0_25",
+    "ShuffleNetV2_swish",
+    "SqueezeNet1_0",
+    "SqueezeNet1_1",
+    "GhostNet_x0_5",
+]
+"""At least one variant a family and a code path, all of them small."""
+
+
+def build(name: str, **params: object):
+    with paddle.utils.unique_name.guard():
+        return create_model(name, **params)
+
+
+@functools.cache
+def build_shapes_only(name: str):
+    """Without memory for the parameters: for names, shapes and stages."""
+    with paddle.LazyGuard():
+        return build(name)
+
+
+def images(*shape: int, seed: int = 0):
+    return paddle.to_tensor(np.random.default_rng(seed).standard_normal(shape).astype("float32"))
+
+
+@functools.cache
+def checker() -> ModuleType:
+    """The reference data's own comparison."""
+    spec = importlib.util.spec_from_file_location("check_zoo", ZOO / "check_zoo.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Against the reference data and the published tables
+
+
+@needs_zoo
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_keys_and_shapes_are_the_published_ones(name):
+    assert checker().compare_keys(name, build_shapes_only(name)) == []
+
+
+@needs_zoo
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES]
+)
+def test_logits_are_the_published_ones(name):
+    golden = json.loads((ZOO / "golden.json").read_text())
+    entry = golden["models"][name]
+    model = build(name)
+    model.eval()
+    checker().fill_layer(model, golden["seed"])
+    shape = [entry["batch"], 3, entry["image_size"], entry["image_size"]]
+    error, problems = checker().compare_logits(checker().forward(model, shape, golden["seed"]), entry, golden["rtol"])
+    assert problems == []
+    assert error <= golden["rtol"]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_parameter_counts_are_the_published_ones(name):
+    row = load_catalog()[name]
+    model = build_shapes_only(name)
+    count = sum(parameter.size for _, parameter in model.trainable())
+    assert count == row.params
+    # Printed with two decimals; the notes name the one table entry that is further off.
+    if "params_m" not in row.notes:
+        assert count / 1e6 == pytest.approx(row.params_m, rel=0.02)
+
+
+# What every model promises
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_parameter_is_in_exactly_one_stage(name):
+    model = build_shapes_only(name)
+    stages = model.stages()
+    assert list(stages)[-1] == "head"
+    prefixes = [prefix for names in stages.values() for prefix in names]
+    assert len(prefixes) == len(set(prefixes))
+    held = set()
+    for key in model.state_dict():
+        matching = [prefix for prefix in prefixes if key == prefix or key.startswith(f"{prefix}.")]
+        assert len(matching) == 1, key
+        held.add(model.stage_of(key))
+        if model.is_head(key):
+            assert model.stage_of(key) == "head"
+    assert held == set(stages)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("ResNet50_vd", {"stem": "stem.2.", "res2": "blocks.2.", "res3": "blocks.3.", "res4": "blocks.7.",
+                         "res5": "blocks.13.", "head": "fc."}),
+        ("MobileNetV3_large_x1_0", {"group1": "blocks.2.", "group2": "blocks.3.", "group3": "blocks.6.",
+                                    "group4": "blocks.9.", "group5": "blocks.12.", "head": "last_conv."}),
+        ("MobileNetV3_small_x1_0", {"group1": "blocks.1.", "group2": "blocks.2.", "group3": "blocks.4.",
+                                    "group4": "blocks.6.", "group5": "blocks.8.", "head": "last_conv."}),
+    ],
+)  # fmt: skip
+def test_stages_are_the_five_groups_of_the_published_learning_rates(name, first):
+    model = build_shapes_only(name)
+    assert list(model.stages()) == list(first)
+    for stage, prefix in first.items():
+        keys = [key for key, _ in model.named_parameters() if key.startswith(prefix)]
+        assert keys
+        assert {model.stage_of(key) for key in keys} == {stage}
+    if name.startswith("MobileNetV3"):
+        assert model.stage_of("conv.conv.weight") == "group1"
+        assert model.stage_of("last_second_conv.conv.weight") == "group5"
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_feature_info_is_what_the_layers_give(name):
+    model = build(name, num_classes=0)
+    model.eval()
+    layers, seen = dict(model.named_sublayers()), {}
+    features = model.feature_info()
+    for feature in features:
+        layers[feature.layer].register_forward_post_hook(
+            lambda _layer, _inputs, output, path=feature.layer: seen.update({path: output})
+        )
+    last = model.forward_features(images(1, 3, 160, 160))
+    assert [feature.stride for feature in features] == sorted({feature.stride for feature in features})
+    # SqueezeNet's first convolution and its pools do not pad: their maps are up to three pixels smaller.
+    slack = 3 if name.startswith("SqueezeNet") else 0
+    for feature in features:
+        _, channels, height, width = seen[feature.layer].shape
+        assert channels == feature.channels
+        assert height == width
+        assert 0 <= 160 / feature.stride - height <= slack
+    assert list(last.shape) == list(seen[features[-1].layer].shape)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_other_sizes_classes_and_channels(name):
+    model = build(name, num_classes=7, in_channels=1)
+    model.eval()
+    batch = images(2, 1, 97, 131)
+    logits = model(batch)
+    assert list(logits.shape) == [2, 7]
+    features = model.forward_features(batch)
+    pooled = model.forward_head(features, pre_logits=True)
+    assert pooled.ndim == 2
+    np.testing.assert_array_equal(model.forward_head(features).numpy(), logits.numpy())
+    # One image gives what it gives in a batch.
+    scale = np.abs(logits.numpy()).max()
+    np.testing.assert_allclose(model(batch[:1]).numpy(), logits[:1].numpy(), rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_without_classes_the_model_gives_pooled_features(name):
+    model, full = build(name, num_classes=0), build_shapes_only(name)
+    model.eval()
+    assert not any(model.is_head(key) for key in model.state_dict())
+    assert {key for key in full.state_dict() if not full.is_head(key)} == set(model.state_dict())
+    batch = images(2, 3, 64, 64)
+    pooled = model(batch)
+    np.testing.assert_array_equal(
+        pooled.numpy(), model.forward_head(model.forward_features(batch), pre_logits=True).numpy()
+    )
+    head = {key: tensor for key, tensor in full.state_dict().items() if full.is_head(key) and tensor.ndim > 1}
+    (weight,) = head.values()
+    assert pooled.shape[1] == (weight.shape[0] if weight.ndim == 2 else weight.shape[1])
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_training_reaches_every_parameter(name):
+    paddle.seed(0)
+    model = build(name, num_classes=5)
+    model.train()
+    loss = paddle.nn.functional.cross_entropy(model(images(4, 3, 64, 64)), paddle.to_tensor([0, 1, 2, 3]))
+    loss.backward()
+    assert np.isfinite(loss.item())
+    assert [key for key, parameter in model.trainable() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "SqueezeNet1_1" else pytest.mark.slow) for name in QUICK]
+)
+def test_static_graphs_take_any_batch_and_agree(name):
+    model = build(name, num_classes=10)
+    model.eval()
+    batch = images(3, 3, 64, 64)
+    with paddle.no_grad():
+        eager = model(batch).numpy()
+        static = paddle.jit.to_static(model, input_spec=[InputSpec([None, 3, None, None], "float32")], full_graph=True)
+        scale = np.abs(eager).max()
+        np.testing.assert_allclose(static(batch).numpy(), eager, rtol=0, atol=1e-4 * scale)
+        np.testing.assert_allclose(static(batch[:1]).numpy(), eager[:1], rtol=0, atol=1e-4 * scale)
+        assert list(static(images(2, 3, 96, 80)).shape) == [2, 10]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_double_precision_agrees_with_single(name):
+    model = build(name, num_classes=10)
+    model.eval()
+    batch = images(1, 3, 64, 64)
+    single = model(batch).numpy()
+    model.to(dtype="float64")
+    double = model(batch.astype("float64"))
+    assert double.dtype == paddle.float64
+    np.testing.assert_allclose(single, double.numpy(), rtol=0, atol=1e-4 * np.abs(double.numpy()).max())
+
+
+def test_freezing_a_stage_takes_it_out_of_training():
+    model = build("MobileNetV1_x0_25", num_classes=5)
+    model.freeze([stage for stage in model.stages() if stage != "head"])
+    assert [key for key, _ in model.trainable()] == ["fc.weight", "fc.bias"]
+
+
+def test_norms_that_the_published_training_does_not_decay_say_so():
+    def undecayed(name: str) -> set[str]:
+        return {key for key, parameter in build_shapes_only(name).trainable() if parameter.regularizer is not None}
+
+    small = build_shapes_only("MobileNetV3_small_x0_35")
+    assert undecayed("MobileNetV3_small_x0_35") == {key for key, _ in small.trainable() if ".bn." in key}
+    ghost = build_shapes_only("GhostNet_x0_5")
+    assert undecayed("GhostNet_x0_5") == {key for key, _ in ghost.trainable() if "._batch_norm." in key}
+    assert undecayed("MobileNetV2_x0_25") == set()
+
+
+def test_a_wrong_parameter_is_named_with_the_ones_there_are():
+    with pytest.raises(ConfigError, match=r"model ResNet18: parameter 'depth'.*It takes: .*depths"):
+        create_model("ResNet18", depth=3)

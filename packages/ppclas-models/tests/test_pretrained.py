@@ -1,0 +1,126 @@
+"""Finding published weights, and what the carried and the real ones score."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+from ppclas_core.errors import UnknownNameError, WeightsError
+from ppclas_core.models import create_model
+from ppclas_core.weights import load_weights, pretrained_path, read_state
+from ppclas_models.weights import CARRIED, cache_folder, locate
+
+DATA = Path(__file__).parents[3] / "../shared/data"
+WEIGHTS, SAMPLE = DATA / "weights", DATA / "imagenet-sample"
+needs_weights = pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no real weights at {WEIGHTS}")
+needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"no photos at {SAMPLE}")
+
+
+def test_the_cache_is_where_ppclas_home_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("PPCLAS_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "weights"
+    monkeypatch.delenv("PPCLAS_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "ppclas" / "weights"
+
+
+def test_cached_weights_are_found_and_absent_ones_have_an_address(monkeypatch, tmp_path):
+    monkeypatch.setenv("PPCLAS_HOME", str(tmp_path))
+    with pytest.raises(WeightsError) as caught:
+        pretrained_path("ResNet50_vd_ssld")
+    place = tmp_path / "weights" / "ResNet50_vd_ssld_pretrained.pdparams"
+    assert f"legendary_models/ResNet50_vd_ssld_pretrained.pdparams to {place}" in str(caught.value)
+    place.parent.mkdir()
+    place.write_bytes(b"something")
+    assert pretrained_path("ResNet50_vd_ssld") == place
+
+
+def test_names_without_published_weights_say_so():
+    with pytest.raises(
+        WeightsError, match=r"no .pdparams weights of MobileNetV3_large_x1_0_ssld_int8 .*INT8-quantised"
+    ):
+        locate("MobileNetV3_large_x1_0_ssld_int8")
+
+
+def test_unknown_names_are_the_registrys_to_refuse():
+    with pytest.raises(UnknownNameError, match="ResNet50_vd"):
+        pretrained_path("ResNet50_vdd")
+
+
+def test_the_carried_weights_are_small_and_keep_their_notice():
+    path = pretrained_path("SqueezeNet1_1")
+    assert path.stat().st_size <= 3 * 2**20
+    notice = path.with_name("SqueezeNet1_1.LICENSE.txt").read_text()
+    assert "DeepScale" in notice
+    assert "Redistributions in binary form must reproduce" in notice
+    assert {file.name for file in CARRIED.iterdir()} == {path.name, "SqueezeNet1_1.LICENSE.txt"}
+    assert "BSD-2-Clause" in metadata.metadata("ppclas-models")["License-Expression"]
+
+
+def test_the_carried_weights_fit_and_are_widened():
+    model = create_model("SqueezeNet1_1", num_classes=8)
+    report = load_weights(model, pretrained_path("SqueezeNet1_1"))
+    assert str(report) == "50/52 tensors loaded, head re-initialised 1000→8"
+    assert {str(tensor.dtype) for tensor in model.state_dict().values()} == {"paddle.float32"}
+
+
+@needs_weights
+def test_the_carried_weights_are_the_real_ones_rounded():
+    carried, real = read_state(CARRIED / "SqueezeNet1_1.safetensors"), read_state(WEIGHTS / "SqueezeNet1_1_pretrained")
+    assert carried.keys() == real.keys()
+    assert all(np.array_equal(carried[key], real[key].astype("float16")) for key in real)
+
+
+@needs_weights
+@pytest.mark.parametrize(("name", "tensors"), [("MobileNetV2", 267), ("SqueezeNet1_1", 52)])
+def test_real_weights_load_whole(name, tensors):
+    report = load_weights(create_model(name), WEIGHTS / f"{name}_pretrained.pdparams")
+    assert str(report) == f"{tensors}/{tensors} tensors loaded"
+
+
+def accuracies(models) -> list[tuple[int, int]]:
+    """How many of the 1000 photos each model has right at first, and among five."""
+    rows = [line.rsplit(" ", 1) for line in (SAMPLE / "val_list.txt").read_text().splitlines()]
+    right = np.zeros((len(models), 2), int)
+    for start in range(0, len(rows), 50):
+        batch = paddle.to_tensor(np.stack([_photo(SAMPLE / path) for path, _ in rows[start : start + 50]]))
+        labels = np.array([int(label) for _, label in rows[start : start + 50]])
+        for index, model in enumerate(models):
+            with paddle.no_grad():
+                order = np.argsort(-model(batch).numpy(), axis=1, kind="stable")
+            right[index] += (order[:, 0] == labels).sum(), (order[:, :5] == labels[:, None]).any(axis=1).sum()
+    return [tuple(row) for row in right.tolist()]
+
+
+def _photo(path: Path) -> np.ndarray:
+    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    scale = 256 / min(image.shape[:2])
+    height, width = (round(side * scale) for side in image.shape[:2])
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    top, left = (height - 224) // 2, (width - 224) // 2
+    crop = image[top : top + 224, left : left + 224].astype("float32") / 255
+    normalised = (crop - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    return normalised.transpose(2, 0, 1).astype("float32")
+
+
+@needs_weights
+@needs_sample
+@pytest.mark.slow
+def test_real_weights_score_what_was_measured_elsewhere():
+    models = []
+    for name, path in [
+        ("MobileNetV2", WEIGHTS / "MobileNetV2_pretrained.pdparams"),
+        ("SqueezeNet1_1", WEIGHTS / "SqueezeNet1_1_pretrained.pdparams"),
+        ("SqueezeNet1_1", CARRIED / "SqueezeNet1_1.safetensors"),
+    ]:
+        model = create_model(name)
+        load_weights(model, path)
+        model.eval()
+        models.append(model)
+    mobilenet, squeezenet, carried = accuracies(models)
+    assert np.abs(np.subtract(mobilenet, (824, 959))).max() <= 1
+    assert np.abs(np.subtract(squeezenet, (599, 828))).max() <= 1
+    assert abs(carried[0] - squeezenet[0]) <= 2
