@@ -9,8 +9,8 @@ import pytest
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.data.labels import read_class_names
-from ppclas_core.data.sources import open_image_set
-from ppclas_core.data.splits import evaluation_part, open_splits
+from ppclas_core.data.sources import load_image_set, open_image_set
+from ppclas_core.data.splits import open_splits
 from ppclas_core.errors import DataError
 
 
@@ -87,8 +87,17 @@ def test_folders_without_classes_or_photos(tmp_path):
 def test_a_folder_of_parts_is_not_taken_for_classes(tmp_path):
     folders(tmp_path / "train", a=1, b=1)
     folders(tmp_path / "val", a=1, b=1)
-    assert "got a data set with the parts train, val; give one of them" in said_about(open_image_set, tmp_path)
-    assert evaluation_part(tmp_path)[0] == str(tmp_path / "val")
+    assert "got a data set with the parts train, val; give one of them" in said_about(load_image_set, tmp_path)
+    image_set = open_image_set(tmp_path)
+    assert image_set.origin == str(tmp_path / "val")
+    assert image_set.notes == (f"Validation set: {tmp_path / 'val'}.",)
+
+
+def test_a_list_is_preferred_to_a_folder_of_loose_photos(tmp_path):
+    # As imagenet-sample is laid out: val/*.jpg and val_list.txt.
+    photo(tmp_path / "val" / "a.png")
+    lines(tmp_path / "val_list.txt", "val/a.png 0")
+    assert open_image_set(tmp_path).origin == str(tmp_path / "val_list.txt")
 
 
 # Lists
@@ -198,6 +207,19 @@ def test_locations_that_are_nothing_of_the_kind(tmp_path):
     assert "this is a binary file" in said_about(open_image_set, tmp_path / "blob")
 
 
+def test_a_model_without_names_takes_those_of_the_data(tmp_path):
+    photo(tmp_path / "a.png")
+    path = lines(tmp_path / "list.txt", "a.png 2")
+    ids = ("0", "1", "2")
+    assert open_image_set(path, class_names=ids).class_names == ids
+    lines(tmp_path / "label_list.txt", "0 rose", "1 iris", "2 lily")
+    assert open_image_set(path, class_names=ids).class_names == ("rose", "iris", "lily")
+    folders(tmp_path / "set", n01=1, n02=1, n03=1)
+    assert open_image_set(tmp_path / "set", class_names=ids).class_names == ("n01", "n02", "n03")
+    folders(tmp_path / "numbers", **{"2": 1, "0": 1})
+    assert open_image_set(tmp_path / "numbers", class_names=ids).labels().tolist() == [0, 2]
+
+
 # CSV
 
 
@@ -296,20 +318,20 @@ def test_validation_folder_below_or_beside(tmp_path, name):
 def test_lists_in_a_folder_and_val_before_test(tmp_path):
     photo(tmp_path / "jpg" / "a.png")
     lines(tmp_path / "train_list.txt", "jpg/a.png 0", "jpg/a.png 1")
-    lines(tmp_path / "val_list.txt", "jpg/a.png 1")
-    lines(tmp_path / "test_list.txt", "jpg/a.png 1")
+    lines(tmp_path / "val_list.txt", "jpg/a.png 0")
+    lines(tmp_path / "test_list.txt", "jpg/a.png 0")
     for given in (tmp_path, tmp_path / "train_list.txt"):
         splits = open_splits(DataSection(train=str(given)))
         assert splits.val.origin == str(tmp_path / "val_list.txt")
         assert any("test_list.txt is left alone" in note for note in splits.notes)
-    assert evaluation_part(tmp_path)[0] == str(tmp_path / "val_list.txt")
+    assert open_image_set(tmp_path).origin == str(tmp_path / "val_list.txt")
 
 
 def test_class_folders_called_test_stay_classes(tmp_path):
     folders(tmp_path, control=5, test=5)
     splits = open_splits(DataSection(train=str(tmp_path)))
     assert splits.train.class_names == ("control", "test")
-    assert evaluation_part(tmp_path)[0] == str(tmp_path)
+    assert open_image_set(tmp_path).origin == str(tmp_path)
 
 
 def test_split_by_rule(tmp_path):

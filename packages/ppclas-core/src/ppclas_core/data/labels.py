@@ -57,6 +57,11 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     return tuple(names[label] for label in range(len(names)))
 
 
+def are_ids(names: Sequence[str]) -> bool:
+    """Whether ``names`` are 0, 1, 2 …: what a model without class names (published weights) has in their place."""
+    return all(name == str(label) for label, name in enumerate(names))
+
+
 def check_labels(records: Sequence[Record], num_classes: int | None, origin: str) -> None:
     """Refuse label ids that are negative or, where ``num_classes`` is known, too large; without it, ids with gaps.
 

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from ppclas_core.config.schema import ComponentConfig, Size
 from ppclas_core.data.base import Draw, Image, Transform, sample_draw
 from ppclas_core.data.decode import decode
-from ppclas_core.data.functional import Interpolation
 from ppclas_core.errors import ConfigError, PpclasError, ShapeError, UnknownNameError
 
 RESIZE_OVER_CROP = 256 / 224
@@ -88,7 +87,7 @@ def build_transforms(
     return tuple(built)
 
 
-def default_train_transforms(image_size: Size, interpolation: Interpolation) -> tuple[ComponentConfig, ...]:
+def default_train_transforms(image_size: Size, interpolation: str) -> tuple[ComponentConfig, ...]:
     """What happens to a training image where the config says nothing: a random box, resized, flipped by chance."""
     return (
         ComponentConfig(name="RandomResizedCrop", size=image_size, interpolation=interpolation),
@@ -97,7 +96,7 @@ def default_train_transforms(image_size: Size, interpolation: Interpolation) -> 
 
 
 def default_eval_transforms(
-    image_size: Size, resize_short: int | None, interpolation: Interpolation
+    image_size: Size, resize_short: int | None, interpolation: str
 ) -> tuple[ComponentConfig, ...]:
     """What happens to an image everywhere else: short side to ``resize_short`` (256/224 of the size), middle kept."""
     longest = image_size if isinstance(image_size, int) else max(image_size)

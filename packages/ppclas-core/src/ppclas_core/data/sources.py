@@ -6,10 +6,12 @@ import csv
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ppclas_core.data.base import ImageSet, Record, Source
-from ppclas_core.data.labels import agree_on_names, check_labels, read_class_names, read_lines
+from ppclas_core.data.labels import agree_on_names, are_ids, check_labels, read_class_names, read_lines
+from ppclas_core.data.parts import VAL_NAMES, validation_part
 from ppclas_core.errors import DataError
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
@@ -36,8 +38,6 @@ IMAGE_SUFFIXES = frozenset(
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_path", "img", "filepath", "file_name")
 LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_id", "class_id")
-SPLIT_NAMES = frozenset({"train", "val", "valid", "validation", "test"})
-"""Folders of these names beside a ``train`` are parts of a data set, not classes."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 LABELS_BESIDE = "label_list.txt"
 _LINES_SNIFFED = 100
@@ -50,17 +50,34 @@ def open_image_set(
     labels: str | Path | None = None,
     class_names: Sequence[str] | None = None,
 ) -> ImageSet:
-    """The records of a folder of class folders, a list file or a CSV, with checked labels.
+    """The photos to evaluate on: a folder of class folders, a list file or a CSV, with checked labels.
+
+    Of a data set's folder with a training and a validation part, the latter is taken, and a note says so.
 
     Args:
         location: what the user gave; registered sources are asked in turn whether it is theirs.
         root: folder that relative paths inside a list or CSV start from; by default the file's own folder.
         labels: file of class names.
-        class_names: names that are settled already (the training set's, the model's), which this set must fit.
+        class_names: names that are settled already (the training set's, the model's), which this set must fit; where
+            they are only ids ("0", "1", …), as many names that the set brings take their place.
 
     Raises:
         DataError: nothing there, nobody recognises it, or a record is wrong; with file and line.
     """
+    notes: list[str] = []
+    part = validation_part(str(location), notes)
+    image_set = load_image_set(part, root=root, labels=labels, class_names=class_names)
+    return replace(image_set, notes=(*notes, *image_set.notes))
+
+
+def load_image_set(
+    location: str | Path,
+    *,
+    root: str | Path | None = None,
+    labels: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+) -> ImageSet:
+    """As ``open_image_set``, of exactly what is at ``location``."""
     text = str(location)
     if not Path(text).exists():
         raise DataError(
@@ -121,7 +138,7 @@ class FolderSource(Source):
                 found[folder.name] = photos
             else:
                 notes.append(f"{folder} holds no photos and is left out.")
-        if "train" in found and found.keys() <= SPLIT_NAMES:
+        if "train" in found and len(found) > 1 and found.keys() <= {"train", *VAL_NAMES}:
             raise DataError(
                 f"{top}: expected a folder of class folders, got a data set with the parts {', '.join(found)}; "
                 f"give one of them"
@@ -149,7 +166,8 @@ class FolderSource(Source):
 
     def _names(self, found: dict[str, list[str]], notes: list[str]) -> Sequence[str]:
         if self.class_names is not None:
-            return self.class_names
+            nameless = are_ids(self.class_names) and len(self.class_names) == len(found)
+            return sorted(found) if nameless and not found.keys() <= set(self.class_names) else self.class_names
         if self.labels is not None:
             return read_class_names(self.labels)
         return sorted(found)
@@ -302,7 +320,7 @@ def _names_of(source: Source, records: Sequence[Record]) -> tuple[tuple[str, ...
         names, where = read_class_names(beside), str(beside)
     else:
         return source.class_names, []
-    if source.class_names is not None:
+    if source.class_names is not None and not (are_ids(source.class_names) and len(names) == len(source.class_names)):
         return source.class_names, agree_on_names(source.class_names, names, where)
     notes = [] if source.labels else [f"Class names come from {where}."]
     return names, notes

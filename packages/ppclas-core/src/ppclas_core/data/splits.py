@@ -11,11 +11,9 @@ from pathlib import Path
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.builtin import builtin_photos
-from ppclas_core.data.sources import open_image_set
+from ppclas_core.data.parts import training_part, validation_beside
+from ppclas_core.data.sources import load_image_set, open_image_set
 from ppclas_core.errors import DataError
-
-VAL_NAMES = ("val", "valid", "validation", "test")
-"""What a validation folder or list is called, in the order of preference."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ def open_splits(section: DataSection) -> Splits:
     train_at = section.train if section.train is not None else str(builtin_photos())
     if section.train is None:
         notes.append("No data given: the built-in photos are used (8 kinds of groceries).")
-    train_at = _training_part(train_at, notes)
-    val_at = section.val if section.val is not None else _find_val(train_at, notes)
-    train = open_image_set(train_at, root=section.root, labels=section.labels)
+    train_at = training_part(train_at, notes)
+    val_at = section.val if section.val is not None else validation_beside(train_at, notes)
+    train = load_image_set(train_at, root=section.root, labels=section.labels)
     trained = set(train.labels().tolist())
     if len(trained) < 2:
         raise DataError(
@@ -68,13 +66,6 @@ def open_splits(section: DataSection) -> Splits:
         )
     from_val = val.notes if val_at is not None else ()
     return Splits(train, val, (*notes, *train.notes, *from_val))
-
-
-def evaluation_part(location: str | Path) -> tuple[str, list[str]]:
-    """Where the labelled photos to evaluate on are: the validation part of a folder that has one, else itself."""
-    notes: list[str] = []
-    found = _val_within(Path(location), notes) if Path(location).is_dir() else None
-    return (str(location), notes) if found is None else (found, notes)
 
 
 def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[str]) -> tuple[ImageSet, ImageSet]:
@@ -109,46 +100,6 @@ def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[st
     if alone:
         notes.append(f"{len(alone)} class(es) with a single image stay in training: {', '.join(alone[:5])}.")
     return train, val
-
-
-def _training_part(location: str, notes: list[str]) -> str:
-    folder = Path(location)
-    if not folder.is_dir():
-        return location
-    for name in ("train_list.txt", "train.txt", "train.csv", "train.tsv", "train"):
-        part = folder / name
-        if part.exists():
-            notes.append(f"Training set: {part}.")
-            return str(part)
-    return location
-
-
-def _find_val(train: str, notes: list[str]) -> str | None:
-    """A validation set beside ``train``: a sibling whose name has "val" (…) in the place of "train"."""
-    path = Path(train)
-    if "train" not in path.name:
-        return None
-    siblings = [path.with_name(path.name.replace("train", name)) for name in VAL_NAMES]
-    return _first_of([sibling for sibling in siblings if sibling.exists()], notes)
-
-
-def _val_within(folder: Path, notes: list[str]) -> str | None:
-    lists = [folder / f"{name}{end}" for end in ("_list.txt", ".txt", ".csv", ".tsv") for name in VAL_NAMES]
-    found = [path for path in lists if path.is_file()]
-    if not found and any((folder / name).is_dir() for name in ("train", *VAL_NAMES)):
-        # A folder "test" alone may be a class among others; a folder "train" beside it says that it is not.
-        others = [path for path in folder.iterdir() if path.is_dir() and path.name not in ("train", *VAL_NAMES)]
-        if not others:
-            found = [folder / name for name in VAL_NAMES if (folder / name).is_dir()]
-    return _first_of(found, notes)
-
-
-def _first_of(found: list[Path], notes: list[str]) -> str | None:
-    if not found:
-        return None
-    unused = f" ({', '.join(path.name for path in found[1:])} is left alone)" if found[1:] else ""
-    notes.append(f"Validation set: {found[0]}{unused}.")
-    return str(found[0])
 
 
 def _base(location: str, root: str | None) -> str:
