@@ -177,6 +177,34 @@ def test_what_is_no_image_is_named(data, said):
     assert "\n" not in str(caught.value)
 
 
+def test_damaged_bytes_give_an_image_or_an_image_error():
+    rng = np.random.default_rng(0)
+    seeds = [encode(noise(), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")]
+    seeds.append(encode(rgba(), "PNG"))
+    said = []
+    for _ in range(400):
+        data = bytearray(seeds[rng.integers(len(seeds))])
+        for _ in range(rng.integers(1, 8)):
+            # Half of the damage goes to the headers, where it matters most.
+            data[rng.integers(len(data) if rng.random() < 0.5 else 64)] = rng.integers(256)
+        try:
+            image = decode(bytes(data), "photo")
+        except ImageError as error:
+            said.append(str(error))
+        else:
+            assert image.dtype == np.uint8
+            assert image.shape[2] == 3
+    assert len(said) > 100
+    assert not any("\n" in message for message in said)
+
+
+def test_a_very_long_image():
+    # OpenCV refuses sides above 2**20.
+    tall = np.zeros((2**20 + 8, 1, 3), np.uint8)
+    tall[:, :, 0] = 200
+    np.testing.assert_array_equal(decode(encode(tall, "PNG"), "photo"), tall)
+
+
 def bomb_png(height, width):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -7,6 +7,7 @@ hidden colours appear), CMYK, GIF, WebP, AVIF, TIFF and BMP. The content decides
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import re
@@ -63,9 +64,11 @@ def decode(data: bytes, where: str) -> NDArray[np.uint8]:
     else:
         plain = False
     if plain:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if image is not None:
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        # OpenCV raises on sides above 2**20 and returns None for what it cannot read; Pillow may, or says why not.
+        with contextlib.suppress(cv2.error):
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            if image is not None:
+                return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return _decode_with_pillow(data, where)
 
 
@@ -125,7 +128,8 @@ def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
         if end + 4 > len(data):
             return
         if zlib.crc32(view[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise ImageError(f"{where}: damaged PNG, the checksum of its {kind.decode('latin-1')} chunk is wrong")
+            name = kind.decode() if kind.isalpha() else kind.hex()
+            raise ImageError(f"{where}: damaged PNG, the checksum of its {name} chunk is wrong")
         if kind == b"IHDR" and length != 13:
             raise ImageError(f"{where}: damaged PNG, its header has {length} bytes instead of 13")
         yield kind, view[position + 8 : end]
@@ -156,7 +160,8 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
     except ImageError:
         raise
     except Exception as error:  # Pillow's plugins raise whatever the damage leads to
-        raise ImageError(f"{where}: cannot be decoded: {error or type(error).__name__}") from error
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{where}: cannot be decoded: {said}") from error
 
 
 def _as_seen(image: Image.Image, where: str) -> NDArray[np.uint8]:
