@@ -22,6 +22,9 @@ class Exporter(Params):
     timeout: PositiveFloat = 600.0
     """Seconds that the converter may take before it is ended."""
 
+    def check(self) -> None:
+        """Called before anything heavy: raise if a package that the target needs is not installed."""
+
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Write the engine's files into ``folder``, and what the converter said into ``export.log`` there.
 

@@ -15,6 +15,7 @@ from ppclas_core.bundle import MANIFEST, Bundle, Manifest, versions, write_manif
 from ppclas_core.errors import BundleError, ConfigError, ExportError, PpclasError
 from ppclas_core.export import Exporter
 from ppclas_core.files import building_folder, sha256, write_json, write_text
+from ppclas_core.paddle_runtime import has_paddle, require_paddle
 from ppclas_core.plugins import get_registries
 from pydantic import ValidationError
 
@@ -68,11 +69,15 @@ def export_bundle(
     Raises:
         UnknownNameError: no such target.
         ConfigError: the target does not take one of the options.
+        MissingDependencyError: Paddle or a package of the target is not installed.
         ExportError: the conversion failed, or ``output`` cannot be written.
         ParityError: the export's answers differ.
     """
     started = time.monotonic()
     exporter = make_exporter(target, options or {})
+    if not has_paddle():
+        require_paddle("an export")  # raises; the steps' own processes could not offer to install it
+    exporter.check()
     _check_source(bundle)
     _check_output(output, overwrite)
     chosen = choose_photos(bundle, photos, num_photos)

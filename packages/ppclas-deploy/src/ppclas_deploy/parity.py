@@ -133,9 +133,11 @@ def ask_export(folder: Path, photos: Photos, log: Path, timeout: float) -> Answe
 
 def report(parity: Parity, manifest: Manifest, photos: Photos, model: Answers, export: Answers) -> dict[str, Any]:
     """The content of ``parity.json``."""
+    facts = manifest.export or {}
     return {
         "verdict": "agrees" if parity.agrees else "differs",
-        "engine": manifest.export and manifest.export["engine"],
+        "target": facts.get("target"),
+        "engine": facts.get("engine"),
         "versions": {"engine": dict(export.versions), "reference": dict(model.versions)},
         "photos": {"origin": photos.origin, "count": len(photos.paths)},
         "files": {name: entry.sha256 for name, entry in manifest.files.items()},

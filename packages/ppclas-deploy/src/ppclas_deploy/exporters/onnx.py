@@ -35,9 +35,12 @@ class OnnxExporter(Exporter):
     opset: PositiveInt = 17
     """Version of the ONNX operator set; never raised silently."""
 
+    def check(self) -> None:
+        """Need the converter, the checker and the engine."""
+        need("paddle2onnx", "onnx", "onnxruntime", purpose="the target onnx", extra="onnx")
+
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Trace and convert in a process of its own, then check the graph."""
-        need("paddle2onnx", "onnx", "onnxruntime", purpose="the target onnx", extra="onnx")
         job = {"bundle": bundle_job(bundle), "folder": str(folder.resolve()), "batch": self.batch, "opset": self.opset}
         files = run_isolated("onnx", job, folder / LOG, self.timeout)
         return {"engine": "onnxruntime", "batch": self.batch, "opset": self.opset, **files}
@@ -87,7 +90,7 @@ def narrow_resize_scales(program: Path) -> None:
 
 
 def tidy(graph: Any) -> None:
-    """Turn constant nodes into initializers and take identity nodes out, in place.
+    """Turn constant nodes into initializers, and take out identity nodes and what nothing uses, in place.
 
     Quantisers and readers look for weights among the initializers.
     """
@@ -107,6 +110,10 @@ def tidy(graph: Any) -> None:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
+    used = {name for node in kept for name in node.input}
+    initializers = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(initializers)
 
 
 def name_ends(graph: Any, batch: int | None) -> None:
