@@ -6,11 +6,11 @@ with ``--debug``.
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from importlib import metadata
 
 import click
 from ppclas_core.errors import MissingDependencyError, PpclasError
@@ -21,7 +21,12 @@ from ppclas_cli.table import COMMANDS
 PACKAGES = ("ppclas-cli", "ppclas-core", "ppclas-models", "ppclas-augment", "ppclas-distill", "ppclas-deploy")
 
 
+_ANY_TEXT = "ppclas.any_text"
+
+
 def _version(package: str) -> str | None:
+    from importlib import metadata  # deferred, as traceback is: every command would pay for it
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -96,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error, arguments, debug)
     except Exception as error:  # a bug of ours: the one place that may see any exception
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         else:
             what = " ".join(f"{type(error).__name__}: {error}".split())
             click.echo(f"error: {what}", err=True)
@@ -106,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(error: PpclasError, arguments: Sequence[str], debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     click.echo(f"error: {error}", err=True)
     if isinstance(error, MissingDependencyError):
         from ppclas_cli.paddle_install import offer_setup
@@ -115,13 +120,24 @@ def _report(error: PpclasError, arguments: Sequence[str], debug: bool) -> int:
     return 1
 
 
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
 def _make_streams_safe() -> None:
     """Let any file name be printed: UTF-8 in pipes and files, escapes where a terminal lacks a character."""
+    codecs.register_error(_ANY_TEXT, _any_text)
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is None:  # replaced by a test or a notebook
+        if not isinstance(stream, io.TextIOWrapper):  # replaced by a test or a notebook
             continue
-        if stream.isatty():
-            reconfigure(errors="backslashreplace")
-        else:
-            reconfigure(encoding="utf-8", errors="backslashreplace")
+        stream.reconfigure(encoding=stream.encoding if stream.isatty() else "utf-8", errors=_ANY_TEXT)
+
+
+def _any_text(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a file name that is not text come out as they were; what cannot be written is escaped."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)

@@ -10,7 +10,6 @@ import difflib
 import functools
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
@@ -174,6 +173,8 @@ class PluginManager:
             self._refuse(entry_point, error)
 
     def _refuse(self, entry_point: metadata.EntryPoint, error: BaseException) -> None:
+        import traceback  # deferred: every command loads plugins, few of them fail
+
         distribution = entry_point.dist.name if entry_point.dist else ""
         version = entry_point.dist.version if entry_point.dist else ""
         text = str(error).splitlines()[0] if str(error) else ""

@@ -47,7 +47,7 @@ def show_command(source: str | None, overrides: tuple[str, ...], plain: bool, as
 @config.command("validate")
 @click.argument("files", metavar="FILE|RECIPE…", nargs=-1, required=True)
 def validate_command(files: tuple[str, ...]) -> None:
-    """Check files without running anything; every mistake is named with its line and column.
+    """Check files: every mistake with its line and column. Nothing is run.
 
     \b
     Example:

@@ -83,7 +83,7 @@ def _print_classes(train: SetReport, val: SetReport) -> None:
         by_count = sorted(counts, key=counts.__getitem__)
         shown = {*by_count[:_SHOWN], *by_count[-_SHOWN:]}
         left_out: list[object] = [
-            f"… and {len(rows) - len(shown)} classes between the rarest and the most frequent",
+            f"… and {len(rows) - len(shown)} classes in between",
             None,
             None,
         ]

@@ -11,7 +11,6 @@ import click
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
     from ppclas_core.data.base import ImageSet
-    from ppclas_core.engine.console import Console
     from ppclas_core.engine.evaluate import Evaluation
 
 

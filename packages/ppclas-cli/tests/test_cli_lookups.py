@@ -1,0 +1,186 @@
+"""The commands that look things up: models, recipes, plugins, config, data."""
+
+import csv
+import io
+import json
+
+import pytest
+from ppclas_cli.commands import models, plugins
+from ppclas_core.config.load import load_config
+from ppclas_core.plugins import PluginInfo, PluginManager, Registries, make_plugin_manager
+
+
+@pytest.fixture
+def catalogue(monkeypatch):
+    registries = Registries()
+    add = registries.models.register
+    add(
+        "ResNet50",
+        "m:a",
+        metadata={"top1": 0.765, "params_m": 25.56, "pretrained": "m:locate", "paper": {"year": 2015}},
+    )
+    add("ResNet50_vd", "m:b", aliases=("R50vd",), metadata={"top1": 0.791, "params_m": 25.58, "flops_g": 8.67})
+    add("SqueezeNet1_1", "m:c", summary="small", metadata={"top1": 0.601, "params_m": 1.23})
+    add("MyNet", "m:d")
+    monkeypatch.setattr(models, "get_registries", lambda: registries)
+
+
+def names(text):
+    return [row["name"] for row in json.loads(text)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ([], ["ResNet50", "ResNet50_vd", "SqueezeNet1_1", "MyNet"]),
+        (["resnet"], ["ResNet50", "ResNet50_vd"]),
+        (["*50"], ["ResNet50"]),
+        (["*50_VD*"], ["ResNet50_vd"]),
+        (["r50VD"], ["ResNet50_vd"]),
+        (["nothing"], []),
+        (["--sort", "top1"], ["ResNet50_vd", "ResNet50", "SqueezeNet1_1", "MyNet"]),
+        (["--sort", "params_m"], ["SqueezeNet1_1", "ResNet50", "ResNet50_vd", "MyNet"]),
+        (["--sort", "name"], ["MyNet", "ResNet50", "ResNet50_vd", "SqueezeNet1_1"]),
+    ],
+)
+def test_models_list_json(ppclas, catalogue, pattern, found):
+    result = ppclas("models", "list", *pattern, "--json")
+    assert (result.code, result.err) == (0, "")
+    assert names(result.out) == found
+
+
+def test_models_list_for_people(ppclas, catalogue):
+    result = ppclas("models", "list")
+    assert result.out.splitlines() == [
+        "name           top-1  params (M)  FLOPs (G)",
+        "-------------  -----  ----------  ---------",
+        "ResNet50       0.765       25.56          -",
+        "ResNet50_vd    0.791       25.58      8.670",
+        "SqueezeNet1_1  0.601        1.23          -",
+        "MyNet              -           -          -",
+    ]
+    assert result.err == "4 of 4 models\n"
+
+
+def test_models_list_csv(ppclas, catalogue):
+    rows = list(csv.DictReader(io.StringIO(ppclas("models", "list", "--csv").out)))
+    assert [row["name"] for row in rows] == ["ResNet50", "ResNet50_vd", "SqueezeNet1_1", "MyNet"]
+    assert rows[2]["top1"] == "0.601"
+    assert rows[3]["top1"] == ""
+    assert "paper" not in rows[0]
+
+
+def test_models_list_mistakes(ppclas, catalogue):
+    assert ppclas("models", "list", "resnet5O") == (
+        1,
+        "",
+        "error: No model fits 'resnet5O'. Did you mean 'ResNet50' or 'ResNet50_vd'? Run 'ppclas models list' to see "
+        "all 4.\n",
+    )
+    result = ppclas("models", "list", "--sort", "size")
+    assert result.code == 2
+    assert "no model has 'size'; there are: name, package, top1, params_m" in result.err
+
+
+def test_models_info(ppclas, catalogue):
+    assert json.loads(ppclas("models", "info", "ResNet50", "--json").out) == {
+        "name": "ResNet50",
+        "package": "ppclas-core",
+        "top1": 0.765,
+        "params_m": 25.56,
+        "paper": {"year": 2015},
+    }
+    assert ppclas("models", "info", "R50vd").out.splitlines()[0] == "name      ResNet50_vd"
+    assert "Did you mean 'ResNet50'" in ppclas("models", "info", "ResNet5").err
+
+
+def test_the_real_catalogue(ppclas):
+    pytest.importorskip("ppclas_models", reason="ppclas-models has the catalogue")
+    row = json.loads(ppclas("models", "info", "ResNet50_vd", "--json").out)
+    assert (row["top1"], row["params_m"]) == (0.791, 25.58)  # the published table
+
+
+def test_recipes(ppclas, tmp_path):
+    rows = json.loads(ppclas("recipes", "list", "--json").out)
+    assert {"demo", "finetune", "imagenet-resnet50"} <= {row["name"] for row in rows}
+    assert "demo " in ppclas("recipes", "list").out
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(ppclas("recipes", "show", "finetune").out, encoding="utf-8")
+    assert load_config(mine).config == load_config("finetune").config
+    assert "Did you mean 'demo'?" in ppclas("recipes", "show", "demmo").err
+
+
+def test_config_show(ppclas, tmp_path):
+    result = ppclas("config", "show", "demo", "-o", "train.epochs=3")
+    assert (result.code, result.err) == (0, "")
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    assert "epochs: 3 # -o train.epochs=3" in lines
+    assert "batch_size: 16 # recipe demo:9" in lines
+    assert "seed: 0 # default" in lines
+    file = tmp_path / "x.yaml"
+    file.write_text(ppclas("config", "show", "demo", "--plain").out, encoding="utf-8")
+    assert "#" not in file.read_text(encoding="utf-8")
+    assert load_config(file).config == load_config("demo").config
+    shown = json.loads(ppclas("config", "show", "-o", "train.seed=7", "--json").out)
+    assert shown["config"]["train"]["seed"] == 7
+    assert shown["origins"]["train.seed"] == "-o train.seed=7"
+
+
+def test_config_validate(ppclas, tmp_path):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("train: {epochs: 3}", encoding="utf-8")
+    bad.write_text("train: {epochs: x, sed: 3}", encoding="utf-8")
+    assert ppclas("config", "validate", str(good)) == (0, f"{good}: ok\n", "")
+    result = ppclas("config", "validate", str(bad), str(good))
+    assert (result.code, result.out) == (1, f"{good}: ok\n")
+    assert result.err.splitlines() == [
+        "error: the config has 2 mistakes:",
+        f"  {bad}:1:17: train.epochs: expected a whole number, got the text 'x'.",
+        f"  {bad}:1:20: train.sed: unknown key 'sed'. Did you mean 'seed'? Expected one of: epochs, seed, device, "
+        "output, freeze, eval_every, checkpoint_minutes, log_every.",
+    ]
+
+
+def test_config_schema_is_json(ppclas):
+    schema = json.loads(ppclas("config", "schema").out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert set(schema["properties"]) == {"model", "data", "loss", "optimizer", "schedule", "train"}
+
+
+@pytest.fixture
+def broken_plugin(monkeypatch):
+    manager: PluginManager = make_plugin_manager(discover=False)
+    manager.plugins.append(
+        PluginInfo("bad", "bad-plugin", "1.2", "bad.module", "ImportError: no x", "Traceback …\nno x\n")
+    )
+    monkeypatch.setattr(plugins, "get_plugin_manager", lambda: manager)
+
+
+def test_plugins(ppclas, broken_plugin):
+    out = ppclas("plugins").out
+    assert "(plugin 'builtin', ppclas_core.builtin.plugin)\n" in out
+    assert "  losses: CrossEntropy\n" in out
+    assert "bad-plugin 1.2  (plugin 'bad', bad.module)\n  failed: ImportError: no x\n" in out
+    assert "Traceback" not in out
+    assert "    Traceback …\n    no x\n" in ppclas("plugins", "--verbose").out
+    builtin, bad = json.loads(ppclas("plugins", "--json").out)
+    assert builtin["ok"]
+    assert builtin["registers"]["losses"] == ["CrossEntropy"]
+    assert (bad["ok"], bad["reason"], bad["registers"]) == (False, "ImportError: no x", {})
+
+
+def test_data_check_of_the_built_in_photos(ppclas):
+    result = ppclas("data", "check", "--json")
+    report = json.loads(result.out)
+    assert (result.code, report["ok"]) == (0, True)
+    assert (report["train"]["num_images"], report["val"]["num_images"]) == (192, 96)
+    out = ppclas("data", "check").out
+    assert "0 Cantaloupe             24          12\n" in out
+    assert out.endswith("These photos can be trained on.\n")
+
+
+def test_data_check_of_nothing(ppclas, tmp_path):
+    result = ppclas("data", "check", str(tmp_path))
+    assert result.code == 1
+    assert result.out.startswith(f"error: {tmp_path}: expected a folder of class folders with photos in them")
+    assert json.loads(ppclas("data", "check", str(tmp_path), "--json").out)["ok"] is False
