@@ -195,6 +195,9 @@ def test_a_reader_of_archives_can_subclass_the_image_set(outside, tmp_path):
         "class Inline(ImageSet):\n"
         "    def read(self, index):\n"
         "        return bytes.fromhex(self.records[index].path)\n"
+        "class Lost(ImageSet):\n"
+        "    def read(self, index):\n"
+        "        raise KeyError('no such member')\n"
     )
     import inline_set
 
@@ -203,6 +206,11 @@ def test_a_reader_of_archives_can_subclass_the_image_set(outside, tmp_path):
     with Loader(image_set, Pipeline([]), 3, workers=1) as loader:
         (batch,) = loader.epoch(0)
     assert (batch.images == 9).all()
+
+    loader = Loader(inline_set.Lost(image_set.records, ("a",), "memory"), Pipeline([]), 3, workers=1)
+    with loader, pytest.raises(TrainingError, match="a loader worker failed: KeyError: 'no such member'") as caught:
+        list(loader.epoch(0))
+    assert "in read" in str(caught.value.__cause__)
     del sys.modules["inline_set"]
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ppclas_core.data.base import ImageSet, Record, sample_draw
 from ppclas_core.data.pipeline import Pipeline
-from ppclas_core.errors import ConfigError, ImageError, PpclasError, ShapeError
+from ppclas_core.errors import ConfigError, ImageError, PpclasError, ShapeError, TrainingError
 
 _START = """
 import pickle, signal, sys
@@ -105,7 +105,7 @@ class Answer:
     worker: int
     ticket: int
     samples: Samples | None = None
-    error: BaseException | None = None
+    error: PpclasError | None = None
     exit_code: int | None = None
 
 
@@ -212,7 +212,8 @@ def main() -> None:
 def _answer(results: IO[bytes], ticket: int, samples: Samples | None, error: Exception | None) -> None:
     if samples is None:
         assert error is not None
-        said = (type(error), str(error), "".join(traceback.format_exception(error)))
+        kind = type(error) if isinstance(error, PpclasError) else type(error).__name__
+        said = (kind, str(error), "".join(traceback.format_exception(error)))
         results.write(pickle.dumps((ticket, None, None, None, said)))
     else:
         images = np.ascontiguousarray(samples.images)
@@ -222,11 +223,11 @@ def _answer(results: IO[bytes], ticket: int, samples: Samples | None, error: Exc
     results.flush()
 
 
-def _rebuilt(kind: type[BaseException], message: str, trace: str) -> BaseException:
-    try:
-        error = kind(message) if issubclass(kind, PpclasError) else RuntimeError(f"{kind.__name__}: {message}")
-    except TypeError:  # an error class with a constructor of its own
-        error = RuntimeError(f"{kind.__name__}: {message}")
+def _rebuilt(kind: type[PpclasError] | str, message: str, trace: str) -> PpclasError:
+    if isinstance(kind, str):
+        error: PpclasError = TrainingError(f"a loader worker failed: {kind}: {message}")
+    else:
+        error = kind(message)
     error.__cause__ = WorkerTracebackError(trace)
     return error
 
