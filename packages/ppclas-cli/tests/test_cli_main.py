@@ -42,11 +42,8 @@ def test_every_command_is_there_and_explains_itself(name):
     leaves = [command] if not isinstance(command, click.Group) else list(command.commands.values())
     for leaf in leaves:
         assert leaf.help, f"{leaf.name} has no help"
-        for parameter in leaf.params:
-            if isinstance(parameter, click.Option) and not isinstance(parameter.type, click.Choice):
-                assert parameter.help or parameter.name in ("epochs", "batch_size"), (
-                    f"{name} {parameter.opts} has no help"
-                )
+        for option in (parameter for parameter in leaf.params if isinstance(parameter, click.Option)):
+            assert option.help, f"{name} {leaf.name} {option.opts} has no help"
 
 
 def test_our_commands_are_registered_like_any_plugins():

@@ -65,6 +65,8 @@ def schema_command() -> None:
     \b
     Example:
       ppclas config schema > ppclas.schema.json
+
+    \b
     Then, in the first line of a YAML file:
       # yaml-language-server: $schema=ppclas.schema.json
     """

@@ -36,11 +36,11 @@ _AUTO = "auto"
     metavar="[FILE]",
     help="Start from these weights; alone: the published ones.",
 )
-@click.option("--epochs", type=click.IntRange(min=1))
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training photos.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
 @click.option("--image-size", type=click.IntRange(min=8), help="Side of what the model sees, in pixels.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]))
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), help="auto: the GPU where there is one.")
 @click.option("--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same weights.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that read photos; 0: none beside this one.")
