@@ -20,7 +20,9 @@ class Exporter(Params):
     """Write a bundle in a form that another engine runs. The fields are the target's options."""
 
     timeout: PositiveFloat = 600.0
-    """Seconds that the converter may take before it is ended."""
+    """Seconds that each step may take before it is ended."""
+    tolerance: PositiveFloat = 1e-4
+    """Largest accepted difference of a logit, as a share of the root mean square of the trained model's logits."""
 
     def check(self) -> None:
         """Called before anything heavy: raise if a package that the target needs is not installed."""
@@ -35,10 +37,6 @@ class Exporter(Params):
             ExportError: the converter failed; the message ends with its cause.
         """
         raise NotImplementedError
-
-    def tolerance(self) -> float:
-        """Largest accepted difference of a logit, as a share of the logits' root mean square."""
-        return 1e-4
 
 
 class Engine(Params):

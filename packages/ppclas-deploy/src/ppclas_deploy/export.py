@@ -160,7 +160,7 @@ def _build(bundle: Bundle, target: str, exporter: Exporter, photos: Photos, fold
             model, export = asked.result(), parity.ask_export(folder, photos, logs[1], limit)
         finally:
             _append(logs, folder / LOG)
-        result = parity.compare(model.logits, export.logits, photos.names(), exporter.tolerance())
+        result = parity.compare(model.logits, export.logits, photos.names(), exporter.tolerance)
     parity.require_agreement(result)
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
     write_manifest(folder, manifest)
