@@ -309,3 +309,14 @@ def test_loading_does_not_import_paddle():
     code = "import sys, ppclas_core.config.load as c; c.load_config('demo'); print('paddle' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_demo_recipe_is_what_train_infers_for_the_built_in_photos():
+    pytest.importorskip("ppclas_models", reason="the demo starts from weights in ppclas-models")
+    from ppclas_core.engine.plan import make_plan
+
+    inferred = make_plan(load_config().config, "cpu").config
+    written = make_plan(load_config("demo").config, "cpu").config
+    assert {**written.model_dump(), "optimizer": None} == {**inferred.model_dump(), "optimizer": None}
+    # The recipe also writes out the optimizer's own defaults.
+    assert written.optimizer.replace(momentum=0.9) == inferred.optimizer.replace(momentum=0.9)
