@@ -51,7 +51,7 @@ def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
     """
     name = type(exporter).__name__
     check_params(exporter)
-    expect(exporter.tolerance() > 0, f"{name}: tolerance() is {exporter.tolerance()}, not above 0")
+    exporter.check()
     weights = bundle.weights_file.read_bytes()
     folder.mkdir(parents=True)
     facts = exporter.export(bundle, folder)
@@ -68,7 +68,7 @@ def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
     check_params(engine)
     engine.load(Bundle.load(folder))
     expect(bool(engine.versions()), f"the engine {facts['engine']} names no versions")
-    _expect_same_logits(name, bundle, exporter.tolerance(), engine.logits)
+    _expect_same_logits(name, bundle, exporter.tolerance, engine.logits)
 
 
 def _expect_same_logits(name: str, bundle: Bundle, tolerance: float, logits_of: Callable[[Array], Array]) -> None:
