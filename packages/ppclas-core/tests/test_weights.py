@@ -132,6 +132,17 @@ def test_safetensors_round_trip_with_metadata(tmp_path, state):
         assert read[key].dtype == array.dtype
 
 
+def test_safetensors_whose_header_length_looks_like_a_pickle(tmp_path, state):
+    path = tmp_path / "w.safetensors"
+    for padding in range(300):
+        save_state(path, state, {"padding": "x" * padding})
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    else:
+        pytest.fail("no header of such a length was made")
+    assert set(read_state(path)) == set(state)
+
+
 def test_bf16_is_widened(tmp_path):
     header = b'{"w":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]}}'
     # 1.0, -2.0 and 0.15625 (0x3e20), the upper halves of their float32 patterns

@@ -85,10 +85,11 @@ def read_state(path: str | Path) -> State:
         raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}") from error
     if not content:
         raise WeightsError(f"{file} is empty (0 bytes). The download or copy was interrupted: get it again.")
+    # First, because a .safetensors file starts with the length of its header, whose lowest byte can be a pickle's 0x80.
+    if content[5:9] == b"\0\0\0{":
+        return _read_safetensors(file, content)
     if content[:1] == b"\x80":
         return _read_pickle(file, content)
-    if content[8:9] == b"{":
-        return _read_safetensors(file, content)
     raise WeightsError(f"{file} is no weight file: expected .pdparams or .safetensors, found {_kind(content)}")
 
 
