@@ -17,21 +17,22 @@ SHARED = ROOT.parent / "shared"
 Ppclas = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def environment(**extra: str) -> dict[str, str]:
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
     """One thread a process, no colours, and nothing of the developer's own settings."""
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("PPCLAS_", "COV_"))}
-    return {**plain, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8", **extra}
+    return {**plain, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 @pytest.fixture(scope="session")
-def ppclas() -> Ppclas:
+def ppclas(environment: dict[str, str]) -> Ppclas:
     """``ppclas("train", …, cwd=…)`` → the finished process; it must succeed unless ``code`` says otherwise."""
 
     def run(*arguments: object, cwd: Path | None = None, code: int | None = 0, **env: str):
         done = subprocess.run(
             [sys.executable, "-m", "ppclas_cli", *map(str, arguments)],
             cwd=cwd,
-            env=environment(**env),
+            env={**environment, **env},
             capture_output=True,
             text=True,
             encoding="utf-8",

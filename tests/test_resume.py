@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import environment
 from ppclas_core.checkpoint import load_checkpoint
 from safetensors.numpy import load_file
 
@@ -62,11 +61,13 @@ def assert_same_run(run: Path, expected: Path) -> None:
         np.testing.assert_array_equal(weights[key], value, err_msg=key)
     # The same numbers in every column but the timings.
     timings = {"images_per_second", "wait_share"}
-    histories = [[{k: v for k, v in row.items() if k not in timings} for row in c.state["history"]] for c in (mine, theirs)]
+    histories = [
+        [{k: v for k, v in row.items() if k not in timings} for row in c.state["history"]] for c in (mine, theirs)
+    ]
     assert histories[0] == histories[1]
 
 
-def test_ten_kills_at_random_moments(ppclas, recipe, tiny_photos, uninterrupted, tmp_path):
+def test_ten_kills_at_random_moments(ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path):
     expected, seconds = uninterrupted
     rng = random.Random(20_20)
     run = tmp_path / "run with spaces"
@@ -75,7 +76,7 @@ def test_ten_kills_at_random_moments(ppclas, recipe, tiny_photos, uninterrupted,
     for attempt in range(11):
         more = ["--resume"] if attempt else []
         process = subprocess.Popen(
-            [*command, *more], env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [*command, *more], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         if attempt < 10:
             # Early moments catch the start of a run, later ones its steps and checkpoint writes.
@@ -109,11 +110,11 @@ main()
 
 
 @pytest.mark.parametrize("write", [1, 2, 5, 14, 15, 16])
-def test_a_kill_inside_a_write(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, write):
+def test_a_kill_inside_a_write(ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, write):
     run = tmp_path / "run"
     died = subprocess.run(
         [sys.executable, "-c", _DIE_IN_A_WRITE, str(write), "train", tiny_photos, "-c", recipe, "--output", run],
-        env=environment(),
+        env=environment,
         capture_output=True,
         check=False,
     )
@@ -122,11 +123,13 @@ def test_a_kill_inside_a_write(ppclas, recipe, tiny_photos, uninterrupted, tmp_p
     assert_same_run(run, uninterrupted[0])
 
 
-def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(ppclas, recipe, tiny_photos, uninterrupted, tmp_path):
+def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(
+    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path
+):
     run = tmp_path / "run"
     process = subprocess.Popen(
         [sys.executable, "-m", "ppclas_cli", "train", tiny_photos, "-c", recipe, "--output", run],
-        env=environment(),
+        env=environment,
         stderr=subprocess.DEVNULL,
     )
     previous = run / "checkpoints" / "previous.safetensors"
@@ -144,11 +147,13 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(ppclas, recipe
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, number):
+def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
+    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, number
+):
     run = tmp_path / "run"
     process = subprocess.Popen(
         [sys.executable, "-m", "ppclas_cli", "train", tiny_photos, "-c", recipe, "--output", run],
-        env=environment(),
+        env=environment,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -171,11 +176,11 @@ def test_the_number_of_workers_changes_nothing(ppclas, recipe, tiny_photos, unin
     assert_same_run(run, uninterrupted[0])
 
 
-def test_resuming_with_another_recipe_is_refused(ppclas, recipe, tiny_photos, tmp_path):
+def test_resuming_with_another_recipe_is_refused(ppclas, environment, recipe, tiny_photos, tmp_path):
     run = tmp_path / "run"
     process = subprocess.Popen(
         [sys.executable, "-m", "ppclas_cli", "train", tiny_photos, "-c", recipe, "--output", run],
-        env=environment(),
+        env=environment,
         stderr=subprocess.DEVNULL,
     )
     while not (run / "checkpoints" / "last.safetensors").exists() and process.poll() is None:

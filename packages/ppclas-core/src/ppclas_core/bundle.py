@@ -107,7 +107,9 @@ class Bundle:
             if root not in file.resolve().parents:
                 raise BundleError(f"{folder / MANIFEST} lists {name!r}, which lies outside the bundle. Do not use it.")
             if not file.is_file():
-                raise BundleError(f"{file} is missing; {MANIFEST} lists it with {entry.bytes} bytes. Copy the whole folder.")
+                raise BundleError(
+                    f"{file} is missing; {MANIFEST} lists it with {entry.bytes} bytes. Copy the whole folder."
+                )
             if file.stat().st_size != entry.bytes or sha256(file) != entry.sha256:
                 raise BundleError(
                     f"{file} is not the file that {MANIFEST} describes ({file.stat().st_size} bytes, expected "
@@ -204,12 +206,18 @@ def bundle_from_weights(model: str, weights: Path, labels: tuple[str, ...] | Non
     entry = get_registries().models.entry(model)
     state = read_state(weights)
     probe = create_model(entry.name, **params)
-    widths = {state[key].shape[0] for key in probe.state_dict() if probe.is_head(key) and key in state and state[key].ndim == 1}
+    widths = {
+        state[key].shape[0]
+        for key in probe.state_dict()
+        if probe.is_head(key) and key in state and state[key].ndim == 1
+    }
     num_classes = widths.pop() if len(widths) == 1 else probe.config.num_classes
     facts = entry.metadata
     size = int(facts.get("image_size", 224))
     transforms = default_eval_transforms(
-        (size, size), int(facts.get("resize_short", round(size * 256 / 224))), str(facts.get("interpolation", "bilinear"))
+        (size, size),
+        int(facts.get("resize_short", round(size * 256 / 224))),
+        str(facts.get("interpolation", "bilinear")),
     )
     manifest = Manifest(
         architecture=architecture_of(entry.name, num_classes, params),
@@ -262,7 +270,9 @@ def _find(path: Path) -> Path:
             f"Go on with: ppclas train --resume {path}"
         )
     if path.is_file():
-        raise BundleError(f"{path} is a file; for published weights give the architecture as well: --model NAME --weights {path}")
+        raise BundleError(
+            f"{path} is a file; for published weights give the architecture as well: --model NAME --weights {path}"
+        )
     raise BundleError(f"{path} holds no {MANIFEST}. Expected a run folder, a bundle or an export.")
 
 

@@ -135,7 +135,7 @@ def restore_optimizer(
     Raises:
         CheckpointError: the optimizer keeps other state than the checkpoint has.
     """
-    parameters = {name: parameter for name, parameter in model.trainable()}
+    parameters = dict(model.trainable())
     known = {key.split("/", 1)[1] for key in arrays}
     if arrays:
         # Accumulators come into being at the first step; set_state_dict() before it fails on renamed parameters.

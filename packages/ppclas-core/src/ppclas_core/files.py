@@ -38,7 +38,11 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """``write_atomic`` of UTF-8 text."""
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n") and None)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(text.encode())
+
+    write_atomic(path, write)
 
 
 def write_json(path: Path, value: Any) -> None:

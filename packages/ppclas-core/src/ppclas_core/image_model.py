@@ -97,7 +97,9 @@ class ImageModel(nn.Layer):
         known = self.stages()
         for stage in stages:
             if stage not in known:
-                raise ConfigError(f"{type(self).__name__} has no stage {stage!r} to freeze. It has: {', '.join(known)}.")
+                raise ConfigError(
+                    f"{type(self).__name__} has no stage {stage!r} to freeze. It has: {', '.join(known)}."
+                )
         for name, parameter in self.named_parameters():
             if self.stage_of(name) in stages:
                 parameter.stop_gradient = True

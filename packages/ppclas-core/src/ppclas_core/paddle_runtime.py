@@ -9,7 +9,8 @@ from typing import Any
 from ppclas_core.errors import MissingDependencyError
 
 INSTALL_HINT = (
-    "Install it with 'ppclas setup' (picks the build for this machine), or 'pip install \"ppclas-core[cpu]\"' for the CPU build."
+    "Install it with 'ppclas setup' (picks the build for this machine), "
+    "or 'pip install \"ppclas-core[cpu]\"' for the CPU build."
 )
 
 

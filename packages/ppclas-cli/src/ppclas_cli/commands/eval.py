@@ -104,5 +104,6 @@ def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: 
         click.echo(f"\n  {'class':<{width}}  photos  precision  recall     F1")
         for row in sorted(evaluation.per_class, key=lambda row: row["f1"]):
             click.echo(
-                f"  {row['class']:<{width}}  {row['images']:>6}  {row['precision']:>9.1%}  {row['recall']:>6.1%}  {row['f1']:.3f}"
+                f"  {row['class']:<{width}}  {row['images']:>6}  {row['precision']:>9.1%}  "
+                f"{row['recall']:>6.1%}  {row['f1']:.3f}"
             )

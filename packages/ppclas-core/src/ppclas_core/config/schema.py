@@ -138,6 +138,9 @@ class TrainSection(Params):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     output: str | None = None
     """The run folder itself. Nothing: ``runs/<model>-<n>``. Never overwritten."""
+    probe_head: bool | None = None
+    """Fit the new classifier to the frozen features before the first epoch. Nothing: where training starts from
+    pretrained weights and the classifier is one linear layer."""
     freeze: tuple[str, ...] = ()
     """Stages that are not trained; ``backbone`` means every stage but the head."""
     eval_every: PositiveInt = 1

@@ -29,7 +29,7 @@ class Console:
     def open_log(self, path: Path) -> None:
         """Append every line from now on to ``path``."""
         self.close_log()
-        self._log = open(path, "a", encoding="utf-8", buffering=1)
+        self._log = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open as long as the run
 
     def close_log(self) -> None:
         """Stop writing to the log file."""

@@ -57,7 +57,9 @@ def evaluate(
             indices.append(batch.indices)
         on_batch(len(batch.labels))
     if not logits:
-        raise DataError("Not one image of the set could be read, so there is nothing to evaluate. Run 'ppclas data check'.")
+        raise DataError(
+            "Not one image of the set could be read, so there is nothing to evaluate. Run 'ppclas data check'."
+        )
     return score(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices), class_names)
 
 

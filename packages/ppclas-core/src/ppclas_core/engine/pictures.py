@@ -24,7 +24,11 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     epochs = [row["epoch"] for row in rows]
     for axes, title, curves in (
         (loss, "Loss", {"train_loss": "training", "loss": "validation"}),
-        (accuracy, "Accuracy", {"train_top1": "training top-1", "top1": "validation top-1", "top5": "validation top-5"}),
+        (
+            accuracy,
+            "Accuracy",
+            {"train_top1": "training top-1", "top1": "validation top-1", "top5": "validation top-5"},
+        ),
         (rate, "Learning rate", {"lr": "at the end of the epoch"}),
     ):
         for key, label in curves.items():

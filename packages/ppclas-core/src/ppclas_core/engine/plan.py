@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from ppclas_core.data.splits import open_splits
 from ppclas_core.errors import ConfigError, ImageError, WeightsError
 from ppclas_core.plugins import get_registries
 from ppclas_core.weights import pretrained_path
+
+Device = Literal["cpu", "gpu"]
 
 _SIZE_SAMPLE = 40
 """Photos whose size is looked at."""
@@ -47,7 +49,7 @@ class Plan:
     """What was inferred, a sentence each."""
 
 
-def make_plan(config: Config, device: str) -> Plan:
+def make_plan(config: Config, device: Device) -> Plan:
     """Open the photos and fill in every open field of ``config``; ``device`` is ``cpu`` or ``gpu``.
 
     Raises:
@@ -104,7 +106,7 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
 
 
 def _plan_data(
-    data: DataSection, facts: Mapping[str, Any], train: ImageSet, device: str, notes: list[str]
+    data: DataSection, facts: Mapping[str, Any], train: ImageSet, device: Device, notes: list[str]
 ) -> DataSection:
     size = data.image_size
     if size is None:
@@ -167,7 +169,7 @@ def _infer_image_size(train: ImageSet, model_size: int, notes: list[str]) -> int
     return size
 
 
-def _infer_batch_size(images: int, device: str) -> int:
+def _infer_batch_size(images: int, device: Device) -> int:
     # At least some ten steps an epoch for small sets; on a CPU a step should take seconds, not minutes.
     largest = 32 if device == "cpu" else 128
     return int(min(largest, max(8, 2 ** int(math.log2(max(images / 10, 8))))))
@@ -197,6 +199,8 @@ def _plan_optimizer(
     if optimizer.lr_mult is None:
         factors = {"backbone": _BACKBONE_LR_MULT} if fine_tuning else {}
         if factors:
-            notes.append(f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new classifier at all of it")
+            notes.append(
+                f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new classifier at all of it"
+            )
         optimizer = optimizer.replace(lr_mult=factors)
     return schedule.replace(**chosen), optimizer

@@ -58,7 +58,8 @@ def _expand(given: str) -> list[str]:
             return [given]
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         return [_beside(path, line) for line in lines if line.strip()]
-    matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())
+    # Path.glob takes no absolute patterns.
+    matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
         raise DataError(f"No such file, folder or pattern: {given}")
     return matches

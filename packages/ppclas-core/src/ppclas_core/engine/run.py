@@ -116,6 +116,10 @@ def find_unfinished(base: Path | None = None) -> RunFolder:
     runs = [RunFolder(config.parent) for config in base.glob("*/config.yaml")]
     open_runs = [run for run in runs if not run.finished.exists()]
     if not open_runs:
-        found = f"all {len(runs)} runs in {base}{'/' if base.name else ''} are finished" if runs else f"there is no run in {base}"
+        found = (
+            f"all {len(runs)} runs in {base}{'/' if base.name else ''} are finished"
+            if runs
+            else f"there is no run in {base}"
+        )
         raise TrainingError(f"Nothing to resume: {found}. Name a run folder: --resume DIR")
     return max(open_runs, key=lambda run: run.config.stat().st_mtime)

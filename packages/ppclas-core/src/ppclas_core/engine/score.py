@@ -37,7 +37,7 @@ def evaluation_set(
             return open_splits(section).val, batch_size
     if data is None:
         raise DataError("Which photos? This is no run folder, so name them: --data FOLDER|LIST|CSV")
-    images = open_image_set(data, root=root, labels=labels, class_names=_known_names(bundle))
+    images = open_image_set(data, root=root, labels=labels, class_names=bundle.labels)
     if len(images.class_names) > len(bundle.labels):
         raise DataError(
             f"{data} has {len(images.class_names)} classes and the model {len(bundle.labels)}. "
@@ -66,9 +66,3 @@ def evaluate_bundle(
 def _run_config(path: str | None) -> Path | None:
     config = Path(path) / "config.yaml" if path is not None else None
     return config if config is not None and config.is_file() else None
-
-
-def _known_names(bundle: Bundle) -> tuple[str, ...] | None:
-    # Published weights come with class ids alone; then the photos' own names and ids are taken.
-    unnamed = all(label == str(i) for i, label in enumerate(bundle.labels))
-    return None if unnamed else bundle.labels

@@ -10,7 +10,7 @@ from ppclas_core.checkpoint import Checkpoint, load_checkpoint, previous_of
 from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.engine.console import Console
-from ppclas_core.engine.plan import Plan, make_plan
+from ppclas_core.engine.plan import Device, Plan, make_plan
 from ppclas_core.engine.run import RunFolder, create_run_folder
 from ppclas_core.errors import CheckpointError, ConfigError, TrainingError
 from ppclas_core.files import write_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ppclas_core.engine.train import RunResult
 
 
-def select_device(wanted: str) -> str:
+def select_device(wanted: str) -> Device:
     """Make ``wanted`` (auto, cpu or gpu) Paddle's device and return which it is.
 
     Raises:
@@ -33,7 +33,7 @@ def select_device(wanted: str) -> str:
             "it sees no GPU" if paddle.device.is_compiled_with_cuda() else "the installed build is for the CPU alone"
         )
         raise TrainingError(f"device gpu: Paddle cannot use one ({reason}). Run 'ppclas doctor', or use --device cpu.")
-    device = "gpu" if usable and wanted != "cpu" else "cpu"
+    device: Device = "gpu" if usable and wanted != "cpu" else "cpu"
     paddle.set_device(device)
     return device
 

@@ -31,16 +31,18 @@ from ppclas_core.engine.evaluate import Evaluation, evaluate
 from ppclas_core.engine.pictures import draw_confusion, draw_curves
 from ppclas_core.engine.plan import Plan
 from ppclas_core.engine.predictors import model_predictor
+from ppclas_core.engine.probe import MAX_CLASSES, fit_linear_head, linear_head, probe_set
 from ppclas_core.engine.run import RunFolder
 from ppclas_core.errors import CheckpointError, ConfigError, TrainingError
 from ppclas_core.files import write_json, write_text
 from ppclas_core.models import create_model
 from ppclas_core.normalize import normalize_on_device
 from ppclas_core.plugins import get_plugin_manager, get_registries
+from ppclas_core.weights import fit_state, load_weights, model_state
 
 if TYPE_CHECKING:
     import paddle
-    from paddle import Tensor
+    from paddle import Tensor, nn
 
     from ppclas_core.image_model import ImageModel
 
@@ -63,7 +65,7 @@ class _Totals:
     def row(self) -> dict[str, Any]:
         """The epoch's training columns of ``metrics.jsonl``."""
         return {
-            "train_loss": self.loss / max(self.images, 1),
+            "train_loss": self.loss / self.images if self.images else None,
             "train_top1": self.correct / self.counted if self.counted else None,
             "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
             "wait_share": round(self.wait / self.seconds, 4) if self.seconds else None,
@@ -128,6 +130,7 @@ class Trainer:
         self._epochs = _given(config.train.epochs)
         self._seed = config.train.seed
         paddle.seed(self._seed)
+        self._new_head: nn.Linear | None = None
         self._model = self._build_model(checkpoint)
         registries = get_registries()
         self._loss: Loss = build_component(registries.losses, config.loss)
@@ -164,6 +167,8 @@ class Trainer:
         self._repair_best()
         hook.on_train_start(context=context)
         with self._train_loader, self._val_loader, _stop_signals() as stop:
+            if self._new_head is not None and not self._progress.history:
+                self._probe_head(self._new_head)
             while self._progress.epoch < self._epochs and not context.stop:
                 self._train_epoch(stop)
                 self._finish_epoch()
@@ -172,6 +177,16 @@ class Trainer:
         best = _given(self._progress.best)
         write_json(self._run.finished, {"best": best, "epochs": self._progress.epoch, "bundle": "bundle"})
         return RunResult(self._run, best, self._progress.history, self._evaluation)
+
+    def _probe_head(self, head: nn.Linear) -> None:
+        """Fit the new classifier to the frozen features, and keep the result as epoch 0."""
+        plan, config = self._plan, self._plan.config
+        loader = self._loader(probe_set(plan.train), train=False)
+        with loader, self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar:
+            fit_linear_head(self._model, head, loader.epoch(0), config.data.normalize, bar.advance)
+        evaluation = self._evaluate()
+        row = {"epoch": 0, "step": 0, "lr": 0.0, **_Totals().row(), **evaluation.summary()}
+        self._keep_epoch(row, evaluation)
 
     # One epoch
 
@@ -251,10 +266,15 @@ class Trainer:
             row |= evaluation.summary()
         context.metrics = row
         get_plugin_manager().hook.on_epoch_end(context=context)
-        progress.history.append(row)
         progress.epoch += 1
         progress.step_in_epoch = 0
         progress.totals = _Totals()
+        self._keep_epoch(row, evaluation)
+
+    def _keep_epoch(self, row: dict[str, Any], evaluation: Evaluation | None) -> None:
+        """Save an epoch that is done: checkpoint first, so that everything after it can be made again from there."""
+        progress = self._progress
+        progress.history.append(row)
         better = evaluation is not None and _is_better(row, progress.best)
         if better:
             progress.best = row
@@ -276,7 +296,7 @@ class Trainer:
     # Keeping
 
     def _save(self) -> None:
-        arrays = {f"model/{key}": value.numpy() for key, value in self._model.state_dict().items()}
+        arrays = {f"model/{key}": value for key, value in model_state(self._model).items()}
         arrays |= {f"optimizer/{k}": v for k, v in optimizer_arrays(self._model, self._optimizer).items()}
         save_checkpoint(self._run.last, arrays, {**self._progress.to_json(), "data": _describe_data(self._plan)})
 
@@ -296,10 +316,9 @@ class Trainer:
             metrics={key: best[key] for key in (*_METRICS, "num_images", "epoch")},
             versions=versions(),
         )
-        state = {key: value.numpy() for key, value in self._model.state_dict().items()}
         try:
             keep_copy(self._run.last, self._run.best)
-            write_bundle(self._run.bundle, manifest, state)
+            write_bundle(self._run.bundle, manifest, model_state(self._model))
         except OSError as error:
             raise CheckpointError(
                 f"The bundle {self._run.bundle} cannot be written ({error.strerror or error}). The checkpoint "
@@ -333,8 +352,6 @@ class Trainer:
     # Parts
 
     def _build_model(self, checkpoint: Checkpoint | None) -> ImageModel:
-        from ppclas_core.weights import fit_state, load_weights
-
         config, plan = self._plan.config, self._plan
         model = create_model(config.model.name, len(plan.train.class_names), **config.model.params)
         if checkpoint is not None:
@@ -342,8 +359,24 @@ class Trainer:
         elif plan.weights is not None:
             report = load_weights(model, plan.weights)
             self._console.line(f"{plan.weights.name}: {report}")
+            self._new_head = self._head_to_probe(model) if not report.head_loaded else None
         model.freeze(_expand_stages(model, config.train.freeze))
         return model
+
+    def _head_to_probe(self, model: ImageModel) -> nn.Linear | None:
+        """The classifier to fit before training; None where the config or the model does not allow it."""
+        wanted, name = self._plan.config.train.probe_head, self._plan.config.model.name
+        if wanted is False:
+            return None
+        head = linear_head(model)
+        if head is None and wanted:
+            raise ConfigError(f"train.probe_head: the classifier of {name} is not one linear layer. Set it to false.")
+        if head is None:
+            self._console.line(f"the classifier of {name} is not one linear layer: it starts from random weights")
+        elif wanted is None and len(self._plan.train.class_names) > MAX_CLASSES:
+            self._console.line(f"more than {MAX_CLASSES} classes: the new classifier starts from random weights")
+            return None
+        return head
 
     def _loader(self, images: ImageSet, *, train: bool) -> Loader:
         data = self._plan.config.data
@@ -366,7 +399,9 @@ class Trainer:
     def _facts(self, rate: float) -> str:
         totals = self._progress.totals
         speed = totals.images / totals.seconds if totals.seconds else 0.0
-        left = (self._epochs * self._steps - self._global_step()) * totals.seconds / max(self._progress.step_in_epoch, 1)
+        left = (
+            (self._epochs * self._steps - self._global_step()) * totals.seconds / max(self._progress.step_in_epoch, 1)
+        )
         wait = totals.wait / totals.seconds if totals.seconds else 0.0
         return (
             f"loss {totals.loss / max(totals.images, 1):.4f}  lr {rate:.2e}  {speed:.1f} img/s  "
@@ -389,7 +424,8 @@ def _build_optimizer(config: Config, model: ImageModel, rate: float) -> paddle.o
     for name in factors:
         if name not in factor_of and name != "backbone":
             raise ConfigError(
-                f"optimizer.lr_mult: {config.model.name} has no stage {name!r}. It has: backbone, {', '.join(factor_of)}."
+                f"optimizer.lr_mult: {config.model.name} has no stage {name!r}. "
+                f"It has: backbone, {', '.join(factor_of)}."
             )
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in model.trainable():
@@ -432,7 +468,9 @@ def _is_better(row: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
 
 
 def _epoch_line(row: Mapping[str, Any], epochs: int, better: bool) -> str:
-    parts = [f"epoch {row['epoch']}/{epochs}", f"train loss {row['train_loss']:.4f}"]
+    parts = [f"epoch {row['epoch']}/{epochs}" if row["epoch"] else "classifier fitted to the frozen features"]
+    if row["train_loss"] is not None:
+        parts.append(f"train loss {row['train_loss']:.4f}")
     if row["train_top1"] is not None:
         parts.append(f"train top-1 {row['train_top1']:.1%}")
     if "top1" in row:
@@ -489,7 +527,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
-        signal.signal(number, previous[number])  # type: ignore[arg-type]
+        signal.signal(number, previous[signal.Signals(number)])
 
     for number in previous:
         signal.signal(number, handle)
