@@ -62,7 +62,7 @@ def test_a_full_disk_destroys_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.numpy.save_file", no_space)
-    with pytest.raises(CheckpointError, match="No space left on device.*Earlier checkpoints are untouched"):
+    with pytest.raises(CheckpointError, match=r"No space left on device.*Earlier checkpoints are untouched"):
         save_checkpoint(path, ARRAYS, {"epoch": 2})
     assert load_checkpoint(path).state["epoch"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.safetensors"]
