@@ -1,0 +1,168 @@
+"""The parts of the engine that can be checked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ppclas_core.config.schema import Config, DataSection, ModelSection, OptimizerSection, TrainSection
+from ppclas_core.data.base import ImageSet, Record
+from ppclas_core.engine.evaluate import evaluate, score
+from ppclas_core.engine.pictures import draw_confusion, draw_curves
+from ppclas_core.engine.plan import make_plan
+from ppclas_core.engine.predict import expand_paths
+from ppclas_core.engine.probe import logistic_regression, probe_set
+from ppclas_core.engine.run import RunFolder, create_run_folder, find_unfinished
+from ppclas_core.errors import ConfigError, DataError, TrainingError
+from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
+
+
+def test_metrics_by_hand():
+    # Four images, three classes; the third is wrong and has its class second.
+    logits = np.array([[2, 0, 0], [0, 2, 0], [2, 1, 0], [0, 0, 2]], np.float32)
+    evaluation = score(logits, np.array([0, 1, 1, 2]), np.arange(4), ("a", "b", "c"))
+    assert evaluation.metrics["top1"] == 0.75
+    assert evaluation.metrics["top5"] == 1.0
+    right, wrong = -np.log(np.e**2 / (np.e**2 + 2)), -np.log(np.e / (np.e**2 + np.e + 1))
+    assert evaluation.metrics["loss"] == pytest.approx((3 * right + wrong) / 4, rel=1e-6)
+    # F1: a 2/3 (one false alarm), b 2/3 (one missed), c 1.
+    assert evaluation.metrics["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert evaluation.confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert [row["images"] for row in evaluation.per_class] == [1, 2, 1]
+
+
+def test_evaluating_nothing_is_an_error():
+    with pytest.raises(DataError, match="Not one image"):
+        evaluate(lambda images: images, [], ("a", "b"))
+
+
+def test_a_sure_model_is_ranked_by_logits():
+    # All probabilities but one round to zero; the logits still tell second from third.
+    logits = np.array([[1000.0, 1.0, 500.0, 0.0, -1.0, -2.0, -3.0]], np.float32)
+    assert score(logits, np.array([6]), np.arange(1), tuple("abcdefg")).metrics["top5"] == 0.0
+
+
+def test_logistic_regression_finds_the_minimum():
+    """At the minimum the gradient of the penalised mean cross entropy is zero."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    features = (rng.normal(size=(3, 8))[labels] + rng.normal(size=(300, 8)) * 2 + 5).astype(np.float32)
+    weight, bias = logistic_regression(features, labels, 3)
+    logits = features @ weight + bias
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    error = probabilities - np.eye(3)[labels]
+    standard = (features - features.mean(axis=0)) / features.std(axis=0)
+    standard_weight = weight * features.std(axis=0)[:, None]
+    np.testing.assert_allclose(standard.T @ error / 300 + 0.01 * standard_weight, 0, atol=2e-3)
+    np.testing.assert_allclose(error.mean(axis=0), 0, atol=2e-3)
+
+
+def test_probe_set_is_even_over_classes(monkeypatch):
+    monkeypatch.setattr("ppclas_core.engine.probe.MAX_IMAGES", 9)
+    labels = [0] * 50 + [1] * 2 + [2] * 30
+    images = ImageSet(tuple(Record(str(i), label, str(i)) for i, label in enumerate(labels)), ("a", "b", "c"), "x")
+    chosen = probe_set(images).labels()
+    assert np.bincount(chosen).tolist() == [4, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    make_tiny_dataset(folder, classes=2, per_class=10, size=70)
+    return str(folder)
+
+
+@pytest.fixture
+def fake_model():
+    with use_plugin(FakePlugin()):
+        yield ModelSection(name="FakeNet", pretrained=False)
+
+
+def test_a_plan_leaves_nothing_open_and_says_what_it_chose(photos, fake_model):
+    plan = make_plan(Config(model=fake_model, data=DataSection(train=photos)), "cpu")
+    config = plan.config
+    assert config.data.image_size == (64, 64)  # the short side of 70, rounded down to a multiple of 32
+    assert config.data.resize_short == 73  # 64 · 256 / 224
+    assert len(plan.train) == 16
+    assert len(plan.val) == 4
+    assert config.data.batch_size == 8
+    assert config.schedule.params["lr"] == pytest.approx(0.0125 * 8 / 32, rel=0.01)
+    for note in ("image size 64", "8 images a step", "learning rate", "epochs"):
+        assert any(note in line for line in plan.notes), note
+    again = make_plan(config, "cpu")
+    assert again.config == config
+    assert again.train.records == plan.train.records
+
+
+def test_what_is_given_is_kept(photos, fake_model):
+    config = Config(
+        model=fake_model,
+        data=DataSection(train=photos, image_size=48, batch_size=4, workers=0, resize_short=50),
+        optimizer=OptimizerSection(name="AdamW", lr_mult={"backbone": 0.5}),
+        train=TrainSection(epochs=3),
+    )
+    planned = make_plan(config, "cpu").config
+    assert planned.data.image_size == (48, 48)
+    assert (planned.data.batch_size, planned.data.workers, planned.data.resize_short) == (4, 0, 50)
+    assert planned.optimizer.lr_mult == {"backbone": 0.5}
+    assert planned.train.epochs == 3
+
+
+def test_a_batch_larger_than_the_set_is_refused(photos, fake_model):
+    with pytest.raises(ConfigError, match="batch_size 64 is more than the 16 training photos"):
+        make_plan(Config(model=fake_model, data=DataSection(train=photos, batch_size=64)), "cpu")
+
+
+def test_run_folders_are_never_overwritten(tmp_path):
+    first = create_run_folder(None, "A/B", tmp_path / "runs")
+    second = create_run_folder(None, "A/B", tmp_path / "runs")
+    assert [first.path.name, second.path.name] == ["A_B-1", "A_B-2"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(TrainingError, match=r"is not empty \(it holds notes.txt\)"):
+        create_run_folder(str(tmp_path / "mine"), "A")
+    with pytest.raises(TrainingError, match="cannot be written"):
+        create_run_folder("/proc/nowhere", "A")
+
+
+def test_the_newest_unfinished_run_is_found(tmp_path):
+    with pytest.raises(TrainingError, match="Nothing to resume: there is no run"):
+        find_unfinished(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    RunFolder(tmp_path / "b").finished.touch()
+    assert find_unfinished(tmp_path).path.name == "a"
+    RunFolder(tmp_path / "a").finished.touch()
+    with pytest.raises(TrainingError, match="all 2 runs in .* are finished"):
+        find_unfinished(tmp_path)
+
+
+def test_paths_of_every_kind(tmp_path):
+    folder = tmp_path / "фото 图片"
+    folder.mkdir()
+    for name in ("b.jpg", "a.PNG", "notes.md"):
+        (folder / name).touch()
+    listing = tmp_path / "list.txt"
+    listing.write_text("фото 图片/b.jpg\nфото 图片/a.PNG 3\n\n", encoding="utf-8")
+    expected = [str(folder / "a.PNG"), str(folder / "b.jpg")]
+    assert expand_paths([str(folder)]) == expected
+    assert expand_paths([str(listing)]) == expected[::-1]
+    assert expand_paths([str(folder / "*.jpg")]) == expected[1:]
+    for nothing in ("missing.jpg", str(tmp_path / "*.webp")):
+        with pytest.raises(DataError, match="No such file, folder or pattern"):
+            expand_paths([nothing])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no image in it"):
+        expand_paths([str(tmp_path / "empty")])
+
+
+def test_pictures_are_pictures(tmp_path):
+    rows = [
+        {"epoch": 0, "train_loss": None, "train_top1": None, "loss": 1.0, "top1": 0.5, "top5": 1.0, "lr": 0.0},
+        {"epoch": 1, "train_loss": 1.0, "train_top1": None, "lr": 0.1},
+    ]
+    draw_curves(rows, tmp_path / "curves.png")
+    draw_confusion(np.array([[3, 1], [0, 2]]), ("猫", "dog"), tmp_path / "confusion.png")
+    for name in ("curves.png", "confusion.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
