@@ -134,7 +134,7 @@ def test_the_newest_unfinished_run_is_found(tmp_path):
     RunFolder(tmp_path / "b").finished.touch()
     assert find_unfinished(tmp_path).path.name == "a"
     RunFolder(tmp_path / "a").finished.touch()
-    with pytest.raises(TrainingError, match="all 2 runs in .* are finished"):
+    with pytest.raises(TrainingError, match=r"all 2 runs in .* are finished"):
         find_unfinished(tmp_path)
 
 

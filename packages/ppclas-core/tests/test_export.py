@@ -80,7 +80,7 @@ def test_images_of_another_shape_or_kind_are_refused(tmp_path, wrong):
 def test_a_bundle_is_no_export(tmp_path):
     bundle = make_export(tmp_path / "export")
     plain = Bundle(bundle.folder, bundle.manifest.replace(kind="bundle", export=None), bundle.weights_file)
-    with pytest.raises(BundleError, match="is a bundle, not an export.*ppclas export .* --target onnx"):
+    with pytest.raises(BundleError, match=r"is a bundle, not an export.*ppclas export .* --target onnx"):
         SumEngine().load(plain)
 
 

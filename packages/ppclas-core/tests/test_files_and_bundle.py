@@ -35,9 +35,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_failed_folder_leaves_the_old_one(tmp_path):
     with building_folder(tmp_path / "out") as folder:
         (folder / "a").write_text("1")
-    with pytest.raises(RuntimeError), building_folder(tmp_path / "out") as folder:
-        (folder / "a").write_text("2")
-        raise RuntimeError
+
+    def interrupted():
+        with building_folder(tmp_path / "out") as folder:
+            (folder / "a").write_text("2")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
     assert (tmp_path / "out" / "a").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +56,15 @@ def command(
     """
     from ppclas_core.engine.console import Console
     from ppclas_core.engine.pictures import draw_confusion
-    from ppclas_core.engine.score import evaluate_bundle, evaluation_set
+    from ppclas_core.engine.score import evaluate_bundle, plan_scoring
 
     console = Console()
     bundle = _bundle(bundle_path, model, weights)
-    images, run_batch_size = evaluation_set(bundle, bundle_path, data, root=root, labels=labels)
-    evaluation = evaluate_bundle(bundle, images, console, batch_size=batch_size or run_batch_size, workers=workers)
+    scoring = plan_scoring(bundle, bundle_path, data, root=root, labels=labels)
+    if batch_size is not None:
+        scoring = replace(scoring, batch_size=batch_size)
+    images = scoring.images
+    evaluation = evaluate_bundle(bundle, scoring, console, workers=workers)
     if confusion:
         draw_confusion(evaluation.confusion, images.class_names, Path(confusion))
     if as_json:

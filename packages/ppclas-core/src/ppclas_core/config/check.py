@@ -51,6 +51,17 @@ def single_components(registries: Registries) -> dict[str, Registry]:
     return {"loss": registries.losses, "optimizer": registries.optimizers, "schedule": registries.schedulers}
 
 
+def component_lists(registries: Registries) -> dict[KeyPath, Registry]:
+    """The paths that hold a list of components, and the registry of each."""
+    return {
+        ("data", "train_transforms"): registries.transforms,
+        ("data", "eval_transforms"): registries.transforms,
+        ("data", "batch_transforms"): registries.batch_transforms,
+        ("metrics",): registries.metrics,
+        ("trackers",): registries.trackers,
+    }
+
+
 def default_component(section: str) -> str:
     """The name of the component that ``section`` has where none is named."""
     name: str = Config.model_fields[section].get_default().name
@@ -63,15 +74,13 @@ def _components(values: dict[str, Any], registries: Registries) -> Iterator[tupl
         value = values.get(section)
         if _is_component(value):
             yield (section,), value, registry
-    data = values.get("data")
-    if not isinstance(data, dict):
-        return
-    for key in ("train_transforms", "eval_transforms", "batch_transforms"):
-        registry = registries.batch_transforms if key == "batch_transforms" else registries.transforms
-        items = data.get(key)
+    for path, registry in component_lists(registries).items():
+        items: Any = values
+        for part in path:
+            items = items.get(part) if isinstance(items, dict) else None
         for index, item in enumerate(items if isinstance(items, list) else ()):
             if _is_component(item):
-                yield ("data", key, index), item, registry
+                yield (*path, index), item, registry
 
 
 def _is_component(value: Any) -> TypeGuard[dict[str, Any]]:

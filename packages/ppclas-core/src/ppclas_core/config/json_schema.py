@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppclas_core.config.check import component_lists, single_components
 from ppclas_core.config.schema import Config, OptimizerSection
 from ppclas_core.plugins import Registries
 from ppclas_core.registry import Registry
@@ -19,22 +20,22 @@ def config_schema(registries: Registries) -> dict[str, Any]:
     schema = Config.model_json_schema(ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = schema["$defs"]
     properties: dict[str, Any] = schema["properties"]
-    single = {"loss": registries.losses, "optimizer": registries.optimizers, "schedule": registries.schedulers}
-    for key, registry in single.items():
+    for key, registry in single_components(registries).items():
         default = Config.model_fields[key].get_default().name
         common = definitions["OptimizerSection"]["properties"] if key == "optimizer" else {}
         definitions[key] = _choice(registry, definitions, default, {k: v for k, v in common.items() if k != "name"})
         description = properties[key].get("description")
         properties[key] = {"$ref": f"#/$defs/{key}", **({"description": description} if description else {})}
-    definitions["transform"] = _choice(registries.transforms, definitions)
-    definitions["batch_transform"] = _choice(registries.batch_transforms, definitions)
-    data = definitions["DataSection"]["properties"]
-    for key in ("train_transforms", "eval_transforms", "batch_transforms"):
-        kind = "batch_transform" if key == "batch_transforms" else "transform"
+    for path, registry in component_lists(registries).items():
+        key = str(path[-1])
+        kind = registry.kind.replace(" ", "_")
+        if kind not in definitions:
+            definitions[kind] = _choice(registry, definitions)
         items = {"type": "array", "items": {"$ref": f"#/$defs/{kind}"}}
-        is_optional = "anyOf" in data[key]
-        data[key] = {
-            **{word: data[key][word] for word in ("default", "description", "title") if word in data[key]},
+        holder = definitions["DataSection"]["properties"] if len(path) > 1 else properties
+        is_optional = "anyOf" in holder[key]
+        holder[key] = {
+            **{word: holder[key][word] for word in ("default", "description", "title") if word in holder[key]},
             **({"anyOf": [items, {"type": "null"}]} if is_optional else items),
         }
     _models(definitions["ModelSection"]["properties"]["name"], registries.models)
@@ -50,7 +51,8 @@ def _choice(
     common: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One of the registry's names with its parameters; the ``default`` may leave its name out."""
-    return {"oneOf": [_component(registry, name, definitions, name == default, common or {}) for name in registry]}
+    choices = [_component(registry, name, definitions, name == default, common or {}) for name in registry]
+    return {"oneOf": choices} if choices else {"not": {}}  # nothing is registered, so nothing may stand there
 
 
 def _component(

@@ -160,4 +160,8 @@ class Config(Params):
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ComponentConfig = ComponentConfig(name="CosineWarmup")
     """The learning-rate schedule; ``lr`` is its peak. Nothing given for ``lr``: inferred."""
+    metrics: tuple[ComponentConfig, ...] = ()
+    """Numbers of each evaluation beside loss, top1, top5, macro_f1 and ece."""
+    trackers: tuple[ComponentConfig, ...] = ()
+    """Where the rows of ``metrics.jsonl`` go as well."""
     train: TrainSection = TrainSection()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ppclas_core.builtin.base import Metric
 from ppclas_core.builtin.metrics import CalibrationError, MacroF1, TopK, class_scores, confusion_matrix
 from ppclas_core.engine.predictors import Predictor
 from ppclas_core.errors import DataError
@@ -43,6 +44,7 @@ def evaluate(
     batches: Iterable[Batch],
     class_names: tuple[str, ...],
     on_batch: Callable[[int], None] = lambda _: None,
+    more_metrics: Sequence[Metric] = (),
 ) -> Evaluation:
     """Run ``predictor`` over ``batches``; ``on_batch`` gets the number of images of each.
 
@@ -60,13 +62,17 @@ def evaluate(
         raise DataError(
             "Not one image of the set could be read, so there is nothing to evaluate. Run 'ppclas data check'."
         )
-    return score(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices), class_names)
+    return score(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices), class_names, more_metrics)
 
 
 def score(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], indices: NDArray[np.int64], class_names: tuple[str, ...]
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    more_metrics: Sequence[Metric] = (),
 ) -> Evaluation:
-    """Metrics of logits [N, C] against labels [N]."""
+    """Metrics of logits [N, C] against labels [N]: the ones always given, and ``more_metrics``."""
     log_probabilities = _log_softmax(logits)
     probabilities = np.exp(log_probabilities)
     predicted = logits.argmax(axis=1)
@@ -78,6 +84,8 @@ def score(
         "macro_f1": MacroF1()(probabilities, labels)["macro_f1"],
         **CalibrationError()(probabilities, labels),
     }
+    for metric in more_metrics:
+        metrics |= metric(probabilities.astype(np.float32), labels)
     return Evaluation(metrics, len(labels), confusion, _per_class(confusion, class_names), indices, logits)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ppclas_core.builtin.base import Metric
 from ppclas_core.bundle import Bundle
+from ppclas_core.component import build_component
 from ppclas_core.config.load import load_config
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.loader import Loader, auto_workers
@@ -14,27 +17,41 @@ from ppclas_core.engine.console import Console
 from ppclas_core.engine.evaluate import Evaluation, evaluate
 from ppclas_core.engine.predictors import bundle_predictor
 from ppclas_core.errors import DataError
+from ppclas_core.plugins import get_registries
 
-_BATCH_SIZE = 32
+
+@dataclass(frozen=True)
+class Scoring:
+    """What to score a bundle on, and how."""
+
+    images: ImageSet
+    batch_size: int = 32
+    metrics: tuple[Metric, ...] = ()
+    """Beside the ones always given."""
 
 
-def evaluation_set(
+def plan_scoring(
     bundle: Bundle, path: str | None, data: str | None, *, root: str | None = None, labels: str | None = None
-) -> tuple[ImageSet, int]:
-    """The photos to score ``bundle`` on, and the batch size: those in ``data``, else what the run at ``path`` used.
+) -> Scoring:
+    """Score ``bundle`` on the photos in ``data``, or else on those that the run at ``path`` was validated on.
 
-    The same batch size as in training gives the same numbers to the last digit.
+    The batch size and metrics of a run are used again: the numbers are then those of its training to the last digit.
 
     Raises:
         DataError: no photos are named, or their classes are not the bundle's.
     """
     run = _run_config(path)
-    batch_size = _BATCH_SIZE
+    scoring = Scoring(ImageSet((), bundle.labels, ""))
     if run is not None:
-        section = load_config(str(run)).config.data
-        batch_size = section.eval_batch_size or batch_size
+        config = load_config(str(run)).config
+        registry = get_registries().metrics
+        scoring = replace(
+            scoring,
+            batch_size=config.data.eval_batch_size or scoring.batch_size,
+            metrics=tuple(build_component(registry, metric) for metric in config.metrics),
+        )
         if data is None:
-            return open_splits(section).val, batch_size
+            return replace(scoring, images=open_splits(config.data).val)
     if data is None:
         raise DataError("Which photos? This is no run folder, so name them: --data FOLDER|LIST|CSV")
     images = open_image_set(data, root=root, labels=labels, class_names=bundle.labels)
@@ -43,24 +60,22 @@ def evaluation_set(
             f"{data} has {len(images.class_names)} classes and the model {len(bundle.labels)}. "
             f"Use photos of the model's classes: {', '.join(bundle.labels[:5])}…"
         )
-    return images, batch_size
+    return replace(scoring, images=images)
 
 
-def evaluate_bundle(
-    bundle: Bundle, images: ImageSet, console: Console, *, batch_size: int = _BATCH_SIZE, workers: int | None = None
-) -> Evaluation:
-    """Run ``bundle`` over ``images`` in its own preprocessing and engine."""
+def evaluate_bundle(bundle: Bundle, scoring: Scoring, console: Console, *, workers: int | None = None) -> Evaluation:
+    """Run ``bundle`` in its own preprocessing and engine."""
     predictor = bundle_predictor(bundle)
     loader = Loader(
-        images,
+        scoring.images,
         bundle.pipeline(),
-        batch_size,
+        scoring.batch_size,
         shuffle=False,
         workers=auto_workers("cpu") if workers is None else workers,
         on_bad=lambda bad: console.warn(f"{bad.where}: {bad.reason} (left out)"),
     )
     with loader, console.bar("evaluating", loader.batches_per_epoch) as bar:
-        return evaluate(predictor, loader.epoch(0), bundle.labels, lambda _: bar.advance())
+        return evaluate(predictor, loader.epoch(0), bundle.labels, lambda _: bar.advance(), scoring.metrics)
 
 
 def _run_config(path: str | None) -> Path | None:

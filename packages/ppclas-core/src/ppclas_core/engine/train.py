@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_core.builtin.base import Loss, Scheduler, Targets
+from ppclas_core.builtin.base import Loss, Metric, Scheduler, Targets, Tracker
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
 from ppclas_core.checkpoint import Checkpoint, keep_copy, optimizer_arrays, restore_optimizer, save_checkpoint
 from ppclas_core.component import build_component
@@ -138,6 +138,8 @@ class Trainer:
         self._batch_transforms: list[BatchTransform] = [
             build_component(registries.batch_transforms, component) for component in config.data.batch_transforms
         ]
+        self._metrics: list[Metric] = [build_component(registries.metrics, metric) for metric in config.metrics]
+        self._trackers: list[Tracker] = [build_component(registries.trackers, tracker) for tracker in config.trackers]
         self._train_loader = self._loader(plan.train, train=True)
         self._val_loader = self._loader(plan.val, train=False)
         self._optimizer = _build_optimizer(config, self._model, self._schedule.value(0, self._steps, self._epochs))
@@ -166,7 +168,7 @@ class Trainer:
         context.epoch, context.step = self._progress.epoch, self._global_step()
         self._repair_best()
         hook.on_train_start(context=context)
-        with self._train_loader, self._val_loader, _stop_signals() as stop:
+        with self._train_loader, self._val_loader, self._tracking(), _stop_signals() as stop:
             if self._new_head is not None and not self._progress.history:
                 self._probe_head(self._new_head)
             while self._progress.epoch < self._epochs and not context.stop:
@@ -177,6 +179,20 @@ class Trainer:
         best = _given(self._progress.best)
         write_json(self._run.finished, {"best": best, "epochs": self._progress.epoch, "bundle": "bundle"})
         return RunResult(self._run, best, self._progress.history, self._evaluation)
+
+    @contextmanager
+    def _tracking(self) -> Iterator[None]:
+        """Trackers get the rows so far (of a resumed run), then each new one, and are told of any end."""
+        plain = self._plan.config.model_dump(mode="json")
+        try:
+            for tracker in self._trackers:
+                tracker.start(self._run.path, plain)
+                for row in self._progress.history:
+                    tracker.log(row, row["step"])
+            yield
+        finally:
+            for tracker in self._trackers:
+                tracker.finish()
 
     def _probe_head(self, head: nn.Linear) -> None:
         """Fit the new classifier to the frozen features, and keep the result as epoch 0."""
@@ -284,6 +300,8 @@ class Trainer:
             self._keep_best()
             _write_evaluation(self._run, _given(evaluation))
         self._run.write_history(progress.history)
+        for tracker in self._trackers:
+            tracker.log(row, row["step"])
         self._console.line(_epoch_line(row, self._epochs, better))
         self._draw()
 
@@ -291,7 +309,8 @@ class Trainer:
         self._model.eval()
         predictor = model_predictor(self._model, self._plan.config.data.normalize)
         with self._console.bar("evaluating", self._val_loader.batches_per_epoch) as bar:
-            return evaluate(predictor, self._val_loader.epoch(0), self._plan.train.class_names, lambda _: bar.advance())
+            batches, names = self._val_loader.epoch(0), self._plan.train.class_names
+            return evaluate(predictor, batches, names, lambda _: bar.advance(), self._metrics)
 
     # Keeping
 
@@ -313,7 +332,7 @@ class Trainer:
                 normalize=data.normalize,
             ),
             labels=plan.train.class_names,
-            metrics={key: best[key] for key in (*_METRICS, "num_images", "epoch")},
+            metrics={key: value for key, value in best.items() if key not in _NOT_OF_THE_WEIGHTS},
             versions=versions(),
         )
         try:
@@ -409,7 +428,8 @@ class Trainer:
         )
 
 
-_METRICS = ("loss", "top1", "top5", "macro_f1", "ece")
+_NOT_OF_THE_WEIGHTS = ("step", "lr", "train_loss", "train_top1", "images_per_second", "wait_share")
+"""Columns of ``metrics.jsonl`` that say how training went, not how good the weights are."""
 _SECONDS_BETWEEN_PICTURES = 30.0
 
 
@@ -429,8 +449,9 @@ def _build_optimizer(config: Config, model: ImageModel, rate: float) -> paddle.o
             )
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in model.trainable():
-        plain = section.no_decay_norm_bias and parameter.ndim == 1
-        key = (factor_of[model.stage_of(name)], 0.0 if plain else section.weight_decay)
+        # A model can leave parameters out of weight decay itself, as MobileNetV3 does with its batch norms.
+        exempt = parameter.regularizer is not None or (section.no_decay_norm_bias and parameter.ndim == 1)
+        key = (factor_of[model.stage_of(name)], 0.0 if exempt else section.weight_decay)
         groups.setdefault(key, []).append(parameter)
     if not groups:
         raise ConfigError("Every stage is frozen, so there is nothing to train. Leave one out of train.freeze.")
