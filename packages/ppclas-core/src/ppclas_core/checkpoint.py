@@ -68,10 +68,12 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], state: Mappi
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, write)
     except Exception as error:  # safetensors wraps what the system says in its own type
-        raise CheckpointError(
-            f"The checkpoint {path} cannot be written: {error}. Earlier checkpoints are untouched; "
-            f"free some space or permissions there and go on with --resume."
-        ) from error
+        after = (
+            "Earlier checkpoints are untouched; free some space or permissions there and go on with --resume."
+            if path.exists()
+            else "There is none before it: free some space or permissions there, or choose another --output."
+        )
+        raise CheckpointError(f"The checkpoint {path} cannot be written: {error}. {after}") from error
 
 
 def keep_copy(path: Path, copy: Path) -> None:

@@ -35,6 +35,9 @@ class ImageModel(nn.Layer):
 
     config: ModelConfig
 
+    keeps_norm_statistics: bool = False
+    """Whether batch norms use and keep their running statistics in training mode too."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -82,10 +85,12 @@ class ImageModel(nn.Layer):
         return ((name, p) for name, p in self.named_parameters() if not p.stop_gradient)
 
     def train(self) -> None:
-        """Training mode, except for batch norms that are frozen: their running statistics stay."""
+        """Training mode, except for batch norms that keep their running statistics: all of them, or frozen ones."""
         super().train()
         for layer in self.sublayers():
-            if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm) and layer.weight.stop_gradient:
+            if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm) and (
+                self.keeps_norm_statistics or layer.weight.stop_gradient
+            ):
                 layer.eval()
 
     def freeze(self, stages: Sequence[str]) -> None:

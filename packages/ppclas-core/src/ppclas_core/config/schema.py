@@ -141,6 +141,9 @@ class TrainSection(Params):
     probe_head: bool | None = None
     """Fit the new classifier to the frozen features before the first epoch. Nothing: where training starts from
     pretrained weights and the classifier is one linear layer."""
+    freeze_norm_statistics: bool | None = None
+    """Keep the running statistics of batch norms and normalise by them in training as well. Nothing: where training
+    starts from pretrained weights."""
     freeze: tuple[str, ...] = ()
     """Stages that are not trained; ``backbone`` means every stage but the head."""
     eval_every: PositiveInt = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ class Console:
     def close_log(self) -> None:
         """Stop writing to the log file."""
         if self._log is not None:
-            self._log.close()
+            with contextlib.suppress(OSError):  # a full disk: what is buffered cannot be written
+                self._log.close()
             self._log = None
 
     def line(self, text: str = "") -> None:
@@ -49,9 +51,15 @@ class Console:
         self.log(f"warning: {text}")
 
     def log(self, text: str) -> None:
-        """A line for the log alone."""
-        if self._log is not None:
+        """A line for the log alone; a log that cannot be written ends with a warning, and the run goes on."""
+        if self._log is None:
+            return
+        try:
             self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        except OSError as error:
+            name = self._log.name
+            self.close_log()
+            self.warn(f"{name} ends here: {error.strerror or error}")
 
     @contextmanager
     def bar(self, title: str, total: int, start: int = 0) -> Iterator[Bar]:

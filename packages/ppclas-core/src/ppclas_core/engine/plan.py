@@ -78,12 +78,17 @@ def make_plan(config: Config, device: Device) -> Plan:
     schedule, optimizer = _plan_optimizer(config, data.batch_size, epochs, weights is not None, notes)
     if device == "cpu" and config.train.device == "auto":
         notes.append("training on the CPU")
+    keep_statistics = config.train.freeze_norm_statistics
+    if keep_statistics is None:
+        keep_statistics = weights is not None
+        if keep_statistics:
+            notes.append("batch norms keep their statistics: a few photos say less about them than the weights do")
     resolved = config.replace(
         model=config.model.replace(pretrained=str(weights) if weights else False),
         data=data,
         schedule=schedule,
         optimizer=optimizer,
-        train=config.train.replace(epochs=epochs, device=device),
+        train=config.train.replace(epochs=epochs, device=device, freeze_norm_statistics=keep_statistics),
     )
     return Plan(resolved, train, val, weights, tuple(notes))
 

@@ -29,8 +29,8 @@ MAX_CLASSES = 200
 MAX_IMAGES = 4000
 """Photos whose features are looked at, evenly over the classes."""
 
-# Chosen on the frozen MobileNetV2 features of 14 kinds of flowers: 97.7 % top-1 on the validation photos, between
-# 95.4 % without a penalty and 95.7 % with one of 1.
+# Chosen on the frozen MobileNetV2 features of 700 photos of 14 kinds of flowers, validation top-1 on 350: 98.0 % with
+# this penalty, 94.9 % with a tenth of it, 97.1 % with ten times as much.
 _PENALTY = 0.01
 _STEPS = 200
 _RATE = 0.02
@@ -89,9 +89,12 @@ def logistic_regression(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weight [D, C] and bias [C] of a multinomial logistic regression of labels [N] on features [N, D].
 
-    Minimises the mean cross entropy plus ``_PENALTY / 2 · ‖W‖²`` over standardised features, with Adam on all of them.
+    Minimises the mean cross entropy plus ``_PENALTY / 2 · ‖W‖²`` over centred features, scaled by one number to a mean
+    variance of 1, with Adam on all of them at once.
     """
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    # One scale for all: scaling each feature by its own would give large weights to features that hardly vary.
+    mean = features.mean(axis=0)
+    spread = np.sqrt(features.var(axis=0).mean()) + 1e-6
     inputs = ((features - mean) / spread).astype(np.float32)
     # A constant one beside the features makes the bias a row of the weights.
     inputs = np.concatenate([inputs, np.ones((len(inputs), 1), np.float32)], axis=1)
@@ -109,5 +112,5 @@ def logistic_regression(
         second += 0.01 * (gradient**2 - second)
         rate = _RATE * (1 - step / (_STEPS + 1))
         weights -= rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
-    weight = weights[:-1] / spread[:, None]
+    weight = weights[:-1] / spread
     return weight.astype(np.float32), (weights[-1] - mean @ weight).astype(np.float32)

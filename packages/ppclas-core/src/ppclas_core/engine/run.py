@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -67,6 +68,14 @@ class RunFolder:
         """``command.txt``: the shell line that started the run."""
         write_text(self.path / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n")
 
+    def discard(self, *, keep_folder: bool) -> None:
+        """Take back what describes a run that never began; what a plugin has written stays, and so does the folder."""
+        for name in ("config.yaml", "command.txt", "log.txt", "metrics.jsonl", "metrics.csv"):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.last.parent, *([] if keep_folder else [self.path])):
+            with contextlib.suppress(OSError):  # not there, or not empty
+                folder.rmdir()
+
 
 def create_run_folder(output: str | None, model: str, base: Path | None = None) -> RunFolder:
     """A new, empty run folder: ``output`` itself, or ``runs/<model>-<n>`` with the next free number.
@@ -99,6 +108,10 @@ def create_run_folder(output: str | None, model: str, base: Path | None = None) 
                 return RunFolder(folder)
             except FileExistsError:
                 number += 1
+    except FileExistsError as error:
+        raise TrainingError(
+            f"{error.filename} is a file; expected a folder or a free name. Choose another --output."
+        ) from error
     except OSError as error:
         raise TrainingError(
             f"The output folder {error.filename or output or base} cannot be written ({error.strerror}). "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +56,24 @@ def train(config: Config, console: Console | None = None, command: Sequence[str]
 
 
 def train_plan(plan: Plan, console: Console, command: Sequence[str] | None = None) -> RunResult:
-    """Train a plan in a new run folder."""
-    run = create_run_folder(plan.config.train.output, plan.config.model.name)
-    # config.yaml last: a folder that has one can be resumed.
-    run.write_command(command)
-    write_text(run.config, dump_config(plan.config))
-    console.open_log(run.log)
-    for note in plan.notes:
-        console.log(note)
-    return _fit(plan, run, console, None)
+    """Train a plan in a new run folder, which goes again when the run fails before its first checkpoint."""
+    output = plan.config.train.output
+    existed = output is not None and Path(output).exists()
+    run = create_run_folder(output, plan.config.model.name)
+    try:
+        with _system_errors_explained(run):
+            # config.yaml last: a folder that has one can be resumed.
+            run.write_command(command)
+            write_text(run.config, dump_config(plan.config))
+            console.open_log(run.log)
+            for note in plan.notes:
+                console.log(note)
+        return _fit(plan, run, console, None)
+    except BaseException:
+        console.close_log()
+        if not run.last.exists():
+            run.discard(keep_folder=existed)
+        raise
 
 
 def resume(folder: Path, console: Console | None = None, config: Config | None = None) -> RunResult:
@@ -146,9 +156,24 @@ def _fit(plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | 
     from ppclas_core.engine.train import Trainer
 
     try:
-        return Trainer(plan, run, console, checkpoint).fit()
+        with _system_errors_explained(run):
+            return Trainer(plan, run, console, checkpoint).fit()
     except Exception as error:
         console.log(f"error: {error}")
         raise
     finally:
         console.close_log()
+
+
+@contextmanager
+def _system_errors_explained(run: RunFolder) -> Iterator[None]:
+    """Turn what the system says of a full disk or a lost drive into one line that says what is left."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or run.path}: {error.strerror or error}"
+        raise TrainingError(
+            f"The run stopped at {what}. Its checkpoints are whole: put that right and go on with --resume {run.path}"
+            if run.last.exists()
+            else f"The run stopped at {what}. Nothing was trained yet: put that right or choose another --output."
+        ) from error

@@ -380,6 +380,7 @@ class Trainer:
             self._console.line(f"{plan.weights.name}: {report}")
             self._new_head = self._head_to_probe(model) if not report.head_loaded else None
         model.freeze(_expand_stages(model, config.train.freeze))
+        model.keeps_norm_statistics = bool(config.train.freeze_norm_statistics)
         return model
 
     def _head_to_probe(self, model: ImageModel) -> nn.Linear | None:
