@@ -165,7 +165,7 @@ def test_unknown_keys(errors):
         "Expected one of: momentum, weight_decay, no_decay_norm_bias, clip_norm, lr_mult."
     )
     assert errors("", ["foo.bar=1"]) == [
-        "-o foo.bar=1: foo: unknown key 'foo'. Expected one of: model, data, loss, optimizer, schedule, train."
+        "-o foo.bar=1: foo: unknown key 'foo'. Expected one of: model, data, loss, optimizer, schedule, metrics, trackers, train."
     ]
 
 
@@ -242,7 +242,9 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file(errors):
 
 
 def test_not_a_map(errors):
-    assert errors("- 1\n") == ["run.yaml: expected a map with the keys model, data, loss, optimizer, schedule, train."]
+    assert errors("- 1\n") == [
+        "run.yaml: expected a map with the keys model, data, loss, optimizer, schedule, metrics, trackers, train."
+    ]
 
 
 def test_a_component_that_cannot_be_imported(errors):

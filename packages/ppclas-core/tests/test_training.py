@@ -1,4 +1,4 @@
-"""The training loop on tiny photos: hooks, trackers, metrics, freezing, and evaluation that repeats to the last digit."""
+"""The training loop on tiny photos: hooks, trackers, metrics, freezing, evaluation that repeats to the last digit."""
 
 from __future__ import annotations
 
@@ -126,10 +126,10 @@ def test_freezing_everything_or_nothing_known_is_refused(photos, tmp_path, conso
         with pytest.raises(ConfigError, match="Every stage is frozen"):
             train(config(photos, tmp_path, train=everything), console)
         unknown = TrainSection(epochs=1, output=str(tmp_path / "b"), device="cpu", freeze=("neck",))
-        with pytest.raises(ConfigError, match="has no stage 'neck' to freeze. It has:"):
+        with pytest.raises(ConfigError, match=r"has no stage 'neck' to freeze\. It has:"):
             train(config(photos, tmp_path, train=unknown), console)
         factor = OptimizerSection(lr_mult={"neck": 0.1})
-        with pytest.raises(ConfigError, match="has no stage 'neck'. It has: backbone"):
+        with pytest.raises(ConfigError, match=r"has no stage 'neck'\. It has: backbone"):
             train(config(photos, tmp_path, optimizer=factor), console)
 
 

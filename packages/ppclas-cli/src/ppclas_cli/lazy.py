@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
+from ppclas_core.near import near_names
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    near = near_names(name, known, 2)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return f"There is no command {name!r}.{hint}"
 

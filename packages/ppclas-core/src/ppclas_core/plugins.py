@@ -6,7 +6,6 @@ One plugin that fails takes nothing else down: what it registered is taken back,
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import sys
@@ -20,6 +19,7 @@ import pluggy
 
 from ppclas_core import hookspecs
 from ppclas_core.errors import PluginError
+from ppclas_core.near import near_names
 from ppclas_core.registry import Registry
 
 GROUP = hookspecs.PROJECT
@@ -158,7 +158,7 @@ class PluginManager:
                 continue
             hook = options["specname"] or attribute
             if hook not in known and not options["optionalhook"]:
-                near = difflib.get_close_matches(hook, known, n=1)
+                near = near_names(hook, known)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise PluginError(
                     f"plugin {name!r} implements the hook {hook!r}, which this ppclas-core does not call.{hint} "

@@ -6,7 +6,6 @@ itself or as a ``"module:attribute"`` string that is imported on first use.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ppclas_core.errors import PluginError, UnknownNameError
+from ppclas_core.near import near_names
 from ppclas_core.paddle_runtime import require_paddle
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ class Registry:
         return resolve(self.entry(name).builder)(*args, **params)
 
     def _unknown(self, name: str) -> str:
-        folded = {known.lower(): known for known in (*self._entries, *self._aliases)}
-        near = [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
+        near = near_names(str(name), (*self._entries, *self._aliases), 3)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         if not self._entries:
             hint = f" No installed package registers any {self.kind}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ppclas_core.config.yaml_source import KeyPath
+from ppclas_core.near import near_names
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -67,7 +67,7 @@ def problems_of(
 def unknown_key(key: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
     """The sentence about a key that is not expected where it stands."""
     known = list(known)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    near = near_names(key, known)
     near = near or [dotted for dotted in elsewhere if dotted.rpartition(".")[2] == key][:1]
     hint = f" Did you mean {near[0]!r}?" if near else ""
     expected = f" Expected one of: {', '.join(known)}." if known else " Nothing is expected here."
@@ -135,7 +135,7 @@ def _hint(errors: list[ErrorDetails], value: Any) -> str:
             return f" Write {{name: {value}}}."
         if "literal_error" in kinds:
             options = str(errors[0]["ctx"]["expected"]).replace(" or ", ", ").split(", ")
-            near = difflib.get_close_matches(value.lower(), [option.strip("'") for option in options], n=1)
+            near = near_names(value, [option.strip("'") for option in options])
             return f" Did you mean {near[0]!r}?" if near else ""
     if "string_type" in kinds and isinstance(value, int | float):
         return " Put it in quotes to make it text."

@@ -6,7 +6,6 @@ is used, and every mistake is reported, each in one line with the place where it
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from ppclas_core.config.overrides import apply_override
 from ppclas_core.config.schema import Config
 from ppclas_core.config.yaml_source import Document, KeyPath, read_yaml
 from ppclas_core.errors import ConfigError, UnknownNameError
+from ppclas_core.near import near_names
 from ppclas_core.plugins import Registries, get_registries
 from ppclas_core.registry import Registry
 
@@ -169,7 +169,7 @@ def _read(source: str | Path, recipes: Registry) -> Document:
             raise ConfigError(f"There is no file {source} here. {error}") from error
     if not path.exists():
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=1) or difflib.get_close_matches(path.stem, recipes, n=1)
+        near = near_names(path.name, beside) or near_names(path.stem, recipes)
         hint = f" Did you mean {near[0]!r}?" if near else f" Recipes: {', '.join(recipes) or 'none'}."
         raise ConfigError(f"There is no file {path}.{hint}")
     return read_yaml(path)
