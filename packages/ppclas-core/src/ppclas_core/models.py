@@ -5,8 +5,10 @@ What ppclas reads from the ``metadata`` of a registered model, where it is given
 ``image_size``, ``resize_short`` (pixels), ``interpolation`` ("bilinear", "bicubic")
     How the published accuracy was measured; what ``eval`` of this name uses.
 ``pretrained``
-    A ``"module:function"``. Called with the registered name it returns the path of the published weights, or raises
-    ``WeightsError`` with a message that says how to get them. ``ppclas_core.weights.pretrained_path`` calls it.
+    A ``"module:function"``. ``function(name, *, download, folder, mirror)`` returns the path of the published weights
+    of the registered name, or raises ``WeightsError`` with a message that says how to get them. Only with ``download``
+    may it use the network; then ``folder`` (a path; None: a cache) and ``mirror`` (an address; None: the published one)
+    say where to and where from. ``ppclas_core.weights.pretrained_path`` calls it.
 """
 
 from __future__ import annotations

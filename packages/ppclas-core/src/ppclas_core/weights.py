@@ -162,12 +162,17 @@ def load_weights(model: ImageModel, path: str | Path, *, strict: bool = True) ->
         raise WeightsError(f"{path}: {error}") from error
 
 
-def pretrained_path(name: str) -> Path:
+def pretrained_path(
+    name: str, *, download: bool = False, folder: Path | None = None, mirror: str | None = None
+) -> Path:
     """Where the published weights of the registered model ``name`` are, as its package knows.
+
+    With ``download`` they are fetched where they are not on this machine: into ``folder``, or else the cache, from
+    the host of ``mirror`` if given.
 
     Raises:
         UnknownNameError: no installed package has that model.
-        WeightsError: there are none, or they are not on this machine; the message says how to get them.
+        WeightsError: there are none, they are not on this machine, or cannot be fetched; the message says what to do.
     """
     locate = get_registries().models.entry(name).metadata.get("pretrained")
     if locate is None:
@@ -175,7 +180,7 @@ def pretrained_path(name: str) -> Path:
             f"the package that brings the model {name} knows no published weights for it. "
             f"Give a weight file instead, or train from random weights."
         )
-    path: Path = resolve(locate)(name)
+    path: Path = resolve(locate)(name, download=download, folder=folder, mirror=mirror)
     return path
 
 

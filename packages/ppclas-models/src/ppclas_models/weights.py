@@ -1,13 +1,15 @@
-"""Where published weights are: carried in this package, or in the cache."""
+"""Published weights: carried in this package, in the cache, or fetched."""
 
 from __future__ import annotations
 
 import os
+from math import prod
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ppclas_core.errors import WeightsError
 
-from ppclas_models.catalog import load_catalog
+from ppclas_models.catalog import CatalogRow, load_catalog
 
 CARRIED = Path(__file__).with_name("pretrained")
 
@@ -18,23 +20,82 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path.home() / ".cache" / "ppclas") / "weights"
 
 
-def locate(name: str) -> Path:
-    """The weight file of a catalogue name on this machine.
+def locate(name: str, *, download: bool = False, folder: Path | None = None, mirror: str | None = None) -> Path:
+    """The weight file of a catalogue name: on this machine, or else, with ``download``, fetched.
+
+    With ``folder`` the published file itself goes there, instead of the cache. ``mirror`` (default: the environment's
+    ``PPCLAS_MIRROR``) is an address that takes the place of the published one up to the host. Nothing is fetched
+    while ``PPCLAS_OFFLINE`` is set.
 
     Raises:
-        WeightsError: it is not here; the message says where it is published and where to put it.
+        WeightsError: it is not to be had; the message says where it is published and where to put it.
     """
     row = load_catalog()[name]
     carried = CARRIED / f"{name}.safetensors"
-    if carried.is_file():
+    if folder is None and carried.is_file():
         return carried
     if row.weights_url is None:
         reason = f" ({row.notes})" if row.notes else ""
         raise WeightsError(f"no .pdparams weights of {name} are published{reason}. Give a weight file of your own.")
-    cached = cache_folder() / row.weights_url.rsplit("/", 1)[1]
-    if cached.is_file():
-        return cached
-    raise WeightsError(
-        f"the weights of {name} are not on this machine. Download {row.weights_url} to {cached}, "
-        f"or give the path of a weight file instead of the name."
-    )
+    file = (cache_folder() if folder is None else folder) / row.weights_url.rsplit("/", 1)[1]
+    if file.is_file():
+        if folder is not None:
+            check_published(file, row)
+        return file
+    url = _mirrored(row.weights_url, mirror or os.environ.get("PPCLAS_MIRROR"))
+    by_hand = f"Download {url} to {file}, or give the path of a weight file instead of the name."
+    if not download:
+        raise WeightsError(
+            f"the weights of {name} are not on this machine. Run 'ppclas models download {name}'. Or: {by_hand}"
+        )
+    if os.environ.get("PPCLAS_OFFLINE", "0") not in ("", "0"):
+        raise WeightsError(
+            f"the weights of {name} are not on this machine, and nothing is downloaded while PPCLAS_OFFLINE is set. "
+            f"Unset it. Or: {by_hand}"
+        )
+    _fetch(row, url, file)
+    return file
+
+
+def check_published(file: Path, row: CatalogRow) -> None:
+    """``file`` holds the tensors that ``row``'s architecture has.
+
+    Raises:
+        WeightsError: it is damaged, or holds others; the message begins with its path.
+    """
+    from ppclas_core.weights import read_state
+
+    from ppclas_models.shapes import check_shapes
+
+    shapes = {key: tuple(array.shape) for key, array in read_state(file).items()}
+    try:
+        check_shapes(shapes, row.architecture)
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from error
+
+
+def _fetch(row: CatalogRow, url: str, file: Path) -> None:
+    from ppclas_models.download import download
+    from ppclas_models.progress import shown
+    from ppclas_models.shapes import shapes_of
+
+    values = sum(prod(shape) for shape in shapes_of(row.architecture).values())
+    with shown(f"{file.name} from {urlsplit(url).netloc}") as (progress, say):
+        try:
+            download(
+                url,
+                file,
+                check=lambda part: check_published(part, row),
+                max_bytes=8 * values + 2**20,  # twice what the float32 values need
+                progress=progress,
+                say=say,
+            )
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error}. Try again later, give the address of a mirror (--mirror or PPCLAS_MIRROR), or put the file "
+                f"at {file} yourself."
+            ) from error
+
+
+def _mirrored(url: str, mirror: str | None) -> str:
+    return url if not mirror else mirror.rstrip("/") + urlsplit(url).path

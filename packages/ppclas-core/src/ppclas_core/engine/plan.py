@@ -100,7 +100,8 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
     if isinstance(pretrained, str):
         return Path(pretrained).absolute()
     try:
-        found = pretrained_path(name)
+        # Only what was asked for in so many words is worth a download.
+        found = pretrained_path(name, download=pretrained is True)
     except WeightsError as error:
         if pretrained is True:
             raise

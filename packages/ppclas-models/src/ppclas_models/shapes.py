@@ -1,0 +1,68 @@
+"""Names and shapes of the tensors of each published architecture: what a weight file is checked against.
+
+They come from a table, so that checking a file needs no Paddle and builds no model.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import lzma
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ppclas_core.errors import WeightsError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+TABLE = Path(__file__).with_name("shapes.json.xz")
+_SHOWN = 4
+
+
+def shapes_of(architecture: str) -> Shapes:
+    """State-dict name → shape, in the model's order, for 1000 classes.
+
+    Raises:
+        WeightsError: no weights of that architecture are published, so no names are.
+    """
+    table = _load()
+    if architecture not in table:
+        raise WeightsError(f"the tensor names of {architecture} are not published: no weights of it are")
+    return table[architecture]
+
+
+def check_shapes(found: Shapes, architecture: str) -> None:
+    """Tensors of the names and shapes ``found`` are all that ``architecture`` has; more of them do not matter.
+
+    Raises:
+        WeightsError: some are missing or of another shape; the message names them.
+    """
+    wanted = shapes_of(architecture)
+    missing = [name for name in wanted if name not in found]
+    different = [
+        f"{name} {list(found[name])} instead of {list(shape)}"
+        for name, shape in wanted.items()
+        if name in found and tuple(found[name]) != shape
+    ]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of the {len(wanted)} tensors are missing: {some(missing)}")
+    if different:
+        problems.append(f"{len(different)} have another shape: {some(different)}")
+    if problems:
+        raise WeightsError(f"these are no weights of {architecture}: {'; '.join(problems)}")
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of ``names``, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
+
+
+@functools.lru_cache(maxsize=1)
+def _load() -> dict[str, dict[str, tuple[int, ...]]]:
+    table = json.loads(lzma.decompress(TABLE.read_bytes()))
+    return {
+        architecture: {name: tuple(shape) for name, shape in shapes.items()} for architecture, shapes in table.items()
+    }

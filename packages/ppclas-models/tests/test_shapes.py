@@ -1,0 +1,48 @@
+"""The table of tensor names and shapes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ppclas_core.errors import WeightsError
+from ppclas_models.catalog import load_catalog
+from ppclas_models.shapes import check_shapes, shapes_of
+
+PARAMETERS = Path(__file__).parents[3] / "../shared/zoo/parameters"
+
+
+def test_every_name_with_published_weights_has_a_table():
+    for row in load_catalog().values():
+        if row.weights_url is not None:
+            assert shapes_of(row.architecture)
+
+
+@pytest.mark.skipif(not PARAMETERS.is_dir(), reason=f"no reference data at {PARAMETERS}")
+def test_the_table_is_the_reference_data():
+    compared = 0
+    for file in PARAMETERS.glob("*.json"):
+        rows = json.loads(file.read_text())
+        if isinstance(rows, list):
+            assert [(key, tuple(shape)) for key, shape, _ in rows] == list(shapes_of(file.stem).items())
+            compared += 1
+    assert compared == 111
+
+
+def test_what_does_not_fit_is_named():
+    found = {**shapes_of("ResNet18"), "more": (3,)}
+    check_shapes(found, "ResNet18")
+    found["fc.bias"] = (102,)
+    del found["stem.0.conv.weight"]
+    with pytest.raises(WeightsError) as caught:
+        check_shapes(found, "ResNet18")
+    assert str(caught.value) == (
+        "these are no weights of ResNet18: 1 of the 107 tensors are missing: stem.0.conv.weight; "
+        "1 have another shape: fc.bias [102] instead of [1000]"
+    )
+
+
+def test_an_architecture_without_published_names_says_so():
+    with pytest.raises(WeightsError, match="ResNet50_ACNet_deploy"):
+        shapes_of("ResNet50_ACNet_deploy")
