@@ -18,27 +18,30 @@ class ConvNormKeys:
 
 
 PLAIN = ConvNormKeys("conv", "bn")
+SHORT = ConvNormKeys("_conv", "_bn")
 UNDERSCORED = ConvNormKeys("_conv", "_batch_norm")
 
 
 class ConvNorm(nn.Sequential):
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] for odd kernels.
 
-    The convolution has no bias and pads by half its kernel. Without ``norm_decay`` the optimizer's L2 penalty leaves
-    the batch norm out.
+    The convolution has no bias and pads by half its kernel unless ``padding`` says otherwise (pixels on each side).
+    Without ``norm_decay`` the optimizer's L2 penalty leaves the batch norm out. ``epsilon`` is added to its variance.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: int | tuple[int, int],
         stride: int = 1,
         groups: int = 1,
         act: nn.Layer | None = None,
         *,
+        padding: int | None = None,
         keys: ConvNormKeys = PLAIN,
         norm_decay: bool = True,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         conv = nn.Conv2D(
@@ -46,7 +49,7 @@ class ConvNorm(nn.Sequential):
             out_channels,
             kernel_size,
             stride,
-            padding=kernel_size // 2,
+            padding=_same_padding(kernel_size) if padding is None else padding,
             groups=groups,
             # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a depthwise one.
             weight_attr=ParamAttr(initializer=KaimingNormal()),
@@ -55,9 +58,15 @@ class ConvNorm(nn.Sequential):
         # A fresh attribute a parameter: Paddle writes the parameter's name into it.
         scale, offset = (None, None) if norm_decay else (_undecayed(), _undecayed())
         self.add_sublayer(keys.conv, conv)
-        self.add_sublayer(keys.norm, nn.BatchNorm2D(out_channels, weight_attr=scale, bias_attr=offset))
+        norm = nn.BatchNorm2D(out_channels, epsilon=epsilon, weight_attr=scale, bias_attr=offset)
+        self.add_sublayer(keys.norm, norm)
         if act is not None:
             self.add_sublayer("act", act)
+
+
+def _same_padding(kernel_size: int | tuple[int, int]) -> int | list[int]:
+    """The padding that keeps height and width where the kernel is odd and the stride 1."""
+    return kernel_size // 2 if isinstance(kernel_size, int) else [size // 2 for size in kernel_size]
 
 
 def _undecayed() -> ParamAttr:
