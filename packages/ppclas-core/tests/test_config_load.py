@@ -165,7 +165,8 @@ def test_unknown_keys(errors):
         "Expected one of: momentum, weight_decay, no_decay_norm_bias, clip_norm, lr_mult."
     )
     assert errors("", ["foo.bar=1"]) == [
-        "-o foo.bar=1: foo: unknown key 'foo'. Expected one of: model, data, loss, optimizer, schedule, metrics, trackers, train."
+        "-o foo.bar=1: foo: unknown key 'foo'. Expected one of: "
+        "model, data, loss, optimizer, schedule, metrics, trackers, train."
     ]
 
 

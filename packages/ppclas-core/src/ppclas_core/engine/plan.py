@@ -183,7 +183,7 @@ def _infer_batch_size(images: int, device: Device) -> int:
 
 def _infer_epochs(images: int, fine_tuning: bool) -> int:
     if fine_tuning:
-        return int(min(30, max(6, round(5000 / images))))
+        return int(min(30, max(5, round(1500 / images))))
     return int(min(120, max(30, round(100_000 / images))))
 
 
