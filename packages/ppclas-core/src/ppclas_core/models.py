@@ -13,7 +13,8 @@ What ppclas reads from the ``metadata`` of a registered model, where it is given
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
@@ -24,6 +25,7 @@ from ppclas_core.registry import resolve
 from ppclas_core.variants import LazyModel, Variant, Variants, register_variants
 
 if TYPE_CHECKING:
+    from ppclas_core.feature_extractor import FeatureExtractor
     from ppclas_core.image_model import ImageModel
 
 __all__ = ["LazyModel", "ModelConfig", "Variant", "Variants", "create_model", "register_variants"]
@@ -38,19 +40,41 @@ class ModelConfig(Params):
     """Width of the logits; 0 leaves the classifier out, the model then gives pooled features."""
 
 
-def create_model(name: str, num_classes: int = 1000, **params: Any) -> ImageModel:
+@overload
+def create_model(name: str, num_classes: int = 1000, **params: Any) -> ImageModel: ...
+
+
+@overload
+def create_model(
+    name: str, *, features_only: Literal[True], out_indices: Sequence[int] | None = None, **params: Any
+) -> FeatureExtractor: ...
+
+
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    *,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    **params: Any,
+) -> ImageModel | FeatureExtractor:
     """Build the model ``name`` with fresh weights.
 
-    The layer maps images [N, in_channels, H, W] (float32, normalised) to logits [N, num_classes], never softmaxed.
+    The layer maps images [N, in_channels, H, W] (float32, normalised) to logits [N, num_classes], never softmaxed;
+    with ``num_classes=0`` to pooled features [N, C]. With ``features_only`` it gives the feature maps instead, a list
+    from fine to coarse: those of ``feature_info()`` that ``out_indices`` picks (default: all).
 
     Raises:
         UnknownNameError: no installed package has that model.
         ConfigError: ``params`` does not fit the model; the message names the field.
         MissingDependencyError: Paddle is not installed.
     """
+    if out_indices is not None and not features_only:
+        raise ConfigError("out_indices picks feature maps: give features_only=True with it")
     entry = get_registries().models.entry(name)
+    classes = 0 if features_only else num_classes
     try:
-        model: ImageModel = resolve(entry.builder)(num_classes=num_classes, **params)
+        model: ImageModel = resolve(entry.builder)(num_classes=classes, **params)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -58,4 +82,8 @@ def create_model(name: str, num_classes: int = 1000, **params: Any) -> ImageMode
         raise ConfigError(
             f"model {name}: parameter {where!r}: {first['msg']} (got {first['input']!r}). It takes: {known}."
         ) from error
-    return model
+    if not features_only:
+        return model
+    from ppclas_core.feature_extractor import FeatureExtractor  # imports Paddle
+
+    return FeatureExtractor(model, out_indices)
