@@ -94,7 +94,7 @@ class GhostBottleneck(nn.Layer):
         kernel_size, stride = block.kernel_size, block.stride
         self.ghost_module_1 = GhostModule(in_channels, hidden, relu=True)
         self.depthwise_conv = Conv(hidden, hidden, kernel_size, stride, groups=hidden) if stride == 2 else nn.Identity()
-        self.se_block = LinearSqueezeExcite(hidden, 4, clipped) if block.squeeze_excite else nn.Identity()
+        self.se_block = LinearSqueezeExcite(hidden, hidden // 4, clipped) if block.squeeze_excite else nn.Identity()
         self.ghost_module_2 = GhostModule(hidden, out_channels, relu=False)
         self.identity = stride == 1 and in_channels == out_channels
         if not self.identity:

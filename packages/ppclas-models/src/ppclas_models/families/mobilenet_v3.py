@@ -101,7 +101,7 @@ class InvertedResidual(nn.Layer):
         self.residual = block.stride == 1 and in_channels == out_channels
         self.expand_conv = Conv(in_channels, hidden, 1, act=_act(block.act))
         self.bottleneck_conv = Conv(hidden, hidden, block.kernel_size, block.stride, groups=hidden, act=_act(block.act))
-        self.mid_se = ConvSqueezeExcite(hidden, 4, hard_sigmoid) if block.squeeze_excite else nn.Identity()
+        self.mid_se = ConvSqueezeExcite(hidden, hidden // 4, hard_sigmoid) if block.squeeze_excite else nn.Identity()
         self.linear_conv = Conv(hidden, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -70,4 +70,5 @@ class SENet(ResidualNet):
         else:
             width = config.cardinality * config.group_width * 2**place.stage
             convs = self.bottleneck(place, width, config.cardinality)
-        return {**convs, "scale": LinearSqueezeExcite(place.out_channels, config.reduction, F.sigmoid)}
+        squeezed = place.out_channels // config.reduction
+        return {**convs, "scale": LinearSqueezeExcite(place.out_channels, squeezed, F.sigmoid)}

@@ -41,11 +41,15 @@ class ChainModel(ImageModel):
         """Channels after the last layer so far."""
         return self._steps[-1].channels if self._steps else self.config.in_channels
 
+    @property
+    def out_stride(self) -> int:
+        """Input pixels per pixel after the last layer so far."""
+        return self._steps[-1].stride if self._steps else 1
+
     def append(self, stage: str, name: str, layer: nn.Layer, out_channels: int, stride: int = 1) -> None:
         """Add a layer that maps [N, self.out_channels, H, W] to [N, out_channels, H / stride, W / stride]."""
-        before = self._steps[-1].stride if self._steps else 1
         self.add_sublayer(name, layer)
-        self._steps.append(Step(name, stage, out_channels, before * stride))
+        self._steps.append(Step(name, stage, out_channels, self.out_stride * stride))
 
     def close(self, in_features: int, dropout: nn.Layer | None = None) -> None:
         """Add the classifier, and what drops features before it."""

@@ -25,8 +25,9 @@ UNDERSCORED = ConvNormKeys("_conv", "_batch_norm")
 class ConvNorm(nn.Sequential):
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] for odd kernels.
 
-    The convolution has no bias and pads by half its kernel unless ``padding`` says otherwise (pixels on each side).
-    Without ``norm_decay`` the optimizer's L2 penalty leaves the batch norm out. ``epsilon`` is added to its variance.
+    The convolution has no bias and pads by half its kernel unless ``padding`` says otherwise (pixels on each side, or
+    top, bottom, left and right). Without ``norm_decay`` the optimizer's L2 penalty leaves the batch norm out.
+    ``epsilon`` is added to its variance; ``momentum`` is the share of its running statistics that a step keeps.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class ConvNorm(nn.Sequential):
         groups: int = 1,
         act: nn.Layer | None = None,
         *,
-        padding: int | None = None,
+        padding: int | list[int] | None = None,
         keys: ConvNormKeys = PLAIN,
         norm_decay: bool = True,
         epsilon: float = 1e-5,
+        momentum: float = 0.9,
     ) -> None:
         super().__init__()
         conv = nn.Conv2D(
@@ -58,7 +60,7 @@ class ConvNorm(nn.Sequential):
         # A fresh attribute a parameter: Paddle writes the parameter's name into it.
         scale, offset = (None, None) if norm_decay else (_undecayed(), _undecayed())
         self.add_sublayer(keys.conv, conv)
-        norm = nn.BatchNorm2D(out_channels, epsilon=epsilon, weight_attr=scale, bias_attr=offset)
+        norm = nn.BatchNorm2D(out_channels, momentum, epsilon, scale, offset)
         self.add_sublayer(keys.norm, norm)
         if act is not None:
             self.add_sublayer("act", act)

@@ -14,26 +14,38 @@ from ppclas_models.layers.pool import global_average_pool
 
 
 class ConvSqueezeExcite(nn.Layer):
-    """[N, channels, H, W] → the same, gated by two 1x1 convolutions (checkpoint keys ``conv1``, ``conv2``)."""
+    """[N, channels, H, W] → the same, gated by two 1x1 convolutions, called ``names``, with ``squeezed`` channels."""
 
-    def __init__(self, channels: int, reduction: int, gate: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        squeezed: int,
+        gate: Callable[[Tensor], Tensor],
+        act: Callable[[Tensor], Tensor] = F.relu,
+        names: tuple[str, str] = ("conv1", "conv2"),
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2D(channels, channels // reduction, 1)
-        self.conv2 = nn.Conv2D(channels // reduction, channels, 1)
+        self.add_sublayer(names[0], nn.Conv2D(channels, squeezed, 1))
+        self.add_sublayer(names[1], nn.Conv2D(squeezed, channels, 1))
+        self.names = names
+        self.act = act
         self.gate = gate
 
     def forward(self, x: Tensor) -> Tensor:
-        squeezed = F.relu(self.conv1(F.adaptive_avg_pool2d(x, 1)))
-        return x * self.gate(self.conv2(squeezed))
+        squeeze, excite = (getattr(self, name) for name in self.names)
+        return x * self.gate(excite(self.act(squeeze(F.adaptive_avg_pool2d(x, 1)))))
 
 
 class LinearSqueezeExcite(nn.Layer):
-    """[N, channels, H, W] → the same, gated by two linear layers (checkpoint keys ``squeeze``, ``excitation``)."""
+    """[N, channels, H, W] → the same, gated by two linear layers with ``squeezed`` features between them.
 
-    def __init__(self, channels: int, reduction: int, gate: Callable[[Tensor], Tensor]) -> None:
+    Checkpoint keys ``squeeze`` and ``excitation``.
+    """
+
+    def __init__(self, channels: int, squeezed: int, gate: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction)
-        self.excitation = nn.Linear(channels // reduction, channels)
+        self.squeeze = nn.Linear(channels, squeezed)
+        self.excitation = nn.Linear(squeezed, channels)
         self.gate = gate
 
     def forward(self, x: Tensor) -> Tensor:
