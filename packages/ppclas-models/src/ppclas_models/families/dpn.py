@@ -40,7 +40,7 @@ class DualPathBlock(nn.Layer):
     """[N, in_channels, H, W] → [N, residual + dense, H / stride, W / stride], the two paths one after the other.
 
     1x1, grouped 3x3 and 1x1 give ``residual + growth`` channels: the first are added to the residual path, the others
-    appended to the dense one. The first block of a stage projects its whole input to ``residual + 2 * growth`` channels.
+    appended to the dense one. The first block of a stage projects its input to ``residual + 2 * growth`` channels.
     """
 
     def __init__(
