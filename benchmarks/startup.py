@@ -41,10 +41,8 @@ def main() -> None:
         name: measure([script if part == "ppclas" else part for part in command]) for name, command in COMMANDS.items()
     }
     bare_cpu, bare_wall = rows["python -c pass"]
-    print(
     print(f"best of {REPEATS}; the target is {TARGET} s more than a bare interpreter")
     print(f"{'command':<28} {'CPU s':>7} {'more':>7} {'wall s':>7} {'more':>7}")
-    )
     missed = False
     for name, (cpu, wall) in rows.items():
         print(f"{name:<28} {cpu:>7.3f} {cpu - bare_cpu:>7.3f} {wall:>7.3f} {wall - bare_wall:>7.3f}")
