@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -267,7 +268,7 @@ def _find(path: Path) -> Path:
     if (path / "config.yaml").is_file():
         raise BundleError(
             f"{path} is a run that has not evaluated an epoch yet, so it has no bundle. "
-            f"Go on with: ppclas train --resume {path}"
+            f"Go on with: ppclas train --resume {shlex.quote(str(path))}"
         )
     if path.is_file():
         raise BundleError(

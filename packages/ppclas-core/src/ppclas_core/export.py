@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def export_facts(bundle: Bundle) -> dict[str, Any]:
     if facts is None:
         raise BundleError(
             f"{bundle.folder} is a bundle, not an export, so no engine can run it. "
-            f"Write one with: ppclas export {bundle.folder} --target onnx"
+            f"Write one with: ppclas export {shlex.quote(str(bundle.folder))} --target onnx"
         )
     return facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +150,7 @@ def _print(bundle: Bundle, receipt: Receipt) -> None:
     engine = " ".join(receipt.engine_versions.values())
     click.echo(f"Same answers as the trained model on {len(receipt.photos.paths)} photos ({receipt.photos.origin}):")
     click.echo(f"  {receipt.parity.summary()}; ran in {next(iter(receipt.engine_versions))} {engine}")
-    click.echo(f"Use it: ppclas predict PHOTO -m {receipt.folder}")
+    click.echo(f"Use it: ppclas predict PHOTO -m {shlex.quote(str(receipt.folder))}")
 
 
 def _size(size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,9 @@ def _resume(folder: Path, config: Config | None, console: Console) -> RunResult 
     from ppclas_core.engine.session import check_same_recipe, resume
 
     if RunFolder(folder).finished.exists():
-        console.line(f"The run in {folder} has finished already. Evaluate it with: ppclas eval {folder}")
+        console.line(
+            f"The run in {folder} has finished already. Evaluate it with: ppclas eval {shlex.quote(str(folder))}"
+        )
         return None
     if config is not None:
         config = check_same_recipe(folder, config)
@@ -130,9 +133,10 @@ def _print_result(result: RunResult | None) -> None:
         f"on {best['num_images']} validation photos."
     )
     console.line(f"Everything is in {run}: bundle/, curves.png, confusion.png, metrics.csv, per_class.csv, log.txt")
-    console.line(f"  ppclas eval {run}")
-    console.line(f"  ppclas predict PHOTO -m {run}")
-    console.line(f"  ppclas export {run} --target onnx")
+    name = shlex.quote(str(run))
+    console.line(f"  ppclas eval {name}")
+    console.line(f"  ppclas predict PHOTO -m {name}")
+    console.line(f"  ppclas export {name} --target onnx")
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:

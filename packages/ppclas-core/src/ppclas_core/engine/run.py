@@ -89,7 +89,9 @@ def create_run_folder(output: str | None, model: str, base: Path | None = None) 
             folder.mkdir(parents=True, exist_ok=True)
             taken = next(iter(folder.iterdir()), None)
             if taken is not None:
-                hint = f" or go on with it: --resume {output}" if (folder / "config.yaml").is_file() else ""
+                hint = (
+                    f" or go on with it: --resume {shlex.quote(output)}" if (folder / "config.yaml").is_file() else ""
+                )
                 raise TrainingError(
                     f"The output folder {output} is not empty (it holds {taken.name}). Runs are never overwritten: "
                     f"choose another --output{hint}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,9 @@ def resume(folder: Path, console: Console | None = None, config: Config | None =
     if not run.config.is_file():
         raise CheckpointError(f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train")
     if run.finished.exists():
-        raise CheckpointError(f"The run in {folder} has finished. Evaluate it with: ppclas eval {folder}")
+        raise CheckpointError(
+            f"The run in {folder} has finished. Evaluate it with: ppclas eval {shlex.quote(str(folder))}"
+        )
     plan = plan_run(config or load_config(str(run.config)).config)
     console.open_log(run.log)
     checkpoint = _newest_checkpoint(run, console)
@@ -119,7 +122,7 @@ def check_same_recipe(folder: Path, config: Config) -> Config:
     if different:
         raise ConfigError(
             f"The run in {folder} was started with another recipe: {'; '.join(different)}. "
-            f"Go on with it as it is (--resume {folder} alone), or start a new run."
+            f"Go on with it as it is (--resume {shlex.quote(str(folder))} alone), or start a new run."
         )
     return now
 
@@ -172,8 +175,9 @@ def _system_errors_explained(run: RunFolder) -> Iterator[None]:
         yield
     except OSError as error:
         what = f"{error.filename or run.path}: {error.strerror or error}"
+        name = shlex.quote(str(run.path))
         raise TrainingError(
-            f"The run stopped at {what}. Its checkpoints are whole: put that right and go on with --resume {run.path}"
+            f"The run stopped at {what}. Its checkpoints are whole: put that right and go on with --resume {name}"
             if run.last.exists()
             else f"The run stopped at {what}. Nothing was trained yet: put that right or choose another --output."
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
 import signal
 import threading
 import time
@@ -341,7 +342,8 @@ class Trainer:
         except OSError as error:
             raise CheckpointError(
                 f"The bundle {self._run.bundle} cannot be written ({error.strerror or error}). The checkpoint "
-                f"{self._run.last} is complete: free some space and go on with --resume {self._run.path}"
+                f"{self._run.last} is complete: free some space and go on with "
+                f"--resume {shlex.quote(str(self._run.path))}"
             ) from error
 
     def _repair_best(self) -> None:
@@ -355,7 +357,7 @@ class Trainer:
         self._save()
         raise TrainingError(
             f"Stopped on request after step {self._global_step()}; the checkpoint is written. "
-            f"Go on with: ppclas train --resume {self._run.path}"
+            f"Go on with: ppclas train --resume {shlex.quote(str(self._run.path))}"
         )
 
     def _draw(self, *, force: bool = False) -> None:

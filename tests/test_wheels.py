@@ -1,0 +1,164 @@
+"""The six wheels: what they hold and declare, and that they work in an environment with nothing else of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("core", "models", "augment", "distill", "deploy", "cli")
+BIN = "Scripts" if os.name == "nt" else "bin"
+
+pytestmark = pytest.mark.slow
+
+
+def uv(*arguments: object, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if command is None:
+        pytest.skip("needs uv, which is in the development group of the root pyproject.toml")
+    done = subprocess.run([command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> dict[str, Path]:
+    """Package (without ``ppclas-``) → its wheel."""
+    folder = tmp_path_factory.mktemp("wheels")
+    done = uv("build", "--all-packages", "--wheel", "--out-dir", folder, cwd=ROOT, check=False)
+    _skip_without_index(done)
+    return {path.name.split("-")[0].removeprefix("ppclas_"): path for path in folder.glob("*.whl")}
+
+
+def _skip_without_index(done: subprocess.CompletedProcess[str]) -> None:
+    unreachable = ("dns error", "client error (Connect)", "Failed to fetch", "tcp connect error", "operation timed out")
+    if done.returncode and any(sign in done.stderr for sign in unreachable):
+        pytest.skip(f"no package index can be reached: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+
+
+def _environment(folder: Path, wheels: dict[str, Path], *requirements: str) -> Path:
+    """The ``bin`` of a new environment in which ``requirements`` are installed, ours from ``wheels``."""
+    uv("venv", "--python", sys.executable, folder)
+    python = folder / BIN / "python"
+    found = next(iter(wheels.values())).parent
+    _skip_without_index(
+        uv("pip", "install", "--python", python, "--find-links", found, *requirements, cwd=folder, check=False)
+    )
+    uv("pip", "check", "--python", python)
+    return folder / BIN
+
+
+@pytest.fixture(scope="module")
+def installed(wheels, tmp_path_factory) -> Path:
+    """The ``bin`` of an environment with everything, as a user installs it."""
+    return _environment(tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu]", "ppclas-models")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a program in an empty folder, away from the repository and from this process's own packages."""
+
+    def run(*command: object) -> subprocess.CompletedProcess[str]:
+        plain = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PPCLAS_", "COV_"))}
+        done = subprocess.run(
+            [*map(str, command)], cwd=tmp_path, env={**plain, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def names_in(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.namelist()
+
+
+def test_there_are_six(wheels):
+    assert wheels.keys() == set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_each_holds(wheels, package):
+    names = names_in(wheels[package])
+    assert f"ppclas_{package}/py.typed" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    outside = [name for name in names if not name.startswith((f"ppclas_{package}/", f"ppclas_{package}-"))]
+    assert outside == []
+    assert not [name for name in names if "test" in Path(name).parts or name.endswith(".pyc")]
+
+
+def test_photos_and_weights_carry_their_licences(wheels):
+    core, models = names_in(wheels["core"]), names_in(wheels["models"])
+    photos = [name for name in core if name.startswith("ppclas_core/data/produce8/")]
+    assert sum(name.endswith(".jpg") for name in photos) > 100
+    assert any(Path(name).name.startswith("LICENSE") for name in photos)
+    assert "ppclas_models/pretrained/SqueezeNet1_1.safetensors" in models
+    assert [name for name in models if ".dist-info/licenses/" in name and "SqueezeNet" in name]
+    assert "BSD-2-Clause" in metadata_of(wheels["models"])["License-Expression"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_each_requires(wheels, package):
+    metadata = metadata_of(wheels[package])
+    assert metadata["Requires-Python"] == ">=3.10"
+    requirements = metadata.get_all("Requires-Dist") or []
+    assert not [line for line in requirements if "==" in line.partition(";")[0]]
+    names = [re.match(r"[\w.-]+", line).group() for line in requirements if "extra ==" not in line]
+    assert not [name for name in names if name.startswith("paddle")]
+    assert len(names) == len(set(names)), "something is required twice"
+    siblings = [line for line in requirements if line.startswith("ppclas-") and "[" not in line]
+    assert all(re.fullmatch(r"ppclas-\w+<1,>=0\.\d+( *; *extra == .*)?", line) for line in siblings)
+    allowed = {"core": set(), "cli": {f"ppclas-{name}" for name in PACKAGES}}.get(package, {"ppclas-core"})
+    assert {name for name in names if name.startswith("ppclas-")} <= allowed
+
+
+def test_the_command_in_an_empty_environment(installed, run):
+    ppclas = installed / "ppclas"
+    versions = run(ppclas, "--version").stdout
+    for package in PACKAGES:
+        assert re.search(rf"ppclas-{package} \d", versions)
+    plugins = {row["package"]: row for row in json.loads(run(ppclas, "plugins", "--json").stdout)}
+    assert plugins.keys() == {f"ppclas-{package}" for package in PACKAGES}
+    assert all(row["ok"] for row in plugins.values())
+    assert "Nothing is wrong." in run(ppclas, "doctor").stdout
+
+
+def test_training_in_an_empty_environment(installed, run, tmp_path):
+    ppclas = installed / "ppclas"
+    said = run(ppclas, "train", "--epochs", 1, "--output", "run").stderr
+    assert "SqueezeNet1_1.safetensors: 50/52 tensors loaded" in said
+    best = json.loads((tmp_path / "run" / "summary.json").read_text())["best"]
+    assert best["top1"] > 0.5  # chance is an eighth
+    scored = json.loads(run(ppclas, "eval", "run", "--json").stdout)
+    assert (scored["top1"], scored["num_images"]) == (best["top1"], best["num_images"])
+
+
+def test_core_alone(wheels, run, tmp_path):
+    folder = _environment(tmp_path / "env", {"core": wheels["core"]}, str(wheels["core"]))
+    code = (
+        "import importlib.metadata as m, ppclas_core\n"
+        "from ppclas_core.plugins import get_registries\n"
+        "print(sorted(d.name for d in m.distributions() if d.name.startswith(('ppclas', 'paddle'))))\n"
+        "print('CrossEntropy' in get_registries().losses)"
+    )
+    assert run(folder / "python", "-c", code).stdout.split("\n")[:2] == ["['ppclas-core']", "True"]
