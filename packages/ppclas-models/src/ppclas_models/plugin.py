@@ -27,7 +27,11 @@ def register_models(registry: Registry) -> None:
                 row.name,
                 LazyModel(f"ppclas_models.families.{row.family}:models", row.architecture),
                 summary=_summary(row),
-                metadata={**vars(row), "pretrained": "ppclas_models.weights:locate"},
+                metadata={
+                    **vars(row),
+                    "pretrained": "ppclas_models.weights:locate",
+                    "about": "ppclas_models.series:about",
+                },
             )
 
 
