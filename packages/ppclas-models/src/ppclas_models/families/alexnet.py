@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from paddle import ParamAttr, nn
-from paddle.nn.initializer import KaimingNormal
+from paddle import nn
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
 
+from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.fully_connected import FullyConnectedModel
 
 models = Variants()
@@ -58,17 +58,11 @@ class AlexNet(FullyConnectedModel):
     def __init__(self, config: AlexNetConfig) -> None:
         super().__init__(config)
         for number, conv in enumerate(CONVS, start=1):
-            layer = nn.Conv2D(
-                self.out_channels,
-                conv.out_channels,
-                conv.kernel_size,
-                conv.stride,
-                conv.padding,
-                weight_attr=ParamAttr(initializer=KaimingNormal()),
-            )
+            channels, kernel_size, stride, padding = conv[1:5]
+            layer = conv2d(self.out_channels, channels, kernel_size, stride, padding=padding, bias=True)
             stage = f"conv{number}"
-            self.append(stage, conv.name, layer, conv.out_channels, conv.stride)
-            self.append(stage, f"relu{number}", nn.ReLU(), conv.out_channels)
+            self.append(stage, conv.name, layer, channels, stride)
+            self.append(stage, f"relu{number}", nn.ReLU(), channels)
             if conv.pooled:
-                self.append(stage, f"max_pool{number}", nn.MaxPool2D(3, 2), conv.out_channels, 2)
+                self.append(stage, f"max_pool{number}", nn.MaxPool2D(3, 2), channels, 2)
         self.close_fully_connected()

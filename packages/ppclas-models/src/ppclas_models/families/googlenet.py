@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import paddle
-from paddle import ParamAttr, Tensor, nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from paddle.nn.initializer import KaimingNormal
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
 
 from ppclas_models.layers.chain import ChainModel
+from ppclas_models.layers.conv import conv2d
 
 models = Variants()
 
@@ -63,16 +63,7 @@ class Conv(nn.Sequential):
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉], linear."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
-        conv = nn.Conv2D(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=kernel_size // 2,
-            weight_attr=ParamAttr(initializer=KaimingNormal()),
-            bias_attr=False,
-        )
-        super().__init__(("_conv", conv))
+        super().__init__(("_conv", conv2d(in_channels, out_channels, kernel_size, stride)))
 
 
 class Inception(nn.Layer):

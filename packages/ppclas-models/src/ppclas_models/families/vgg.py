@@ -6,12 +6,12 @@ https://arxiv.org/abs/1409.1556
 
 from __future__ import annotations
 
-from paddle import ParamAttr, nn
-from paddle.nn.initializer import KaimingNormal
+from paddle import nn
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
 from pydantic import PositiveInt
 
+from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.fully_connected import FullyConnectedModel
 
 models = Variants()
@@ -46,15 +46,7 @@ class VGG(FullyConnectedModel):
         for block, (channels, depth) in enumerate(zip(BLOCK_CHANNELS, config.depths, strict=True), start=1):
             stage, prefix = f"block{block}", f"conv_block_{block}"
             for position in range(1, depth + 1):
-                conv = nn.Conv2D(
-                    self.out_channels,
-                    channels,
-                    3,
-                    padding=1,
-                    weight_attr=ParamAttr(initializer=KaimingNormal()),
-                    bias_attr=False,
-                )
-                self.append(stage, f"{prefix}.conv{position}", conv, channels)
+                self.append(stage, f"{prefix}.conv{position}", conv2d(self.out_channels, channels, 3), channels)
                 self.append(stage, f"{prefix}.relu{position}", nn.ReLU(), channels)
             self.append(stage, f"{prefix}.max_pool", nn.MaxPool2D(2, 2), channels, 2)
         self.close_fully_connected()

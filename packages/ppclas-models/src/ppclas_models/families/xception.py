@@ -2,19 +2,20 @@
 
 Paper: "Xception: Deep Learning with Depthwise Separable Convolutions", Chollet 2017, https://arxiv.org/abs/1610.02357.
 The numbers of layers are those of "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
-Chen et al. 2018, https://arxiv.org/abs/1802.02611; the paper's own network is Xception41.
+Chen et al. 2018, https://arxiv.org/abs/1802.02611. In the published weights' network the 1x1 of a separable convolution
+comes first, and shortcuts have no batch norm.
 """
 
 from __future__ import annotations
 
-from paddle import ParamAttr, Tensor, nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from paddle.nn.initializer import KaimingNormal
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
+from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import UNDERSCORED, ConvNorm
 
 models = Variants()
@@ -34,21 +35,12 @@ class XceptionConfig(ModelConfig):
 
 
 class SeparableConv(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, H, W]: 1x1 across channels, then 3x3 in each, both with batch norm.
-
-    The paper has the 3x3 first.
-    """
+    """[N, in_channels, H, W] → [N, out_channels, H, W]: 1x1 across channels, then 3x3 in each, both with batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         pointwise = ConvNorm(in_channels, out_channels, 1, keys=UNDERSCORED)
         depthwise = ConvNorm(out_channels, out_channels, 3, groups=out_channels, keys=UNDERSCORED)
         super().__init__(("_pointwise_conv", pointwise), ("_depthwise_conv", depthwise))
-
-
-def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Conv2D:
-    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] by a 1x1. The paper adds a batch norm."""
-    weight = ParamAttr(initializer=KaimingNormal())
-    return nn.Conv2D(in_channels, out_channels, 1, stride, weight_attr=weight, bias_attr=False)
 
 
 class EntryBlock(nn.Layer):
@@ -57,7 +49,7 @@ class EntryBlock(nn.Layer):
     def __init__(self, in_channels: int, out_channels: int, stride: int, *, relu_first: bool) -> None:
         super().__init__()
         self.relu = nn.ReLU() if relu_first else nn.Identity()
-        self._short = shortcut(in_channels, out_channels, stride)
+        self._short = conv2d(in_channels, out_channels, 1, stride)
         self._conv1 = SeparableConv(in_channels, out_channels)
         self._conv2 = SeparableConv(out_channels, out_channels)
         self.pool = nn.MaxPool2D(3, stride, padding=1)
@@ -86,7 +78,7 @@ class ExitBlock(nn.Layer):
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
-        self._short = shortcut(in_channels, self.out_channels, 2)
+        self._short = conv2d(in_channels, self.out_channels, 1, 2)
         self._conv_1 = SeparableConv(in_channels, in_channels)
         self._conv_2 = SeparableConv(in_channels, self.out_channels)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from paddle import ParamAttr, Tensor, nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from paddle.nn.initializer import KaimingNormal
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
+from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import SHORT, ConvNorm
 
 models = Variants()
@@ -48,21 +48,9 @@ class SeparableConv(nn.Layer):
         self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1, *, relu: bool = False
     ) -> None:
         super().__init__()
-        self._conv1 = nn.Conv2D(
-            in_channels,
-            in_channels,
-            3,
-            stride,
-            padding=dilation,
-            dilation=dilation,
-            groups=in_channels,
-            weight_attr=ParamAttr(initializer=KaimingNormal()),
-            bias_attr=False,
-        )
+        self._conv1 = conv2d(in_channels, in_channels, 3, stride, dilation=dilation, groups=in_channels)
         self._bn1 = nn.BatchNorm2D(in_channels, epsilon=EPSILON)
-        self._conv2 = nn.Conv2D(
-            in_channels, out_channels, 1, weight_attr=ParamAttr(initializer=KaimingNormal()), bias_attr=False
-        )
+        self._conv2 = conv2d(in_channels, out_channels, 1)
         self._bn2 = nn.BatchNorm2D(out_channels, epsilon=EPSILON)
         self.act = nn.ReLU() if relu else nn.Identity()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paddle import ParamAttr, nn
-from paddle.nn.initializer import KaimingNormal
 from paddle.regularizer import L2Decay
+
+from ppclas_models.layers.conv import conv2d
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,7 @@ class ConvNorm(nn.Sequential):
         momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        conv = nn.Conv2D(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=_same_padding(kernel_size) if padding is None else padding,
-            groups=groups,
-            # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a depthwise one.
-            weight_attr=ParamAttr(initializer=KaimingNormal()),
-            bias_attr=False,
-        )
+        conv = conv2d(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups)
         # A fresh attribute a parameter: Paddle writes the parameter's name into it.
         scale, offset = (None, None) if norm_decay else (_undecayed(), _undecayed())
         self.add_sublayer(keys.conv, conv)
@@ -64,11 +55,6 @@ class ConvNorm(nn.Sequential):
         self.add_sublayer(keys.norm, norm)
         if act is not None:
             self.add_sublayer("act", act)
-
-
-def _same_padding(kernel_size: int | tuple[int, int]) -> int | list[int]:
-    """The padding that keeps height and width where the kernel is odd and the stride 1."""
-    return kernel_size // 2 if isinstance(kernel_size, int) else [size // 2 for size in kernel_size]
 
 
 def _undecayed() -> ParamAttr:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from paddle import ParamAttr, nn
-from paddle.nn.initializer import KaimingNormal
+from paddle import nn
 
+from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import UNDERSCORED
 
 
@@ -15,14 +15,5 @@ class NormReluConv(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> None:
-        conv = nn.Conv2D(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=kernel_size // 2,
-            groups=groups,
-            weight_attr=ParamAttr(initializer=KaimingNormal()),
-            bias_attr=False,
-        )
+        conv = conv2d(in_channels, out_channels, kernel_size, stride, groups=groups)
         super().__init__((UNDERSCORED.norm, nn.BatchNorm2D(in_channels)), ("act", nn.ReLU()), (UNDERSCORED.conv, conv))

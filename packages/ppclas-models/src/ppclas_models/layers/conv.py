@@ -1,0 +1,36 @@
+"""The zoo's convolution: weights drawn after He et al. 2015, height and width kept where the stride is 1."""
+
+from __future__ import annotations
+
+from paddle import ParamAttr, nn
+from paddle.nn.initializer import KaimingNormal
+
+
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    padding: int | list[int] | None = None,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2D:
+    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] for odd kernels.
+
+    ``padding`` says otherwise where it is given: pixels on each side, or top, bottom, left and right.
+    """
+    sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    return nn.Conv2D(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding=[dilation * (size // 2) for size in sizes] if padding is None else padding,
+        dilation=dilation,
+        groups=groups,
+        # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a depthwise one.
+        weight_attr=ParamAttr(initializer=KaimingNormal()),
+        bias_attr=None if bias else False,
+    )
