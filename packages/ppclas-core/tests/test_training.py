@@ -150,3 +150,44 @@ def test_a_smaller_rate_for_the_backbone_is_applied(photos, tmp_path, console):
     for name in before:
         changed = not np.array_equal(arrays[f"model/{name}"], first[f"model/{name}"])
         assert changed == name.startswith("fc."), name
+
+
+def test_the_moving_average_follows_its_formula():
+    import paddle
+    from ppclas_core.engine.ema import Ema
+    from ppclas_core.models import create_model
+
+    with use_plugin(FakePlugin()):
+        model = create_model("FakeNet", num_classes=2)
+    values = [1.0, 3.0, -2.0, 5.0]
+    model.fc.bias.set_value(paddle.full([2], values[0]))
+    ema, expected = Ema(model, decay=0.3), values[0]
+    for step, value in enumerate(values[1:]):
+        model.fc.bias.set_value(paddle.full([2], value))
+        ema.update(step)
+        kept = min(0.3, (1 + step) / (10 + step))
+        expected = kept * expected + (1 - kept) * value
+    np.testing.assert_allclose(ema.arrays()["fc.bias"], expected, rtol=1e-6)
+    with ema.applied():
+        np.testing.assert_allclose(model.fc.bias.numpy(), expected, rtol=1e-6)
+    np.testing.assert_array_equal(model.fc.bias.numpy(), values[-1])
+
+
+def test_the_better_of_weights_and_average_is_kept(photos, tmp_path, console):
+    section = TrainSection(epochs=2, output=str(tmp_path / "run"), device="cpu", ema_decay=0.5)
+    with use_plugin(FakePlugin()):
+        result = train(config(photos, tmp_path, train=section), console)
+        bundle = Bundle.load(result.run.path)
+        again = evaluate_bundle(bundle, plan_scoring(bundle, str(result.run.path), None), console, workers=0)
+    raw = [(row["top1"], -row["loss"], "raw") for row in result.history]
+    averaged = [(row["ema_top1"], -row["ema_loss"], "ema") for row in result.history]
+    top1, loss, kind = max(raw + averaged)
+    assert (result.best["top1"], -result.best["loss"], result.best["weights"]) == (top1, loss, kind)
+    assert again.metrics == {key: result.best[key] for key in again.metrics}
+
+
+def test_precision_that_the_device_lacks_is_refused(photos, tmp_path, console):
+    section = TrainSection(epochs=1, output=str(tmp_path / "run"), device="cpu", precision="fp16")
+    with use_plugin(FakePlugin()), pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        train(config(photos, tmp_path, train=section), console)
+    assert not (tmp_path / "run").exists()

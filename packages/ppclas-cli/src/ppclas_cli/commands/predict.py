@@ -23,7 +23,9 @@ _FORMATS = ("csv", "json", "jsonl")
 @click.option("-o", "--output", metavar="FILE", help="Write the answers to a .csv, .json or .jsonl file.")
 @click.option("--format", "as_format", type=click.Choice(_FORMATS), help="Format on stdout or of --output.")
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers a photo.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Photos a step.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), metavar="N", default=32, show_default=True, help="Photos a step."
+)
 def command(
     paths: tuple[str, ...], bundle_path: str, output: str | None, as_format: str | None, top_k: int, batch_size: int
 ) -> None:

@@ -37,20 +37,37 @@ _AUTO = "auto"
     metavar="[FILE]",
     help="Start from these weights; alone: the published ones.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training photos.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
-@click.option("--image-size", type=click.IntRange(min=8), help="Side of what the model sees, in pixels.")
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the training photos.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Peak learning rate.")
+@click.option("--image-size", type=click.IntRange(min=8), metavar="N", help="Side of what the model sees, in pixels.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), help="auto: the GPU where there is one.")
 @click.option("--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>.")
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same weights.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that read photos; 0: none beside this one.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same weights.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read photos; 0: none beside this one."
+)
 @click.option(
     "--resume",
     is_flag=False,
     flag_value=_AUTO,
     metavar="[RUN]",
     help="Go on with a stopped run; alone: --output's, or the newest one.",
+)
+@click.option(
+    "--amp",
+    is_flag=False,
+    flag_value="bf16",
+    type=click.Choice(["bf16", "fp16"]),
+    help="Mixed precision; alone: bf16.",
+)
+@click.option(
+    "--ema",
+    is_flag=False,
+    flag_value=0.9999,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="[DECAY]",
+    help="Evaluate a moving average of the weights too, and keep the better; alone: 0.9999.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be trained, and stop.")
 def command(source: str | None, overrides: tuple[str, ...], resume: str | None, dry_run: bool, **given: Any) -> None:
@@ -158,4 +175,6 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
         "--output": given["output"],
         "--seed": given["seed"],
         "--workers": given["workers"],
+        "--amp": given["amp"],
+        "--ema": given["ema"],
     }

@@ -39,6 +39,8 @@ FLAGS: Mapping[str, str] = {
     "--output": "train.output",
     "--seed": "train.seed",
     "--workers": "data.workers",
+    "--amp": "train.precision",
+    "--ema": "train.ema_decay",
 }
 """What the everyday flags of ``ppclas train`` set."""
 

@@ -136,6 +136,10 @@ class TrainSection(Params):
     seed: NonNegativeInt = 0
     """Every random draw comes from (seed, epoch, sample)."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    """Of the forward pass; weights stay float32. bf16 where the device has it, fp16 on a GPU."""
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Keep a moving average of the weights, evaluate both, and keep the better one. Nothing: no average."""
     output: str | None = None
     """The run folder itself. Nothing: ``runs/<model>-<n>``. Never overwritten."""
     probe_head: bool | None = None

@@ -16,6 +16,7 @@ from ppclas_core.data.decode import decode
 from ppclas_core.data.loader import auto_workers
 from ppclas_core.data.pipeline import default_eval_transforms, default_train_transforms
 from ppclas_core.data.splits import open_splits
+from ppclas_core.engine.precision import check_precision
 from ppclas_core.errors import ConfigError, ImageError, WeightsError
 from ppclas_core.plugins import get_registries
 from ppclas_core.weights import pretrained_path
@@ -57,6 +58,7 @@ def make_plan(config: Config, device: Device) -> Plan:
         ConfigError: what is given contradicts itself.
         UnknownNameError: a component or the model is not registered.
     """
+    check_precision(config.train.precision, device)
     notes: list[str] = []
     splits = open_splits(config.data)
     notes += splits.notes

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,15 +22,17 @@ from ppclas_core.builtin.base import Loss, Metric, Scheduler, Targets, Tracker
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
 from ppclas_core.checkpoint import Checkpoint, keep_copy, optimizer_arrays, restore_optimizer, save_checkpoint
 from ppclas_core.component import build_component
-from ppclas_core.config.schema import Config
 from ppclas_core.data.base import BatchTransform, ImageSet, sample_draw
 from ppclas_core.data.loader import Batch, Loader
 from ppclas_core.data.pipeline import Pipeline, build_transforms
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.context import TrainContext
+from ppclas_core.engine.ema import Ema
 from ppclas_core.engine.evaluate import Evaluation, evaluate
+from ppclas_core.engine.optimizing import build_optimizer, expand_stages
 from ppclas_core.engine.pictures import draw_confusion, draw_curves
 from ppclas_core.engine.plan import Plan
+from ppclas_core.engine.precision import MixedPrecision
 from ppclas_core.engine.predictors import model_predictor
 from ppclas_core.engine.probe import MAX_CLASSES, fit_linear_head, linear_head, probe_set
 from ppclas_core.engine.run import RunFolder
@@ -42,7 +44,6 @@ from ppclas_core.plugins import get_plugin_manager, get_registries
 from ppclas_core.weights import fit_state, load_weights, model_state
 
 if TYPE_CHECKING:
-    import paddle
     from paddle import Tensor, nn
 
     from ppclas_core.image_model import ImageModel
@@ -84,7 +85,7 @@ class _Progress:
     totals: _Totals = field(default_factory=_Totals)
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
-    """The history row of the best epoch."""
+    """Epoch, metrics and kind (``weights``: raw or ema) of the best weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the checkpoint."""
@@ -114,7 +115,7 @@ class RunResult:
 
     run: RunFolder
     best: Mapping[str, Any]
-    """The best epoch's row of ``metrics.jsonl``."""
+    """``epoch``, metrics and ``weights`` (raw, or ema: their moving average) of what the bundle holds."""
     history: Sequence[Mapping[str, Any]]
     evaluation: Evaluation | None
     """The best epoch's evaluation, where this process made it (not after a resume that improved nothing)."""
@@ -143,12 +144,18 @@ class Trainer:
         self._trackers: list[Tracker] = [build_component(registries.trackers, tracker) for tracker in config.trackers]
         self._train_loader = self._loader(plan.train, train=True)
         self._val_loader = self._loader(plan.val, train=False)
-        self._optimizer = _build_optimizer(config, self._model, self._schedule.value(0, self._steps, self._epochs))
+        first_rate = self._schedule.value(0, self._steps, self._epochs)
+        self._optimizer = build_optimizer(config.optimizer, self._model, first_rate)
+        self._precision = MixedPrecision(config.train.precision)
+        self._ema = Ema(self._model, config.train.ema_decay) if config.train.ema_decay else None
         self._progress = _Progress()
         self._evaluation: Evaluation | None = None
         self._last_picture = 0.0
         if checkpoint is not None:
             restore_optimizer(self._model, self._optimizer, checkpoint.part("optimizer"))
+            self._precision.restore(checkpoint.state["precision"])
+            if self._ema is not None:
+                self._ema.restore(checkpoint.part("ema"))
             self._progress = _Progress.from_json(checkpoint.state)
             _check_same_data(checkpoint.state["data"], plan)
         self._context = TrainContext(config, run.path, self._model, self._steps, self._epochs)
@@ -201,9 +208,11 @@ class Trainer:
         loader = self._loader(probe_set(plan.train), train=False)
         with loader, self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar:
             fit_linear_head(self._model, head, loader.epoch(0), config.data.normalize, bar.advance)
-        evaluation = self._evaluate()
-        row = {"epoch": 0, "step": 0, "lr": 0.0, **_Totals().row(), **evaluation.summary()}
-        self._keep_epoch(row, evaluation)
+        if self._ema is not None:
+            self._ema.restore({name: parameter.numpy() for name, parameter in self._model.trainable()})
+        evaluations = {_RAW: self._score()}
+        row = {"epoch": 0, "step": 0, "lr": 0.0, **_Totals().row(), **_columns(evaluations)}
+        self._keep_epoch(row, evaluations)
 
     # One epoch
 
@@ -246,11 +255,14 @@ class Trainer:
         draw = sample_draw(self._seed, progress.epoch, _BATCH_STREAM + progress.step_in_epoch, self._epochs)
         for transform in self._batch_transforms:
             images, targets = transform(images, targets, draw)
-        outputs = self._model(images)
+        with self._precision.forward():
+            outputs = self._model(images)
+        outputs = _in_float32(outputs)
         loss = self._loss(outputs, targets)
-        loss.backward()
-        self._optimizer.step()
+        self._precision.step(loss, self._optimizer)
         self._optimizer.clear_grad()
+        if self._ema is not None:
+            self._ema.update(step)
         self._count(loss, outputs, targets, len(batch.labels))
         return rate
 
@@ -277,36 +289,46 @@ class Trainer:
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": self._global_step(), "lr": rate}
         row |= progress.totals.row()
         last = progress.epoch + 1 == self._epochs or context.stop
-        evaluation = None
+        evaluations = {}
         if last or (progress.epoch + 1) % config.train.eval_every == 0:
-            evaluation = self._evaluate()
-            row |= evaluation.summary()
+            evaluations = self._evaluate()
+            row |= _columns(evaluations)
         context.metrics = row
         get_plugin_manager().hook.on_epoch_end(context=context)
         progress.epoch += 1
         progress.step_in_epoch = 0
         progress.totals = _Totals()
-        self._keep_epoch(row, evaluation)
+        self._keep_epoch(row, evaluations)
 
-    def _keep_epoch(self, row: dict[str, Any], evaluation: Evaluation | None) -> None:
+    def _keep_epoch(self, row: dict[str, Any], evaluations: Mapping[str, Evaluation]) -> None:
         """Save an epoch that is done: checkpoint first, so that everything after it can be made again from there."""
         progress = self._progress
         progress.history.append(row)
-        better = evaluation is not None and _is_better(row, progress.best)
-        if better:
-            progress.best = row
-            self._evaluation = evaluation
+        better = None
+        for weights, evaluation in evaluations.items():
+            candidate = {"weights": weights, "epoch": row["epoch"], **evaluation.summary()}
+            if _is_better(candidate, progress.best):
+                progress.best, better = candidate, evaluation
         self._save()
-        if better:
+        if better is not None:
+            self._evaluation = better
             self._keep_best()
-            _write_evaluation(self._run, _given(evaluation))
+            _write_evaluation(self._run, better)
         self._run.write_history(progress.history)
         for tracker in self._trackers:
             tracker.log(row, row["step"])
-        self._console.line(_epoch_line(row, self._epochs, better))
+        self._console.line(_epoch_line(row, self._epochs, better is not None))
         self._draw()
 
-    def _evaluate(self) -> Evaluation:
+    def _evaluate(self) -> dict[str, Evaluation]:
+        """The weights as they are, and their moving average where there is one."""
+        evaluations = {_RAW: self._score()}
+        if self._ema is not None:
+            with self._ema.applied():
+                evaluations[_EMA] = self._score()
+        return evaluations
+
+    def _score(self) -> Evaluation:
         self._model.eval()
         predictor = model_predictor(self._model, self._plan.config.data.normalize)
         with self._console.bar("evaluating", self._val_loader.batches_per_epoch) as bar:
@@ -318,7 +340,10 @@ class Trainer:
     def _save(self) -> None:
         arrays = {f"model/{key}": value for key, value in model_state(self._model).items()}
         arrays |= {f"optimizer/{k}": v for k, v in optimizer_arrays(self._model, self._optimizer).items()}
-        save_checkpoint(self._run.last, arrays, {**self._progress.to_json(), "data": _describe_data(self._plan)})
+        if self._ema is not None:
+            arrays |= {f"ema/{key}": value for key, value in self._ema.arrays().items()}
+        state = {"data": _describe_data(self._plan), "precision": self._precision.state()}
+        save_checkpoint(self._run.last, arrays, {**self._progress.to_json(), **state})
 
     def _keep_best(self) -> None:
         """Write ``checkpoints/best`` and the bundle from the weights as they are, which ``checkpoints/last`` holds."""
@@ -333,12 +358,13 @@ class Trainer:
                 normalize=data.normalize,
             ),
             labels=plan.train.class_names,
-            metrics={key: value for key, value in best.items() if key not in _NOT_OF_THE_WEIGHTS},
+            metrics={key: value for key, value in best.items() if key != "weights"},
             versions=versions(),
         )
         try:
             keep_copy(self._run.last, self._run.best)
-            write_bundle(self._run.bundle, manifest, model_state(self._model))
+            with self._ema.applied() if self._ema is not None and best["weights"] == _EMA else nullcontext():
+                write_bundle(self._run.bundle, manifest, model_state(self._model))
         except OSError as error:
             raise CheckpointError(
                 f"The bundle {self._run.bundle} cannot be written ({error.strerror or error}). The checkpoint "
@@ -381,7 +407,7 @@ class Trainer:
             report = load_weights(model, plan.weights)
             self._console.line(f"{plan.weights.name}: {report}")
             self._new_head = self._head_to_probe(model) if not report.head_loaded else None
-        model.freeze(_expand_stages(model, config.train.freeze))
+        model.freeze(expand_stages(model, config.train.freeze))
         model.keeps_norm_statistics = bool(config.train.freeze_norm_statistics)
         return model
 
@@ -431,41 +457,9 @@ class Trainer:
         )
 
 
-_NOT_OF_THE_WEIGHTS = ("step", "lr", "train_loss", "train_top1", "images_per_second", "wait_share")
-"""Columns of ``metrics.jsonl`` that say how training went, not how good the weights are."""
+_RAW, _EMA = "raw", "ema"
+"""The weights as they are, and their moving average."""
 _SECONDS_BETWEEN_PICTURES = 30.0
-
-
-def _build_optimizer(config: Config, model: ImageModel, rate: float) -> paddle.optimizer.Optimizer:
-    from paddle import nn
-
-    section = config.optimizer
-    factors = section.lr_mult or {}
-    stages = [stage for stage in model.stages() if stage != "head"]
-    factor_of = {stage: factors.get(stage, factors.get("backbone", 1.0)) for stage in stages}
-    factor_of["head"] = factors.get("head", 1.0)
-    for name in factors:
-        if name not in factor_of and name != "backbone":
-            raise ConfigError(
-                f"optimizer.lr_mult: {config.model.name} has no stage {name!r}. "
-                f"It has: backbone, {', '.join(factor_of)}."
-            )
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in model.trainable():
-        # A model can leave parameters out of weight decay itself, as MobileNetV3 does with its batch norms.
-        exempt = parameter.regularizer is not None or (section.no_decay_norm_bias and parameter.ndim == 1)
-        key = (factor_of[model.stage_of(name)], 0.0 if exempt else section.weight_decay)
-        groups.setdefault(key, []).append(parameter)
-    if not groups:
-        raise ConfigError("Every stage is frozen, so there is nothing to train. Leave one out of train.freeze.")
-    clip = nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None
-    built = build_component(get_registries().optimizers, section)
-    return built.build(
-        [{"params": p, "learning_rate": factor, "weight_decay": decay} for (factor, decay), p in groups.items()],
-        rate,
-        section.weight_decay,
-        clip,
-    )
 
 
 def _describe_data(plan: Plan) -> dict[str, Any]:
@@ -482,13 +476,23 @@ def _check_same_data(before: Mapping[str, Any], plan: Plan) -> None:
         )
 
 
-def _expand_stages(model: ImageModel, stages: Sequence[str]) -> list[str]:
-    backbone = [stage for stage in model.stages() if stage != "head"]
-    return [expanded for stage in stages for expanded in (backbone if stage == "backbone" else [stage])]
-
-
 def _is_better(row: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
     return best is None or (row["top1"], -row["loss"]) > (best["top1"], -best["loss"])
+
+
+def _columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Their metrics for a row of ``metrics.jsonl``; those of the moving average as ``ema_…``."""
+    row = evaluations[_RAW].summary()
+    if _EMA in evaluations:
+        row |= {f"ema_{key}": value for key, value in evaluations[_EMA].metrics.items()}
+    return row
+
+
+def _in_float32(outputs: Any) -> Any:
+    """Logits, or a tuple of them, in the precision that losses are computed in."""
+    if isinstance(outputs, list | tuple):
+        return tuple(_in_float32(output) for output in outputs)
+    return outputs.astype("float32")
 
 
 def _epoch_line(row: Mapping[str, Any], epochs: int, better: bool) -> str:
@@ -499,6 +503,8 @@ def _epoch_line(row: Mapping[str, Any], epochs: int, better: bool) -> str:
         parts.append(f"train top-1 {row['train_top1']:.1%}")
     if "top1" in row:
         parts += [f"loss {row['loss']:.4f}", f"top-1 {row['top1']:.2%}{' (best)' if better else ''}"]
+    if "ema_top1" in row:
+        parts.append(f"top-1 of the average {row['ema_top1']:.2%}")
     if row["images_per_second"] is not None:
         parts.append(f"{row['images_per_second']:.1f} img/s, {row['wait_share']:.0%} waiting for data")
     return "  ".join(parts)

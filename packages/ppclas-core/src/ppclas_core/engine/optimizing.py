@@ -1,0 +1,60 @@
+"""The optimizer of a run: which parameter learns at which rate, and what decays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ppclas_core.component import build_component
+from ppclas_core.config.schema import OptimizerSection
+from ppclas_core.errors import ConfigError
+from ppclas_core.plugins import get_registries
+
+if TYPE_CHECKING:
+    import paddle
+    from paddle import Tensor
+
+    from ppclas_core.image_model import ImageModel
+
+HEAD, BACKBONE = "head", "backbone"
+"""The classifier's stage, and the word for every other one."""
+
+
+def expand_stages(model: ImageModel, stages: Sequence[str]) -> list[str]:
+    """``stages`` with ``backbone`` spelt out."""
+    backbone = [stage for stage in model.stages() if stage != HEAD]
+    return [expanded for stage in stages for expanded in (backbone if stage == BACKBONE else [stage])]
+
+
+def build_optimizer(section: OptimizerSection, model: ImageModel, rate: float) -> paddle.optimizer.Optimizer:
+    """The optimizer over everything in ``model`` that trains; ``rate`` is the first step's.
+
+    Raises:
+        ConfigError: a stage of ``lr_mult`` is unknown, or nothing is left to train.
+    """
+    from paddle import nn
+
+    factors = section.lr_mult or {}
+    for name in factors:
+        if name not in model.stages() and name != BACKBONE:
+            raise ConfigError(
+                f"optimizer.lr_mult: {type(model).__name__} has no stage {name!r}. "
+                f"It has: {BACKBONE}, {', '.join(model.stages())}."
+            )
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in model.trainable():
+        stage = model.stage_of(name)
+        factor = factors.get(stage, 1.0 if stage == HEAD else factors.get(BACKBONE, 1.0))
+        # A model can leave parameters out of weight decay itself, as MobileNetV3 does with its batch norms.
+        exempt = parameter.regularizer is not None or (section.no_decay_norm_bias and parameter.ndim == 1)
+        groups.setdefault((factor, 0.0 if exempt else section.weight_decay), []).append(parameter)
+    if not groups:
+        raise ConfigError("Every stage is frozen, so there is nothing to train. Leave one out of train.freeze.")
+    clip = nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None
+    built: paddle.optimizer.Optimizer = build_component(get_registries().optimizers, section).build(
+        [{"params": p, "learning_rate": factor, "weight_decay": decay} for (factor, decay), p in groups.items()],
+        rate,
+        section.weight_decay,
+        clip,
+    )
+    return built
