@@ -6,6 +6,8 @@ https://arxiv.org/abs/1908.07919; the classifier's head is that of its appendix.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.image_model import Feature, ImageModel
@@ -85,14 +87,14 @@ class Exchange(nn.Layer):
 
     def _fused(self, maps: list[Tensor], target: int) -> Tensor:
         total = maps[target]
+        height, width = total.shape[2:]
         for source, x in enumerate(maps):
             if source == target:
                 continue
             for position in self._ways[target, source]:
                 x = self.residual_func_list[position](x)
             if source > target:
-                # A map of odd height or width came from one that is smaller than twice its size.
-                height, width = total.shape[2:]
+                # Halving rounds odd heights and widths up: what comes back can be too large.
                 x = enlarge(x, 2 ** (source - target))[:, :, :height, :width]
             total = total + x
         return F.relu(total)
@@ -109,7 +111,7 @@ class Module(nn.Layer):
         self.fuse_func = Exchange(channels)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        return self.fuse_func([blocks(x) for blocks, x in zip(self.basic_block_list, maps, strict=True)])
+        return self.fuse_func([blocks(maps[octave]) for octave, blocks in enumerate(self.basic_block_list)])
 
 
 def modules(channels: tuple[int, ...], count: int) -> nn.Sequential:
@@ -155,7 +157,7 @@ class HRNet(ImageModel):
         blocks = (bottleneck_block(narrow, wide, projection=True) for narrow, wide in widened)
         self.last_cls = nn.LayerDict({"func_list": nn.LayerList(blocks)})
         self.cls_head_conv_list = nn.LayerList(
-            conv_relu(fine, coarse, 3, 2) for fine, coarse in zip(HEAD_CHANNELS[:-1], HEAD_CHANNELS[1:], strict=True)
+            conv_relu(fine, coarse, 3, 2) for fine, coarse in pairwise(HEAD_CHANNELS)
         )
         self.conv_last = conv_relu(HEAD_CHANNELS[-1], LAST_CHANNELS, 1)
         if config.num_classes:
@@ -167,9 +169,10 @@ class HRNet(ImageModel):
         maps = self.st2([self.conv_tr1_1(x), self.conv_tr1_2(x)])
         maps = self.st3([*maps, self.conv_tr2(maps[-1])])
         maps = self.st4([*maps, self.conv_tr3(maps[-1])])
-        total, *coarser = (widen(x) for widen, x in zip(self.last_cls["func_list"], maps, strict=True))
-        for shrink, x in zip(self.cls_head_conv_list, coarser, strict=True):
-            total = x + shrink(total)
+        wide = [widen(maps[octave]) for octave, widen in enumerate(self.last_cls["func_list"])]
+        total = wide[0]
+        for octave, shrink in enumerate(self.cls_head_conv_list, 1):
+            total = wide[octave] + shrink(total)
         return self.conv_last(total)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

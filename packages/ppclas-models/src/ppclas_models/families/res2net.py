@@ -55,9 +55,9 @@ class Res2NetBlock(Residual):
     def branch(self, x: Tensor) -> Tensor:
         *parts, passed = paddle.split(self.conv0(x), self._scale, axis=1)
         rungs: list[Tensor] = []
-        for name, part in zip(self._rungs, parts, strict=True):
-            steps_up = rungs and self._stride == 1
-            rungs.append(getattr(self, name)(part + rungs[-1] if steps_up else part))
+        for index, name in enumerate(self._rungs):
+            steps_up = index > 0 and self._stride == 1
+            rungs.append(getattr(self, name)(parts[index] + rungs[-1] if steps_up else parts[index]))
         if self._stride > 1:
             passed = F.avg_pool2d(passed, 3, self._stride, padding=1)
         return self.conv2(paddle.concat([*rungs, passed], axis=1))
