@@ -133,3 +133,29 @@ def test_profile(ppclas):
     assert "published" not in result.out
     assert "conv.conv " in result.out
     assert "8x32x32" in result.out
+
+
+def test_convert_there_and_back(ppclas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = {key: np.full(shape, 0.5, "float32") for key, shape in shapes_of("SqueezeNet1_1").items()}
+    (tmp_path / "mine.pdparams").write_bytes(pickle.dumps(state))
+    result = ppclas("models", "convert", "mine.pdparams", "--model", "SqueezeNet1_1", "--to", "scattered")
+    assert result == (0, "SqueezeNet1_1: 52/52 tensors taken\n", "")
+    assert (tmp_path / "SqueezeNet1_1" / "fire2_expand1x1_weights").is_file()
+    result = ppclas("models", "convert", "SqueezeNet1_1", "--model", "SqueezeNet1_1", "--json")
+    report = json.loads(result.out)
+    assert (report["output"], report["format"]) == ("SqueezeNet1_1.safetensors", "safetensors")
+    assert (report["origin"], report["taken"]) == ("legacy", 52)
+
+
+def test_convert_mistakes(ppclas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.pdparams").write_bytes(b"\x80nonsense")
+    (tmp_path / "there.safetensors").write_bytes(b"")
+    convert = ("models", "convert", "x.pdparams", "--model", "SqueezeNet1_1")
+    assert "there.safetensors is there already" in ppclas(*convert, "-o", "there.safetensors").err
+    assert ppclas(*convert).code == 1
+    assert "damaged" in ppclas(*convert).err
+    assert "is no state dict as torch.save writes it" in ppclas(*convert, "--from", "torch").err
+    assert "'MyNet' is no name of the catalogue" in ppclas(*convert[:-1], "MyNet").err
+    assert "there are no weights at nothing" in ppclas("models", "convert", "nothing", "--model", "ResNet18").err

@@ -65,6 +65,12 @@ def test_out_indices_alone_are_a_mistake():
         create_model("any", out_indices=[0])
 
 
+def test_layer_decay_leaves_the_head_and_halves_towards_the_input(net):
+    factors = net.layer_decay(0.5)
+    assert list(factors) == list(net.stages())
+    assert list(factors.values()) == [0.5**n for n in reversed(range(len(factors)))]
+
+
 class Counted(TinyNet):
     """Convolution 3→4, 3x3, stride 2, bias; its output pooled; fully connected 4→5."""
 

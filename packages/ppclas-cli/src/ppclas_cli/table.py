@@ -11,7 +11,7 @@ COMMANDS = {
     "eval": LazyCommand("ppclas_cli.commands.eval:command", "Measure a model on labelled photos.", _WORK),
     "predict": LazyCommand("ppclas_cli.commands.predict:command", "Classify photos: names and probabilities.", _WORK),
     "export": LazyCommand("ppclas_cli.commands.export:command", "Write a model for another engine, with proof.", _WORK),
-    "models": LazyCommand("ppclas_cli.commands.models:models", "List the models there are, and their facts.", _LOOK),
+    "models": LazyCommand("ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK),
     "recipes": LazyCommand("ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK),
     "data": LazyCommand("ppclas_cli.commands.data:data", "Check photos and labels before training.", _LOOK),
     "config": LazyCommand("ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK),

@@ -93,6 +93,14 @@ class ImageModel(nn.Layer):
             ):
                 layer.eval()
 
+    def layer_decay(self, decay: float) -> dict[str, float]:
+        """Stage name → factor on the learning rate (an ``lr_mult``): 1 for the head, ``decay`` less for each before it.
+
+        For fine-tuning: early layers, which are of use everywhere, change least.
+        """
+        stages = list(self.stages())
+        return {stage: decay ** (len(stages) - 1 - index) for index, stage in enumerate(stages)}
+
     def freeze(self, stages: Sequence[str]) -> None:
         """Take the parameters of these stages out of training.
 

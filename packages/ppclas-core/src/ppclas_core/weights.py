@@ -217,7 +217,10 @@ def _find(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     if path.is_dir():
-        raise WeightsError(f"{path} is a folder: expected a .pdparams or .safetensors file")
+        raise WeightsError(
+            f"{path} is a folder: expected a .pdparams or .safetensors file. "
+            f"If it holds the weights of a 2020 release, one file per tensor, run 'ppclas models convert' first"
+        )
     raise WeightsError(f"there are no weights at {path} (nor with {' or '.join(SUFFIXES)} added)")
 
 
@@ -225,7 +228,7 @@ def _kind(content: bytes) -> str:
     start = content[:256].lstrip().lower()
     known = {
         b"<": "an HTML or XML page: a download got an error page instead of the file",
-        b"pk\x03\x04": "a zip archive, as torch.save writes: convert it to .safetensors first",
+        b"pk\x03\x04": "a zip archive, as torch.save writes: try 'ppclas models convert' first",
         b"\x1f\x8b": "a gzip archive: unpack it first",
         b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with 'git lfs pull'",
     }
@@ -233,7 +236,7 @@ def _kind(content: bytes) -> str:
         if start.startswith(magic):
             return name
     if content[257:262] == b"ustar":
-        return "a tar archive: unpack it first"
+        return "a tar archive: if it holds the weights of a 2020 release, run 'ppclas models convert' first"
     return f"something that begins with {content[:16]!r}"
 
 

@@ -17,6 +17,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 TABLE = Path(__file__).with_name("shapes.json.xz")
 _SHOWN = 4
+_CLASSES = 1000
 
 
 def shapes_of(architecture: str) -> Shapes:
@@ -31,8 +32,10 @@ def shapes_of(architecture: str) -> Shapes:
     return table[architecture]
 
 
-def check_shapes(found: Shapes, architecture: str) -> None:
+def check_shapes(found: Shapes, architecture: str, *, any_classes: bool = False) -> None:
     """Tensors of the names and shapes ``found`` are all that ``architecture`` has; more of them do not matter.
+
+    With ``any_classes`` the classifier may have another number of classes.
 
     Raises:
         WeightsError: some are missing or of another shape; the message names them.
@@ -42,7 +45,7 @@ def check_shapes(found: Shapes, architecture: str) -> None:
     different = [
         f"{name} {list(found[name])} instead of {list(shape)}"
         for name, shape in wanted.items()
-        if name in found and tuple(found[name]) != shape
+        if name in found and not _fits(tuple(found[name]), shape, any_classes)
     ]
     problems = []
     if missing:
@@ -51,6 +54,12 @@ def check_shapes(found: Shapes, architecture: str) -> None:
         problems.append(f"{len(different)} have another shape: {some(different)}")
     if problems:
         raise WeightsError(f"these are no weights of {architecture}: {'; '.join(problems)}")
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int, ...], any_classes: bool) -> bool:
+    if any_classes and len(found) == len(wanted):  # no layer but classifiers has as many channels as there are classes
+        return all(a == b or b == _CLASSES for a, b in zip(found, wanted, strict=True))
+    return found == wanted
 
 
 def some(names: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from ppclas_core.errors import UnknownNameError
+from ppclas_core.errors import PluginError, UnknownNameError
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
 
@@ -34,7 +34,7 @@ _INTERNAL = ("pretrained", "about")
 
 @click.group()
 def models() -> None:
-    """List the models there are, and their facts."""
+    """List models; fetch and convert weights; count what a model costs."""
 
 
 @models.command("list")
@@ -120,6 +120,67 @@ def download_command(name: str, folder: Path | None, mirror: str | None, as_json
         output.print_json({"name": name, "path": str(path), "bytes": path.stat().st_size})
     else:
         click.echo(path)
+
+
+@models.command("convert")
+@click.argument("source", metavar="FILE|FOLDER", type=click.Path(path_type=Path))
+@click.option("--model", "name", metavar="NAME", required=True, help="The model that the weights are of.")
+@click.option(
+    "--from", "origin", type=click.Choice(["paddle", "legacy", "torch"]), help="Without it: told from the content."
+)
+@click.option(
+    "-o", "--output", "target", metavar="PATH", type=click.Path(path_type=Path), help="Default: NAME.safetensors."
+)
+@click.option(
+    "--to", "kind", type=click.Choice(["safetensors", "pdparams", "scattered"]), help="Without it: by PATH's suffix."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@output.JSON_OPTION
+def convert_command(
+    source: Path,
+    name: str,
+    origin: str | None,
+    target: Path | None,
+    kind: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Turn weights of another kind into a file for the model NAME, and say what became of each tensor.
+
+    legacy is the 2020 format: a folder or tar with one file per tensor under the old names. torch is a state dict of
+    torchvision or timm (.pth, or .safetensors with --from torch), read without torch. Nothing in a file is executed.
+
+    \b
+    Examples:
+      ppclas models convert ResNet50_vd_pretrained.tar --model ResNet50_vd
+      ppclas models convert resnet50-0676ba61.pth --from torch --model ResNet50 -o resnet50.pdparams
+      ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o old/
+    """
+    convert = _conversion()
+    extension = {None: ".safetensors", "scattered": "", "pdparams": ".pdparams", "safetensors": ".safetensors"}[kind]
+    target = target or Path(f"{name}{extension}")
+    if target.exists() and not overwrite:
+        raise click.UsageError(f"{target} is there already: choose another -o, or give --overwrite.")
+    state, report = convert.read_weights(source, name, origin)
+    written = convert.write_weights(target, state, name, kind)
+    for line in report.notes:
+        output.note(f"note: {line}")
+    if as_json:
+        output.print_json({"output": str(target), "format": written, **vars(report)})
+    else:
+        click.echo(f"{target}: {report}")
+
+
+def _conversion() -> Any:
+    try:
+        from ppclas_models.conversion import convert
+    except ModuleNotFoundError as error:
+        if error.name not in ("ppclas_models", "ppclas_models.conversion"):
+            raise
+        raise PluginError(
+            "converting weights needs the package ppclas-models, which is not installed. Try: pip install ppclas-models"
+        ) from error
+    return convert
 
 
 @models.command("profile")
