@@ -37,6 +37,8 @@ QUICK = [
     "SqueezeNet1_1",
     "GhostNet_x0_5",
     "GoogLeNet",
+    "SE_ResNet18_vd",
+    "EfficientNetB0_small",
 ]
 LARGE = [
     "AlexNet",
@@ -47,6 +49,13 @@ LARGE = [
     "InceptionV4",
     "Xception41",
     "Xception41_deeplab",
+    "ResNeXt50_32x4d",
+    "ResNeXt50_vd_32x4d",
+    "SE_ResNeXt50_vd_32x4d",
+    "Res2Net50_26w_4s",
+    "ResNet50_ACNet_deploy",
+    "EfficientNetB0",
+    "HRNet_W18_C",
 ]
 SAMPLES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
 """At least one variant a family and a code path."""
