@@ -19,6 +19,8 @@ from ppclas_models.layers.conv import conv2d
 
 models = Variants()
 
+AUXILIARY_POOL = 5
+"""Side of the average pool before an auxiliary classifier, positions; its stride is 3."""
 AUXILIARY_CHANNELS = 128
 AUXILIARY_FEATURES = 1024
 AUXILIARY_GRID = 3
@@ -60,10 +62,12 @@ class GoogLeNetConfig(ModelConfig):
 
 
 class Conv(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉], linear."""
+    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]; a ReLU follows unless ``linear``."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
-        super().__init__(("_conv", conv2d(in_channels, out_channels, kernel_size, stride)))
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, linear: bool = False
+    ) -> None:
+        super().__init__(("_conv", conv2d(in_channels, out_channels, kernel_size, stride, linear=linear)))
 
 
 class Inception(nn.Layer):
@@ -72,9 +76,9 @@ class Inception(nn.Layer):
     def __init__(self, in_channels: int, module: Module) -> None:
         super().__init__()
         self._conv1 = Conv(in_channels, module.conv1, 1)
-        self._conv3r = Conv(in_channels, module.conv3_reduced, 1)
+        self._conv3r = Conv(in_channels, module.conv3_reduced, 1, linear=True)
         self._conv3 = Conv(module.conv3_reduced, module.conv3, 3)
-        self._conv5r = Conv(in_channels, module.conv5_reduced, 1)
+        self._conv5r = Conv(in_channels, module.conv5_reduced, 1, linear=True)
         self._conv5 = Conv(module.conv5_reduced, module.conv5, 5)
         self._convprj = Conv(in_channels, module.pool_projection, 1)
 
@@ -115,10 +119,10 @@ class GoogLeNet(ChainModel):
 
     def __init__(self, config: GoogLeNetConfig) -> None:
         super().__init__(config)
-        self.append("stem", "_conv", Conv(config.in_channels, 64, 7, 2), 64, 2)
+        self.append("stem", "_conv", Conv(config.in_channels, 64, 7, 2, linear=True), 64, 2)
         self.append("stem", "max_pool1", nn.MaxPool2D(3, 2), 64, 2)
-        self.append("stem", "_conv_1", Conv(64, 64, 1), 64)
-        self.append("stem", "_conv_2", Conv(64, 192, 3), 192)
+        self.append("stem", "_conv_1", Conv(64, 64, 1, linear=True), 64)
+        self.append("stem", "_conv_2", Conv(64, 192, 3, linear=True), 192)
         channels = {}
         for number, modules in enumerate(STAGES, start=3):
             self.append(f"inception{number}", f"max_pool{number - 1}", nn.MaxPool2D(3, 2), self.out_channels, 2)
@@ -131,7 +135,7 @@ class GoogLeNet(ChainModel):
         self.auxiliary_dropout = nn.Dropout(0.7, mode="downscale_in_infer")
         if config.num_classes:
             for auxiliary in AUXILIARIES:
-                conv = Conv(channels[auxiliary.module], AUXILIARY_CHANNELS, 1)
+                conv = Conv(channels[auxiliary.module], AUXILIARY_CHANNELS, 1, linear=True)
                 hidden = nn.Linear(AUXILIARY_CHANNELS * AUXILIARY_GRID**2, AUXILIARY_FEATURES)
                 self.add_sublayer(auxiliary.conv, conv)
                 self.add_sublayer(auxiliary.hidden, hidden)
@@ -148,8 +152,9 @@ class GoogLeNet(ChainModel):
 
     def _classify(self, features: Tensor, auxiliary: Auxiliary) -> Tensor:
         """[N, C, h, w] → an auxiliary classifier's logits [N, num_classes]."""
-        # Maps too small for the pool are those of images below about 90 pixels.
-        x = F.avg_pool2d(features, 5, 3) if min(features.shape[2:]) >= 5 else features
+        # Images below 96 pixels give maps too small for the pool. Not while tracing: there the size can be symbolic.
+        too_small = paddle.in_dynamic_mode() and min(features.shape[2:]) < AUXILIARY_POOL
+        x = features if too_small else F.avg_pool2d(features, AUXILIARY_POOL, 3)
         x = F.adaptive_avg_pool2d(getattr(self, auxiliary.conv)(x), AUXILIARY_GRID).flatten(1)
         x = F.relu(getattr(self, auxiliary.hidden)(x))
         return getattr(self, auxiliary.classifier)(self.auxiliary_dropout(x))

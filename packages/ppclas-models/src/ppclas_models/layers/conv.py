@@ -16,10 +16,12 @@ def conv2d(
     dilation: int = 1,
     groups: int = 1,
     bias: bool = False,
+    linear: bool = False,
 ) -> nn.Conv2D:
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] for odd kernels.
 
     ``padding`` says otherwise where it is given: pixels on each side, or top, bottom, left and right.
+    ``linear`` stands for a convolution that neither a ReLU nor a batch norm follows: its weights are drawn smaller.
     """
     sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     return nn.Conv2D(
@@ -31,6 +33,6 @@ def conv2d(
         dilation=dilation,
         groups=groups,
         # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a depthwise one.
-        weight_attr=ParamAttr(initializer=KaimingNormal()),
+        weight_attr=ParamAttr(initializer=KaimingNormal(nonlinearity="linear" if linear else "relu")),
         bias_attr=None if bias else False,
     )
