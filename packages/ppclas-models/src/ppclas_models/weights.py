@@ -36,7 +36,10 @@ def locate(name: str, *, download: bool = False, folder: Path | None = None, mir
         return carried
     if row.weights_url is None:
         reason = f" ({row.notes})" if row.notes else ""
-        raise WeightsError(f"no .pdparams weights of {name} are published{reason}. Give a weight file of your own.")
+        raise WeightsError(
+            f"no .pdparams weights of {name} are published{reason}. Give a weight file of your own, or what "
+            f"'ppclas models convert' makes of the archive of 2020, {row.legacy_weights_url}, if it knows its names."
+        )
     file = (cache_folder() if folder is None else folder) / row.weights_url.rsplit("/", 1)[1]
     if file.is_file():
         if folder is not None:
