@@ -94,8 +94,8 @@ class DataSection(Params):
     """What the model sees, (height, width) or a side. Nothing: inferred from the photos and the weights."""
     resize_short: PositiveInt | None = None
     """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
-    interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] = "bilinear"
-    """Resampling of every built-in resize."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] | None = None
+    """Resampling of every default resize. Nothing: what the model was published with, mostly bilinear."""
     train_transforms: tuple[ComponentConfig, ...] | None = None
     """On each training image. Nothing: RandomResizedCrop, RandomFlip."""
     eval_transforms: tuple[ComponentConfig, ...] | None = None

@@ -87,10 +87,15 @@ def build_transforms(
     return tuple(built)
 
 
-def default_train_transforms(image_size: Size, interpolation: str) -> tuple[ComponentConfig, ...]:
-    """What happens to a training image where the config says nothing: a random box, resized, flipped by chance."""
+def default_train_transforms(
+    image_size: Size, interpolation: str, scale: tuple[float, float] = (0.08, 1.0)
+) -> tuple[ComponentConfig, ...]:
+    """What happens to a training image where the config says nothing: a random box, resized, flipped by chance.
+
+    ``scale`` is the smallest and largest share of the image's area that the box covers.
+    """
     return (
-        ComponentConfig(name="RandomResizedCrop", size=image_size, interpolation=interpolation),
+        ComponentConfig(name="RandomResizedCrop", size=image_size, scale=scale, interpolation=interpolation),
         ComponentConfig(name="RandomFlip"),
     )
 

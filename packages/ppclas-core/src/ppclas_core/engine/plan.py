@@ -28,13 +28,19 @@ _SIZE_SAMPLE = 40
 
 _PEAK_LR = {
     # (fine-tuning, from random weights) at 32 images a step.
-    "SGD": (0.02, 0.05),
-    "Momentum": (0.01, 0.0125),
-    "RMSProp": (3e-4, 1e-3),
-    "Adam": (5e-4, 1e-3),
-    "AdamW": (5e-4, 1e-3),
+    "SGD": (0.01, 0.05),
+    "Momentum": (0.003, 0.0125),
+    "RMSProp": (1e-4, 1e-3),
+    "Adam": (2e-4, 1e-3),
+    "AdamW": (2e-4, 1e-3),
 }
 _BACKBONE_LR_MULT = 0.2
+
+_SCALE = (0.08, 1.0)
+_FINE_TUNING_SCALE = (0.5, 1.0)
+# Small crops show everything larger than it is in evaluation. A long training makes up for it, a short one does not:
+# fine-tuning MobileNetV2 on 700 flowers at 96 pixels for an epoch, validation loss went from 0.34 to 0.44 with crops
+# from 0.08 of the photo, and stayed at 0.34 with crops from 0.5.
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def make_plan(config: Config, device: Device) -> Plan:
 
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes)
-    data = _plan_data(config.data, model.metadata, train, device, notes)
+    data = _plan_data(config.data, model.metadata, train, device, weights is not None, notes)
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(
@@ -114,7 +120,7 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
 
 
 def _plan_data(
-    data: DataSection, facts: Mapping[str, Any], train: ImageSet, device: Device, notes: list[str]
+    data: DataSection, facts: Mapping[str, Any], train: ImageSet, device: Device, fine_tuning: bool, notes: list[str]
 ) -> DataSection:
     size = data.image_size
     if size is None:
@@ -124,6 +130,15 @@ def _plan_data(
     if short is None:
         short = round(min(height, width) * _resize_ratio(facts))
         notes.append(f"evaluation resizes the short side to {short} and crops {height}x{width} from the centre")
+    interpolation = data.interpolation or str(facts.get("interpolation", "bilinear"))
+    train_transforms = data.train_transforms
+    if train_transforms is None:
+        scale = _FINE_TUNING_SCALE if fine_tuning else _SCALE
+        train_transforms = default_train_transforms((height, width), interpolation, scale)
+        notes.append(f"training crops cover {scale[0]:.0%} to {scale[1]:.0%} of a photo")
+    eval_transforms = data.eval_transforms
+    if eval_transforms is None:
+        eval_transforms = default_eval_transforms((height, width), short, interpolation)
     batch_size = data.batch_size
     if batch_size is None:
         batch_size = _infer_batch_size(len(train), device)
@@ -142,12 +157,9 @@ def _plan_data(
         batch_size=batch_size,
         eval_batch_size=data.eval_batch_size or batch_size,
         workers=workers,
-        train_transforms=data.train_transforms
-        if data.train_transforms is not None
-        else default_train_transforms((height, width), data.interpolation),
-        eval_transforms=data.eval_transforms
-        if data.eval_transforms is not None
-        else default_eval_transforms((height, width), short, data.interpolation),
+        interpolation=interpolation,
+        train_transforms=train_transforms,
+        eval_transforms=eval_transforms,
     )
 
 
