@@ -144,7 +144,7 @@ class GoogLeNet(ChainModel):
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits [N, num_classes]; in train mode three of them, the main classifier's first."""
         if not self.training or not self.config.num_classes:
-            return super().forward(images)
+            return self.forward_head(self.forward_features(images))
         x, maps = images, {}
         for step in self._steps:
             x = maps[step.name] = getattr(self, step.name)(x)
