@@ -60,21 +60,28 @@ def coverage(session: nox.Session) -> None:
 def wheels(session: nox.Session) -> None:
     """Build the six wheels, install them into an empty environment and train with them."""
     install(session)
-    session.run("pytest", "-m", "slow or not slow", "tests/test_wheels.py", *session.posargs)
+    session.run("pytest", "-m", "not gpu", "tests/test_wheels.py", *session.posargs)
 
 
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Real photos, real weights, the real command line."""
     install(session)
-    session.run("pytest", "-m", "slow or not slow", "tests", *session.posargs)
+    session.run("pytest", "-m", "not gpu", "tests", *session.posargs)
 
 
 @nox.session
 def zoo(session: nox.Session) -> None:
     """Every architecture against its reference keys, shapes and outputs."""
     install(session)
-    session.run("pytest", "-n", "auto", "-m", "slow or not slow", "packages/ppclas-models", *session.posargs)
+    session.run("pytest", "-n", "auto", "-m", "not gpu", "packages/ppclas-models", *session.posargs)
+
+
+@nox.session
+def sweep(session: nox.Session) -> None:
+    """What is too long for CI: every kill, every family, every target."""
+    install(session)
+    session.run("pytest", "-n", "auto", "-m", "sweep", *session.posargs)
 
 
 @nox.session

@@ -36,7 +36,7 @@ def ppclas(environment: dict[str, str]) -> Ppclas:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=900,
+            timeout=1800,
             check=False,
         )
         if code is not None:

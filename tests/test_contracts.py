@@ -25,7 +25,7 @@ QUICK = {"MobileNetV1_x0_25", "SqueezeNet1_1", "ShuffleNetV2_x0_25"} & SMALLEST
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(SMALLEST)]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.sweep) for name in sorted(SMALLEST)]
 )
 def test_the_smallest_model_of_each_family(name):
     check_model(name, static=name not in QUICK)

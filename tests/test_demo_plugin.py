@@ -20,7 +20,7 @@ def run(*command, **environment):
         capture_output=True,
         text=True,
         env={**os.environ, **{key: str(value) for key, value in environment.items()}},
-        timeout=300,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done

@@ -32,8 +32,6 @@ schedule: {name: CosineWarmup, lr: 0.002}
 train: {epochs: 4, checkpoint_minutes: 0.0001}
 """
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -67,6 +65,7 @@ def assert_same_run(run: Path, expected: Path) -> None:
     assert histories[0] == histories[1]
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments(ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path):
     expected, seconds = uninterrupted
     rng = random.Random(20_20)
@@ -109,7 +108,10 @@ main()
 """
 
 
-@pytest.mark.parametrize("write", [1, 2, 5, 14, 15, 16])
+@pytest.mark.parametrize(
+    "write",
+    [pytest.param(w, marks=pytest.mark.slow if w in (2, 15) else pytest.mark.sweep) for w in (1, 2, 5, 14, 15, 16)],
+)
 def test_a_kill_inside_a_write(ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, write):
     run = tmp_path / "run"
     died = subprocess.run(
@@ -123,6 +125,7 @@ def test_a_kill_inside_a_write(ppclas, environment, recipe, tiny_photos, uninter
     assert_same_run(run, uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(
     ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path
 ):
@@ -146,7 +149,10 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(
     assert_same_run(run, uninterrupted[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), pytest.param(signal.SIGINT, marks=pytest.mark.sweep)],
+)
 def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
     ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, number
 ):
@@ -169,13 +175,14 @@ def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
     assert_same_run(run, uninterrupted[0])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.sweep), pytest.param(2, marks=pytest.mark.slow)])
 def test_the_number_of_workers_changes_nothing(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, workers):
     run = tmp_path / "run"
     ppclas("train", tiny_photos, "-c", recipe, "--output", run, "--workers", workers)
     assert_same_run(run, uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_resuming_with_another_recipe_is_refused(ppclas, environment, recipe, tiny_photos, tmp_path):
     run = tmp_path / "run"
     process = subprocess.Popen(

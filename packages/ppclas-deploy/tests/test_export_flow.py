@@ -194,7 +194,7 @@ class TestTampering:
         assert Bundle.load(tmp_path / "out").manifest == onnx_export.manifest
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 class TestPaddle:
     @pytest.mark.parametrize(("ir", "structure"), [("pir", "inference.json"), ("old", "inference.pdmodel")])
     def test_export(self, source, tmp_path, ir, structure):

@@ -26,7 +26,7 @@ SIZE = 64
 LOOSE = {"tolerance": 1e-3}
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", MODELS)
 def test_every_target(model, tmp_path):
     if model not in get_registries().models:
