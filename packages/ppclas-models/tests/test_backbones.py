@@ -30,6 +30,16 @@ AUXILIARY_MACS = {"GoogLeNet": 9 * (512 + 528) * 128 + 2 * (1152 * 1024 + 1024 *
 """Of heads that the published counts have and that run in training only: two of a 1x1 convolution and two layers."""
 
 
+def cut_macs(model: paddle.nn.Layer, size: int) -> int:
+    """Of the row and the column that the published EfficientNets compute, on maps of even sides, and then cut off."""
+    total = 0
+    for layer in model.sublayers():
+        if isinstance(layer, paddle.nn.Conv2D) and layer._stride[0] == 2:
+            even, size = size % 2 == 0, (size + 1) // 2
+            total += even * (2 * size + 1) * layer.weight.size
+    return total
+
+
 def smallest_of_each_family() -> list[str]:
     rows: dict[str, CatalogRow] = {}
     for row in sorted(BUILT, key=lambda row: row.params or 0):
@@ -81,9 +91,12 @@ def test_a_backbone_gives_the_maps_it_says(name):
 )
 def test_costs_are_those_that_the_catalogue_has(row):
     with paddle.utils.unique_name.guard():
-        cost = profile_model(create_model(row.architecture), row.image_size)
+        model = create_model(row.architecture)
+    cost = profile_model(model, row.image_size)
     assert cost.params == row.params
     counted = cost.macs + AUXILIARY_MACS.get(row.name, 0)
+    if row.family == "efficientnet" and row.name != "EfficientNetB0_small":
+        counted += cut_macs(model, row.image_size)
     assert counted / 1e9 == pytest.approx(row.macs_g, abs=6e-5)  # kept with four decimals
 
 
