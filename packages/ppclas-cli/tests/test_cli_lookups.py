@@ -7,6 +7,7 @@ import json
 import pytest
 from ppclas_cli.commands import models, plugins
 from ppclas_core.config.load import load_config
+from ppclas_core.config.schema import Config
 from ppclas_core.plugins import PluginInfo, PluginManager, Registries, make_plugin_manager
 
 
@@ -137,14 +138,15 @@ def test_config_validate(ppclas, tmp_path):
         "error: the config has 2 mistakes:",
         f"  {bad}:1:17: train.epochs: expected a whole number, got the text 'x'.",
         f"  {bad}:1:20: train.sed: unknown key 'sed'. Did you mean 'seed'? Expected one of: epochs, seed, device, "
-        "output, freeze, eval_every, checkpoint_minutes, log_every.",
+        "precision, ema_decay, output, probe_head, freeze_norm_statistics, freeze, eval_every, checkpoint_minutes, "
+        "log_every.",
     ]
 
 
 def test_config_schema_is_json(ppclas):
     schema = json.loads(ppclas("config", "schema").out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert set(schema["properties"]) == {"model", "data", "loss", "optimizer", "schedule", "train"}
+    assert set(schema["properties"]) == set(Config.model_fields)
 
 
 @pytest.fixture
