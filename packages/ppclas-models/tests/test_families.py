@@ -57,8 +57,10 @@ LARGE = [
     "EfficientNetB0",
     "HRNet_W18_C",
 ]
-SAMPLES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+SAMPLES = [*QUICK, *(pytest.param(name, marks=pytest.mark.sweep) for name in LARGE)]
 """At least one variant a family and a code path."""
+GIANT = 60e6
+"""Parameters from which a model's logits are left to the sweep; its keys and shapes never are."""
 
 UNPADDED = ("SqueezeNet", "AlexNet", "GoogLeNet", "InceptionV4")
 """Families whose first convolutions or pools do not pad: their maps are up to three pixels smaller."""
@@ -105,7 +107,18 @@ def test_keys_and_shapes_are_the_published_ones(name):
 
 @needs_zoo
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in REFERENCED]
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=()
+            if name in QUICK
+            else pytest.mark.slow
+            if (load_catalog()[name].params or 0) < GIANT
+            else pytest.mark.sweep,
+        )
+        for name in REFERENCED
+    ],
 )
 def test_logits_are_the_published_ones(name):
     golden = json.loads((ZOO / "golden.json").read_text())
@@ -238,7 +251,11 @@ def test_training_reaches_every_parameter(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "SqueezeNet1_1" else pytest.mark.slow) for name in QUICK + LARGE]
+    "name",
+    [
+        "SqueezeNet1_1",
+        *(pytest.param(name, marks=pytest.mark.sweep) for name in QUICK + LARGE if name != "SqueezeNet1_1"),
+    ],
 )
 def test_static_graphs_take_any_batch_and_agree(name):
     model = build(name, num_classes=10)
