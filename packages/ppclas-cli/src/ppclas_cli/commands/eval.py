@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppclas_cli.bundles import open_bundle
+
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
     from ppclas_core.data.base import ImageSet
@@ -59,7 +61,7 @@ def command(
     from ppclas_core.engine.score import evaluate_bundle, plan_scoring
 
     console = Console()
-    bundle = _bundle(bundle_path, model, weights)
+    bundle = open_bundle(bundle_path, model, weights)
     scoring = plan_scoring(bundle, bundle_path, data, root=root, labels=labels)
     if batch_size is not None:
         scoring = replace(scoring, batch_size=batch_size)
@@ -71,21 +73,6 @@ def command(
         click.echo(json.dumps(_as_json(evaluation, per_class)))
         return
     _print(evaluation, bundle, images, per_class)
-
-
-def _bundle(path: str | None, model: str | None, weights: str | None) -> Bundle:
-    from ppclas_core.bundle import Bundle, bundle_from_weights
-
-    if (path is None) == (model is None):
-        raise click.UsageError("Give a run, bundle or export, or else --model NAME with --weights FILE.")
-    if path is not None:
-        if weights is not None:
-            raise click.UsageError("--weights goes with --model; a run, bundle or export has its own weights.")
-        return Bundle.load(path)
-    if weights is None:
-        raise click.UsageError(f"--model {model} needs --weights FILE.")
-    assert model is not None
-    return bundle_from_weights(model, Path(weights))
 
 
 def _as_json(evaluation: Evaluation, per_class: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppclas_cli.bundles import open_bundle
 from ppclas_cli.output import JSON_OPTION, note, print_json
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def command(
       ppclas export runs/MobileNetV2-1 --target paddle --ir old -o phone/
       ppclas export --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --target onnx
     """
-    from ppclas_deploy.export import default_output, export_bundle, make_exporter
+    from ppclas_deploy.export import default_output, make_exporter
 
     given = {name: value for name, value in options.items() if value is not None} | _parse(more)
     make_exporter(target, given)  # a wrong target or option shows before anything is read
-    bundle = _bundle(bundle_path, model, weights, labels)
+    bundle = open_bundle(bundle_path, model, weights, labels)
     if bundle_path is None and labels is None:
         note(f"Published weights come without labels: classes are called 0 to {len(bundle.labels) - 1} (see --labels).")
     folder = Path(output) if output is not None else default_output(bundle, target, model)
@@ -97,21 +98,6 @@ def command(
         print_json(_as_json(receipt))
     else:
         _print(bundle, receipt)
-
-
-def _bundle(path: str | None, model: str | None, weights: str | None, labels: str | None) -> Bundle:
-    from ppclas_core.bundle import Bundle, bundle_from_weights
-    from ppclas_core.data.labels import read_class_names
-
-    if path is not None:
-        if model is not None or weights is not None or labels is not None:
-            raise click.UsageError(
-                "--model, --weights and --labels are for published weights; a run or bundle has its own."
-            )
-        return Bundle.load(path)
-    if model is None or weights is None:
-        raise click.UsageError("Give a run or bundle, or else --model NAME with --weights FILE.")
-    return bundle_from_weights(model, Path(weights), labels=None if labels is None else tuple(read_class_names(labels)))
 
 
 def _parse(more: tuple[str, ...]) -> dict[str, Any]:
