@@ -81,7 +81,7 @@ def command(
       ppclas export runs/MobileNetV2-1 --target paddle --ir old -o phone/
       ppclas export --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --target onnx
     """
-    from ppclas_deploy.export import default_output, make_exporter
+    from ppclas_deploy.export import default_output, export_bundle, make_exporter
 
     given = {name: value for name, value in options.items() if value is not None} | _parse(more)
     make_exporter(target, given)  # a wrong target or option shows before anything is read
