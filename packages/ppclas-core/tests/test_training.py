@@ -99,11 +99,13 @@ def test_a_run_from_photos_to_bundle(photos, tmp_path, console):
 
 def test_hooks_run_in_order_and_can_end_a_run(photos, tmp_path, console):
     watcher = Watcher()
+    rarely = TrainSection(epochs=5, output=str(tmp_path / "run"), device="cpu", eval_every=4)
     with use_plugin(watcher):
-        result = train(config(photos, tmp_path), console)
+        result = train(config(photos, tmp_path, train=rarely), console)
     steps = [1, 2, 3, 4]  # 30 photos are left for training: four batches of eight
     assert watcher.seen == ["start", *steps, "epoch 0", *(s + 4 for s in steps), "epoch 1", "end"]
     assert len(result.history) == 2
+    assert result.best["epoch"] == 2  # the last epoch is evaluated, whoever made it the last
 
 
 def test_a_frozen_backbone_does_not_move(photos, tmp_path, console):

@@ -295,13 +295,20 @@ class Trainer:
             row |= _columns(evaluations)
         context.metrics = row
         get_plugin_manager().hook.on_epoch_end(context=context)
+        if context.stop and not evaluations:  # a hook has just made this epoch the last one
+            evaluations = self._evaluate()
+            row |= _columns(evaluations)
         progress.epoch += 1
         progress.step_in_epoch = 0
         progress.totals = _Totals()
         self._keep_epoch(row, evaluations)
 
     def _keep_epoch(self, row: dict[str, Any], evaluations: Mapping[str, Evaluation]) -> None:
-        """Save an epoch that is done: checkpoint first, so that everything after it can be made again from there."""
+        """Save an epoch that is done.
+
+        A kill before the checkpoint is written makes the epoch again, with the same tables of its evaluation; what
+        comes after the checkpoint can be made again from it.
+        """
         progress = self._progress
         progress.history.append(row)
         better = None
@@ -309,11 +316,12 @@ class Trainer:
             candidate = {"weights": weights, "epoch": row["epoch"], **evaluation.summary()}
             if _is_better(candidate, progress.best):
                 progress.best, better = candidate, evaluation
-        self._save()
         if better is not None:
             self._evaluation = better
-            self._keep_best()
             _write_evaluation(self._run, better)
+        self._save()
+        if better is not None:
+            self._keep_best()
         self._run.write_history(progress.history)
         for tracker in self._trackers:
             tracker.log(row, row["step"])
