@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppclas_core.errors import ExportError
+from ppclas_core.errors import ExportError, MissingDependencyError
 from ppclas_core.export import Exporter
 from ppclas_core.paddle_runtime import require_paddle
 from pydantic import PositiveInt
@@ -37,6 +39,11 @@ class OnnxExporter(Exporter):
 
     def check(self) -> None:
         """Need the converter, the checker and the engine."""
+        if sys.version_info >= (3, 13) and find_spec("paddle2onnx") is None:
+            raise MissingDependencyError(
+                f"the target onnx needs paddle2onnx, which has no release for Python {sys.version_info.major}."
+                f"{sys.version_info.minor} yet. Export the bundle in an environment with Python 3.10 to 3.12."
+            )
         need("paddle2onnx", "onnx", "onnxruntime", purpose="the target onnx", extra="onnx")
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
