@@ -41,12 +41,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(ppclas, recipe, tiny_photos, tmp_path_factory) -> tuple[Path, float]:
-    """A finished run, and how long it took."""
+def uninterrupted(ppclas, recipe, tiny_photos, tmp_path_factory) -> Path:
+    """A finished run."""
     run = tmp_path_factory.mktemp("uninterrupted") / "run"
-    started = time.monotonic()
     ppclas("train", tiny_photos, "-c", recipe, "--output", run)
-    return run, time.monotonic() - started
+    return run
 
 
 def assert_same_run(run: Path, expected: Path) -> None:
@@ -67,29 +66,38 @@ def assert_same_run(run: Path, expected: Path) -> None:
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path):
-    expected, seconds = uninterrupted
+    """Some before the first checkpoint of a process, the others some moments after its first, second, … one."""
     rng = random.Random(20_20)
     run = tmp_path / "run with spaces"
+    last = run / "checkpoints" / "last.safetensors"
     command = [sys.executable, "-m", "ppclas_cli", "train", str(tiny_photos), "-c", str(recipe), "--output", str(run)]
     kills = 0
-    for attempt in range(11):
+    for attempt in range(10):
         more = ["--resume"] if attempt else []
         process = subprocess.Popen(
             [*command, *more], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
-        if attempt < 10:
-            # Early moments catch the start of a run, later ones its steps and checkpoint writes.
-            time.sleep(rng.uniform(0.35, 1.0) * seconds if attempt % 3 else rng.uniform(0.1, 0.6) * seconds)
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
+        writes, wanted, seen = 0, rng.randint(0, 3), identity(last)
+        while process.poll() is None and writes < wanted:
+            time.sleep(0.002)
+            if identity(last) != seen:
+                writes, seen = writes + 1, identity(last)
+        time.sleep(rng.uniform(0.0, 0.2) if wanted else rng.uniform(0.0, 3.0))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
         errors = process.communicate()[1]
         assert process.returncode in (0, -signal.SIGKILL), errors
         if process.returncode == 0:
             break
-    ppclas("train", "--resume", run)
-    assert kills >= 3
-    assert_same_run(run, expected)
+    ppclas("train", tiny_photos, "-c", recipe, "--output", run, "--resume")
+    assert kills >= 5
+    assert_same_run(run, uninterrupted)
+
+
+def identity(file: Path) -> int | None:
+    """Changes when the file is replaced."""
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 _DIE_IN_A_WRITE = """
@@ -122,7 +130,7 @@ def test_a_kill_inside_a_write(ppclas, environment, recipe, tiny_photos, uninter
     )
     assert died.returncode == -signal.SIGKILL
     ppclas("train", "--resume", run)
-    assert_same_run(run, uninterrupted[0])
+    assert_same_run(run, uninterrupted)
 
 
 @pytest.mark.slow
@@ -146,7 +154,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(
     resumed = ppclas("train", "--resume", run)
     assert "warning: The checkpoint" in resumed.stderr
     assert "Going on from previous.safetensors" in resumed.stderr
-    assert_same_run(run, uninterrupted[0])
+    assert_same_run(run, uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +180,14 @@ def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
     assert f"Go on with: ppclas train --resume {run}" in errors
     assert "Traceback" not in errors
     ppclas("train", "--resume", run)
-    assert_same_run(run, uninterrupted[0])
+    assert_same_run(run, uninterrupted)
 
 
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.sweep), pytest.param(2, marks=pytest.mark.slow)])
 def test_the_number_of_workers_changes_nothing(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, workers):
     run = tmp_path / "run"
     ppclas("train", tiny_photos, "-c", recipe, "--output", run, "--workers", workers)
-    assert_same_run(run, uninterrupted[0])
+    assert_same_run(run, uninterrupted)
 
 
 @pytest.mark.slow

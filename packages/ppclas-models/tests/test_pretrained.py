@@ -108,7 +108,7 @@ def _photo(path: Path) -> np.ndarray:
 
 @needs_weights
 @needs_sample
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_real_weights_score_what_was_measured_elsewhere():
     models = []
     for name, path in [
