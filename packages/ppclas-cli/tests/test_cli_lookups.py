@@ -116,7 +116,7 @@ def test_config_show(ppclas, tmp_path):
     assert (result.code, result.err) == (0, "")
     lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert "epochs: 3 # -o train.epochs=3" in lines
-    assert "batch_size: 16 # recipe demo:9" in lines
+    assert "batch_size: 16 # recipe demo:10" in lines
     assert "seed: 0 # default" in lines
     file = tmp_path / "x.yaml"
     file.write_text(ppclas("config", "show", "demo", "--plain").out, encoding="utf-8")
