@@ -144,7 +144,13 @@ def test_component_without_a_name_is_the_default_one(load):
 
 
 def test_every_flag_sets_a_known_key(registries):
-    values = {"model.pretrained": True, "train.device": "cpu", "schedule.lr": 0.1, "train.precision": "bf16", "train.ema_decay": 0.9}
+    values = {
+        "model.pretrained": True,
+        "train.device": "cpu",
+        "schedule.lr": 0.1,
+        "train.precision": "bf16",
+        "train.ema_decay": 0.9,
+    }
     for flag, key in FLAGS.items():
         value = values.get(key, "x" if key in ("data.train", "data.val", "train.output") else 8)
         value = "ResNet18" if key == "model.name" else value
