@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from ppclas_core.config.schema import Config, DataSection, ModelSection, OptimizerSection, TrainSection
 from ppclas_core.data.base import ImageSet, Record
+from ppclas_core.engine.console import Console
 from ppclas_core.engine.evaluate import evaluate, score
 from ppclas_core.engine.pictures import draw_confusion, draw_curves
 from ppclas_core.engine.plan import make_plan
@@ -166,3 +169,11 @@ def test_pictures_are_pictures(tmp_path):
     draw_confusion(np.array([[3, 1], [0, 2]]), ("猫", "dog"), tmp_path / "confusion.png")
     for name in ("curves.png", "confusion.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_terminal_there_is_a_line_every_so_many_steps():
+    stream = io.StringIO()
+    with Console(stream=stream).bar("epoch 1/1", 7, start=2, every=3) as bar:
+        for _ in range(5):
+            bar.advance("loss 1")
+    assert stream.getvalue().splitlines() == ["epoch 1/1 3/7 loss 1", "epoch 1/1 6/7 loss 1"]

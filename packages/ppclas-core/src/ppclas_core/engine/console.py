@@ -62,10 +62,10 @@ class Console:
             self.warn(f"{name} ends here: {error.strerror or error}")
 
     @contextmanager
-    def bar(self, title: str, total: int, start: int = 0) -> Iterator[Bar]:
-        """A progress bar on a terminal, now and then a line elsewhere."""
+    def bar(self, title: str, total: int, start: int = 0, every: int | None = None) -> Iterator[Bar]:
+        """A progress bar on a terminal; elsewhere a line every ``every`` steps, or now and then."""
         if not self.is_terminal:
-            yield Bar(self, title, total, start)
+            yield Bar(self, title, total, start, every)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -80,19 +80,23 @@ class Console:
 
 
 class Bar:
-    """Counts steps; without a terminal it prints at most one line every few seconds."""
+    """Counts steps; without a terminal it prints a line every so many steps, or else every few seconds."""
 
     SECONDS_BETWEEN_LINES = 10.0
 
-    def __init__(self, console: Console, title: str, total: int, start: int) -> None:
+    def __init__(self, console: Console, title: str, total: int, start: int, every: int | None = None) -> None:
         self._console, self._title, self._total, self._done = console, title, total, start
+        self._every = every
         self._last_line = time.monotonic()
 
     def advance(self, facts: str = "") -> None:
         """One step is done; ``facts`` stands beside the count."""
         self._done += 1
         now = time.monotonic()
-        if now - self._last_line >= self.SECONDS_BETWEEN_LINES:
+        due = (
+            now - self._last_line >= self.SECONDS_BETWEEN_LINES if self._every is None else not self._done % self._every
+        )
+        if due:
             self._last_line = now
             self._console.line(f"{self._title} {self._done}/{self._total} {facts}".rstrip())
 

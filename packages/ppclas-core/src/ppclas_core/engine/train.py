@@ -222,7 +222,7 @@ class Trainer:
         self._model.train()
         title = f"epoch {progress.epoch + 1}/{self._epochs}"
         saved = time.monotonic()
-        with console.bar(title, self._steps, progress.step_in_epoch) as bar:
+        with console.bar(title, self._steps, progress.step_in_epoch, config.train.log_every) as bar:
             started = time.perf_counter()
             for batch in self._train_loader.epoch(progress.epoch, progress.step_in_epoch):
                 rate = self._train_step(batch)
