@@ -97,7 +97,7 @@ def test_optimizer_state_survives_another_numbering_of_the_layers():
     first = Net()
     first_optimizer = optimizer_of(first)
     steps(first, first_optimizer, 2)
-    arrays = optimizer_arrays(first, first_optimizer)
+    arrays = optimizer_arrays(dict(first.named_parameters()), first_optimizer)
     weights = {key: value.numpy().copy() for key, value in first.state_dict().items()}
     assert {key.split("/")[1] for key in arrays} == {"fc.weight", "fc.bias"}
 
@@ -105,8 +105,10 @@ def test_optimizer_state_survives_another_numbering_of_the_layers():
     second = Net()
     second.set_state_dict(weights)
     second_optimizer = optimizer_of(second)
-    restore_optimizer(second, second_optimizer, {key: value.copy() for key, value in arrays.items()})
+    restore_optimizer(
+        dict(second.named_parameters()), second_optimizer, {key: value.copy() for key, value in arrays.items()}
+    )
     np.testing.assert_array_equal(steps(second, second_optimizer, 3), steps(first, first_optimizer, 3))
 
     with pytest.raises(CheckpointError, match="does not fit this optimizer"):
-        restore_optimizer(second, paddle.optimizer.SGD(parameters=second.parameters()), arrays)
+        restore_optimizer(dict(second.named_parameters()), paddle.optimizer.SGD(parameters=second.parameters()), arrays)

@@ -1,6 +1,6 @@
 """Everything a run needs to go on as if it had never stopped.
 
-A checkpoint is one safetensors file: the arrays ``model/<key>`` and ``optimizer/<accumulator>/<parameter>``, and in
+A checkpoint is one safetensors file: arrays such as ``model/<key>`` and ``optimizer/<accumulator>/<parameter>``, and in
 its header the training state as JSON with a digest over all of it. Optimizer state goes by the model's own parameter
 names: Paddle's are numbered by creation order, so that a layer built earlier in the process would shift them.
 """
@@ -25,8 +25,7 @@ from ppclas_core.files import write_atomic
 
 if TYPE_CHECKING:
     import paddle
-
-    from ppclas_core.image_model import ImageModel
+    from paddle import Tensor, nn
 
 SCHEMA_VERSION = 1
 _HEADER = "ppclas"
@@ -118,9 +117,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(arrays, state)
 
 
-def optimizer_arrays(model: ImageModel, optimizer: paddle.optimizer.Optimizer) -> dict[str, NDArray[Any]]:
-    """Optimizer state as ``<accumulator>/<parameter>`` → array."""
-    names = {parameter.name: name for name, parameter in model.named_parameters()}
+def layer_arrays(layers: Mapping[str, nn.Layer]) -> dict[str, NDArray[Any]]:
+    """The state of layers that train beside the model, as ``<layer>.<key>`` → array."""
+    return {
+        f"{name}.{key}": value.numpy() for name, layer in layers.items() for key, value in layer.state_dict().items()
+    }
+
+
+def restore_layers(layers: Mapping[str, nn.Layer], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Put ``layer_arrays`` back into the same layers.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    tensors = {f"{name}.{key}": value for name, layer in layers.items() for key, value in layer.state_dict().items()}
+    if tensors.keys() != arrays.keys():
+        odd = sorted(tensors.keys() ^ arrays.keys())[:3]
+        raise CheckpointError(
+            f"The checkpoint was written with another objective (for example {', '.join(odd)} differ). "
+            f"Resume with the run's own config."
+        )
+    for key, tensor in tensors.items():
+        tensor.set_value(arrays[key])
+
+
+def optimizer_arrays(
+    parameters: Mapping[str, Tensor], optimizer: paddle.optimizer.Optimizer
+) -> dict[str, NDArray[Any]]:
+    """Optimizer state of the trained ``parameters`` as ``<accumulator>/<parameter>`` → array."""
+    names = {parameter.name: name for name, parameter in parameters.items()}
     # Paddle's public state_dict() glues both names together with a counter, and cannot be taken apart reliably.
     return {
         f"{accumulator}/{names[parameter]}": value.numpy()
@@ -130,14 +155,13 @@ def optimizer_arrays(model: ImageModel, optimizer: paddle.optimizer.Optimizer) -
 
 
 def restore_optimizer(
-    model: ImageModel, optimizer: paddle.optimizer.Optimizer, arrays: Mapping[str, NDArray[Any]]
+    parameters: Mapping[str, Tensor], optimizer: paddle.optimizer.Optimizer, arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Put ``optimizer_arrays`` back into a fresh optimizer over the same model.
+    """Put ``optimizer_arrays`` back into a fresh optimizer over the same parameters.
 
     Raises:
         CheckpointError: the optimizer keeps other state than the checkpoint has.
     """
-    parameters = dict(model.trainable())
     known = {key.split("/", 1)[1] for key in arrays}
     if arrays:
         # Accumulators come into being at the first step; set_state_dict() before it fails on renamed parameters.

@@ -45,6 +45,11 @@ def register_losses(registry: Registry) -> None:
 
 
 @hookspec
+def register_objectives(registry: Registry) -> None:
+    """Add what a training step minimises: subclasses of ``ppclas_core.objective.Objective``."""
+
+
+@hookspec
 def register_schedulers(registry: Registry) -> None:
     """Add learning-rate schedules: subclasses of ``ppclas_core.builtin.base.Scheduler``."""
 

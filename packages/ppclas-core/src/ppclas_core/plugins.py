@@ -34,6 +34,7 @@ class Registries:
     transforms: Registry = field(default_factory=lambda: Registry("transform"))
     batch_transforms: Registry = field(default_factory=lambda: Registry("batch transform"))
     losses: Registry = field(default_factory=lambda: Registry("loss"))
+    objectives: Registry = field(default_factory=lambda: Registry("objective"))
     schedulers: Registry = field(default_factory=lambda: Registry("scheduler"))
     optimizers: Registry = field(default_factory=lambda: Registry("optimizer"))
     metrics: Registry = field(default_factory=lambda: Registry("metric"))

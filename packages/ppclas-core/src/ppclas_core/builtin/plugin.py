@@ -23,6 +23,14 @@ def register_losses(registry: Registry) -> None:
 
 
 @hookimpl
+def register_objectives(registry: Registry) -> None:
+    """Add the comparison with the labels."""
+    registry.register(
+        "Supervised", "ppclas_core.objective:Supervised", summary="the loss between the outputs and the labels"
+    )
+
+
+@hookimpl
 def register_schedulers(registry: Registry) -> None:
     """Add the learning-rate schedules."""
     for name, summary in {

@@ -48,7 +48,12 @@ def check(values: dict[str, Any], registries: Registries) -> Checked:
 
 def single_components(registries: Registries) -> dict[str, Registry]:
     """The sections that are one component, and the registry of each."""
-    return {"loss": registries.losses, "optimizer": registries.optimizers, "schedule": registries.schedulers}
+    return {
+        "loss": registries.losses,
+        "objective": registries.objectives,
+        "optimizer": registries.optimizers,
+        "schedule": registries.schedulers,
+    }
 
 
 def component_lists(registries: Registries) -> dict[KeyPath, Registry]:

@@ -164,6 +164,8 @@ class Config(Params):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     loss: ComponentConfig = ComponentConfig(name="CrossEntropy")
+    objective: ComponentConfig = ComponentConfig(name="Supervised")
+    """What a step minimises: ``loss`` against the labels, or what a plugin makes of it (distillation)."""
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ComponentConfig = ComponentConfig(name="CosineWarmup")
     """The learning-rate schedule; ``lr`` is its peak. Nothing given for ``lr``: inferred."""

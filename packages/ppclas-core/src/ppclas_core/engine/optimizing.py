@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ppclas_core.component import build_component
@@ -12,7 +12,7 @@ from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:
     import paddle
-    from paddle import Tensor
+    from paddle import Tensor, nn
 
     from ppclas_core.image_model import ImageModel
 
@@ -26,8 +26,21 @@ def expand_stages(model: ImageModel, stages: Sequence[str]) -> list[str]:
     return [expanded for stage in stages for expanded in (backbone if stage == BACKBONE else [stage])]
 
 
-def build_optimizer(section: OptimizerSection, model: ImageModel, rate: float) -> paddle.optimizer.Optimizer:
-    """The optimizer over everything in ``model`` that trains; ``rate`` is the first step's.
+def trained_parameters(model: ImageModel, layers: Mapping[str, nn.Layer]) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter that trains, with its name: the model's own, and those of the objective's ``layers``."""
+    yield from model.trainable()
+    for prefix, layer in layers.items():
+        for name, parameter in layer.named_parameters():
+            if not parameter.stop_gradient:
+                yield f"{prefix}.{name}", parameter
+
+
+def build_optimizer(
+    section: OptimizerSection, model: ImageModel, rate: float, layers: Mapping[str, nn.Layer] | None = None
+) -> paddle.optimizer.Optimizer:
+    """The optimizer over everything in ``model`` that trains, and the objective's ``layers``.
+
+    ``rate`` is the first step's; the layers learn at all of it, as the classifier does.
 
     Raises:
         ConfigError: a stage of ``lr_mult`` is unknown, or nothing is left to train.
@@ -42,8 +55,9 @@ def build_optimizer(section: OptimizerSection, model: ImageModel, rate: float) -
                 f"It has: {BACKBONE}, {', '.join(model.stages())}."
             )
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in model.trainable():
-        stage = model.stage_of(name)
+    of_model = {name for name, _ in model.trainable()}
+    for name, parameter in trained_parameters(model, layers or {}):
+        stage = model.stage_of(name) if name in of_model else HEAD
         factor = factors.get(stage, 1.0 if stage == HEAD else factors.get(BACKBONE, 1.0))
         # A model can leave parameters out of weight decay itself, as MobileNetV3 does with its batch norms.
         exempt = parameter.regularizer is not None or (section.no_decay_norm_bias and parameter.ndim == 1)

@@ -17,6 +17,8 @@ from typing import Any
 from ppclas_core.errors import TrainingError
 from ppclas_core.files import write_text
 
+_TABLES = ("per_class.csv", "confusion.csv")
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -70,7 +72,7 @@ class RunFolder:
 
     def discard(self, *, keep_folder: bool) -> None:
         """Take back what describes a run that never began; what a plugin has written stays, and so does the folder."""
-        for name in ("config.yaml", "command.txt", "log.txt", "metrics.jsonl", "metrics.csv"):
+        for name in ("config.yaml", "command.txt", "log.txt", "metrics.jsonl", "metrics.csv", *_TABLES):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.last.parent, *([] if keep_folder else [self.path])):
             with contextlib.suppress(OSError):  # not there, or not empty

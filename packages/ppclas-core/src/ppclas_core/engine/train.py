@@ -11,16 +11,25 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_core.builtin.base import Loss, Metric, Scheduler, Targets, Tracker
+from ppclas_core.builtin.base import Metric, Scheduler, Targets, Tracker
+from ppclas_core.builtin.losses import split_outputs
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
-from ppclas_core.checkpoint import Checkpoint, keep_copy, optimizer_arrays, restore_optimizer, save_checkpoint
+from ppclas_core.checkpoint import (
+    Checkpoint,
+    keep_copy,
+    layer_arrays,
+    optimizer_arrays,
+    restore_layers,
+    restore_optimizer,
+    save_checkpoint,
+)
 from ppclas_core.component import build_component
 from ppclas_core.data.base import BatchTransform, ImageSet, sample_draw
 from ppclas_core.data.loader import Batch, Loader
@@ -29,7 +38,7 @@ from ppclas_core.engine.console import Console
 from ppclas_core.engine.context import TrainContext
 from ppclas_core.engine.ema import Ema
 from ppclas_core.engine.evaluate import Evaluation, evaluate
-from ppclas_core.engine.optimizing import build_optimizer, expand_stages
+from ppclas_core.engine.optimizing import build_optimizer, expand_stages, trained_parameters
 from ppclas_core.engine.pictures import draw_confusion, draw_curves
 from ppclas_core.engine.plan import Plan
 from ppclas_core.engine.precision import MixedPrecision
@@ -40,6 +49,7 @@ from ppclas_core.errors import CheckpointError, ConfigError, TrainingError
 from ppclas_core.files import write_json, write_text
 from ppclas_core.models import create_model
 from ppclas_core.normalize import normalize_on_device
+from ppclas_core.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.plugins import get_plugin_manager, get_registries
 from ppclas_core.weights import fit_state, load_weights, model_state
 
@@ -63,6 +73,8 @@ class _Totals:
     correct: int = 0
     seconds: float = 0.0
     wait: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    """Sums of the loss's named parts."""
 
     def row(self) -> dict[str, Any]:
         """The epoch's training columns of ``metrics.jsonl``."""
@@ -71,6 +83,7 @@ class _Totals:
             "train_top1": self.correct / self.counted if self.counted else None,
             "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
             "wait_share": round(self.wait / self.seconds, 4) if self.seconds else None,
+            **{f"train_{name}": total / self.images for name, total in self.parts.items()},
         }
 
 
@@ -92,7 +105,7 @@ class _Progress:
         return {
             "epoch": self.epoch,
             "step_in_epoch": self.step_in_epoch,
-            "totals": vars(self.totals).copy(),
+            "totals": asdict(self.totals),
             "history": self.history,
             "best": self.best,
         }
@@ -135,7 +148,12 @@ class Trainer:
         self._new_head: nn.Linear | None = None
         self._model = self._build_model(checkpoint)
         registries = get_registries()
-        self._loss: Loss = build_component(registries.losses, config.loss)
+        self._objective: Objective = build_component(registries.objectives, config.objective)
+        self._objective.prepare(
+            ObjectiveContext(
+                self._model, config, plan.train, build_component(registries.losses, config.loss), console.line
+            )
+        )
         self._schedule: Scheduler = build_component(registries.schedulers, config.schedule)
         self._batch_transforms: list[BatchTransform] = [
             build_component(registries.batch_transforms, component) for component in config.data.batch_transforms
@@ -145,14 +163,16 @@ class Trainer:
         self._train_loader = self._loader(plan.train, train=True)
         self._val_loader = self._loader(plan.val, train=False)
         first_rate = self._schedule.value(0, self._steps, self._epochs)
-        self._optimizer = build_optimizer(config.optimizer, self._model, first_rate)
+        self._optimizer = build_optimizer(config.optimizer, self._model, first_rate, self._objective.layers())
         self._precision = MixedPrecision(config.train.precision)
         self._ema = Ema(self._model, config.train.ema_decay) if config.train.ema_decay else None
         self._progress = _Progress()
         self._evaluation: Evaluation | None = None
         self._last_picture = 0.0
         if checkpoint is not None:
-            restore_optimizer(self._model, self._optimizer, checkpoint.part("optimizer"))
+            restore_layers(self._objective.layers(), checkpoint.part("layers"))
+            self._objective.restore(checkpoint.part("objective"))
+            restore_optimizer(self._trained(), self._optimizer, checkpoint.part("optimizer"))
             self._precision.restore(checkpoint.state["precision"])
             if self._ema is not None:
                 self._ema.restore(checkpoint.part("ema"))
@@ -255,20 +275,28 @@ class Trainer:
         draw = sample_draw(self._seed, progress.epoch, _BATCH_STREAM + progress.step_in_epoch, self._epochs)
         for transform in self._batch_transforms:
             images, targets = transform(images, targets, draw)
-        with self._precision.forward():
-            outputs = self._model(images)
-        outputs = _in_float32(outputs)
-        loss = self._loss(outputs, targets)
-        self._precision.step(loss, self._optimizer)
+        result = self._objective.step(
+            TrainBatch(images, targets, batch.images, batch.indices, progress.epoch), self._forward
+        )
+        self._precision.step(result.loss, self._optimizer)
         self._optimizer.clear_grad()
         if self._ema is not None:
             self._ema.update(step)
-        self._count(loss, outputs, targets, len(batch.labels))
+        self._count(result, targets, len(batch.labels))
         return rate
 
-    def _count(self, loss: Tensor, outputs: Any, targets: Targets, images: int) -> None:
+    def _forward(self, images: Tensor) -> Any:
+        with self._precision.forward():
+            outputs = self._model(images)
+        return _in_float32(outputs)
+
+    def _trained(self) -> dict[str, Tensor]:
+        """Every parameter that trains, by a name that stays the same when the run is resumed."""
+        return dict(trained_parameters(self._model, self._objective.layers()))
+
+    def _count(self, result: StepLoss, targets: Targets, images: int) -> None:
         totals = self._progress.totals
-        value = loss.item()
+        value = result.loss.item()
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss is {value} at step {self._global_step() + 1} (epoch {self._progress.epoch + 1}). "
@@ -278,8 +306,10 @@ class Trainer:
         self._context.last_loss = value
         totals.images += images
         totals.loss += value * images
+        for name, part in result.parts.items():
+            totals.parts[name] = totals.parts.get(name, 0.0) + part.item() * images
         if targets.mixed_labels is None and targets.soft is None:
-            logits = outputs[0] if isinstance(outputs, list | tuple) else outputs
+            logits, _ = split_outputs(result.outputs)
             totals.counted += images
             totals.correct += int((logits.argmax(axis=1) == targets.labels).sum().item())
 
@@ -347,7 +377,9 @@ class Trainer:
 
     def _save(self) -> None:
         arrays = {f"model/{key}": value for key, value in model_state(self._model).items()}
-        arrays |= {f"optimizer/{k}": v for k, v in optimizer_arrays(self._model, self._optimizer).items()}
+        arrays |= {f"layers/{key}": value for key, value in layer_arrays(self._objective.layers()).items()}
+        arrays |= {f"objective/{key}": value for key, value in self._objective.state().items()}
+        arrays |= {f"optimizer/{k}": v for k, v in optimizer_arrays(self._trained(), self._optimizer).items()}
         if self._ema is not None:
             arrays |= {f"ema/{key}": value for key, value in self._ema.arrays().items()}
         state = {"data": _describe_data(self._plan), "precision": self._precision.state()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from ppclas_core.builtin.losses import split_outputs
 from ppclas_core.builtin.optimizers import SGD
 from ppclas_core.data import BatchTransform, Draw, Image, ImageSet, Record, Source, Transform
 from ppclas_core.export import Engine, Exporter
+from ppclas_core.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.testing.data import make_tiny_dataset
 
 if TYPE_CHECKING:
     import paddle
-    from paddle import Tensor
+    from paddle import Tensor, nn
 
     from ppclas_core.bundle import Bundle
 
@@ -48,6 +49,28 @@ class FakeLoss(Loss):
         logits, _ = split_outputs(outputs)
         wanted = paddle.nn.functional.one_hot(targets.labels, logits.shape[1])
         return (logits - wanted).square().mean()
+
+
+class FakeObjective(Objective):
+    """The config's loss, and a penalty on large logits with a factor that is trained."""
+
+    _loss: Loss = PrivateAttr()
+    _factor: Any = PrivateAttr()
+
+    def prepare(self, context: ObjectiveContext) -> None:
+        from paddle import nn
+
+        self._loss = context.loss
+        self._factor = nn.Linear(1, 1)
+
+    def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
+        outputs = forward(batch.images)
+        logits, _ = split_outputs(outputs)
+        label, size = self._loss(outputs, batch.targets), self._factor(logits.square().mean().reshape([1, 1])).square()
+        return StepLoss(label + 0.01 * size.sum(), outputs, {"label": label, "size": size.sum()})
+
+    def layers(self) -> Mapping[str, nn.Layer]:
+        return {"factor": self._factor}
 
 
 class FakeScheduler(Scheduler):

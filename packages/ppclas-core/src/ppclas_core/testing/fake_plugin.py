@@ -61,6 +61,10 @@ class FakePlugin:
         self._register("register_losses", registry, "FakeLoss")
 
     @hookimpl
+    def register_objectives(self, registry: Registry) -> None:
+        self._register("register_objectives", registry, "FakeObjective")
+
+    @hookimpl
     def register_schedulers(self, registry: Registry) -> None:
         self._register("register_schedulers", registry, "FakeScheduler")
 
