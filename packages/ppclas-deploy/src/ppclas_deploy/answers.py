@@ -35,17 +35,18 @@ def run_reference(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_export(job: Mapping[str, Any]) -> dict[str, str]:
-    """The step ``engine``: an export in the engine that it names. Writes logits [N, C] to ``job["logits"]``.
+    """The step ``engine``: an export in the engine that it names. Writes what it gives [N, C] to ``job["logits"]``.
 
     The first photo goes in by itself and the others in batches, so that a graph which is right for one batch size
     only does not pass.
     """
     bundle = Bundle.load(job["folder"])
-    engine = get_registries().engines.build(export_facts(bundle)["engine"])
+    facts = export_facts(bundle)
+    engine = get_registries().engines.build(facts.get("verified_with", facts["engine"]))
     engine.load(bundle)
-    images = bundle.normalize(read_photos(bundle, job["photos"]))
+    images = engine.prepare(read_photos(bundle, job["photos"]))
     parts = [images[:1], *_batches(images[1:])]
-    np.save(job["logits"], np.concatenate([engine.logits(part) for part in parts]))
+    np.save(job["logits"], np.concatenate([engine.answers(part) for part in parts]))
     versions: dict[str, str] = engine.versions()
     return versions
 

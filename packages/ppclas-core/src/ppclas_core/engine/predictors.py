@@ -49,6 +49,6 @@ def bundle_predictor(bundle: Bundle) -> Predictor:
     engine.load(bundle)
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(engine.logits(bundle.normalize(images)), dtype=np.float32)
+        return np.asarray(engine.logits(engine.prepare(images)), dtype=np.float32)
 
     return predict
