@@ -1,0 +1,70 @@
+"""What a run keeps: checkpoints, the best weights as a bundle, the history."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import nullcontext
+
+from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
+from ppclas_core.checkpoint import keep_copy, save_checkpoint
+from ppclas_core.engine.parts import Trained
+from ppclas_core.engine.plan import Plan
+from ppclas_core.engine.reporting import EMA
+from ppclas_core.engine.run import RunFolder
+from ppclas_core.errors import CheckpointError
+from ppclas_core.files import write_json
+from ppclas_core.weights import model_state
+
+
+class Keeper:
+    """Writes what ``trained`` is into the run folder."""
+
+    def __init__(self, plan: Plan, run: RunFolder, trained: Trained) -> None:
+        self._plan, self._run, self._trained = plan, run, trained
+
+    def save(self) -> None:
+        """Write ``checkpoints/last``."""
+        save_checkpoint(self._run.last, self._trained.arrays(), self._trained.state(self._plan))
+
+    def keep_best(self) -> None:
+        """Write ``checkpoints/best`` and the bundle from the weights as they are, which ``checkpoints/last`` holds."""
+        plan, trained = self._plan, self._trained
+        data, model, best = plan.config.data, plan.config.model, trained.progress.best
+        assert best is not None
+        assert data.image_size is not None
+        assert data.eval_transforms is not None
+        size = data.image_size
+        manifest = Manifest(
+            architecture=architecture_of(model.name, len(plan.train.class_names), model.params),
+            preprocessing=Preprocessing(
+                image_size=(size, size) if isinstance(size, int) else size,
+                transforms=data.eval_transforms,
+                normalize=data.normalize,
+            ),
+            labels=plan.train.class_names,
+            metrics={key: value for key, value in best.items() if key != "weights"},
+            versions=versions(),
+        )
+        averaged = trained.ema is not None and best["weights"] == EMA
+        try:
+            keep_copy(self._run.last, self._run.best)
+            with trained.ema.applied() if averaged and trained.ema is not None else nullcontext():
+                write_bundle(self._run.bundle, manifest, model_state(trained.model))
+        except OSError as error:
+            raise CheckpointError(
+                f"The bundle {self._run.bundle} cannot be written ({error.strerror or error}). The checkpoint "
+                f"{self._run.last} is complete: free some space and go on with "
+                f"--resume {shlex.quote(str(self._run.path))}"
+            ) from error
+
+    def repair(self) -> None:
+        """After a kill between a checkpoint and its bundle: write what is missing."""
+        progress = self._trained.progress
+        if progress.best is not None and progress.best["epoch"] == progress.epoch and progress.step_in_epoch == 0:
+            self.keep_best()
+        self._run.write_history(progress.history)
+
+    def finish(self) -> None:
+        """Write the summary that marks a run as finished."""
+        progress = self._trained.progress
+        write_json(self._run.finished, {"best": progress.best, "epochs": progress.epoch, "bundle": "bundle"})

@@ -1,0 +1,67 @@
+"""Where a run stands: what a checkpoint holds beside arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Totals:
+    """Sums over the training images of an epoch so far."""
+
+    images: int = 0
+    loss: float = 0.0
+    counted: int = 0
+    """Images with one label, for which right and wrong mean something."""
+    correct: int = 0
+    seconds: float = 0.0
+    wait: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    """Sums of the loss's named parts."""
+
+    def row(self) -> dict[str, Any]:
+        """The epoch's training columns of ``metrics.jsonl``."""
+        return {
+            "train_loss": self.loss / self.images if self.images else None,
+            "train_top1": self.correct / self.counted if self.counted else None,
+            "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
+            "wait_share": round(self.wait / self.seconds, 4) if self.seconds else None,
+            **{f"train_{name}": total / self.images for name, total in self.parts.items()},
+        }
+
+
+@dataclass
+class Progress:
+    """Epochs, steps, sums, history and the best result of a run so far."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step_in_epoch: int = 0
+    """Steps done in the epoch after those."""
+    totals: Totals = field(default_factory=Totals)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    """Epoch, metrics and kind (``weights``: raw or ema) of the best weights."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "step_in_epoch": self.step_in_epoch,
+            "totals": asdict(self.totals),
+            "history": self.history,
+            "best": self.best,
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Progress:
+        """The inverse of ``to_json``."""
+        return cls(
+            int(state["epoch"]),
+            int(state["step_in_epoch"]),
+            Totals(**state["totals"]),
+            list(state["history"]),
+            state["best"],
+        )
