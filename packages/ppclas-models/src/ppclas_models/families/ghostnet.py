@@ -6,7 +6,6 @@ Paper: "GhostNet: More Features from Cheap Operations", Han et al. 2020, https:/
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import paddle
 from paddle import Tensor, nn
@@ -18,6 +17,7 @@ from pydantic import PositiveFloat
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv_norm import UNDERSCORED, ConvNorm
+from ppclas_models.layers.inverted import InvertedRow as Row
 from ppclas_models.layers.squeeze_excite import LinearSqueezeExcite
 
 models = Variants()
@@ -26,34 +26,24 @@ STEM_CHANNELS = 16
 LAST_FEATURES = 1280
 """Features before the classifier, at every width."""
 
-
-class Block(NamedTuple):
-    """A row of the paper's table 7, at width 1.0."""
-
-    kernel_size: int
-    hidden: int
-    out_channels: int
-    squeeze_excite: bool
-    stride: int
-
-
+# The paper's table 7.
 BLOCKS = (
-    Block(3, 16, 16, False, 1),
-    Block(3, 48, 24, False, 2),
-    Block(3, 72, 24, False, 1),
-    Block(5, 72, 40, True, 2),
-    Block(5, 120, 40, True, 1),
-    Block(3, 240, 80, False, 2),
-    Block(3, 200, 80, False, 1),
-    Block(3, 184, 80, False, 1),
-    Block(3, 184, 80, False, 1),
-    Block(3, 480, 112, True, 1),
-    Block(3, 672, 112, True, 1),
-    Block(5, 672, 160, True, 2),
-    Block(5, 960, 160, False, 1),
-    Block(5, 960, 160, True, 1),
-    Block(5, 960, 160, False, 1),
-    Block(5, 960, 160, True, 1),
+    Row(3, 16, 16, False, 1),
+    Row(3, 48, 24, False, 2),
+    Row(3, 72, 24, False, 1),
+    Row(5, 72, 40, True, 2),
+    Row(5, 120, 40, True, 1),
+    Row(3, 240, 80, False, 2),
+    Row(3, 200, 80, False, 1),
+    Row(3, 184, 80, False, 1),
+    Row(3, 184, 80, False, 1),
+    Row(3, 480, 112, True, 1),
+    Row(3, 672, 112, True, 1),
+    Row(5, 672, 160, True, 2),
+    Row(5, 960, 160, False, 1),
+    Row(5, 960, 160, True, 1),
+    Row(5, 960, 160, False, 1),
+    Row(5, 960, 160, True, 1),
 )
 
 # The L2 penalty leaves batch norms out, as in the published training.
@@ -89,7 +79,7 @@ class GhostModule(nn.Layer):
 class GhostBottleneck(nn.Layer):
     """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: two ghost modules beside a shortcut."""
 
-    def __init__(self, in_channels: int, hidden: int, out_channels: int, block: Block) -> None:
+    def __init__(self, in_channels: int, hidden: int, out_channels: int, block: Row) -> None:
         super().__init__()
         kernel_size, stride = block.kernel_size, block.stride
         self.ghost_module_1 = GhostModule(in_channels, hidden, relu=True)

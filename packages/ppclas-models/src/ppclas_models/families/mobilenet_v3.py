@@ -6,7 +6,7 @@ Paper: "Searching for MobileNetV3", Howard et al. 2019, https://arxiv.org/abs/19
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
@@ -17,6 +17,7 @@ from pydantic import PositiveFloat
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv_norm import ConvNorm
+from ppclas_models.layers.inverted import InvertedRow as Row
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite
 
 models = Variants()
@@ -25,47 +26,36 @@ STEM_CHANNELS = 16
 LAST_FEATURES = 1280
 """Features before the classifier, at every width. The paper's small model has 1024."""
 
-
-class Block(NamedTuple):
-    """A row of the paper's tables 1 and 2, at width 1.0."""
-
-    kernel_size: int
-    hidden: int
-    out_channels: int
-    squeeze_excite: bool
-    act: Literal["relu", "hardswish"]
-    stride: int
-
-
+# The paper's tables 1 and 2.
 LARGE = (
-    Block(3, 16, 16, False, "relu", 1),
-    Block(3, 64, 24, False, "relu", 2),
-    Block(3, 72, 24, False, "relu", 1),
-    Block(5, 72, 40, True, "relu", 2),
-    Block(5, 120, 40, True, "relu", 1),
-    Block(5, 120, 40, True, "relu", 1),
-    Block(3, 240, 80, False, "hardswish", 2),
-    Block(3, 200, 80, False, "hardswish", 1),
-    Block(3, 184, 80, False, "hardswish", 1),
-    Block(3, 184, 80, False, "hardswish", 1),
-    Block(3, 480, 112, True, "hardswish", 1),
-    Block(3, 672, 112, True, "hardswish", 1),
-    Block(5, 672, 160, True, "hardswish", 2),
-    Block(5, 960, 160, True, "hardswish", 1),
-    Block(5, 960, 160, True, "hardswish", 1),
+    Row(3, 16, 16, False, 1),
+    Row(3, 64, 24, False, 2),
+    Row(3, 72, 24, False, 1),
+    Row(5, 72, 40, True, 2),
+    Row(5, 120, 40, True, 1),
+    Row(5, 120, 40, True, 1),
+    Row(3, 240, 80, False, 2, "hardswish"),
+    Row(3, 200, 80, False, 1, "hardswish"),
+    Row(3, 184, 80, False, 1, "hardswish"),
+    Row(3, 184, 80, False, 1, "hardswish"),
+    Row(3, 480, 112, True, 1, "hardswish"),
+    Row(3, 672, 112, True, 1, "hardswish"),
+    Row(5, 672, 160, True, 2, "hardswish"),
+    Row(5, 960, 160, True, 1, "hardswish"),
+    Row(5, 960, 160, True, 1, "hardswish"),
 )
 SMALL = (
-    Block(3, 16, 16, True, "relu", 2),
-    Block(3, 72, 24, False, "relu", 2),
-    Block(3, 88, 24, False, "relu", 1),
-    Block(5, 96, 40, True, "hardswish", 2),
-    Block(5, 240, 40, True, "hardswish", 1),
-    Block(5, 240, 40, True, "hardswish", 1),
-    Block(5, 120, 48, True, "hardswish", 1),
-    Block(5, 144, 48, True, "hardswish", 1),
-    Block(5, 288, 96, True, "hardswish", 2),
-    Block(5, 576, 96, True, "hardswish", 1),
-    Block(5, 576, 96, True, "hardswish", 1),
+    Row(3, 16, 16, True, 2),
+    Row(3, 72, 24, False, 2),
+    Row(3, 88, 24, False, 1),
+    Row(5, 96, 40, True, 2, "hardswish"),
+    Row(5, 240, 40, True, 1, "hardswish"),
+    Row(5, 240, 40, True, 1, "hardswish"),
+    Row(5, 120, 48, True, 1, "hardswish"),
+    Row(5, 144, 48, True, 1, "hardswish"),
+    Row(5, 288, 96, True, 2, "hardswish"),
+    Row(5, 576, 96, True, 1, "hardswish"),
+    Row(5, 576, 96, True, 1, "hardswish"),
 )
 
 # The L2 penalty leaves batch norms out, as in the published training.
@@ -96,7 +86,7 @@ class InvertedResidual(nn.Layer):
     Where the shape stays, the input is added. The first block expands by a 1x1 convolution too, unlike the paper's.
     """
 
-    def __init__(self, in_channels: int, hidden: int, out_channels: int, block: Block) -> None:
+    def __init__(self, in_channels: int, hidden: int, out_channels: int, block: Row) -> None:
         super().__init__()
         self.residual = block.stride == 1 and in_channels == out_channels
         self.expand_conv = Conv(in_channels, hidden, 1, act=_act(block.act))
