@@ -6,10 +6,10 @@ Paper: "ACNet: Strengthening the Kernel Skeletons for Powerful CNN via Asymmetri
 
 from __future__ import annotations
 
-from paddle import ParamAttr, nn
-from paddle.nn.initializer import KaimingNormal
+from paddle import nn
 from ppclas_core.variants import Variants
 
+from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.residual import INDEXED, Place, ResidualConfig, ResidualNet
 
 models = Variants()
@@ -23,9 +23,7 @@ class FusedConv(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
         super().__init__()
-        weight = ParamAttr(initializer=KaimingNormal())
-        padding = kernel_size // 2
-        self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, stride, padding, weight_attr=weight)
+        self.conv = conv2d(in_channels, out_channels, kernel_size, stride, bias=True)
         self.act = nn.ReLU()
 
 
