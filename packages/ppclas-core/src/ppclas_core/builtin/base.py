@@ -7,13 +7,14 @@ may set.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveFloat
 
 from ppclas_core.component import Params
+from ppclas_core.config.schema import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     import paddle
     from paddle import Tensor
+
+
+ONE_LABEL: tuple[Task, ...] = ("classification",)
+BOTH_TASKS: tuple[Task, ...] = ("classification", "multilabel")
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,9 @@ class Targets:
     """
 
     labels: Tensor
-    """[N] int64 class indices."""
+    """[N] int64 class indices; [N, C] float32, 1 for each class that is there, where images have several labels."""
     mixed_labels: Tensor | None = None
-    """[N] int64 class indices of the other half of a mixed sample."""
+    """The labels of the other half of a mixed sample, in the same form."""
     weight: Tensor | None = None
     """[N] float32 in 0..1: the share of ``labels``; given where ``mixed_labels`` is."""
     soft: Tensor | None = None
@@ -44,6 +49,9 @@ class Targets:
 
 class Loss(Params):
     """Turn a batch's outputs into one number to minimise."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
+    """What it can be used for: one label an image (``classification``), several (``multilabel``), or both."""
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
         """Mean loss, a scalar.
@@ -89,13 +97,19 @@ class Optimizer(Params):
 class Metric(Params):
     """A number, or a few, over a whole evaluation."""
 
-    def __call__(self, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-        """Named results from probabilities [N, C] and labels [N]."""
+    tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
+    """What it can be used for: one label an image (``classification``), several (``multilabel``), or both."""
+
+    def __call__(self, probabilities: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, float]:
+        """Named results from probabilities [N, C] and labels: [N] class indices, or [N, C] ones and zeros."""
         raise NotImplementedError
 
 
 class Tracker(Params):
     """Send the rows of ``metrics.jsonl`` somewhere else as well."""
+
+    def check(self) -> None:
+        """Called before anything heavy: raise a MissingDependencyError if a package that it needs is not installed."""
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         """Called once, before the first row."""

@@ -15,11 +15,13 @@ ppclas_load_order = 0
 @hookimpl
 def register_losses(registry: Registry) -> None:
     """Add the losses every run can use."""
-    registry.register(
-        "CrossEntropy",
-        "ppclas_core.builtin.losses:CrossEntropy",
-        summary="softmax cross entropy; label smoothing, class weights, mixed and soft targets",
-    )
+    for name, summary in {
+        "CrossEntropy": "softmax cross entropy; label smoothing, class weights, mixed and soft targets",
+        "BinaryCrossEntropy": "sigmoid cross entropy of every class, for images with several labels",
+        "Focal": "cross entropy that counts easy cases less, for one label or several",
+        "Asymmetric": "sigmoid cross entropy that counts absent classes less, for few of many labels",
+    }.items():
+        registry.register(name, f"ppclas_core.builtin.losses:{name}", summary=summary)
 
 
 @hookimpl

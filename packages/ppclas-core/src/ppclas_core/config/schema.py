@@ -23,6 +23,8 @@ from ppclas_core.component import Params
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Size = PositiveInt | tuple[PositiveInt, PositiveInt]
 """A side for squares, or (height, width), in pixels."""
+Task = Literal["classification", "multilabel"]
+"""One label an image, or any number of them."""
 
 
 class ComponentConfig(Params):
@@ -84,6 +86,9 @@ class DataSection(Params):
     """A folder of class folders, a list file or a CSV. Nothing: the built-in photos."""
     val: str | None = None
     """The same for validation. Nothing: ``val``/``test`` beside ``train`` where they exist, else a split by rule."""
+    train_extra: str | None = None
+    """Photos without labels to train on as well: a folder, at any depth, or a list file with a path a line. For an
+    objective that learns without labels (Distill)."""
     root: str | None = None
     """Folder that the paths of list files and CSVs are relative to. Nothing: the list's own folder."""
     labels: str | None = None
@@ -98,6 +103,8 @@ class DataSection(Params):
     """Resampling of every default resize. Nothing: what the model was published with, mostly bilinear."""
     train_transforms: tuple[ComponentConfig, ...] | None = None
     """On each training image. Nothing: RandomResizedCrop, RandomFlip."""
+    repeat_draws_after: PositiveInt | None = None
+    """Epochs after which a photo's random crops and flips come again; 1: it looks the same in each. Nothing: never."""
     eval_transforms: tuple[ComponentConfig, ...] | None = None
     """On each image everywhere else, and kept in the bundle. Nothing: Resize (short side), CenterCrop."""
     batch_transforms: tuple[ComponentConfig, ...] = ()
