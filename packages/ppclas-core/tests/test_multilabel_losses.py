@@ -1,4 +1,4 @@
-"""Losses for several labels an image, and the focal loss: against PyTorch, the papers' formulas and numerical slopes."""
+"""Losses for several labels an image, and the focal loss: against PyTorch, the papers and numerical slopes."""
 
 import numpy as np
 import pytest

@@ -6,18 +6,22 @@ Ties have one answer everywhere: of two classes with the same probability the on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
-from ppclas_core.builtin.base import Metric
+from ppclas_core.builtin.base import BOTH_TASKS, Metric
+from ppclas_core.config.schema import Task
 from ppclas_core.errors import ShapeError
 
 Probabilities = NDArray[np.float32]
-"""[N, C], each row sums to 1."""
+"""[N, C]; each row sums to 1 where an image has one label."""
 Labels = NDArray[np.int64]
 """[N], class indices."""
+Truth = NDArray[np.bool_]
+"""[N, C]: whether the class is there."""
 
 
 def ranks(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
@@ -102,21 +106,168 @@ class MacroF1(Metric):
 class CalibrationError(Metric):
     """Expected calibration error (Guo et al. 2017, equation 3): ``ece``, in 0..1, 0 where confidence can be trusted.
 
-    Samples are put into bins ``(a, b]`` of equal width by the probability of their predicted class; the error is the
-    mean of ``|accuracy - confidence|`` over the bins, weighted by their samples.
+    The mean of ``|accuracy - confidence|`` over the bins of ``reliability``, weighted by what is in them.
     """
 
-    bins: PositiveInt = 15
-    """Number of bins over (0, 1]."""
+    tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
 
-    def __call__(self, probabilities: Probabilities, labels: Labels) -> dict[str, float]:
+    bins: PositiveInt = 15
+    """Number of bins over 0..1."""
+
+    def __call__(self, probabilities: Probabilities, labels: NDArray[Any]) -> dict[str, float]:
+        curve = reliability(probabilities, labels, self.bins)
+        gaps = np.abs(curve.accuracy - curve.confidence) * curve.count
+        return {"ece": float(gaps.sum() / curve.count.sum())}
+
+
+class AUROC(Metric):
+    """Area under the ROC curve, averaged over classes: ``auroc``, in 0..1; 0.5 is chance.
+
+    The probability that an image with the class gets a higher probability of it than one without. Classes that no
+    image has, or every image, are left out; where that leaves none, the result is 0.5.
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
+
+    def __call__(self, probabilities: Probabilities, labels: NDArray[Any]) -> dict[str, float]:
+        return {"auroc": _mean(auroc_per_class(probabilities, truth_of(probabilities, labels)), 0.5)}
+
+
+class MeanAveragePrecision(Metric):
+    """Average precision, averaged over classes: ``map``, in 0..1; for images with several labels the main number.
+
+    Average precision is the mean over a class's images of the precision at the threshold that just includes them, with
+    no interpolation. Classes that no image has are left out; where that leaves none, the result is 0.
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
+
+    def __call__(self, probabilities: Probabilities, labels: NDArray[Any]) -> dict[str, float]:
+        return {"map": _mean(average_precision_per_class(probabilities, truth_of(probabilities, labels)), 0.0)}
+
+
+class ThresholdF1(Metric):
+    """F1 of the labels whose probability reaches the threshold: ``macro_f1``, ``micro_f1``, ``exact_match``, in 0..1.
+
+    Macro: averaged over classes (those that neither occur nor are predicted are left out). Micro: over all decisions
+    alike. ``exact_match`` is the share of images with no label wrong or missing.
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = ("multilabel",)
+
+    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Probability from which a class is said to be there."""
+
+    def __call__(self, probabilities: Probabilities, labels: NDArray[Any]) -> dict[str, float]:
+        truth, given = truth_of(probabilities, labels), probabilities >= self.threshold
+        scores = threshold_scores(truth, given)
+        both = 2 * int((truth & given).sum())
+        total = int(truth.sum() + given.sum())
+        return {
+            "macro_f1": float(scores.f1[scores.present].mean()) if scores.present.any() else 1.0,
+            "micro_f1": both / total if total else 1.0,
+            "exact_match": float((truth == given).all(axis=1).mean()),
+        }
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often answers of a given confidence are right; a bin each, ``(a, b]`` of equal width over 0..1."""
+
+    confidence: NDArray[np.float64]
+    """[bins] mean probability in the bin; 0 where it is empty."""
+    accuracy: NDArray[np.float64]
+    """[bins] share that is right; 0 where the bin is empty."""
+    count: NDArray[np.int64]
+    """[bins] answers in the bin."""
+
+
+def reliability(probabilities: Probabilities, labels: NDArray[Any], bins: int = 15) -> Reliability:
+    """The reliability curve: of the predicted class's probability; of every class's where images have several labels.
+
+    With several labels "right" means that the class is there, so the curve runs over all of 0..1.
+    """
+    if labels.ndim == 2:
+        confidence = probabilities.reshape(-1).astype(np.float64)
+        right = truth_of(probabilities, labels).reshape(-1)
+    else:
         _check(probabilities, labels)
         confidence = probabilities.max(axis=1).astype(np.float64)
-        correct = predictions(probabilities) == labels
-        edges = np.linspace(0.0, 1.0, self.bins + 1)[1:-1]
-        which = np.searchsorted(edges, confidence, side="left")
-        gaps = np.bincount(which, weights=correct - confidence, minlength=self.bins)
-        return {"ece": float(np.abs(gaps).sum() / len(labels))}
+        right = predictions(probabilities) == labels
+    edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
+    which = np.searchsorted(edges, confidence, side="left")
+    count = np.bincount(which, minlength=bins)
+    share = np.maximum(count, 1)
+    return Reliability(
+        np.bincount(which, weights=confidence, minlength=bins) / share,
+        np.bincount(which, weights=right, minlength=bins) / share,
+        count,
+    )
+
+
+def truth_of(probabilities: Probabilities, labels: NDArray[Any]) -> Truth:
+    """Which classes are there: [N, C], from labels [N, C] of ones and zeros, or [N] class indices.
+
+    Raises:
+        ShapeError: the two do not fit each other, or there are no samples.
+    """
+    if labels.ndim == 1:
+        _check(probabilities, labels)
+        return labels[:, None] == np.arange(probabilities.shape[1])
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape or not len(labels):
+        raise ShapeError(
+            f"a metric of several labels needs probabilities [N, C] and labels [N, C] of at least one sample; "
+            f"got {probabilities.shape} and {labels.shape}."
+        )
+    return labels > 0.5
+
+
+def threshold_scores(truth: Truth, given: Truth) -> ClassScores:
+    """Precision, recall and F1 of each class from what is there [N, C] and what was said to be [N, C]."""
+    hits, said, support = (truth & given).sum(axis=0), given.sum(axis=0), truth.sum(axis=0)
+    return ClassScores(
+        precision=_share(hits, said),
+        recall=_share(hits, support),
+        f1=_share(2 * hits, said + support),
+        support=support,
+        present=(said + support) > 0,
+    )
+
+
+def auroc_per_class(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
+    """Area under each class's ROC curve: [C]; NaN where the class is in no image, or in all.
+
+    Equal probabilities count one half (Mann and Whitney 1947).
+    """
+    areas = np.full(truth.shape[1], np.nan)
+    for c in range(truth.shape[1]):
+        there = int(truth[:, c].sum())
+        absent = len(truth) - there
+        if there and absent:
+            _, place, tied = np.unique(probabilities[:, c], return_inverse=True, return_counts=True)
+            middle = np.cumsum(tied) - (tied - 1) / 2.0  # 1-based rank in the middle of those that are tied
+            areas[c] = (middle[place][truth[:, c]].sum() - there * (there + 1) / 2.0) / (there * absent)
+    return areas
+
+
+def average_precision_per_class(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
+    """``Σ_n (R_n - R_{n-1}) P_n`` over falling thresholds: [C]; NaN where the class is in no image."""
+    areas = np.full(truth.shape[1], np.nan)
+    for c in range(truth.shape[1]):
+        there = int(truth[:, c].sum())
+        if there:
+            order = np.argsort(-probabilities[:, c], kind="stable")
+            falling = probabilities[order, c]
+            last_of_tie = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
+            hits = np.cumsum(truth[order, c])[last_of_tie]
+            recall = hits / there
+            areas[c] = float((np.diff(recall, prepend=0.0) * hits / (last_of_tie + 1)).sum())
+    return areas
+
+
+def _mean(values: NDArray[np.float64], otherwise: float) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else otherwise
 
 
 def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -66,6 +66,9 @@ def register_metrics(registry: Registry) -> None:
         "TopK": "share of images whose label is among the k most probable classes",
         "MacroF1": "precision, recall and F1, averaged over classes",
         "CalibrationError": "how far confidence and accuracy are apart (ECE)",
+        "AUROC": "area under the ROC curve, averaged over classes",
+        "MeanAveragePrecision": "average precision, averaged over classes (mAP)",
+        "ThresholdF1": "F1 and exact matches of the labels above a threshold, for several labels",
     }.items():
         registry.register(name, f"ppclas_core.builtin.metrics:{name}", summary=summary)
 
