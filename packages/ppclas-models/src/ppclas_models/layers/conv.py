@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paddle import ParamAttr, nn
+from paddle import nn
 from paddle.nn.initializer import KaimingNormal
 
 
@@ -33,6 +33,6 @@ def conv2d(
         dilation=dilation,
         groups=groups,
         # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a depthwise one.
-        weight_attr=ParamAttr(initializer=KaimingNormal(nonlinearity="linear" if linear else "relu")),
+        weight_attr=KaimingNormal(nonlinearity="linear" if linear else "relu"),
         bias_attr=None if bias else False,
     )

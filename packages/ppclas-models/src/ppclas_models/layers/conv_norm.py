@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paddle import ParamAttr, nn
+from paddle import nn
 from paddle.regularizer import L2Decay
 
 from ppclas_models.layers.conv import conv2d
@@ -21,6 +21,8 @@ class ConvNormKeys:
 PLAIN = ConvNormKeys("conv", "bn")
 SHORT = ConvNormKeys("_conv", "_bn")
 UNDERSCORED = ConvNormKeys("_conv", "_batch_norm")
+
+_NO_DECAY = L2Decay(0.0)
 
 
 class ConvNorm(nn.Sequential):
@@ -48,14 +50,10 @@ class ConvNorm(nn.Sequential):
     ) -> None:
         super().__init__()
         conv = conv2d(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups)
-        # A fresh attribute a parameter: Paddle writes the parameter's name into it.
-        scale, offset = (None, None) if norm_decay else (_undecayed(), _undecayed())
         self.add_sublayer(keys.conv, conv)
-        norm = nn.BatchNorm2D(out_channels, momentum, epsilon, scale, offset)
+        norm = nn.BatchNorm2D(out_channels, momentum, epsilon)
+        if not norm_decay:
+            norm.weight.regularizer = norm.bias.regularizer = _NO_DECAY
         self.add_sublayer(keys.norm, norm)
         if act is not None:
             self.add_sublayer("act", act)
-
-
-def _undecayed() -> ParamAttr:
-    return ParamAttr(regularizer=L2Decay(0.0))
