@@ -227,7 +227,7 @@ class TestBeforeAnythingHeavy:
             export_bundle(source, "onxx", tmp_path / "out")
 
     def test_option_of_another_target(self):
-        with pytest.raises(ConfigError, match=r"paddle has no option 'opset'. It takes: batch, ir, timeout"):
+        with pytest.raises(ConfigError, match=r"paddle has no option 'opset'. It takes: batch, image_size, ir, "):
             make_exporter("paddle", {"opset": 17})
 
     def test_option_with_a_wrong_value(self):

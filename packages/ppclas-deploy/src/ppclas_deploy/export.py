@@ -23,6 +23,7 @@ from ppclas_deploy import parity
 from ppclas_deploy.isolate import LOG
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
+from ppclas_deploy.sizes import at_size
 
 LABELS = "labels.txt"
 
@@ -39,6 +40,8 @@ class Receipt:
     """Name → bytes."""
     photos: Photos
     parity: Parity
+    verified: str
+    """What it was that gave the answers, where the target's engine cannot run here; else empty."""
     seconds: float
 
 
@@ -80,6 +83,8 @@ def export_bundle(
     exporter.check()
     _check_source(bundle)
     _check_output(output, overwrite)
+    if exporter.image_size is not None:
+        bundle = at_size(bundle, exporter.image_size)
     chosen = choose_photos(bundle, photos, num_photos)
     try:
         with building_folder(output) as folder:
@@ -100,6 +105,7 @@ def export_bundle(
         files=files,
         photos=chosen,
         parity=result,
+        verified=str((manifest.export or {}).get("verified", "")),
         seconds=time.monotonic() - started,
     )
 
@@ -160,7 +166,8 @@ def _build(bundle: Bundle, target: str, exporter: Exporter, photos: Photos, fold
             model, export = asked.result(), parity.ask_export(folder, photos, logs[1], limit)
         finally:
             _append(logs, folder / LOG)
-        result = parity.compare(model.logits, export.logits, photos.names(), exporter.tolerance)
+        activate = bundle.probabilities if facts.get("output") == "probabilities" else None
+        result = parity.compare(model.logits, export.logits, photos.names(), exporter.tolerance, activate)
     parity.require_agreement(result)
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
     write_manifest(folder, manifest)

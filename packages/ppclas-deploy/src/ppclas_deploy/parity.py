@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from ppclas_deploy.isolate import bundle_job, run_isolated
 from ppclas_deploy.photos import Photos
 
 REPORT = "parity.json"
+_IMPOSSIBLE = 1e-30
+"""Probabilities below this are one: some engines flush the smallest float32 numbers to zero."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,16 @@ class Row:
     """Class index of the trained model's largest logit."""
     export_top1: int
     max_abs_diff: float
-    """Largest difference of a logit."""
+    """Largest difference of a logit, or of the logarithm of a probability."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences between two sets of logits [N, C]. "Relative" means divided by the reference's root mean square."""
+    """Differences between two sets of answers [N, C]. "Relative" means divided by the model's logits' RMS."""
 
     agrees: bool
+    compared: Literal["logits", "log-probabilities"]
+    """``log-probabilities`` where the activation is inside the export: its logits, less a constant an image."""
     tolerance: float
     """Largest accepted ``max_rel_diff``."""
     max_abs_diff: float
@@ -50,16 +54,24 @@ class Parity:
     def summary(self) -> str:
         """One line of numbers."""
         same = sum(row.reference_top1 == row.export_top1 for row in self.images)
+        what = "logit" if self.compared == "logits" else "log-probability"
         return (
-            f"largest logit difference {self.max_abs_diff:.3g}, {self.max_rel_diff:.2g} of the logits' RMS "
+            f"largest {what} difference {self.max_abs_diff:.3g}, {self.max_rel_diff:.2g} of the logits' RMS "
             f"{self.logits_rms:.3g} (tolerance {self.tolerance:g}); same top-1 on {same} of {len(self.images)} photos"
         )
 
 
 def compare(
-    reference: NDArray[np.float32], exported: NDArray[np.float32], files: Sequence[str], tolerance: float
+    reference: NDArray[np.float32],
+    exported: NDArray[np.float32],
+    files: Sequence[str],
+    tolerance: float,
+    activate: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
 ) -> Parity:
     """Compare logits [N, C] of the photos ``files``.
+
+    Where the export gives probabilities ``activate`` makes them of the reference's logits, and their logarithms are
+    compared: an error of a logit shows there undiminished, in unlikely classes as in likely ones.
 
     They agree when no logit differs by more than ``tolerance`` times the root mean square of the reference. A class
     that then still changes was tied within twice that; ``top1_agreement`` says so, it is no condition of its own.
@@ -76,9 +88,10 @@ def compare(
         if not np.isfinite(logits).all():
             row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
             raise ParityError(f"the {name} gives a logit that is not finite for {files[row]}.")
-    exact = reference.astype(np.float64)
-    diff = np.abs(exported.astype(np.float64) - exact)
-    rms = float(np.sqrt(np.mean(exact**2)))
+    rms = float(np.sqrt(np.mean(reference.astype(np.float64) ** 2)))
+    if activate is not None:
+        reference, exported = _logarithm(activate(reference)), _logarithm(exported)
+    diff = np.abs(exported.astype(np.float64) - reference)
     # Logits that are all zero (a classifier that was never trained) have no scale; absolute differences count then.
     scale = rms or 1.0
     largest, mean = diff.max().item(), diff.mean().item()
@@ -94,6 +107,7 @@ def compare(
     )
     return Parity(
         agrees=largest <= tolerance * scale,
+        compared="logits" if activate is None else "log-probabilities",
         tolerance=tolerance,
         max_abs_diff=largest,
         mean_abs_diff=mean,
@@ -105,9 +119,14 @@ def compare(
     )
 
 
+def _logarithm(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Natural logarithm; what float32 cannot tell from impossible counts as that."""
+    return np.log(np.maximum(probabilities.astype(np.float64), _IMPOSSIBLE))
+
+
 @dataclass(frozen=True)
 class Answers:
-    """Logits [N, C] of photos, and the versions of what computed them."""
+    """Logits [N, C] of photos (probabilities where an export gives those), and the versions of what computed them."""
 
     logits: NDArray[np.float32]
     versions: Mapping[str, str]
@@ -137,7 +156,8 @@ def report(parity: Parity, manifest: Manifest, photos: Photos, model: Answers, e
     return {
         "verdict": "agrees" if parity.agrees else "differs",
         "target": facts.get("target"),
-        "engine": facts.get("engine"),
+        "engine": facts.get("verified_with", facts.get("engine")),
+        "verified": facts.get("verified", "the exported files, in their own engine"),
         "versions": {"engine": dict(export.versions), "reference": dict(model.versions)},
         "photos": {"origin": photos.origin, "count": len(photos.paths)},
         "files": {name: entry.sha256 for name, entry in manifest.files.items()},

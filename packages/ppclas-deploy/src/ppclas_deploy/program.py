@@ -4,40 +4,59 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
+from paddle.nn import functional
 from paddle.static import InputSpec
 from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ExportError
 
+if TYPE_CHECKING:
+    from ppclas_deploy.exporters.base import Interface
 
-class _Logits(nn.Layer):
-    """A model under the input name ``images``, whatever its own ``forward`` calls it."""
 
-    def __init__(self, model: nn.Layer) -> None:
+class _Network(nn.Layer):
+    """A model under the input name ``images``, whatever its own ``forward`` calls it, between the ends asked for."""
+
+    def __init__(self, model: nn.Layer, bundle: Bundle, interface: Interface) -> None:
         super().__init__()
         self.model = model
+        self.pixels = interface["input"] == "pixels"
+        self.activation = bundle.manifest.activation if interface["output"] == "probabilities" else "none"
+        normalize = bundle.manifest.preprocessing.normalize
+        mean, std = np.asarray(normalize.mean), np.asarray(normalize.std)
+        for name, values in (("scale", 1.0 / (255.0 * std)), ("shift", -mean / std)):
+            self.register_buffer(name, paddle.to_tensor(values.astype(np.float32).reshape(1, -1, 1, 1)))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)
+        if self.pixels:
+            images = images.astype("float32").transpose([0, 3, 1, 2]) * self.scale + self.shift
+        logits = self.model(images)
+        if self.activation == "softmax":
+            return functional.softmax(logits, axis=1)
+        return functional.sigmoid(logits) if self.activation == "sigmoid" else logits
 
 
-def save_program(bundle: Bundle, prefix: Path, *, batch: int | None, ir: Literal["pir", "old"]) -> Path:
+def save_program(bundle: Bundle, prefix: Path, interface: Interface, ir: Literal["pir", "old"] = "pir") -> Path:
     """Write ``<prefix>.json`` (``ir="pir"``) or ``<prefix>.pdmodel`` (``"old"``) and ``<prefix>.pdiparams``.
 
-    The program maps ``images`` [batch, 3, H, W] (float32, normalised; any batch size if ``batch`` is None) to logits
-    [batch, num_classes], without activation. Returns the structure's path.
+    The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Returns the structure's path.
 
     Raises:
         ExportError: the model returns something else.
     """
-    height, width = bundle.image_size
-    layer = _Logits(bundle.build_model())
+    batch, (height, width) = interface["batch"], bundle.image_size
+    model = bundle.build_model()
+    _require_logits(model(paddle.zeros([1, 3, height, width])), bundle.manifest.architecture.num_classes)
+    layer = _Network(model, bundle, interface)
     layer.eval()
-    _require_logits(layer(paddle.zeros([1, 3, height, width])), bundle.manifest.architecture.num_classes)
-    spec = InputSpec([batch, 3, height, width], "float32", "images")
+    if interface["input"] == "pixels":
+        spec = InputSpec([batch, height, width, 3], "uint8", "images")
+    else:
+        spec = InputSpec([batch, 3, height, width], "float32", "images")
     with paddle.pir_utils.OldIrGuard() if ir == "old" else contextlib.nullcontext():
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[spec], full_graph=True), str(prefix))
     return prefix.with_name(prefix.name + (".pdmodel" if ir == "old" else ".json"))

@@ -49,6 +49,14 @@ class _Target(_ParamType):
 )
 @click.option("--num-photos", type=click.IntRange(min=1), default=16, show_default=True, help="How many of them.")
 @click.option("--batch", type=click.IntRange(min=1), help="Fix the batch size. Without it: any.")
+@click.option("--image-size", metavar="SIDE|HxW", help="Take images of this size. Without it: the bundle's.")
+@click.option(
+    "--with-preprocess",
+    is_flag=True,
+    default=None,
+    help="Normalisation and activation inside: uint8 photos [N, H, W, 3] in, probabilities out.",
+)
+@click.option("--fp16", is_flag=True, default=None, help="Half precision, where the target has it.")
 @click.option("--opset", type=click.IntRange(min=1), help="onnx: version of the operator set. Without it: 17.")
 @click.option("--ir", metavar="pir|old", help="paddle: .json (pir) or .pdmodel (old). Without it: pir.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for each step. Without it: 600.")
@@ -83,6 +91,8 @@ def command(
     """
     from ppclas_deploy.export import default_output, export_bundle, make_exporter
 
+    if options["image_size"] is not None:
+        options["image_size"] = _size_of(options["image_size"])
     given = {name: value for name, value in options.items() if value is not None} | _parse(more)
     make_exporter(target, given)  # a wrong target or option shows before anything is read
     bundle = open_bundle(bundle_path, model, weights, labels)
@@ -112,6 +122,13 @@ def _parse(more: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
+def _size_of(text: str) -> int | tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise click.UsageError(f"--image-size {text}: expected a side (160) or HEIGHTxWIDTH (192x256), in pixels.")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
 def _as_json(receipt: Receipt) -> dict[str, Any]:
     parity = asdict(receipt.parity)
     del parity["images"]  # parity.json has them
@@ -122,6 +139,7 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
         "photos": {"origin": receipt.photos.origin, "count": len(receipt.photos.paths)},
         "parity": parity,
         "engine": dict(receipt.engine_versions),
+        "verified": receipt.verified,
         "seconds": round(receipt.seconds, 2),
     }
 
@@ -132,12 +150,14 @@ def _print(bundle: Bundle, receipt: Receipt) -> None:
     )
     width = max(len(name) for name in receipt.files)
     for name, size in receipt.files.items():
-        click.echo(f"  {name:{width}}  {_size(size):>10}")
+        click.echo(f"  {name:{width}}  {_bytes(size):>10}")
     engine = " ".join(receipt.engine_versions.values())
     click.echo(f"Same answers as the trained model on {len(receipt.photos.paths)} photos ({receipt.photos.origin}):")
     click.echo(f"  {receipt.parity.summary()}; ran in {next(iter(receipt.engine_versions))} {engine}")
+    if receipt.verified:
+        click.echo(f"  Verified was {receipt.verified}.")
     click.echo(f"Use it: ppclas predict PHOTO -m {shlex.quote(str(receipt.folder))}")
 
 
-def _size(size: int) -> str:
+def _bytes(size: int) -> str:
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 1024:.1f} KiB"

@@ -1,27 +1,36 @@
-"""ONNX Runtime. Needs no Paddle: an export, onnxruntime, NumPy and OpenCV are enough."""
+"""ONNX Runtime on the CPU, with CUDA or with TensorRT. Needs no Paddle: an export, onnxruntime, NumPy and OpenCV."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_core.data.loader import available_cpus
 from ppclas_core.errors import BundleError, MissingDependencyError
-from ppclas_core.export import Engine, export_file
-from pydantic import PrivateAttr
+from ppclas_core.export import Engine, export_facts, export_file
+from pydantic import Field, PrivateAttr
 
-from ppclas_deploy.cpus import usable_cpus
 from ppclas_deploy.dependencies import load
+from ppclas_deploy.home import home
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
+
+CPU = "CPUExecutionProvider"
+_AFTER = {"CUDAExecutionProvider": (CPU,), "TensorrtExecutionProvider": ("CUDAExecutionProvider", CPU)}
+"""Provider → those that run the operators it does not have."""
 
 
 class OnnxRuntimeEngine(Engine):
     """Run an ONNX export."""
 
-    provider: str = "CPUExecutionProvider"
+    provider: str = CPU
     """Execution provider, as ``onnxruntime.get_available_providers()`` names them. Never replaced silently."""
+    provider_options: Mapping[str, str] = Field(default_factory=dict)
+    """The provider's own options; they come before those in ``bundle.json`` under ``export.provider_options``."""
 
     _session: Any = PrivateAttr(None)
     _version: str = PrivateAttr("")
@@ -33,39 +42,74 @@ class OnnxRuntimeEngine(Engine):
             MissingDependencyError: onnxruntime is missing, or has not got the provider.
             BundleError: the model does not load.
         """
-        ort = load("onnxruntime", "the engine onnxruntime", "onnx")
-        self._version = ort.__version__
-        if self.provider not in ort.get_available_providers():
-            raise MissingDependencyError(
-                f"this onnxruntime {ort.__version__} has no {self.provider}; it has "
-                f"{', '.join(ort.get_available_providers())}. GPU providers are in the package onnxruntime-gpu."
-            )
-        model = export_file(bundle, "model")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads or usable_cpus()
-        options.log_severity_level = 3  # errors; a provider that falls back is found out below
-        try:
-            self._session = ort.InferenceSession(str(model), options, providers=[self.provider])
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise BundleError(
-                f"{model} does not load in onnxruntime {ort.__version__}: {_first_line(error)}"
-            ) from error
-        # A provider whose libraries are missing is listed as available, and the session then runs on the CPU.
-        running = self._session.get_providers()[0]
-        if running != self.provider:
-            raise MissingDependencyError(
-                f"onnxruntime {ort.__version__} lists {self.provider} but fell back to {running}: its libraries (CUDA, "
-                f"cuDNN, TensorRT) are missing here. Install them, or ask for {running}."
-            )
+        self._version = load("onnxruntime", "the engine onnxruntime", "onnx").__version__
+        options = {**self.kept(), **export_facts(bundle).get("provider_options", {}), **self.provider_options}
+        self._session = make_session(export_file(bundle, "model"), self.threads, self.provider, options)
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [N, C]."""
-        logits: NDArray[np.float32] = self._session.run(["logits"], {"images": images})[0]
-        return logits
+    def kept(self) -> dict[str, str]:
+        """Options that hold where nothing else is said."""
+        return {}
+
+    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits or probabilities [N, C]."""
+        answers: NDArray[np.float32] = self._session.run(None, {"images": images})[0]
+        return answers
 
     def versions(self) -> dict[str, str]:
         """ONNX Runtime and the provider that runs."""
         return {"onnxruntime": self._version, "provider": self._session.get_providers()[0]}
+
+
+class CudaEngine(OnnxRuntimeEngine):
+    """Run an ONNX export on an NVIDIA GPU."""
+
+    provider: str = "CUDAExecutionProvider"
+
+
+class TensorRTEngine(OnnxRuntimeEngine):
+    """Run an ONNX export with TensorRT; what it compiles is kept, as compiling takes minutes."""
+
+    provider: str = "TensorrtExecutionProvider"
+
+    def kept(self) -> dict[str, str]:
+        """A cache of compiled engines in ``$PPCLAS_HOME/tensorrt``."""
+        return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(home() / "tensorrt")}
+
+
+def make_session(
+    model: Path | bytes, threads: int | None = None, provider: str = CPU, provider_options: Mapping[str, str] = {}
+) -> Any:
+    """An ``onnxruntime.InferenceSession`` that runs on ``provider``, with ``threads`` (or all CPUs of this process).
+
+    Raises:
+        MissingDependencyError: this onnxruntime has not got the provider, or fell back to another.
+        BundleError: the model does not load.
+    """
+    ort = load("onnxruntime", "the engine onnxruntime", "onnx")
+    if provider not in ort.get_available_providers():
+        raise MissingDependencyError(
+            f"this onnxruntime {ort.__version__} has no {provider}; it has "
+            f"{', '.join(ort.get_available_providers())}. GPU providers are in the package onnxruntime-gpu."
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or available_cpus()
+    # Threads that spin while they wait take the CPU from those that decode the next photos.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors; a provider that falls back is found out below
+    providers = [(provider, dict(provider_options)), *_AFTER.get(provider, ())]
+    try:
+        session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        name = "the model" if isinstance(model, bytes) else model
+        raise BundleError(f"{name} does not load in onnxruntime {ort.__version__}: {_first_line(error)}") from error
+    # A provider whose libraries are missing is listed as available, and the session then runs on the CPU.
+    running = session.get_providers()[0]
+    if running != provider:
+        raise MissingDependencyError(
+            f"onnxruntime {ort.__version__} lists {provider} but fell back to {running}: its libraries (CUDA, "
+            f"cuDNN, TensorRT) are missing here. Install them, or ask for {running}."
+        )
+    return session
 
 
 def _first_line(error: Exception) -> str:

@@ -58,8 +58,8 @@ class PaddleInferenceEngine(Engine):
             line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise BundleError(f"{model} does not load in Paddle {self._version}: {line[0].strip()}") from error
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [N, C]."""
+    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits or probabilities [N, C]."""
         self._predictor.get_input_handle(self._predictor.get_input_names()[0]).copy_from_cpu(images)
         self._predictor.run()
         logits: NDArray[np.float32] = self._predictor.get_output_handle(

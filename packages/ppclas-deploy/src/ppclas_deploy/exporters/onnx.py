@@ -11,31 +11,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppclas_core.errors import ExportError, MissingDependencyError
-from ppclas_core.export import Exporter
 from ppclas_core.paddle_runtime import require_paddle
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from ppclas_deploy.dependencies import need
-from ppclas_deploy.isolate import LOG, bundle_job, bundle_of, run_isolated
+from ppclas_deploy.exporters.base import NetworkExporter
+from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
 
+    from ppclas_deploy.exporters.base import Interface
+
 MODEL = "model.onnx"
+FP16_TOLERANCE = 0.01
+"""Half precision keeps 11 bits: 0.0005 a number, and errors add up from layer to layer."""
 
 _SCALES = re.compile(r'"0\.a_array","D":\[[^]]*\]\},"N":"scale"')
 
 
-class OnnxExporter(Exporter):
+class OnnxExporter(NetworkExporter):
     """``model.onnx``: input ``images`` [N, 3, H, W] (float32, normalised), output ``logits`` [N, C], no activation.
 
-    Labels, preprocessing and activation are in its metadata as JSON, so that the file can be used by itself.
+    With ``with_preprocess`` the input is uint8 [N, H, W, 3] and the output is called ``probabilities``. Labels,
+    preprocessing and activation are in its metadata as JSON, so that the file can be used by itself.
     """
 
-    batch: PositiveInt | None = None
-    """Fixed batch size. Nothing: any."""
     opset: PositiveInt = 17
     """Version of the ONNX operator set; never raised silently."""
+    fp16: bool = False
+    """Weights and arithmetic in half precision (input and output stay float32); the tolerance is then 0.01."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_precision_is_less_exact(cls, data: Any) -> Any:
+        return {"tolerance": FP16_TOLERANCE, **data} if isinstance(data, dict) and data.get("fp16") else data
 
     def check(self) -> None:
         """Need the converter, the checker and the engine."""
@@ -48,21 +58,28 @@ class OnnxExporter(Exporter):
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Trace and convert in a process of its own, then check the graph."""
-        job = {"bundle": bundle_job(bundle), "folder": str(folder.resolve()), "batch": self.batch, "opset": self.opset}
+        interface = self.interface(bundle)
+        job = self.job(bundle, folder, interface, opset=self.opset, fp16=self.fp16)
         files = run_isolated("onnx", job, folder / LOG, self.timeout)
-        return {"engine": "onnxruntime", "batch": self.batch, "opset": self.opset, **files}
+        return {"engine": "onnxruntime", "opset": self.opset, "fp16": self.fp16, **interface, **files}
 
 
 def convert(job: Mapping[str, Any]) -> dict[str, str]:
-    """The step ``onnx``, in its own process: trace, convert, tidy, name, describe, check."""
+    """The step ``onnx``, in its own process."""
+    write_onnx(job, Path(job["folder"]) / MODEL)
+    return {"model": MODEL}
+
+
+def write_onnx(job: Mapping[str, Any], path: Path) -> None:
+    """Trace, convert, tidy, name, describe and check; needs an empty working folder."""
     require_paddle("the export")
     import onnx
     import paddle2onnx
 
     from ppclas_deploy.program import save_program
 
-    bundle, batch, opset = bundle_of(job["bundle"]), job["batch"], job["opset"]
-    program = save_program(bundle, Path.cwd() / "inference", batch=batch, ir="pir")
+    bundle, interface, opset = bundle_of(job["bundle"]), job["interface"], job["opset"]
+    program = save_program(bundle, Path.cwd() / "inference", interface)
     narrow_resize_scales(program)
     raw = Path.cwd() / MODEL
     # The "optimizers" that paddle2onnx offers install packages with pip on the way; tidy() does what is needed.
@@ -79,11 +96,18 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     if got != [opset]:
         raise ExportError(f"paddle2onnx was asked for opset {opset} and wrote opset {got}. Try --opset 17.")
     tidy(model.graph)
-    name_ends(model.graph, batch)
-    describe(model, bundle)
+    name_ends(model.graph, interface)
+    if job["fp16"]:
+        model = _half(model)
+    describe(model, bundle, interface)
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(Path(job["folder"]) / MODEL))
-    return {"model": MODEL}
+    onnx.save(model, str(path))
+
+
+def _half(model: Any) -> Any:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True)
 
 
 def narrow_resize_scales(program: Path) -> None:
@@ -123,9 +147,10 @@ def tidy(graph: Any) -> None:
     graph.initializer.extend(initializers)
 
 
-def name_ends(graph: Any, batch: int | None) -> None:
-    """Name the input ``images``, the output ``logits`` and the batch axis ``batch``, in place."""
-    new = {graph.input[0].name: "images", graph.output[0].name: "logits"}
+def name_ends(graph: Any, interface: Interface) -> None:
+    """Name the input ``images``, the output ``logits`` or ``probabilities``, a free batch axis ``batch``, in place."""
+    batch = interface["batch"]
+    new = {graph.input[0].name: "images", graph.output[0].name: interface["output"]}
     graph.input[0].name, graph.output[0].name = new.values()
     for node in graph.node:
         for names in (node.input, node.output):
@@ -139,11 +164,12 @@ def name_ends(graph: Any, batch: int | None) -> None:
             axis.dim_value = batch
 
 
-def describe(model: Any, bundle: Bundle) -> None:
-    """Put labels, preprocessing and activation into the model's metadata, as JSON."""
+def describe(model: Any, bundle: Bundle, interface: Interface) -> None:
+    """Put labels, preprocessing, activation, input and output into the model's metadata, as JSON."""
     manifest = bundle.manifest.model_dump(mode="json")
-    for key in ("labels", "preprocessing", "activation"):
+    facts = {key: manifest[key] for key in ("labels", "preprocessing", "activation")}
+    for key, value in {**facts, "input": interface["input"], "output": interface["output"]}.items():
         entry = model.metadata_props.add()
-        entry.key, entry.value = key, json.dumps(manifest[key], ensure_ascii=False)
+        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
     model.producer_name = "ppclas"
     model.graph.name = bundle.manifest.architecture.name

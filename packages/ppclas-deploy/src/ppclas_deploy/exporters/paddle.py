@@ -6,29 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ppclas_core.export import Exporter
 from ppclas_core.paddle_runtime import require_paddle
-from pydantic import PositiveInt
 
-from ppclas_deploy.isolate import LOG, bundle_job, bundle_of, run_isolated
+from ppclas_deploy.exporters.base import NetworkExporter
+from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
 
 
-class PaddleExporter(Exporter):
+class PaddleExporter(NetworkExporter):
     """``inference.json`` (or ``.pdmodel``) and ``inference.pdiparams``, run by Paddle Inference."""
 
-    batch: PositiveInt | None = None
-    """Fixed batch size. Nothing: any."""
     ir: Literal["pir", "old"] = "pir"
     """``pir``: Paddle 3's .json; ``old``: the .pdmodel that Paddle-Lite, Paddle Serving and Paddle 2 read."""
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Trace the model in a process of its own."""
-        job = {"bundle": bundle_job(bundle), "folder": str(folder.resolve()), "batch": self.batch, "ir": self.ir}
-        files = run_isolated("paddle", job, folder / LOG, self.timeout)
-        return {"engine": "paddle_inference", "batch": self.batch, "ir": self.ir, **files}
+        interface = self.interface(bundle)
+        files = run_isolated("paddle", self.job(bundle, folder, interface, ir=self.ir), folder / LOG, self.timeout)
+        return {"engine": "paddle_inference", "ir": self.ir, **interface, **files}
 
 
 def convert(job: Mapping[str, Any]) -> dict[str, str]:
@@ -36,5 +33,5 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     require_paddle("the export")
     from ppclas_deploy.program import save_program
 
-    model = save_program(bundle_of(job["bundle"]), Path(job["folder"]) / "inference", batch=job["batch"], ir=job["ir"])
+    model = save_program(bundle_of(job["bundle"]), Path(job["folder"]) / "inference", job["interface"], job["ir"])
     return {"model": model.name, "params": "inference.pdiparams"}

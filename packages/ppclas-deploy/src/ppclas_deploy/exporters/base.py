@@ -1,0 +1,66 @@
+"""What the targets share: how the network looks from outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import numpy as np
+from ppclas_core.data.base import sample_draw
+from ppclas_core.errors import ExportError
+from ppclas_core.export import Exporter
+from pydantic import PositiveInt
+
+from ppclas_deploy.isolate import bundle_job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ppclas_core.bundle import Bundle
+
+
+class Interface(TypedDict):
+    """The ends of an exported network, as ``bundle.json`` tells them under ``export``."""
+
+    batch: int | None
+    """Fixed batch size; None: any."""
+    input: Literal["images", "pixels"]
+    """``images``: float32 [N, 3, H, W], normalised; ``pixels``: uint8 [N, H, W, 3]."""
+    output: Literal["logits", "probabilities"]
+    """``probabilities``: after the bundle's activation."""
+
+
+class NetworkExporter(Exporter):
+    """A target that is made from the traced network."""
+
+    batch: PositiveInt | None = None
+    """Fixed batch size. Nothing: any."""
+    with_preprocess: bool = False
+    """Put normalisation and activation into the graph: uint8 photos [N, H, W, 3] in, probabilities out."""
+
+    def interface(self, bundle: Bundle) -> Interface:
+        """The ends that the options ask for.
+
+        Raises:
+            ExportError: ``with_preprocess``, and the bundle's transforms give something else than pixels.
+        """
+        if self.with_preprocess:
+            _require_pixels(bundle)
+        activated = self.with_preprocess and bundle.manifest.activation != "none"
+        return {
+            "batch": self.batch,
+            "input": "pixels" if self.with_preprocess else "images",
+            "output": "probabilities" if activated else "logits",
+        }
+
+    def job(self, bundle: Bundle, folder: Path, interface: Interface, **more: Any) -> dict[str, Any]:
+        """The job of a converting step: plain JSON values."""
+        return {"bundle": bundle_job(bundle), "folder": str(folder.resolve()), "interface": interface, **more}
+
+
+def _require_pixels(bundle: Bundle) -> None:
+    sample = bundle.pipeline().transform(np.full((375, 500, 3), 128, np.uint8), sample_draw(0, 0, 0), "a test image")
+    if sample.dtype != np.uint8 or sample.shape[2] != 3:
+        raise ExportError(
+            f"with_preprocess needs transforms that end in RGB pixels (uint8 [H, W, 3]); this bundle's end in "
+            f"{sample.dtype} {list(sample.shape)}. Take Normalize out of data.eval_transforms, or export without it."
+        )
