@@ -7,9 +7,17 @@ from ppclas_core.plugins import get_registries
 
 
 def test_all_lists_what_is_there():
-    assert {name for name in ppclas_augment.__all__ if hasattr(ppclas_augment, name)} == {"Mixup", "RandomErasing"}
-    with pytest.raises(AttributeError, match="no attribute 'Cutout'"):
-        _ = ppclas_augment.Cutout
+    registries = get_registries()
+    ours = {
+        name
+        for registry in (registries.transforms, registries.batch_transforms)
+        for name in registry
+        if registry.entry(name).owner == "ppclas-augment"
+    }
+    assert set(ppclas_augment.__all__) == ours
+    assert all(getattr(ppclas_augment, name).__name__ == name for name in ours)
+    with pytest.raises(AttributeError, match="no attribute 'Cutoff'"):
+        _ = ppclas_augment.Cutoff
 
 
 def test_names_are_registered_with_their_owner():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ppclas_augment.batch import Mixup, partners
+from ppclas_augment.batch import Mixup, _note_a_batch_of_one, partners
 from ppclas_core.builtin.base import Targets
 from ppclas_core.data import sample_draw
 from ppclas_core.errors import ConfigError, ShapeError
@@ -61,6 +61,7 @@ def test_images_and_labels_are_blended_by_the_same_weight(per):
 
 def _after_the_weights(per):
     rng = draw().rng
+    rng.random()  # whether the batch is mixed at all
     rng.beta(0.2, 0.2, 16 if per == "sample" else None)
     return rng
 
@@ -92,11 +93,14 @@ def test_soft_targets_are_blended_too():
     np.testing.assert_allclose(blended.soft.numpy(), expected, atol=1e-6)
 
 
-def test_a_batch_of_one_is_left_alone():
+def test_a_batch_of_one_is_left_alone_and_that_is_said_once(caplog):
+    _note_a_batch_of_one.cache_clear()
     images, targets = batch(1)
-    mixed, blended = Mixup()(images, targets, draw())
-    assert (mixed.numpy() == images.numpy()).all()
-    assert blended.weight.numpy().tolist() == [1.0]
+    for _ in range(2):
+        assert Mixup()(images, targets, draw()) == (images, targets)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Mixup leaves a batch of a single image as it is: there is none to mix with"
+    ]
 
 
 def test_the_input_is_kept_and_the_draw_decides():

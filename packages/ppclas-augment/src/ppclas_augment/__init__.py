@@ -1,4 +1,4 @@
-"""Augmentations for ppclas: random erasing, mixup and more, as plugins.
+"""Augmentations for ppclas as plugins: policies of colours and shapes, erasing, and mixing of whole batches.
 
 Importing this module imports neither Paddle nor NumPy.
 """
@@ -9,15 +9,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppclas_augment.batch import Mixup
-    from ppclas_augment.image import RandomErasing
+    from ppclas_augment.automatic import AugMix, AutoAugment, ColorJitter, RandAugment, TrivialAugment
+    from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix
+    from ppclas_augment.erasing import Cutout, GridMask, HideAndSeek, RandomErasing
 
-__all__ = ["Mixup", "RandomErasing"]
+__all__ = [
+    "AugMix",
+    "AutoAugment",
+    "ColorJitter",
+    "CutMix",
+    "Cutout",
+    "FMix",
+    "GridMask",
+    "HideAndSeek",
+    "Mixup",
+    "MixupOrCutMix",
+    "RandAugment",
+    "RandomErasing",
+    "TrivialAugment",
+]
 
-_LAZY = {"Mixup": "ppclas_augment.batch", "RandomErasing": "ppclas_augment.image"}
+_MODULES = {
+    "automatic": ("AugMix", "AutoAugment", "ColorJitter", "RandAugment", "TrivialAugment"),
+    "batch": ("CutMix", "FMix", "Mixup", "MixupOrCutMix"),
+    "erasing": ("Cutout", "GridMask", "HideAndSeek", "RandomErasing"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Augmentations of a whole normalised batch [N, C, H, W] and its labels.
+"""Augmentations of a whole normalised batch [N, C, H, W] and its labels: Mixup, CutMix, FMix.
 
 Importing this module does not import Paddle.
 """
@@ -6,13 +6,18 @@ Importing this module does not import Paddle.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+import functools
+import logging
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_core.config.schema import Fraction
 from ppclas_core.data import BatchTransform, Draw
 from ppclas_core.errors import ConfigError, ShapeError
-from pydantic import PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from ppclas_augment.mixing import Blend, Mask, Mix, Paste, box_share, cut_box, largest_mask, low_frequency_image
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -30,49 +35,157 @@ def partners(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return partner
 
 
-class Mixup(BatchTransform):
-    """Blend each image with another of the batch, ``λ · own + (1 - λ) · other``, and the labels alike.
+class _Mixing(BatchTransform):
+    """What the mixing transforms share: partners, probability and targets."""
 
-    λ is drawn from Beta(alpha, alpha) (Zhang et al. 2018, https://arxiv.org/abs/1710.09412). A batch of one image is
-    left as it is, with λ = 1.
-    """
-
-    alpha: PositiveFloat = 0.2
-    """Small: mostly one of the two; 1: every λ equally likely. 0.2 is the paper's value for ImageNet."""
     per: Literal["sample", "batch"] = "sample"
-    """Draw λ for each sample, or one for the whole batch as the authors' code does."""
+    """Draw for each sample, or once for the whole batch as the authors' code does."""
+    probability: Fraction = 1.0
+    """Share of the batches that are mixed."""
 
     def __call__(self, images: Tensor, targets: Targets, draw: Draw) -> tuple[Tensor, Targets]:
-        import paddle
+        self._check(images, targets)
+        count, _, height, width = images.shape
+        if draw.rng.random() >= self.probability:
+            return images, targets
+        if count == 1:
+            _note_a_batch_of_one(type(self).__name__)
+            return images, targets
+        mix = self.draw_mix(count, height, width, draw.rng)
+        partner = partners(count, draw.rng)
+        return _mixed_images(images, mix, partner), _mixed_targets(targets, mix.shares, partner)
 
-        count = images.shape[0]
-        if images.ndim != 4 or targets.labels.shape[0] != count:
+    def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
+        """How ``count`` samples of ``height`` x ``width`` pixels are mixed."""
+        raise NotImplementedError
+
+    def _draw_shares(self, count: int, alpha: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        """[count] draws from Beta(alpha, alpha), or one, repeated."""
+        if self.per == "sample":
+            return rng.beta(alpha, alpha, count)
+        return np.full(count, rng.beta(alpha, alpha))
+
+    def _check(self, images: Tensor, targets: Targets) -> None:
+        name = type(self).__name__
+        if images.ndim != 4 or targets.labels.shape[0] != images.shape[0]:
             raise ShapeError(
-                f"Mixup takes images [N, C, H, W] and labels [N]; "
+                f"{name} takes images [N, C, H, W] and labels [N]; "
                 f"got {list(images.shape)} and {list(targets.labels.shape)}."
             )
         if targets.mixed_labels is not None:
             raise ConfigError(
-                "Mixup got a batch that is mixed already. List only one mixing transform in data.batch_transforms."
+                f"{name} got a batch that is mixed already. List only one mixing transform in data.batch_transforms; "
+                f"MixupOrCutMix alternates between two."
             )
         if targets.teacher_logits is not None:
             raise ConfigError(
-                "Mixup got the teacher's answers to the unmixed images. Ask the teacher after the batch transforms."
+                f"{name} got the teacher's answers to the unmixed images. Ask the teacher after the batch transforms."
             )
-        if count == 1:
-            shares = np.ones(1)
-        elif self.per == "sample":
-            shares = draw.rng.beta(self.alpha, self.alpha, count)
-        else:
-            shares = np.full(count, draw.rng.beta(self.alpha, self.alpha))
-        partner = paddle.to_tensor(partners(count, draw.rng), place=images.place)
-        weight = paddle.to_tensor(shares.astype(np.float32), place=images.place)
-        share = weight.astype(images.dtype).reshape([count, 1, 1, 1])
-        mixed = share * images + (1.0 - share) * images.index_select(partner)
-        soft = targets.soft
-        if soft is not None:
-            column = weight.unsqueeze(1)
-            soft = column * soft + (1.0 - column) * soft.index_select(partner)
-        return mixed, dataclasses.replace(
-            targets, mixed_labels=targets.labels.index_select(partner), weight=weight, soft=soft
+
+
+class Mixup(_Mixing):
+    """Blend each image with another of the batch, ``λ · own + (1 - λ) · other``, and the labels alike.
+
+    λ is drawn from Beta(alpha, alpha) (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
+    """
+
+    alpha: PositiveFloat = 0.2
+    """Small: mostly one of the two; 1: every λ equally likely. 0.2 is the paper's value for ImageNet."""
+
+    def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
+        return Blend(self._draw_shares(count, self.alpha, rng).astype(np.float32))
+
+
+class CutMix(_Mixing):
+    """Paste a box of another image of the batch into each (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
+
+    λ is drawn from Beta(alpha, alpha) and decides the size of the box. The labels are weighted by the area that the
+    box really covers: it may reach over the border.
+    """
+
+    alpha: PositiveFloat = 1.0
+    """1: every λ equally likely, the paper's choice."""
+
+    def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
+        drawn = self._draw_shares(count, self.alpha, rng)
+        centres = rng.integers((height, width), size=(count if self.per == "sample" else 1, 2))
+        centres = np.broadcast_to(centres, (count, 2))
+        boxes = tuple(
+            cut_box(height, width, share, y, x) for share, (y, x) in zip(drawn.tolist(), centres.tolist(), strict=True)
         )
+        return Paste(np.array([box_share(height, width, box) for box in boxes], np.float32), boxes)
+
+
+class FMix(_Mixing):
+    """Mix by masks of random, connected shapes (Harris et al. 2020, https://arxiv.org/abs/2002.12047).
+
+    A mask is the brightest λ of a picture of low frequencies.
+    """
+
+    alpha: PositiveFloat = 1.0
+    """λ is drawn from Beta(alpha, alpha); 1 in the paper."""
+    decay_power: NonNegativeFloat = 3.0
+    """How fast the amplitude falls with the frequency: more gives larger shapes; 3 in the paper."""
+    max_soft: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the pixels over which the edge of a shape is soft; at most what the smaller part has room for."""
+
+    def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
+        masks = [self._draw_mask(height, width, rng) for _ in range(count if self.per == "sample" else 1)]
+        stacked = np.broadcast_to(np.stack(masks), (count, height, width))
+        return Mask(stacked.mean(axis=(1, 2), dtype=np.float64).astype(np.float32), stacked)
+
+    def _draw_mask(self, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        share, up = rng.beta(self.alpha, self.alpha), rng.random() < 0.5
+        shape = (height, width // 2 + 1)
+        noise = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+        pixels = share * height * width
+        count = int(np.ceil(pixels) if up else np.floor(pixels))
+        soft = min(self.max_soft, 2 * min(share, 1 - share))
+        return largest_mask(low_frequency_image(height, width, noise, self.decay_power), count, soft)
+
+
+class MixupOrCutMix(BatchTransform):
+    """Mixup for some batches, CutMix for the others."""
+
+    mixup: Mixup = Mixup(alpha=0.8)
+    """Parameters of Mixup."""
+    cutmix: CutMix = CutMix()
+    """Parameters of CutMix."""
+    cutmix_share: Fraction = 0.5
+    """Share of the batches that get CutMix."""
+
+    def __call__(self, images: Tensor, targets: Targets, draw: Draw) -> tuple[Tensor, Targets]:
+        chosen = self.cutmix if draw.rng.random() < self.cutmix_share else self.mixup
+        return chosen(images, targets, draw)
+
+
+@functools.cache
+def _note_a_batch_of_one(name: str) -> None:
+    logging.getLogger("ppclas").warning("%s leaves a batch of a single image as it is: there is none to mix with", name)
+
+
+def _mixed_images(images: Tensor, mix: Mix, partner: NDArray[np.int64]) -> Tensor:
+    import paddle
+
+    if images.place.is_cpu_place() and images.dtype == paddle.float32:
+        # Views of the same memory on both ends; Paddle's own broadcasting takes ten times as long on a CPU.
+        return paddle.utils.dlpack.from_dlpack(mix.apply(np.asarray(np.from_dlpack(images), np.float32), partner))
+    weights = paddle.to_tensor(mix.weights(*images.shape[2:]), place=images.place).astype(images.dtype)
+    others = images.index_select(paddle.to_tensor(partner, place=images.place))
+    return weights * images + (1.0 - weights) * others
+
+
+def _mixed_targets(targets: Targets, shares: NDArray[np.float32], partner: NDArray[np.int64]) -> Targets:
+    """Two class indices and a weight for each sample; where targets are vectors [N, C] already, their mixture."""
+    import paddle
+
+    labels = targets.labels
+    others = paddle.to_tensor(partner, place=labels.place)
+    weight = paddle.to_tensor(shares, place=labels.place)
+    soft = targets.soft if labels.ndim == 1 else labels.astype("float32")
+    if soft is not None:
+        column = weight.unsqueeze(1)
+        soft = column * soft + (1.0 - column) * soft.index_select(others)
+    if labels.ndim == 2:
+        return dataclasses.replace(targets, soft=soft)
+    return dataclasses.replace(targets, mixed_labels=labels.index_select(others), weight=weight, soft=soft)

@@ -1,10 +1,181 @@
-"""Augmentations as pure functions on one image [H, W, C]. Nothing here is random."""
+"""Augmentations as pure functions on one image [H, W, C]. Nothing here is random, and no input is written to.
+
+Colours and geometry are defined as in Pillow, which the papers' code uses: with nearest resampling the same pixels,
+colours within two grey levels, several times faster. They take uint8 in 0..255; what erases takes floats too.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from ppclas_core.data import Image
+
+Resampling = Literal["nearest", "bilinear", "bicubic"]
+
+_CV2_RESAMPLING = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey level (ITU-R 601)."""
+
+
+# Colours
+
+
+def invert(image: Image) -> Image:
+    """``255 - image``."""
+    return _like(cv2.bitwise_not(image), image)
+
+
+def solarize(image: Image, threshold: float) -> Image:
+    """Invert the values from ``threshold`` (0..256) on; 256 changes nothing."""
+    limit = math.ceil(threshold)
+    if limit > 255:
+        return image
+    # All bits are flipped where the comparison holds: -1 is 255 in uint8.
+    return image ^ np.negative((image >= max(limit, 0)).view(np.uint8))
+
+
+def posterize(image: Image, bits: int) -> Image:
+    """Keep the highest ``bits`` (1..8) of each value; 8 changes nothing."""
+    return image if bits >= 8 else image & np.uint8(256 - (1 << (8 - bits)))
+
+
+def autocontrast(image: Image) -> Image:
+    """Stretch each channel to 0..255. A channel of one value stays."""
+    scale, shift = np.ones(image.shape[2]), np.zeros(image.shape[2])
+    for index, channel in enumerate(cv2.split(image)):
+        low, high, _, _ = cv2.minMaxLoc(channel)
+        if high > low:
+            scale[index] = 255.0 / (high - low)
+            shift[index] = -low * scale[index]
+    return _mix_channels(image, np.diag(scale), shift)
+
+
+def equalize(image: Image) -> Image:
+    """Give each channel an even histogram, by Pillow's rule. A channel of one value stays."""
+    return _like(cv2.merge([cv2.LUT(channel, _equalizing(channel)) for channel in cv2.split(image)]), image)
+
+
+def _equalizing(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The table [256] that evens out the histogram of ``channel`` [H, W]."""
+    counts = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    # The brightest value that occurs ends at 255, so its own count is left out of the step.
+    step = (channel.size - int(counts[np.flatnonzero(counts)[-1]])) // 255
+    if step == 0:
+        return np.arange(256, dtype=np.uint8)
+    below = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return np.minimum((step // 2 + below) // step, 255).astype(np.uint8)
+
+
+def brightness(image: Image, factor: float) -> Image:
+    """``factor · image``: 0 is black, 1 the image."""
+    return _mix_channels(image, factor * np.eye(image.shape[2]), 0.0)
+
+
+def contrast(image: Image, factor: float) -> Image:
+    """Away from the mean grey level of the image: 0 is that grey, 1 the image."""
+    mean = int(cv2.mean(_grey(image))[0] + 0.5)
+    return _mix_channels(image, factor * np.eye(image.shape[2]), (1.0 - factor) * mean)
+
+
+def saturation(image: Image, factor: float) -> Image:
+    """Away from each pixel's own grey level: 0 is a grey image, 1 the image. ``Color`` in the papers; RGB only."""
+    return _mix_channels(image, (1.0 - factor) * np.tile(_LUMA, (3, 1)) + factor * np.eye(3), 0.0)
+
+
+def sharpness(image: Image, factor: float) -> Image:
+    """Away from the image smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13: 0 is that, 1 the image.
+
+    The outermost pixels stay as they are.
+    """
+    if min(image.shape[:2]) < 3:
+        return image
+    # The kernel is 9 parts of a mean over 3 x 3 pixels and 4 parts of the pixel itself.
+    smooth = 1.0 - factor
+    sharp = _like(cv2.addWeighted(cv2.blur(image, (3, 3)), smooth * 9 / 13, image, factor + smooth * 4 / 13, 0), image)
+    sharp[0], sharp[-1] = image[0], image[-1]
+    sharp[:, 0], sharp[:, -1] = image[:, 0], image[:, -1]
+    return sharp
+
+
+def hue(image: Image, shift: float) -> Image:
+    """Turn the colour circle by ``shift`` (-0.5..0.5 of it); in steps of 1/256. RGB only."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    hsv[:, :, 0] += np.uint8(round(shift * 256) % 256)  # uint8 wraps around as the circle does
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+
+
+def _grey(image: Image) -> NDArray[np.uint8]:
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else image
+
+
+def _mix_channels(image: Image, matrix: NDArray[np.float64], shift: ArrayLike) -> Image:
+    """``matrix [C, C] · pixel + shift``, rounded and limited to 0..255."""
+    channels = image.shape[2]
+    columns = np.broadcast_to(np.asarray(shift, np.float64), (channels,))[:, None]
+    return _like(cv2.transform(image, np.hstack([matrix, columns]).astype(np.float32)), image)
+
+
+# Geometry
+
+
+def shear_x(image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
+    """Shift each row by ``slope`` times its distance from the top: to the left where that is positive."""
+    return _warp(image, ((1.0, slope), (0.0, 1.0)), fill, resampling)
+
+
+def shear_y(image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
+    """Shift each column by ``slope`` times its distance from the left: upwards where that is positive."""
+    return _warp(image, ((1.0, 0.0), (slope, 1.0)), fill, resampling)
+
+
+def rotate(image: Image, degrees: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
+    """Turn the image about its centre, counterclockwise where ``degrees`` is positive; what leaves it is lost."""
+    height, width = image.shape[:2]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return _warp(image, ((cos, -sin), (sin, cos)), fill, resampling, centre=(width / 2, height / 2))
+
+
+def translate(image: Image, right: int, down: int, fill: Sequence[float]) -> Image:
+    """Shift the image by whole pixels; negative ones go left and up."""
+    height, width = image.shape[:2]
+    shifted = filled(image, fill)
+    rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
+    if rows and columns:
+        target = shifted[max(0, down) :][:rows, max(0, right) :][:, :columns]
+        target[...] = image[max(0, -down) :][:rows, max(0, -right) :][:, :columns]
+    return shifted
+
+
+def _warp(
+    image: Image,
+    matrix: tuple[tuple[float, float], tuple[float, float]],
+    fill: Sequence[float],
+    resampling: Resampling,
+    centre: tuple[float, float] = (0.0, 0.0),
+) -> Image:
+    """The pixel at x, y comes from ``matrix · ((x, y) - centre) + centre``, where pixels have their centres at .5."""
+    height, width = image.shape[:2]
+    (a, b), (c, d) = matrix
+    x, y = 0.5 - centre[0], 0.5 - centre[1]
+    from_output = np.array([[a, b, a * x + b * y - x], [c, d, c * x + d * y - y]])
+    flags = _CV2_RESAMPLING[resampling] | cv2.WARP_INVERSE_MAP
+    border = tuple(float(value) for value in fill)
+    return _like(cv2.warpAffine(image, from_output, (width, height), flags=flags, borderValue=border), image)
+
+
+# Erasing
+
+
+def filled(image: Image, color: ArrayLike) -> Image:
+    """An image of ``color`` [C], in the shape and dtype of ``image``."""
+    result = np.empty(image.shape, image.dtype)
+    result[...] = _row(color, image.shape[1], image)
+    return result
 
 
 def erase(image: Image, top: int, left: int, height: int, width: int, fill: ArrayLike) -> Image:
@@ -12,6 +183,55 @@ def erase(image: Image, top: int, left: int, height: int, width: int, fill: Arra
 
     ``fill`` is in the image's units: a value, a colour [C] or a patch [height, width, C].
     """
+    fill = np.asarray(fill, image.dtype)
     erased = np.array(image)
-    erased[top : top + height, left : left + width] = fill
+    erased[top : top + height, left : left + width] = fill if fill.ndim == 3 else _row(fill, width, image)
     return erased
+
+
+def keep_where(image: Image, mask: NDArray[np.uint8], color: ArrayLike) -> Image:
+    """``image`` where ``mask`` [H, W] is not 0, and ``color`` [C] elsewhere."""
+    height, width, channels = image.shape
+    kept = filled(image, color)
+    # Channels side by side: OpenCV copies single values under a mask much faster than pixels of several floats.
+    wide = cv2.merge([mask] * channels).reshape(height, width * channels)
+    cv2.copyTo(np.ascontiguousarray(image).reshape(wide.shape), wide, kept.reshape(wide.shape))
+    return kept
+
+
+def cell_mask(cells: NDArray[np.uint8], cell: int, height: int, width: int) -> NDArray[np.uint8]:
+    """``cells`` [rows, columns] blown up to squares of ``cell`` pixels: [height, width], the last ones cut off."""
+    rows, columns = cells.shape
+    return cv2.resize(cells, (columns * cell, rows * cell), interpolation=cv2.INTER_NEAREST)[:height, :width]
+
+
+def grid_mask(
+    height: int, width: int, period: int, bar: int, offset: tuple[int, int], degrees: float = 0.0
+) -> NDArray[np.uint8]:
+    """[height, width], 1 in the squares between bars of ``bar`` pixels, one every ``period``, in both directions.
+
+    ``offset`` (down, right) shifts the grid, which then turns about the centre of the image. It covers all of it.
+    """
+    # The diagonal: whatever the angle, the image lies inside.
+    side = height if height == width and not degrees else math.ceil(math.hypot(height, width))
+    rows, columns = (((np.arange(side) - start) % period >= bar).astype(np.uint8) for start in offset)
+    if not degrees:
+        return np.outer(rows[:height], columns[:width])
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y, middle = (width - 1) / 2, (height - 1) / 2, (side - 1) / 2
+    from_output = np.array([[cos, -sin, middle - cos * x + sin * y], [sin, cos, middle - sin * x - cos * y]])
+    return cv2.warpAffine(
+        np.outer(rows, columns), from_output, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    )
+
+
+def _row(color: ArrayLike, width: int, image: Image) -> NDArray[np.generic]:
+    """A row [width, C] of one colour: NumPy copies rows several times faster than it repeats three values."""
+    row: NDArray[np.generic] = np.empty((width, image.shape[2]), image.dtype)
+    row[...] = np.asarray(color)
+    return row
+
+
+def _like(result: Image, image: Image) -> Image:
+    # OpenCV drops the channel axis of one-channel images.
+    return result.reshape(image.shape)

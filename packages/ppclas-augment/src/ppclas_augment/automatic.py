@@ -1,0 +1,228 @@
+"""AutoAugment and its successors: draw operations and their strengths, then apply them. For uint8 [H, W, 3]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+from ppclas_core.config.schema import Fraction
+from ppclas_core.data import Draw, Image, Transform
+from ppclas_core.errors import ShapeError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ppclas_augment import functional
+from ppclas_augment.functional import Resampling
+from ppclas_augment.policies import (
+    AUGMIX_OPS,
+    AUGMIX_RANGES,
+    IMAGENET_POLICY,
+    IMAGENET_RANGES,
+    ORIGINAL_RANGES,
+    RANDAUGMENT_OPS,
+    RANDAUGMENT_RANGES,
+    TRIVIAL_RANGES,
+    Look,
+    Op,
+    Policy,
+    Range,
+    apply_operations,
+)
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Operation = tuple[Op, float]
+
+
+class _Automatic(Transform):
+    """What the automatic augmentations share."""
+
+    fill: tuple[Channel, Channel, Channel] = (128, 128, 128)
+    """Colour where a shift or a turn leaves nothing, RGB in 0..255."""
+    resampling: Resampling = "nearest"
+    """Of shears and rotations; the papers' code takes the nearest pixel."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        check_pixels(image, type(self).__name__)
+        return apply_operations(image, self.draw_operations(draw.rng), self._look)
+
+    def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
+        """Operations and their values, for one image."""
+        raise NotImplementedError
+
+    @property
+    def _look(self) -> Look:
+        return Look(self.fill, self.resampling)
+
+
+class AutoAugment(_Automatic):
+    """One of 25 pairs of operations found by search on ImageNet (Cubuk et al. 2018, https://arxiv.org/abs/1805.09501).
+
+    A policy of one's own is a list of lists of steps.
+    """
+
+    policy: Literal["imagenet"] | Annotated[Policy, Field(min_length=1)] = "imagenet"
+    """``imagenet``, or sub-policies of steps ``{op: Rotate, probability: 0.6, magnitude: 9}``."""
+    variant: Literal["reference", "original"] = "reference"
+    """Colour factors. reference: 1 ± 0.1 · magnitude, stronger with the magnitude. original: the authors' code,
+    0.1 + 0.18 · magnitude, in which Color at magnitude 0 is nearly grey."""
+
+    def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
+        policy = IMAGENET_POLICY if self.policy == "imagenet" else self.policy
+        ranges = IMAGENET_RANGES if self.variant == "reference" else ORIGINAL_RANGES
+        steps = policy[rng.integers(len(policy))]
+        return tuple(
+            (step.op, _value(step.op, ranges, (step.magnitude or 0) / 9, rng))
+            for step in steps
+            if rng.random() < step.probability
+        )
+
+
+class RandAugment(_Automatic):
+    """A few operations at random, all of the same strength (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719)."""
+
+    num_layers: PositiveInt = 2
+    """Operations an image, drawn with replacement. N in the paper: 2 for ResNet-50."""
+    magnitude: Annotated[float, Field(ge=0, le=10)] = 9.0
+    """Strength, 0 to 10. M in the paper: 9 for ResNet-50."""
+    magnitude_std: NonNegativeFloat = 0.0
+    """Standard deviation of the strength from operation to operation; stays within 0 to 10."""
+    ops: Annotated[tuple[Op, ...], Field(min_length=1)] = RANDAUGMENT_OPS
+    """What is drawn from: the paper's 14."""
+
+    def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
+        drawn = []
+        for index in rng.integers(len(self.ops), size=self.num_layers):
+            magnitude = self.magnitude
+            if self.magnitude_std:
+                magnitude = min(10.0, max(0.0, rng.normal(magnitude, self.magnitude_std)))
+            op = self.ops[index]
+            drawn.append((op, _value(op, RANDAUGMENT_RANGES, magnitude / 10, rng)))
+        return tuple(drawn)
+
+
+class TrivialAugment(_Automatic):
+    """One operation at a random strength, nothing to tune (Müller & Hutter 2021, https://arxiv.org/abs/2103.10158).
+
+    The wide ranges: shears to 0.99, rotations to 135 degrees.
+    """
+
+    num_strengths: Annotated[int, Field(ge=2)] = 31
+    """Strengths that are equally likely, from no effect to the strongest."""
+    ops: Annotated[tuple[Op, ...], Field(min_length=1)] = RANDAUGMENT_OPS
+    """What is drawn from: the paper's 14."""
+
+    def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
+        op = self.ops[rng.integers(len(self.ops))]
+        strength = rng.integers(self.num_strengths).item() / (self.num_strengths - 1)
+        return ((op, _value(op, TRIVIAL_RANGES, strength, rng)),)
+
+
+class AugMix(_Automatic):
+    """Several chains of operations, blended with the image (Hendrycks et al. 2019, https://arxiv.org/abs/1912.02781).
+
+    The images only: the paper's consistency loss between three views is not part of it.
+    """
+
+    severity: Annotated[float, Field(gt=0, le=10)] = 3.0
+    """Largest strength, of 10."""
+    width: PositiveInt = 3
+    """Chains."""
+    depth: PositiveInt | None = None
+    """Operations a chain. Nothing: 1 to 3, equally likely."""
+    alpha: PositiveFloat = 1.0
+    """Of the Dirichlet distribution of the chains' weights, and of the Beta distribution of the image's."""
+    ops: Annotated[tuple[Op, ...], Field(min_length=1)] = AUGMIX_OPS
+    """What is drawn from."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        check_pixels(image, "AugMix")
+        rng = draw.rng
+        weights = rng.dirichlet([self.alpha] * self.width)
+        share = rng.beta(self.alpha, self.alpha)
+        chains = [self.draw_operations(rng) for _ in range(self.width)]
+        mixed = image.astype(np.float32)
+        mixed *= 1.0 - share
+        for chain, weight in zip(chains, weights.tolist(), strict=True):
+            # In place: mixed += share · weight · what the chain makes of the image.
+            cv2.scaleAdd(
+                apply_operations(image, chain, self._look).astype(np.float32), share * weight, mixed, dst=mixed
+            )
+        return cv2.convertScaleAbs(mixed).reshape(image.shape)  # rounds; nothing is negative
+
+    def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
+        depth = self.depth or rng.integers(1, 4).item()
+        drawn = []
+        for index in rng.integers(len(self.ops), size=depth):
+            op = self.ops[index]
+            drawn.append((op, _value(op, _AUGMIX, rng.uniform(0.1, max(0.1, self.severity)) / 10, rng)))
+        return tuple(drawn)
+
+
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation and hue, each by a random amount, in random order."""
+
+    brightness: NonNegativeFloat = 0.4
+    """The factor is uniform in 1 ± this, not below 0."""
+    contrast: NonNegativeFloat = 0.4
+    """The factor is uniform in 1 ± this, not below 0."""
+    saturation: NonNegativeFloat = 0.4
+    """The factor is uniform in 1 ± this, not below 0."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """The turn is uniform in ± this share of the colour circle, in 0 to 0.5."""
+    probability: Fraction = 1.0
+    """Share of the images that are changed."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        check_pixels(image, "ColorJitter")
+        rng = draw.rng
+        if rng.random() >= self.probability:
+            return image
+        amounts = {
+            name: rng.uniform(max(0.0, 1.0 - spread), 1.0 + spread)
+            for name, spread in (
+                ("brightness", self.brightness),
+                ("contrast", self.contrast),
+                ("saturation", self.saturation),
+            )
+            if spread
+        }
+        if self.hue:
+            amounts["hue"] = rng.uniform(-self.hue, self.hue)
+        names = list(amounts)
+        for index in rng.permutation(len(names)):
+            image = _JITTERS[names[index]](image, amounts[names[index]])
+        return image
+
+
+_JITTERS = {
+    "brightness": functional.brightness,
+    "contrast": functional.contrast,
+    "saturation": functional.saturation,
+    "hue": functional.hue,
+}
+
+
+def check_pixels(image: Image, name: str) -> None:
+    """Refuse what is not uint8 [H, W, 3].
+
+    Raises:
+        ShapeError: another layout or dtype; the message says where the transform belongs.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ShapeError(
+            f"{name} takes RGB pixels [H, W, 3] uint8; got {image.dtype} {list(image.shape)}. "
+            f"Place it before Normalize and before the layout changes to [C, H, W]."
+        )
+
+
+def _value(op: Op, ranges: Mapping[str, Range], strength: float, rng: np.random.Generator) -> float:
+    values = ranges.get(op)
+    if values is None:
+        return 0.0
+    value = values.at(strength)
+    return -value if values.signed and rng.random() < 0.5 else value
+
+
+_AUGMIX = {**RANDAUGMENT_RANGES, **AUGMIX_RANGES}
+"""The operations that AugMix leaves out, for lists of one's own, have RandAugment's ranges."""

@@ -1,0 +1,135 @@
+"""Mixing the images of a batch [N, C, H, W] with one another, as pure functions. Nothing here is random.
+
+Each kind knows its weights: how much of each pixel is the sample's own; the rest is its partner's. On a CPU a batch
+is mixed in one pass over its memory, elsewhere by the device, from the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How N samples are mixed."""
+
+    shares: NDArray[np.float32]
+    """[N] in 0..1: how much of a sample is its own."""
+
+    def weights(self, height: int, width: int) -> NDArray[np.float32]:
+        """The share of the sample's own pixel: [N, 1, 1, 1], or [N, 1, height, width]."""
+        raise NotImplementedError
+
+    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Images [N, C, H, W] mixed with those of their ``partners`` [N]."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Blend(Mix):
+    """Mixup: every pixel by the sample's share."""
+
+    def weights(self, height: int, width: int) -> NDArray[np.float32]:
+        return self.shares.reshape(-1, 1, 1, 1)
+
+    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
+        mixed = np.empty(images.shape, np.float32)
+        for own, other, share in zip(range(len(images)), partners.tolist(), self.shares.tolist(), strict=True):
+            # One pass over memory, where three NumPy operations would take three.
+            cv2.addWeighted(
+                images[own].reshape(1, -1),
+                share,
+                images[other].reshape(1, -1),
+                1.0 - share,
+                0.0,
+                mixed[own].reshape(1, -1),
+            )
+        return mixed
+
+
+@dataclass(frozen=True)
+class Paste(Mix):
+    """CutMix: a box of the partner."""
+
+    boxes: tuple[tuple[int, int, int, int], ...]
+    """Top, bottom, left, right of each sample's box in pixels, the ends excluded."""
+
+    def weights(self, height: int, width: int) -> NDArray[np.float32]:
+        weights = np.ones((len(self.boxes), 1, height, width), np.float32)
+        for own, (top, bottom, left, right) in enumerate(self.boxes):
+            weights[own, :, top:bottom, left:right] = 0.0
+        return weights
+
+    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
+        mixed = images.copy()
+        for own, (other, (top, bottom, left, right)) in enumerate(zip(partners.tolist(), self.boxes, strict=True)):
+            mixed[own, :, top:bottom, left:right] = images[other, :, top:bottom, left:right]
+        return mixed
+
+
+@dataclass(frozen=True)
+class Mask(Mix):
+    """FMix: each pixel by a mask."""
+
+    masks: NDArray[np.float32]
+    """[N, H, W] in 0..1, the share of the sample's own pixel."""
+
+    def weights(self, height: int, width: int) -> NDArray[np.float32]:
+        return self.masks[:, None]
+
+    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
+        mixed = np.empty(images.shape, np.float32)
+        for own, other in enumerate(partners.tolist()):
+            mask = self.masks[own]
+            np.subtract(images[own], images[other], out=mixed[own])
+            mixed[own] *= mask
+            mixed[own] += images[other]
+        return mixed
+
+
+def cut_box(height: int, width: int, share: float, y: int, x: int) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right of CutMix's box around (y, x), cut off at the borders of the image.
+
+    Uncut, it has the image's aspect and covers ``1 - share`` of it (paper, equation 2).
+    """
+    side = math.sqrt(1.0 - share)
+    box_height, box_width = int(height * side), int(width * side)
+    top, left = y - box_height // 2, x - box_width // 2
+    return max(0, top), min(height, top + box_height), max(0, left), min(width, left + box_width)
+
+
+def box_share(height: int, width: int, box: tuple[int, int, int, int]) -> float:
+    """How much of an image is left outside ``box``."""
+    top, bottom, left, right = box
+    return 1.0 - (bottom - top) * (right - left) / (height * width)
+
+
+def low_frequency_image(
+    height: int, width: int, noise: NDArray[np.complex128], decay_power: float
+) -> NDArray[np.float32]:
+    """A grey image [height, width] from ``noise`` [height, width // 2 + 1] whose amplitude falls with the frequency f.
+
+    The spectrum is ``noise / max(f, 1 / max(height, width)) ** decay_power`` (FMix, equation 4).
+    """
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    spectrum = noise / np.maximum(frequencies, 1.0 / max(height, width)) ** decay_power
+    return np.fft.irfft2(spectrum, (height, width)).astype(np.float32)
+
+
+def largest_mask(image: NDArray[np.float32], count: int, soft: float = 0.0) -> NDArray[np.float32]:
+    """[H, W], 1 at the ``count`` largest pixels of ``image`` [H, W], 0 elsewhere.
+
+    ``soft`` is the share of all pixels around that limit over which the mask falls in a straight line instead.
+    """
+    order = np.argsort(-image, axis=None, kind="stable")
+    mask = np.zeros(image.size, np.float32)
+    half = round(soft * image.size / 2)
+    mask[order[: count - half]] = 1.0
+    if half:
+        mask[order[count - half : count + half]] = np.linspace(1.0, 0.0, 2 * half, dtype=np.float32)
+    return mask.reshape(image.shape)
