@@ -1,25 +1,31 @@
 """The vectors are those of two students and teachers worked out from the formulas in float64."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 import pytest
 from ppclas_core.builtin.base import Targets
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_distill.losses import JS, SSLD
+from ppclas_distill.losses import DKD, JS, KL, SSLD, SoftCE
 
 paddle = pytest.importorskip("paddle")
 
 STUDENT = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
 TEACHER = [[3.0, 2.0, 1.0], [1.0, 0.0, 0.0]]
-LOSSES = pytest.mark.parametrize("loss", [SSLD(), JS()], ids=["ssld", "js"])
+LABELS = [2, 0]
+ALL = [SSLD(), JS(), KL(), KL(temperature=1.0), SoftCE(), DKD(), DKD(temperature=2.0, alpha=0.5, beta=3.0)]
+LOSSES = pytest.mark.parametrize("loss", ALL, ids=repr)
 
 
-def targets(teacher):
-    return Targets(paddle.zeros([len(teacher)], dtype="int64"), teacher_logits=paddle.to_tensor(teacher))
+def targets(teacher, labels=LABELS):
+    return Targets(paddle.to_tensor(labels[: len(teacher)]), teacher_logits=paddle.to_tensor(teacher))
 
 
-def in_numpy(loss, student, teacher):
+def in_numpy(loss, student, teacher, labels=LABELS):
+    """The losses from the papers' formulas, in float64."""
+
     def softmax(logits):
         exp = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exp / exp.sum(axis=1, keepdims=True)
@@ -27,16 +33,37 @@ def in_numpy(loss, student, teacher):
     def kl(p, q):
         return (p * np.log(p / q)).sum(axis=1)
 
-    s, t = softmax(np.asarray(student, np.float64)), softmax(np.asarray(teacher, np.float64))
-    m = (s + t) / 2
-    parts = kl(t, s) + kl(s, t) if isinstance(loss, SSLD) else kl(t, m) + kl(s, m)
-    return 0.5 * parts.mean()
+    heat = getattr(loss, "temperature", 1.0)
+    s, t = softmax(np.asarray(student, np.float64) / heat), softmax(np.asarray(teacher, np.float64) / heat)
+    if isinstance(loss, SSLD):
+        return 0.5 * (kl(t, s) + kl(s, t)).mean()
+    if isinstance(loss, JS):
+        m = (s + t) / 2
+        return 0.5 * (kl(t, m) + kl(s, m)).mean()
+    if isinstance(loss, KL):
+        return heat**2 * kl(t, s).mean()
+    if isinstance(loss, SoftCE):
+        return -(t * np.log(s)).sum(axis=1).mean()
+    total = 0.0
+    for ours, theirs, label in zip(s, t, labels, strict=True):
+        pair = [np.array([p[label], 1 - p[label]]) for p in (theirs, ours)]
+        others = [np.delete(p, label) / (1 - p[label]) for p in (theirs, ours)]
+        tckd, nckd = ((p * np.log(p / q)).sum() for p, q in (pair, others))
+        total += loss.alpha * tckd + loss.beta * nckd
+    return heat**2 * total / len(s)
 
 
 @pytest.mark.parametrize(("loss", "expected"), [(SSLD(), 0.7572980), (JS(), 0.1675092)], ids=["ssld", "js"])
 def test_values_of_the_reference(loss, expected):
     assert loss(paddle.to_tensor(STUDENT), targets(TEACHER)).item() == pytest.approx(expected, abs=1e-6)
     assert in_numpy(loss, STUDENT, TEACHER) == pytest.approx(expected, abs=1e-7)
+
+
+@LOSSES
+def test_values_follow_the_formulas(loss):
+    assert loss(paddle.to_tensor(STUDENT), targets(TEACHER)).item() == pytest.approx(
+        in_numpy(loss, STUDENT, TEACHER), rel=1e-5
+    )
 
 
 @LOSSES
@@ -56,12 +83,12 @@ def test_gradient_equals_the_numerical_one(loss):
 def test_the_teacher_gets_no_gradient(loss):
     student = paddle.to_tensor(STUDENT, stop_gradient=False)
     teacher = paddle.to_tensor(TEACHER, stop_gradient=False)
-    loss(student, Targets(paddle.zeros([2], dtype="int64"), teacher_logits=teacher)).backward()
+    loss(student, Targets(paddle.to_tensor(LABELS), teacher_logits=teacher)).backward()
     assert teacher.grad is None
     assert student.grad is not None
 
 
-@LOSSES
+@pytest.mark.parametrize("loss", [loss for loss in ALL if not isinstance(loss, SoftCE)], ids=repr)
 def test_equal_answers_cost_nothing(loss):
     # Logits that differ by a constant mean the same.
     shifted = (np.array(STUDENT) + 5).tolist()
@@ -76,6 +103,32 @@ def test_opposite_certainties_stay_finite(loss, expected):
     value.backward()
     assert value.item() == pytest.approx(expected, rel=1e-6)
     assert np.isfinite(student.grad.numpy()).all()
+
+
+def test_dkd_with_the_coupled_weight_is_plain_distillation():
+    # Zhao et al. 2022, eq. 6: KL(t||s) = TCKD + (1 - t[target]) NCKD, for one sample.
+    heat, label = 4.0, 2
+    student, teacher = paddle.to_tensor(STUDENT[:1]), TEACHER[:1]
+    exp = np.exp(np.array(teacher[0]) / heat)
+    coupled = DKD(temperature=heat, alpha=1.0, beta=float(1 - exp[label] / exp.sum()))
+    plain = KL(temperature=heat)(student, targets(teacher, [label])).item()
+    assert coupled(student, targets(teacher, [label])).item() == pytest.approx(plain, rel=1e-5)
+
+
+def test_dkd_takes_the_teachers_class_where_there_is_no_label():
+    student = paddle.to_tensor(STUDENT)
+    likely = [int(np.argmax(row)) for row in TEACHER]
+    without = DKD()(student, targets(TEACHER, [-1, -1])).item()
+    assert without == pytest.approx(DKD()(student, targets(TEACHER, likely)).item())
+    assert without != pytest.approx(DKD()(student, targets(TEACHER, LABELS)).item())
+
+
+def test_soft_cross_entropy_is_kl_and_the_teachers_entropy():
+    student, given = paddle.to_tensor(STUDENT), targets(TEACHER)
+    t = np.exp(TEACHER) / np.exp(TEACHER).sum(axis=1, keepdims=True)
+    entropy = -(t * np.log(t)).sum(axis=1).mean()
+    kl = KL(temperature=1.0)(student, given).item()
+    assert SoftCE()(student, given).item() == pytest.approx(kl + entropy, rel=1e-5)
 
 
 @LOSSES

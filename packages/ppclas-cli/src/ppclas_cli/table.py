@@ -11,6 +11,10 @@ COMMANDS = {
     "eval": LazyCommand("ppclas_cli.commands.eval:command", "Measure a model on labelled photos.", _WORK),
     "predict": LazyCommand("ppclas_cli.commands.predict:command", "Classify photos: names and probabilities.", _WORK),
     "export": LazyCommand("ppclas_cli.commands.export:command", "Write a model for another engine, with proof.", _WORK),
+    "quantize": LazyCommand(
+        "ppclas_cli.commands.quantize:command", "Write an INT8 version that keeps its accuracy.", _WORK
+    ),
+    "distill": LazyCommand("ppclas_cli.commands.distill:distill", "Train a small model from a large one.", _WORK),
     "models": LazyCommand("ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK),
     "recipes": LazyCommand("ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK),
     "data": LazyCommand("ppclas_cli.commands.data:data", "Check photos and labels before training.", _LOOK),

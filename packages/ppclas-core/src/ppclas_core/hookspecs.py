@@ -45,6 +45,11 @@ def register_losses(registry: Registry) -> None:
 
 
 @hookspec
+def register_feature_losses(registry: Registry) -> None:
+    """Add losses between feature maps: subclasses of ``ppclas_core.feature_loss.FeatureLoss``."""
+
+
+@hookspec
 def register_objectives(registry: Registry) -> None:
     """Add what a training step minimises: subclasses of ``ppclas_core.objective.Objective``."""
 

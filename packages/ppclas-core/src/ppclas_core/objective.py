@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,13 @@ class Objective(Params):
     ``prepare`` is called once. Layers that train beside the model (projections of feature losses) are given by
     ``layers``; arrays that a resumed run needs beyond them (a teacher's running statistics) by ``state``.
     """
+
+    learns_without_labels: ClassVar[bool] = False
+    """Whether photos without a label can be trained on. Their label is ``ppclas_core.data.unlabelled.UNLABELLED``."""
+
+    def resolved(self) -> Objective:
+        """The same with every path absolute: what a run's ``config.yaml`` says, which is read from any folder."""
+        return self
 
     def prepare(self, context: ObjectiveContext) -> None:
         """Build what the steps need.

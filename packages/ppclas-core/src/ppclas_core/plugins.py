@@ -34,6 +34,7 @@ class Registries:
     transforms: Registry = field(default_factory=lambda: Registry("transform"))
     batch_transforms: Registry = field(default_factory=lambda: Registry("batch transform"))
     losses: Registry = field(default_factory=lambda: Registry("loss"))
+    feature_losses: Registry = field(default_factory=lambda: Registry("feature loss"))
     objectives: Registry = field(default_factory=lambda: Registry("objective"))
     schedulers: Registry = field(default_factory=lambda: Registry("scheduler"))
     optimizers: Registry = field(default_factory=lambda: Registry("optimizer"))

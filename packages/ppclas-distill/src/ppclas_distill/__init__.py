@@ -9,12 +9,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppclas_distill.losses import JS, SSLD
+    from ppclas_distill.features import FitNet, Similarity
+    from ppclas_distill.losses import DKD, JS, KL, SSLD, SoftCE
+    from ppclas_distill.objective import Distill
+    from ppclas_distill.teacher import TeacherConfig, open_teacher
 
-__all__ = ["JS", "SSLD"]
+__all__ = [
+    "DKD",
+    "JS",
+    "KL",
+    "SSLD",
+    "Distill",
+    "FitNet",
+    "Similarity",
+    "SoftCE",
+    "TeacherConfig",
+    "open_teacher",
+]
+
+_HOMES = {
+    "losses": ("DKD", "JS", "KL", "SSLD", "SoftCE"),
+    "features": ("FitNet", "Similarity"),
+    "objective": ("Distill",),
+    "teacher": ("TeacherConfig", "open_teacher"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("ppclas_distill.losses"), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"ppclas_distill.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Losses between a student's logits and its teacher's, without temperature; the labels are ignored.
+"""Losses between a student's logits and its teacher's.
 
 s and t are the softmax of the student's and the teacher's logits, N is the batch size. The teacher gets no gradient.
 Of a student with auxiliary outputs only the main one is compared.
@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ppclas_core.builtin.base import Loss, Targets
 from ppclas_core.builtin.losses import log_softmax, split_outputs
 from ppclas_core.errors import ConfigError, ShapeError
+from pydantic import NonNegativeFloat, PositiveFloat
 
 if TYPE_CHECKING:
     from paddle import Tensor
+
+_NEVER = -1e9
+"""Added to a logit whose class is left out: its probability becomes 0 and its gradient too."""
 
 
 class SSLD(Loss):
@@ -42,7 +46,75 @@ class JS(Loss):
         return 0.5 * terms.sum(axis=1).mean()
 
 
-def _log_probabilities(loss: Loss, outputs: Any, targets: Targets) -> tuple[Tensor, Tensor]:
+class KL(Loss):
+    """``T² · 1/N Σ KL(t‖s)`` with both softened by the temperature T (Hinton et al. 2015, arXiv:1503.02531).
+
+    T² makes up for gradients that shrink with 1 / T², so that the weight of the term need not follow T.
+    """
+
+    temperature: PositiveFloat = 4.0
+    """T: logits are divided by it; 1 leaves them as they are."""
+
+    def __call__(self, outputs: Any, targets: Targets) -> Tensor:
+        log_s, log_t = _log_probabilities(self, outputs, targets, self.temperature)
+        return self.temperature**2 * (log_t.exp() * (log_t - log_s)).sum(axis=1).mean()
+
+
+class SoftCE(Loss):
+    """``1/N Σ -t · log s``: cross entropy with the teacher's probabilities as soft labels.
+
+    Its gradient is that of KL(t‖s) without temperature; its value is larger by the teacher's entropy.
+    """
+
+    def __call__(self, outputs: Any, targets: Targets) -> Tensor:
+        log_s, log_t = _log_probabilities(self, outputs, targets)
+        return -(log_t.exp() * log_s).sum(axis=1).mean()
+
+
+class DKD(Loss):
+    """Decoupled knowledge distillation, ``T² · (α · TCKD + β · NCKD)`` (Zhao et al. 2022, arXiv:2203.08679, eq. 7).
+
+    TCKD is the KL divergence between the two answers to "the target class or another one?", NCKD the one between the
+    distributions over the other classes. Plain distillation is α = 1 and β = 1 - t[target], which silences NCKD just
+    where the teacher is sure. The target is the label; for a photo without one, or a mixed one, the teacher's most
+    probable class.
+    """
+
+    temperature: PositiveFloat = 4.0
+    """T: logits are divided by it."""
+    alpha: NonNegativeFloat = 1.0
+    """Weight of TCKD."""
+    beta: NonNegativeFloat = 8.0
+    """Weight of NCKD. The paper takes 0.25 to 8: larger for a surer teacher."""
+
+    def __call__(self, outputs: Any, targets: Targets) -> Tensor:
+        import paddle
+
+        log_s, log_t = _log_probabilities(self, outputs, targets, self.temperature)
+        num_classes = log_s.shape[1]
+        likely = log_t.argmax(axis=1)
+        known = targets.labels >= 0
+        if targets.mixed_labels is not None:
+            known = known & (targets.mixed_labels == targets.labels)
+        target = paddle.where(known, targets.labels, likely)
+        is_target = paddle.nn.functional.one_hot(target, num_classes)
+        # log p of the target and of all others together: [N, 2] each.
+        pairs = [paddle.stack([_on(log_p, is_target), _off(log_p, is_target)], axis=1) for log_p in (log_s, log_t)]
+        tckd = (pairs[1].exp() * (pairs[1] - pairs[0])).sum(axis=1)
+        others = [log_p + _NEVER * is_target - pair[:, 1:] for log_p, pair in zip((log_s, log_t), pairs, strict=True)]
+        nckd = (others[1].exp() * (others[1] - others[0])).sum(axis=1)
+        return self.temperature**2 * (self.alpha * tckd + self.beta * nckd).mean()
+
+
+def _on(log_p: Tensor, is_target: Tensor) -> Tensor:
+    return (log_p * is_target).sum(axis=1)
+
+
+def _off(log_p: Tensor, is_target: Tensor) -> Tensor:
+    return (log_p + _NEVER * is_target).logsumexp(axis=1)
+
+
+def _log_probabilities(loss: Loss, outputs: Any, targets: Targets, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """Of the student and the teacher, [N, C] each."""
     logits, _ = split_outputs(outputs)
     teacher = targets.teacher_logits
@@ -56,4 +128,4 @@ def _log_probabilities(loss: Loss, outputs: Any, targets: Targets) -> tuple[Tens
             f"student and teacher must know the same classes; "
             f"got logits {list(logits.shape)} and {list(teacher.shape)} [N, C]."
         )
-    return log_softmax(logits), log_softmax(teacher.detach())
+    return log_softmax(logits / temperature), log_softmax(teacher.detach() / temperature)

@@ -18,6 +18,33 @@ def register_losses(registry: Registry) -> None:
     registry.register(
         "ssld", "ppclas_distill.losses:SSLD", summary="symmetrised KL divergence from the teacher; labels are ignored"
     )
+    for name, target, summary in (
+        ("js", "losses:JS", "Jensen-Shannon divergence from the teacher; labels are ignored"),
+        ("kl", "losses:KL", "KL divergence from the teacher with a temperature (Hinton et al. 2015)"),
+        ("soft_ce", "losses:SoftCE", "cross entropy with the teacher's probabilities as labels"),
+        ("dkd", "losses:DKD", "decoupled knowledge distillation (Zhao et al. 2022)"),
+    ):
+        registry.register(name, f"ppclas_distill.{target}", summary=summary)
+
+
+@hookimpl
+def register_feature_losses(registry: Registry) -> None:
+    """Add the losses between feature maps."""
     registry.register(
-        "js", "ppclas_distill.losses:JS", summary="Jensen-Shannon divergence from the teacher; labels are ignored"
+        "fitnet", "ppclas_distill.features:FitNet", summary="a projected map against the teacher's (Romero et al. 2015)"
+    )
+    registry.register(
+        "similarity",
+        "ppclas_distill.features:Similarity",
+        summary="photos that look alike to the teacher should to the student (Tung & Mori 2019)",
+    )
+
+
+@hookimpl
+def register_objectives(registry: Registry) -> None:
+    """Add learning from a teacher."""
+    registry.register(
+        "Distill",
+        "ppclas_distill.objective:Distill",
+        summary="learn from teachers, and from labels where there are any",
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.data.base import ImageSet
+from ppclas_core.data.unlabelled import labelled_part
 from ppclas_core.normalize import normalize_on_device
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def linear_head(model: ImageModel) -> nn.Linear | None:
 
 
 def probe_set(images: ImageSet) -> ImageSet:
-    """At most ``MAX_IMAGES`` of ``images``, as many of each class as of any other where there are enough."""
+    """At most ``MAX_IMAGES`` of the labelled ones, as many of each class as of any other where there are enough."""
+    images = labelled_part(images)
     if len(images) <= MAX_IMAGES:
         return images
     labels = images.labels()

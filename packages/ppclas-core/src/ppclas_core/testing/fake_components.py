@@ -16,6 +16,7 @@ from ppclas_core.builtin.losses import split_outputs
 from ppclas_core.builtin.optimizers import SGD
 from ppclas_core.data import BatchTransform, Draw, Image, ImageSet, Record, Source, Transform
 from ppclas_core.export import Engine, Exporter
+from ppclas_core.feature_loss import FeatureLoss
 from ppclas_core.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.testing.data import make_tiny_dataset
 
@@ -49,6 +50,13 @@ class FakeLoss(Loss):
         logits, _ = split_outputs(outputs)
         wanted = paddle.nn.functional.one_hot(targets.labels, logits.shape[1])
         return (logits - wanted).square().mean()
+
+
+class FakeFeatureLoss(FeatureLoss):
+    """Mean square of the difference of the maps' means."""
+
+    def between(self, student: Tensor, teacher: Tensor, layers: Mapping[str, nn.Layer]) -> Tensor:
+        return (student.mean() - teacher.mean()).square()
 
 
 class FakeObjective(Objective):

@@ -61,6 +61,10 @@ class FakePlugin:
         self._register("register_losses", registry, "FakeLoss")
 
     @hookimpl
+    def register_feature_losses(self, registry: Registry) -> None:
+        self._register("register_feature_losses", registry, "FakeFeatureLoss")
+
+    @hookimpl
     def register_objectives(self, registry: Registry) -> None:
         self._register("register_objectives", registry, "FakeObjective")
 

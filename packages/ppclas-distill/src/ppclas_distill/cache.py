@@ -1,0 +1,80 @@
+"""A teacher's logits on disk, so that crops that come again cost no second pass.
+
+One file of fixed-size rows, a row for each (photo, draw): a digest of the pixels that were asked about, a checksum, the
+logits. A row counts only where both fit, so that a cache never answers for other pixels, and never with half a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.errors import TrainingError
+
+
+class LogitCache:
+    """Logits [rows, num_classes] float32 in ``folder``, in a file that is named after ``fingerprint``.
+
+    A file that has fewer rows already grows. Rows that were never stored take no space on file systems with sparse
+    files. Several processes may write at once.
+    """
+
+    def __init__(self, folder: str | Path, fingerprint: str, rows: int, num_classes: int) -> None:
+        """Open or make the file.
+
+        Raises:
+            TrainingError: it cannot be made there.
+        """
+        name = hashlib.sha256(f"{fingerprint} {num_classes}".encode()).hexdigest()[:16]
+        self.path = Path(folder) / f"{name}.logits"
+        row = np.dtype([("pixels", "<u8"), ("checksum", "<u4"), ("logits", "<f4", (num_classes,))])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab") as file:
+                if os.fstat(file.fileno()).st_size < rows * row.itemsize:
+                    file.truncate(rows * row.itemsize)
+            self._rows: Any = np.memmap(self.path, dtype=row, mode="r+", shape=(rows,))
+        except OSError as error:
+            raise TrainingError(
+                f"The teacher's cache {self.path} cannot be written ({error.strerror or error}). "
+                f"Give another folder (objective.cache), or none."
+            ) from error
+        self.hits = 0
+        self.misses = 0
+
+    def look_up(
+        self, rows: NDArray[np.int64], digests: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Logits [N, C] of the rows, and which of them [N] are known for these pixels."""
+        found = self._rows[rows]
+        logits = np.ascontiguousarray(found["logits"])
+        checksums = np.array([_checksum(row) for row in logits], dtype=np.uint32)
+        known = (found["pixels"] == digests) & (found["checksum"] == checksums)
+        self.hits += int(known.sum())
+        self.misses += int((~known).sum())
+        return logits, known
+
+    def store(self, rows: NDArray[np.int64], digests: NDArray[np.uint64], logits: NDArray[np.float32]) -> None:
+        """Keep logits [N, C]; an earlier answer in the same rows is replaced."""
+        fresh = np.zeros(len(rows), dtype=self._rows.dtype)
+        fresh["pixels"], fresh["logits"] = digests, logits
+        fresh["checksum"] = [_checksum(row) for row in fresh["logits"]]
+        self._rows[rows] = fresh
+
+
+def pixel_digests(pixels: NDArray[Any]) -> NDArray[np.uint64]:
+    """[N] numbers that tell images [N, H, W, C] apart."""
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest()) for image in pixels],
+        dtype=np.uint64,
+    )
+
+
+def _checksum(logits: NDArray[np.float32]) -> int:
+    # Never 0: an empty row is all zeros and must not pass for an answer.
+    return zlib.crc32(np.ascontiguousarray(logits).data) or 1

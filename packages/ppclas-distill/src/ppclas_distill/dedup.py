@@ -1,0 +1,279 @@
+"""Find photos of a pool that are validation photos in disguise: the same, mirrored, cropped, recompressed, brightened.
+
+Two steps, the fast one first. Each photo has a hash of its thumbnail; validation photos also have hashes of many crops
+of them and of their mirror image, and so has a pool photo for the case that the validation photo is the crop. The
+nearest few validation photos are candidates. Each candidate is then matched by SIFT features (ratio test of Lowe 2004),
+a homography is fitted to the matches (RANSAC), and what it maps onto each other must agree in its pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.component import Params
+from ppclas_core.data.decode import decode
+from ppclas_core.errors import ImageError
+from pydantic import Field, PositiveFloat, PositiveInt
+
+Grey = NDArray[np.uint8]
+"""[H, W] uint8."""
+
+_SIDE = 16
+"""Thumbnail side of a hash: 256 bits."""
+_CROPS: tuple[tuple[float, int], ...] = ((1.0, 1), (0.88, 3), (0.77, 4), (0.67, 5), (0.58, 6))
+"""Side of a crop as a share of the photo's, and positions along each axis."""
+_SIFT_SIDE = 320
+"""Short side of what features are looked for in, in pixels."""
+_BLOCK = 1 << 17
+"""Hashes that are compared at once; OpenCV's matcher takes no more than 2^18."""
+_THUMB = 64
+"""Side at which two aligned photos are compared pixel by pixel."""
+
+
+class DedupOptions(Params):
+    """How much two photos must have in common."""
+
+    hash_bits: Annotated[int, Field(ge=0, le=256)] = 88
+    """Largest number of different bits, of 256, between the hashes of a candidate. Unrelated photos differ in 128."""
+    candidates: PositiveInt = 8
+    """Validation photos that are looked at closely, for each pool photo, nearest hashes first."""
+    ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    """Lowe's ratio test: how much nearer the best match of a feature must be than the second best."""
+    inliers: PositiveInt = 12
+    """Fewest matches that one homography explains."""
+    correlation: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.92
+    """Smallest correlation of the grey values where the homography lays one photo over the other."""
+    reprojection: PositiveFloat = 4.0
+    """Largest distance, in pixels, of a match from where the homography puts it."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A pool photo and the validation photo that it shows."""
+
+    pool: str
+    validation: str
+    mirrored: bool
+    bits: int
+    """Different bits of the nearest hashes."""
+    inliers: int
+    """Feature matches that the homography explains; 0 where thumbnails alone agree (photos almost without features)."""
+    correlation: float
+    """Of the grey values, -1..1."""
+
+
+@dataclass(frozen=True)
+class _Features:
+    points: NDArray[np.float32]
+    """[K, 2] x and y in pixels."""
+    descriptors: NDArray[np.float32] | None
+    """[K, 128]."""
+    grey: Grey
+
+
+class LookAlikes:
+    """The validation photos, ready to be compared with.
+
+    Takes about 10 KB of memory a photo.
+    """
+
+    def __init__(self, paths: Sequence[str], options: DedupOptions | None = None, threads: int = 2) -> None:
+        """Hash every photo of ``paths``.
+
+        Raises:
+            ImageError: a photo cannot be read: what is not compared with could be trained on.
+        """
+        self.paths = tuple(paths)
+        self.options = options or DedupOptions()
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            views = list(pool.map(lambda path: _all_views(_read(path)), self.paths))
+        per_photo = len(views[0]) if views else 0
+        self._whole_and_mirror = np.stack([hashes[[0, per_photo // 2]] for hashes in views]).reshape(-1, _SIDE * 2)
+        self._views = np.concatenate(views)
+        self._per_photo = per_photo
+        self._features = functools.lru_cache(maxsize=512)(self._read_features)
+
+    def find(self, path: str) -> Match | None:
+        """The validation photo that ``path`` shows, if any.
+
+        Raises:
+            ImageError: the photo cannot be read.
+        """
+        grey = _read(path)
+        candidates = self._candidates(grey)
+        if not candidates:
+            return None
+        ours = _features(grey)
+        for bits, number, mirrored in candidates:
+            found = self._compare(ours, self._features(number, mirrored))
+            if found is not None:
+                return Match(path, self.paths[number], mirrored, bits, *found)
+        return None
+
+    def _candidates(self, grey: Grey) -> list[tuple[int, int, bool]]:
+        """(different bits, place of the validation photo, mirrored), nearest first, each photo and side once."""
+        views = _views(grey)
+        near = _nearest(views[:1], self._views, self.options.candidates * 4)
+        half = self._per_photo // 2
+        found = [(bits, row // self._per_photo, row % self._per_photo >= half) for _, row, bits in near]
+        near = _nearest(views[1:], self._whole_and_mirror, 2)
+        found += [(bits, row // 2, row % 2 == 1) for _, row, bits in near]
+        best: dict[tuple[int, bool], int] = {}
+        for bits, number, mirrored in sorted(found):
+            if bits <= self.options.hash_bits:
+                best.setdefault((number, mirrored), bits)
+        return [(bits, number, mirrored) for (number, mirrored), bits in best.items()][: self.options.candidates]
+
+    def _read_features(self, number: int, mirrored: bool) -> _Features:
+        grey = _read(self.paths[number])
+        return _features(np.ascontiguousarray(grey[:, ::-1]) if mirrored else grey)
+
+    def _compare(self, ours: _Features, theirs: _Features) -> tuple[int, float] | None:
+        """Inliers and correlation, where both are enough."""
+        options = self.options
+        pairs = _matches(ours, theirs, options.ratio)
+        if len(pairs) >= max(4, options.inliers):
+            source, target = theirs.points[pairs[:, 1]], ours.points[pairs[:, 0]]
+            homography, mask = cv2.findHomography(source, target, cv2.RANSAC, options.reprojection)
+            if homography is not None and int(mask.sum()) >= options.inliers:
+                correlation = _aligned_correlation(ours.grey, theirs.grey, homography)
+                if correlation >= options.correlation:
+                    return int(mask.sum()), correlation
+        if min(len(ours.points), len(theirs.points)) < 2 * options.inliers:
+            # Fog, sky, a plain wall: hardly a feature to match. Whole against whole, with less tolerance.
+            correlation = _correlation(_thumb(ours.grey), _thumb(theirs.grey))
+            if correlation >= 1 - (1 - options.correlation) / 5:
+                return 0, correlation
+        return None
+
+
+def find_look_alikes(
+    pool: Iterable[str], look_alikes: LookAlikes, threads: int = 2
+) -> Iterator[tuple[str, Match | ImageError | None]]:
+    """Each pool photo, in order, with its match, None, or why it cannot be read; a few are held at a time."""
+
+    def look(path: str) -> tuple[str, Match | ImageError | None]:
+        try:
+            return path, look_alikes.find(path)
+        except ImageError as error:
+            return path, error
+
+    with ThreadPoolExecutor(max(1, threads)) as executor:
+        paths = iter(pool)
+        waiting: list[Future[tuple[str, Match | ImageError | None]]] = [
+            executor.submit(look, path) for path in islice(paths, 8 * threads)
+        ]
+        while waiting:
+            yield waiting.pop(0).result()
+            waiting += [executor.submit(look, path) for path in islice(paths, 1)]
+
+
+# Photos
+
+
+def _read(path: str) -> Grey:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    grey: Grey = cv2.cvtColor(decode(data, path), cv2.COLOR_RGB2GRAY)
+    shrink = _SIFT_SIDE / min(grey.shape)
+    if shrink != 1.0:
+        width, height = (max(1, round(side * shrink)) for side in grey.shape[::-1])
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_LINEAR)
+    return grey
+
+
+# Hashes
+
+
+def _all_views(grey: Grey) -> NDArray[np.uint8]:
+    """The views of a photo, then those of its mirror image: [2 · V, 32]."""
+    return np.concatenate([_views(grey), _views(np.ascontiguousarray(grey[:, ::-1]))])
+
+
+def _views(grey: Grey) -> NDArray[np.uint8]:
+    """Hashes of the photo and its crops, the whole first: [V, 32]."""
+    # Crops of a reduced photo: a 16 x 16 thumbnail needs no more.
+    small = cv2.resize(grey, (8 * _SIDE, 8 * _SIDE), interpolation=cv2.INTER_AREA)
+    return np.stack([_hash(small[top : top + side, left : left + side]) for top, left, side in _boxes()])
+
+
+@functools.lru_cache(maxsize=1)
+def _boxes() -> tuple[tuple[int, int, int], ...]:
+    """Top, left and side of every crop of a square of 8 · ``_SIDE``."""
+    full, boxes = 8 * _SIDE, []
+    for share, positions in _CROPS:
+        side = round(share * full)
+        places = np.linspace(0, full - side, positions).round().astype(int).tolist()
+        boxes += [(top, left, side) for top in places for left in places]
+    return tuple(boxes)
+
+
+def _hash(grey: Grey) -> NDArray[np.uint8]:
+    """[32] bytes: which cells of a 16 x 16 thumbnail are brighter than its median."""
+    thumb = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return np.packbits(thumb > np.median(thumb))
+
+
+def _nearest(queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int) -> list[tuple[int, int, int]]:
+    """(query, row, different bits) of the ``count`` nearest rows of each query, in blocks that OpenCV can take."""
+    matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
+    found = []
+    for start in range(0, len(known), _BLOCK):
+        for matches in matcher.knnMatch(queries, known[start : start + _BLOCK], k=count):
+            found += [(m.queryIdx, start + m.trainIdx, int(m.distance)) for m in matches]
+    return found
+
+
+# Features
+
+
+def _features(grey: Grey) -> _Features:
+    keypoints, descriptors = cv2.SIFT_create(nfeatures=600, contrastThreshold=0.02).detectAndCompute(grey, None)
+    points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float32).reshape(-1, 2)
+    return _Features(points, descriptors, grey)
+
+
+def _matches(ours: _Features, theirs: _Features, ratio: float) -> NDArray[np.int64]:
+    """[M, 2] places of features that belong together, in ``ours`` and ``theirs``; no feature of theirs twice."""
+    if ours.descriptors is None or theirs.descriptors is None or len(theirs.points) < 2:
+        return np.empty((0, 2), np.int64)
+    pairs: dict[int, tuple[float, int]] = {}
+    for best, second in cv2.BFMatcher(cv2.NORM_L2).knnMatch(ours.descriptors, theirs.descriptors, k=2):
+        known = pairs.get(best.trainIdx)
+        if best.distance < ratio * second.distance and (known is None or best.distance < known[0]):
+            pairs[best.trainIdx] = (best.distance, best.queryIdx)
+    return np.array([(place, train) for train, (_, place) in pairs.items()], np.int64).reshape(-1, 2)
+
+
+def _aligned_correlation(ours: Grey, theirs: Grey, homography: NDArray[np.float64]) -> float:
+    """Correlation where ``homography`` lays ``theirs`` over ``ours``; -1 where that is hardly anywhere."""
+    height, width = ours.shape
+    warped = cv2.warpPerspective(theirs, homography, (width, height))
+    covered = cv2.warpPerspective(np.full_like(theirs, 255), homography, (width, height)) == 255
+    if covered.mean() < 0.2:
+        return -1.0
+    blurred = (cv2.GaussianBlur(image, (0, 0), 2.0)[covered] for image in (ours, warped))
+    return _correlation(*blurred)
+
+
+def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
+    a, b = (values.astype(np.float64).reshape(-1) for values in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0
+
+
+def _thumb(grey: Grey) -> Grey:
+    thumb: Grey = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
+    return thumb

@@ -1,0 +1,312 @@
+"""The objective ``Distill``: a student learns from one teacher or several, and from labels where there are any."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.builtin.base import Loss, Targets
+from ppclas_core.builtin.losses import log_softmax
+from ppclas_core.component import build_component
+from ppclas_core.config.schema import ComponentConfig, Config
+from ppclas_core.errors import ConfigError, PpclasError
+from ppclas_core.feature_loss import FeatureLoss
+from ppclas_core.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
+from ppclas_core.plugins import get_registries
+from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
+
+from ppclas_distill.cache import LogitCache, pixel_digests
+from ppclas_distill.maps import MapRecorder
+from ppclas_distill.teacher import Student, Teacher, TeacherConfig, open_teacher
+
+if TYPE_CHECKING:
+    from paddle import Tensor, nn
+    from ppclas_core.image_model import Feature, ImageModel
+
+
+class LossTerm(ComponentConfig):
+    """A loss between student and teacher, and its share of the sum."""
+
+    weight: NonNegativeFloat = 1.0
+    """Factor on the loss."""
+
+
+class Distill(Objective):
+    """Minimise the weighted sum of losses between the model and its teachers, and of the config's ``loss``.
+
+    Photos without a label (``data.train_extra``) count in the former alone. Teachers see the batch that the student
+    sees, after the batch transforms. They are no part of the model, the optimizer or the bundle.
+    """
+
+    teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
+    """Who is learnt from. The answers of several are averaged."""
+    losses: tuple[LossTerm, ...] = Field(default=(LossTerm(name="ssld"),), min_length=1)
+    """Between the student's answers, or feature maps, and the teachers'. The names are those of losses: ssld, js, kl,
+    soft_ce, dkd; fitnet and similarity for feature maps."""
+    ground_truth: NonNegativeFloat = 0.0
+    """Weight of the config's ``loss`` against the labels, for photos that have one. 0: labels are not learnt from, as
+    in SSLD."""
+    average: Literal["probabilities", "logits"] = "probabilities"
+    """How several teachers make one answer. Probabilities: their mean, to which each contributes the same whatever the
+    scale of its logits. Logits: the normalised geometric mean, in which one teacher's certainty that a class is absent
+    decides."""
+    teacher_norm: Literal["batch", "running"] = "batch"
+    """What the teachers' batch norms normalise by: the statistics of the batch (train mode; the running ones move), or
+    their running statistics (eval mode)."""
+    cache: str | None = None
+    """Folder that keeps the teachers' logits, so that crops that come again cost no pass of the teachers. It needs
+    teacher_norm running and data.repeat_draws_after."""
+
+    learns_without_labels = True
+
+    _teachers: list[Teacher] = PrivateAttr(default_factory=list)
+    _terms: list[_Term] = PrivateAttr(default_factory=list)
+    _maps: list[_MapTerm] = PrivateAttr(default_factory=list)
+    _loss: Loss = PrivateAttr()
+    _cache: LogitCache | None = PrivateAttr(None)
+    _student_maps: MapRecorder | None = PrivateAttr(None)
+    _images: int = PrivateAttr(0)
+    _draws: int = PrivateAttr(1)
+
+    @field_validator("losses")
+    @classmethod
+    def _known_losses(cls, losses: tuple[LossTerm, ...]) -> tuple[LossTerm, ...]:
+        for term in losses:
+            try:
+                _build(term)
+            except PpclasError as error:
+                raise ValueError(str(error)) from error
+        return losses
+
+    def resolved(self) -> Distill:
+        changes: dict[str, Any] = {"teachers": tuple(teacher.resolved() for teacher in self.teachers)}
+        if self.cache is not None:
+            changes["cache"] = str(Path(self.cache).absolute())
+        return self.model_copy(update=changes)
+
+    def prepare(self, context: ObjectiveContext) -> None:
+        config = context.config
+        height, width = _pair(config.data.image_size)
+        student = Student(context.train.class_names, config.data.normalize, (height, width))
+        if any(transform.name == "Normalize" for transform in config.data.train_transforms or ()):
+            raise ConfigError(
+                "objective Distill: data.train_transforms has a Normalize, so what the teachers see is not known. "
+                "Leave it out and set data.normalize: it is done once a batch."
+            )
+        for teacher_config in self.teachers:
+            teacher = open_teacher(teacher_config, student, self.teacher_norm == "batch")
+            context.note(teacher.words)
+            self._teachers.append(teacher)
+        if len(self._teachers) > 1:
+            context.note(f"the {self.average} of {len(self._teachers)} teachers are averaged")
+        self._loss = context.loss
+        smoothing = getattr(context.loss, "label_smoothing", 0.0)
+        if self.ground_truth and smoothing:
+            context.note(
+                f"loss.label_smoothing {smoothing:g} on top of a teacher: SSLD found it harmful, 0 turns it off"
+            )
+        for term in self.losses:
+            loss = _build(term)
+            if isinstance(loss, FeatureLoss):
+                self._maps += self._map_terms(term, loss, context.model)
+            else:
+                self._terms.append(_Term(_unique(term.name, self._terms), loss, term.weight))
+        if self._maps and config.train.compile:
+            raise ConfigError(
+                f"objective.losses: {self._maps[0].name} reads feature maps, which a compiled model does not show. "
+                f"Set train.compile to false."
+            )
+        self._record_maps(context.model)
+        self._images = len(context.train)
+        if self.cache is not None:
+            self._cache = self._open_cache(config, context)
+
+    def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
+        outputs = forward(batch.images)
+        targets = dataclasses.replace(batch.targets, teacher_logits=self._answers(batch))
+        parts: dict[str, Tensor] = {}
+        total: Any = 0.0
+        for term in self._terms:
+            parts[term.name] = term.loss(outputs, targets)
+            total = total + term.weight * parts[term.name]
+        if self._student_maps is not None:
+            ours = self._student_maps.take()
+            for map_term in self._maps:
+                theirs = map_term.recorder.take()[map_term.teacher_layer]
+                value = map_term.loss.between(ours[map_term.student_layer], theirs, map_term.layers)
+                parts[map_term.name] = value
+                total = total + map_term.weight * value
+        if self.ground_truth:
+            parts["ground_truth"] = _on_labelled(self._loss, outputs, batch.targets)
+            total = total + self.ground_truth * parts["ground_truth"]
+        return StepLoss(total, outputs, parts)
+
+    def layers(self) -> Mapping[str, nn.Layer]:
+        return {f"{term.name}.{name}": layer for term in self._maps for name, layer in term.layers.items()}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {
+            f"teacher{number}/{key}": array
+            for number, teacher in enumerate(self._teachers)
+            for key, array in teacher.state().items()
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        for number, teacher in enumerate(self._teachers):
+            prefix = f"teacher{number}/"
+            teacher.restore({key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)})
+
+    def teacher_passes(self) -> tuple[int, int]:
+        """Photos that the cache answered for, and those that the teachers did, where there is a cache."""
+        return (self._cache.hits, self._cache.misses) if self._cache is not None else (0, 0)
+
+    # Teachers' answers
+
+    def _answers(self, batch: TrainBatch) -> Tensor:
+        """The averaged logits [N, C] float32 of the teachers."""
+        import paddle
+
+        if self._cache is None:
+            return self._ask(batch.images)
+        rows = batch.indices * self._draws + batch.epoch % self._draws
+        digests = pixel_digests(batch.pixels)
+        logits, known = self._cache.look_up(rows, digests)
+        missing = np.flatnonzero(~known)
+        if len(missing):
+            images = batch.images if len(missing) == len(rows) else batch.images[paddle.to_tensor(missing)]
+            logits[missing] = self._ask(images).numpy()
+            self._cache.store(rows[missing], digests[missing], logits[missing])
+        return paddle.to_tensor(logits, place=batch.images.place)
+
+    def _ask(self, images: Tensor) -> Tensor:
+        import paddle
+
+        with paddle.no_grad():
+            answers = [teacher.answer(images) for teacher in self._teachers]
+            if len(answers) == 1:
+                return answers[0]
+            stacked = paddle.stack([log_softmax(answer) for answer in answers])
+            if self.average == "logits":
+                return stacked.mean(axis=0)
+            return stacked.logsumexp(axis=0) - float(np.log(len(answers)))
+
+    # Parts
+
+    def _map_terms(self, term: LossTerm, loss: FeatureLoss, model: ImageModel) -> list[_MapTerm]:
+        made = []
+        for number, teacher in enumerate(self._teachers):
+            name = term.name if len(self._teachers) == 1 else f"{term.name}.{number}"
+            ours = _map(model.feature_info(), loss.student_map, f"objective.losses: {term.name}.student_map")
+            theirs = _map(teacher.map_info(), loss.teacher_map, f"objective.losses: {term.name}.teacher_map")
+            made.append(
+                _MapTerm(
+                    _unique(name, [*self._maps, *made]),
+                    loss,
+                    term.weight / len(self._teachers),
+                    ours.layer,
+                    theirs.layer,
+                    teacher.record([theirs.layer]),
+                    loss.layers(ours, theirs),
+                )
+            )
+        return made
+
+    def _record_maps(self, model: ImageModel) -> None:
+        if self._maps:
+            wanted = list(dict.fromkeys(term.student_layer for term in self._maps))
+            self._student_maps = MapRecorder(model, wanted, training_only=True)
+
+    def _open_cache(self, config: Config, context: ObjectiveContext) -> LogitCache:
+        draws = config.data.repeat_draws_after
+        reason = ""
+        if self.teacher_norm == "batch":
+            reason = "a teacher's answers then depend on the whole batch; set objective.teacher_norm to running"
+        elif draws is None:
+            reason = (
+                "no crop would ever come again; set data.repeat_draws_after to the number of different crops a photo "
+                "(1 if the transforms are not random)"
+            )
+        elif config.data.batch_transforms:
+            names = ", ".join(transform.name for transform in config.data.batch_transforms)
+            reason = f"mixed photos never come again; leave out data.batch_transforms ({names})"
+        elif self._maps:
+            reason = f"it keeps logits, and {self._maps[0].name} needs feature maps"
+        if draws is None or reason:
+            raise ConfigError(f"objective.cache cannot be used here: {reason}.")
+        self._draws = draws
+        fingerprint = " ".join([*(teacher.fingerprint for teacher in self._teachers), self.average, f"{draws} draws"])
+        cache = LogitCache(self.cache or "", fingerprint, self._images * draws, len(context.train.class_names))
+        context.note(f"the teachers' logits are kept in {cache.path}, for {draws} crop(s) of {self._images} photos")
+        return cache
+
+
+@dataclasses.dataclass(frozen=True)
+class _Term:
+    name: str
+    loss: Loss
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _MapTerm:
+    name: str
+    loss: FeatureLoss
+    weight: float
+    student_layer: str
+    teacher_layer: str
+    recorder: MapRecorder
+    layers: Mapping[str, nn.Layer]
+
+
+def _build(term: LossTerm) -> Loss | FeatureLoss:
+    registries = get_registries()
+    built: Loss | FeatureLoss = build_component(
+        registries.feature_losses if term.name in registries.feature_losses else registries.losses, term
+    )
+    return built
+
+
+def _unique(name: str, terms: list[Any]) -> str:
+    """``name``, with a number where a loss is named twice."""
+    taken = [term.name for term in terms]
+    return name if name not in taken else f"{name}_{sum(other.startswith(name) for other in taken) + 1}"
+
+
+def _map(info: Any, index: int, where: str) -> Feature:
+    if not -len(info) <= index < len(info):
+        raise ConfigError(f"{where}: expected a number from {-len(info)} to {len(info) - 1}, got {index}.")
+    found: Feature = info[index]
+    return found
+
+
+def _on_labelled(loss: Loss, outputs: Any, targets: Targets) -> Tensor:
+    """``loss`` of the photos with labels, times their share of the batch.
+
+    So a label weighs the same whatever else is in its batch.
+    """
+    import paddle
+
+    known = (targets.labels >= 0).numpy()
+    if targets.mixed_labels is not None:
+        known &= (targets.mixed_labels >= 0).numpy()
+    if known.all():
+        return loss(outputs, targets)
+    if not known.any():
+        return paddle.zeros([])
+    rows = paddle.to_tensor(np.flatnonzero(known))
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return tuple(pick(item) for item in value)
+        return None if value is None else value.index_select(rows, axis=0)
+
+    chosen = Targets(**{f.name: pick(getattr(targets, f.name)) for f in dataclasses.fields(targets)})
+    return loss(pick(outputs), chosen) * (len(rows) / len(known))
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
