@@ -7,7 +7,7 @@ is used, and every mistake is reported, each in one line with the place where it
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ppclas_core.config.dump import dump_config, leaves
 from ppclas_core.config.explain import Problem, dotted
 from ppclas_core.config.json_schema import config_schema
 from ppclas_core.config.overrides import apply_override
+from ppclas_core.config.paddleclas import OLD_KEYS, is_paddleclas, translate
 from ppclas_core.config.schema import Config
 from ppclas_core.config.yaml_source import Document, KeyPath, read_yaml
 from ppclas_core.errors import ConfigError, UnknownNameError
@@ -36,11 +37,14 @@ FLAGS: Mapping[str, str] = {
     "--lr": "schedule.lr",
     "--image-size": "data.image_size",
     "--device": "train.device",
+    "--devices": "train.devices",
     "--output": "train.output",
     "--seed": "train.seed",
     "--workers": "data.workers",
     "--amp": "train.precision",
     "--ema": "train.ema_decay",
+    "--accumulate": "train.accumulate",
+    "--compile": "train.compile",
 }
 """What the everyday flags of ``ppclas train`` set."""
 
@@ -57,7 +61,7 @@ class LoadedConfig:
     """Dotted key of every value → ``default``, ``run.yaml:12``, ``-o data.batch_size=8`` or ``--lr``. A list of plain
     values is one value."""
     notes: tuple[str, ...] = field(default=())
-    """What could not be checked here, a sentence each."""
+    """What was translated from an old schema, and what could not be checked here, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,18 @@ class _Tree:
             if path[:depth] not in before:
                 self.said[path[:depth]] = _Said(DEFAULT, label, label)
         self.said[path] = _Said(label, label, label, (1 << 30, 0))
+
+    def translate(self) -> list[str]:
+        """Replace a PaddleClas tree by its translation; what became of each key, a line each."""
+        translation = translate(self.values)
+        if translation.problems:
+            raise ConfigError(_report(translation.problems, self))
+        said: dict[KeyPath, _Said] = {}
+        for path, source in translation.origins.items():
+            found = (self.who(source) if source else None) or _Said("as PaddleClas trains", "", "")
+            said[path] = replace(found, origin=f"{found.origin} ({dotted(source)})" if source else found.origin)
+        self.values, self.said = translation.new, said
+        return translation.lines
 
     def flag(self, option: str, value: Any) -> None:
         path: KeyPath = tuple(FLAGS[option].split("."))
@@ -146,6 +162,14 @@ def load_config(
     """
     registries = registries or get_registries()
     tree = _Tree(None if source is None else _read(source, registries.recipes))
+    notes = []
+    if is_paddleclas(tree.values):
+        # Overrides in the old words change the old tree, those in the new ones its translation.
+        old = [assignment for assignment in overrides if assignment.partition(".")[0].partition("=")[0] in OLD_KEYS]
+        for assignment in old:
+            tree.override(assignment)
+        notes = [f"translated: {line}" for line in tree.translate()]
+        overrides = [assignment for assignment in overrides if assignment not in old]
     for assignment in overrides:
         tree.override(assignment)
     for option, value in (flags or {}).items():
@@ -155,7 +179,7 @@ def load_config(
     checked = check(tree.values, registries)
     if checked.config is None or checked.problems:
         raise ConfigError(_report(checked.problems, tree))
-    return LoadedConfig(checked.config, _origins(checked.config, tree), tuple(checked.notes))
+    return LoadedConfig(checked.config, _origins(checked.config, tree), (*notes, *checked.notes))
 
 
 def _read(source: str | Path, recipes: Registry) -> Document:

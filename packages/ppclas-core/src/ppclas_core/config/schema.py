@@ -93,6 +93,8 @@ class DataSection(Params):
     """Folder that the paths of list files and CSVs are relative to. Nothing: the list's own folder."""
     labels: str | None = None
     """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
+    task: Task | None = None
+    """``classification``: one label an image; ``multilabel``: any number. Nothing: as the training set is written."""
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each class that is held out where there is no validation set."""
     image_size: Size | None = None
@@ -130,9 +132,13 @@ class OptimizerSection(ComponentConfig):
     """Leave batch-norm scales, offsets and all biases out of weight decay."""
     clip_norm: PositiveFloat | None = None
     """Largest global gradient norm."""
-    lr_mult: dict[str, NonNegativeFloat] | None = None
-    """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage but the head.
+    lr_mult: dict[str, NonNegativeFloat] | tuple[NonNegativeFloat, ...] | None = None
+    """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage but the head. Or a
+    factor for each stage but the head, from the input on, as PaddleClas' ``lr_mult_list`` has them.
     Nothing: a smaller rate for the backbone where training starts from pretrained weights."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Factor on the learning rate from each stage to the one before it, 1 at the head: early layers change least.
+    What ``lr_mult`` says of a stage counts more. Nothing: no such factor."""
 
 
 class TrainSection(Params):
@@ -143,10 +149,38 @@ class TrainSection(Params):
     seed: NonNegativeInt = 0
     """Every random draw comes from (seed, epoch, sample)."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: str | None = None
+    """Several processes that train together: GPU numbers (``0,1,2,3``), or processes on the CPU (``cpu:2``). Each
+    takes its part of every batch. Nothing: this process alone."""
+    sync_batch_norm: bool = False
+    """Normalise by the mean and variance of the batch over all devices, not over each one's part of it."""
+    join_seconds: PositiveFloat = 300.0
+    """Longest time for all devices to find each other before the first step."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     """Of the forward pass; weights stay float32. bf16 where the device has it, fp16 on a GPU."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Keep a moving average of the weights, evaluate both, and keep the better one. Nothing: no average."""
+    ema_statistics: bool = False
+    """Average the statistics of batch norms as well; otherwise they are those of the weights as they are."""
+    accumulate: PositiveInt = 1
+    """Batches whose gradients make one step: it is that of ``data.batch_size · accumulate`` images."""
+    lr_batch_size: PositiveInt | None = None
+    """Images a step that ``schedule.lr`` is meant for; with another number it is scaled by ``lr_scaling``. Nothing:
+    ``schedule.lr`` is taken as it is."""
+    lr_scaling: Literal["linear", "sqrt"] = "linear"
+    """How the learning rate follows the images a step: in proportion (SGD), or with the square root (Adam)."""
+    bad_steps: NonNegativeInt = 3
+    """Steps in a row that may be left out because the loss or a gradient is not finite; one more ends the run."""
+    patience: PositiveInt | None = None
+    """End the run when top-1 has not risen by more than ``min_delta`` for so many epochs. Nothing: never."""
+    min_delta: Fraction = 0.0
+    """Rise of top-1 (a share in 0..1) that counts for ``patience``."""
+    max_minutes: PositiveFloat | None = None
+    """Time for the whole run, resumes included: then it is evaluated, kept and finished. Nothing: no limit."""
+    average_last: Annotated[int, Field(ge=2)] | None = None
+    """At the end evaluate the mean of the weights of so many last epochs too, and keep it if it is the best."""
+    compile: bool = False
+    """Trace the model into a graph (``paddle.jit.to_static``) for training. The first step then takes longer."""
     output: str | None = None
     """The run folder itself. Nothing: ``runs/<model>-<n>``. Never overwritten."""
     probe_head: bool | None = None

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.data.base import ImageSet
+from ppclas_core.data.multilabel import ManyHot
 from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.data.sampling import count_batches, epoch_batches
 from ppclas_core.data.worker import Answer, BadImage, Reader, Samples, WorkerProcess
@@ -40,8 +41,8 @@ class Batch:
 
     images: NDArray[Any]
     """[N, H, W, C] uint8 RGB (float32 if the transforms normalise); the consumer's own."""
-    labels: NDArray[np.int64]
-    """[N] class indices."""
+    labels: NDArray[Any]
+    """[N] int64 class indices; [N, C] float32, 1 where a class is there, for images with several labels."""
     indices: NDArray[np.int64]
     """[N] places in the image set."""
     position: int
@@ -69,7 +70,9 @@ class Loader:
         workers: int = 0,
         max_bad_fraction: float = 0.01,
         drop_last: bool = False,
+        repeat_draws_after: int | None = None,
         on_bad: Callable[[BadImage], None] | None = None,
+        part: Callable[[list[NDArray[np.int64]]], list[NDArray[np.int64]]] | None = None,
     ) -> None:
         """Start the worker processes; ``close`` ends them, as does leaving a ``with`` block.
 
@@ -83,7 +86,10 @@ class Loader:
             workers: processes that read; 0 reads in this process.
             max_bad_fraction: share of the set that may be unreadable.
             drop_last: leave an incomplete last batch out, unless it is the only one.
+            repeat_draws_after: epochs after which the random draws of transforms come again. None: never.
             on_bad: called once for each unreadable image.
+            part: what this process reads of an epoch's batches, where several share them. A batch of which nothing is
+                left comes empty then, so that all keep step.
 
         Raises:
             ConfigError: a transform fails on a plain grey image, or lives in a script that workers cannot import.
@@ -96,9 +102,11 @@ class Loader:
         self._bad_allowed = max_bad_fraction * len(image_set)
         self._max_bad_fraction = max_bad_fraction
         self._on_bad = on_bad
+        self._part = part
         self._shuffle = shuffle
         self._drop_last = drop_last
-        self._labels = image_set.labels()
+        self._repeat_draws_after = repeat_draws_after
+        self._labels = ManyHot(image_set) if image_set.task == "multilabel" else image_set.labels()
         self._reader = Reader(image_set.subset(()), pipeline, seed, epochs)
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._next_ticket = 0
@@ -111,7 +119,8 @@ class Loader:
     @property
     def batches_per_epoch(self) -> int:
         """Number of positions in an epoch."""
-        return count_batches(len(self.image_set), self.batch_size, drop_last=self._drop_last)
+        count = count_batches(len(self.image_set), self.batch_size, drop_last=self._drop_last)
+        return count if self._part is None else len(self._part([np.empty(0, np.int64)] * count))
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -135,10 +144,13 @@ class Loader:
             epoch=epoch,
             drop_last=self._drop_last,
         )
+        if self._part is not None:
+            batches = self._part(batches)
         asked = time.perf_counter()
-        for position, samples in self._read(epoch, batches, start):
+        draws_of = epoch if self._repeat_draws_after is None else epoch % self._repeat_draws_after
+        for position, samples in self._read(draws_of, batches, start):
             self._note_bad(samples.bad)
-            if len(samples.indices):
+            if len(samples.indices) or self._part is not None:
                 waited = time.perf_counter() - asked
                 yield Batch(samples.images, self._labels[samples.indices], samples.indices, position, waited)
                 asked = time.perf_counter()

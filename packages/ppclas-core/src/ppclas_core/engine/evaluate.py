@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from ppclas_core.errors import DataError
 
 if TYPE_CHECKING:
     from ppclas_core.data.loader import Batch
+
+Answers = tuple[list[NDArray[Any]], list[NDArray[Any]], list[NDArray[Any]]]
+"""Logits, labels and places in the image set, an array a batch."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +49,35 @@ def evaluate(
     class_names: tuple[str, ...],
     on_batch: Callable[[int], None] = lambda _: None,
     more_metrics: Sequence[Metric] = (),
+    gather: Callable[[Answers], list[Answers]] = lambda answers: [answers],
 ) -> Evaluation:
     """Run ``predictor`` over ``batches``; ``on_batch`` gets the number of images of each.
+
+    Where several processes share the batches, ``gather`` gives each of them everyone's answers: then every image
+    counts once, in the order of the set, and all come to the same numbers.
 
     Raises:
         DataError: not one image could be read.
     """
-    logits, labels, indices = [], [], []
+    logits: list[NDArray[Any]] = []
+    labels: list[NDArray[Any]] = []
+    indices: list[NDArray[Any]] = []
     for batch in batches:
         if len(batch.labels):
             logits.append(predictor(batch.images))
             labels.append(batch.labels)
             indices.append(batch.indices)
         on_batch(len(batch.labels))
+    logits, labels, indices = (
+        list(itertools.chain(*parts)) for parts in zip(*gather((logits, labels, indices)), strict=True)
+    )
     if not logits:
         raise DataError(
             "Not one image of the set could be read, so there is nothing to evaluate. Run 'ppclas data check'."
         )
-    return score(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices), class_names, more_metrics)
+    order = np.argsort(np.concatenate(indices), kind="stable")
+    answers = (np.concatenate(arrays)[order] for arrays in (logits, labels, indices))
+    return score(*answers, class_names, more_metrics)
 
 
 def score(

@@ -47,13 +47,14 @@ def build_optimizer(
     """
     from paddle import nn
 
-    factors = section.lr_mult or {}
-    for name in factors:
+    said = section.lr_mult or {}
+    for name in said:
         if name not in model.stages() and name != BACKBONE:
             raise ConfigError(
                 f"optimizer.lr_mult: {type(model).__name__} has no stage {name!r}. "
                 f"It has: {BACKBONE}, {', '.join(model.stages())}."
             )
+    factors = {**(model.layer_decay(section.layer_decay) if section.layer_decay is not None else {}), **said}
     groups: dict[tuple[float, float], list[Tensor]] = {}
     of_model = {name for name, _ in model.trainable()}
     for name, parameter in trained_parameters(model, layers or {}):
@@ -72,3 +73,16 @@ def build_optimizer(
         clip,
     )
     return built
+
+
+def _stage_factors(lr_mult: Mapping[str, float] | Sequence[float] | None, model: ImageModel) -> Mapping[str, float]:
+    """Stage → factor; a list has one for each stage but the head, from the input on."""
+    if lr_mult is None or isinstance(lr_mult, Mapping):
+        return lr_mult or {}
+    backbone = [stage for stage in model.stages() if stage != HEAD]
+    if len(lr_mult) != len(backbone):
+        raise ConfigError(
+            f"optimizer.lr_mult: {type(model).__name__} has {len(backbone)} stages before its head "
+            f"({', '.join(backbone)}); got {len(lr_mult)} factors."
+        )
+    return dict(zip(backbone, lr_mult, strict=True))

@@ -93,7 +93,8 @@ def build_parts(plan: Plan, console: Console, first_rate: float, checkpoint: Che
     objective.prepare(ObjectiveContext(model, config, plan.train, loss, console.line))
     optimizer = build_optimizer(config.optimizer, model, first_rate, objective.layers())
     precision = MixedPrecision(config.train.precision)
-    ema = Ema(model, config.train.ema_decay) if config.train.ema_decay else None
+    decay = config.train.ema_decay
+    ema = Ema(model, decay, statistics=config.train.ema_statistics) if decay else None
     trained = Trained(model, objective, optimizer, precision, ema, new_head)
     if checkpoint is not None:
         trained.restore(checkpoint, plan)

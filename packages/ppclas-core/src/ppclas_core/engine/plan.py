@@ -10,14 +10,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, OptimizerSection
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.decode import decode
 from ppclas_core.data.loader import auto_workers
 from ppclas_core.data.pipeline import default_eval_transforms, default_train_transforms
 from ppclas_core.data.splits import open_splits
+from ppclas_core.data.unlabelled import add_unlabelled
 from ppclas_core.engine.precision import check_precision
 from ppclas_core.errors import ConfigError, ImageError, WeightsError
+from ppclas_core.objective import Objective
 from ppclas_core.plugins import get_registries
 from ppclas_core.weights import pretrained_path
 
@@ -72,6 +75,9 @@ def make_plan(config: Config, device: Device) -> Plan:
     notes += splits.notes
     train, val = splits.train, splits.val
     notes.append(f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} classes")
+    if config.data.train_extra is not None:
+        _check_objective_needs_no_labels(config)
+        train = add_unlabelled(train, val, config.data.train_extra, config.data.root, notes)
 
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes)
@@ -93,7 +99,11 @@ def make_plan(config: Config, device: Device) -> Plan:
         keep_statistics = weights is not None
         if keep_statistics:
             notes.append("batch norms keep their statistics: a few photos say less about them than the weights do")
+    objective: Objective = build_component(get_registries().objectives, config.objective)
     resolved = config.replace(
+        objective=ComponentConfig(
+            name=config.objective.name, **objective.resolved().model_dump(mode="json", exclude_unset=True)
+        ),
         model=config.model.replace(pretrained=str(weights) if weights else False),
         data=data,
         schedule=schedule,
@@ -101,6 +111,16 @@ def make_plan(config: Config, device: Device) -> Plan:
         train=config.train.replace(epochs=epochs, device=device, freeze_norm_statistics=keep_statistics),
     )
     return Plan(resolved, train, val, weights, tuple(notes))
+
+
+def _check_objective_needs_no_labels(config: Config) -> None:
+    name = config.objective.name
+    objective: Any = get_registries().objectives.entry(name).params_model()
+    if not objective.learns_without_labels:
+        raise ConfigError(
+            f"data.train_extra gives photos without labels, and the objective {name} learns from labels alone. "
+            f"Distil from a teacher (ppclas distill train), or leave train_extra out."
+        )
 
 
 def _locate_weights(config: Config, notes: list[str]) -> Path | None:
@@ -152,6 +172,7 @@ def _plan_data(
     return data.replace(
         train=_absolute(data.train),
         val=_absolute(data.val),
+        train_extra=_absolute(data.train_extra),
         root=_absolute(data.root),
         labels=_absolute(data.labels),
         image_size=(height, width),

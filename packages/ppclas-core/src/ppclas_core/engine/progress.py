@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppclas_core.engine.step import StepSums
 
 
 @dataclass
@@ -16,6 +19,8 @@ class Totals:
     counted: int = 0
     """Images with one label, for which right and wrong mean something."""
     correct: int = 0
+    skipped: int = 0
+    """Steps left out because something was not finite."""
     seconds: float = 0.0
     wait: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
@@ -28,6 +33,7 @@ class Totals:
             "train_top1": self.correct / self.counted if self.counted else None,
             "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
             "wait_share": round(self.wait / self.seconds, 4) if self.seconds else None,
+            **({"skipped_steps": self.skipped} if self.skipped else {}),
             **{f"train_{name}": total / self.images for name, total in self.parts.items()},
         }
 
@@ -44,6 +50,24 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
     """Epoch, metrics and kind (``weights``: raw or ema) of the best weights."""
+    bad_in_a_row: int = 0
+    """Steps left out since the last good one."""
+
+    def add(self, sums: StepSums, seconds: float) -> None:
+        """Take in a step that took ``seconds``."""
+        totals = self.totals
+        totals.seconds += seconds
+        totals.wait += sums.wait
+        if not sums.taken:
+            totals.skipped += sums.images > 0
+            if sums.bad:  # its numbers would make those of the epoch not finite either
+                return
+        totals.images += sums.images
+        totals.loss += sums.loss
+        totals.counted += sums.counted
+        totals.correct += sums.correct
+        for name, part in sums.parts.items():
+            totals.parts[name] = totals.parts.get(name, 0.0) + part
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the checkpoint."""
@@ -53,6 +77,7 @@ class Progress:
             "totals": asdict(self.totals),
             "history": self.history,
             "best": self.best,
+            "bad_in_a_row": self.bad_in_a_row,
         }
 
     @classmethod
@@ -64,4 +89,5 @@ class Progress:
             Totals(**state["totals"]),
             list(state["history"]),
             state["best"],
+            int(state.get("bad_in_a_row", 0)),
         )

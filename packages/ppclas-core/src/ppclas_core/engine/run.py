@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,16 @@ class RunFolder:
         return self.path / "log.txt"
 
     @property
+    def logs(self) -> Path:
+        """A file for each of several ranks that trained it: everything that process said."""
+        return self.path / "logs"
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
     def last(self) -> Path:
         """The newest checkpoint."""
         return self.path / "checkpoints" / "last.safetensors"
@@ -58,7 +69,7 @@ class RunFolder:
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """``metrics.jsonl`` and ``metrics.csv``, a row an epoch."""
-        write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.history, "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(dict.fromkeys(key for row in rows for key in row))
         table = io.StringIO()
         writer = csv.DictWriter(table, columns, lineterminator="\n")
@@ -74,6 +85,7 @@ class RunFolder:
         """Take back what describes a run that never began; what a plugin has written stays, and so does the folder."""
         for name in ("config.yaml", "command.txt", "log.txt", "metrics.jsonl", "metrics.csv", *_TABLES):
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.logs, ignore_errors=True)
         for folder in (self.last.parent, *([] if keep_folder else [self.path])):
             with contextlib.suppress(OSError):  # not there, or not empty
                 folder.rmdir()

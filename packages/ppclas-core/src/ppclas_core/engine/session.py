@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppclas_core.checkpoint import Checkpoint, load_checkpoint, previous_of
 from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.engine.console import Console
+from ppclas_core.engine.distributed import current, join, launched_ranks
+from ppclas_core.engine.launch import Devices, Launch, start_and_watch
 from ppclas_core.engine.plan import Device, Plan, make_plan
 from ppclas_core.engine.run import RunFolder, create_run_folder
-from ppclas_core.errors import CheckpointError, ConfigError, TrainingError
+from ppclas_core.engine.train import RunResult, Trainer
+from ppclas_core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ppclas_core.files import write_text
 from ppclas_core.paddle_runtime import require_paddle
-
-if TYPE_CHECKING:
-    from ppclas_core.engine.train import RunResult
 
 
 def select_device(wanted: str) -> Device:
@@ -42,7 +45,42 @@ def select_device(wanted: str) -> Device:
 
 def plan_run(config: Config) -> Plan:
     """What training with ``config`` would do here."""
-    return make_plan(config, select_device(config.train.device))
+    return make_plan(config, select_device(_device_of(config)))
+
+
+def _device_of(config: Config) -> str:
+    if config.train.devices is None:
+        return config.train.device
+    kind = Devices.parse(config.train.devices).kind
+    if config.train.device not in ("auto", kind):
+        raise ConfigError(
+            f"train.devices {config.train.devices!r} and train.device {config.train.device!r} disagree: give one."
+        )
+    return kind
+
+
+def make_launch(config: Config, *, machines: int = 1, machine: int = 0, master: str | None = None) -> Launch:
+    """What ``train.devices`` asks for on this machine, number ``machine`` of ``machines``.
+
+    Raises:
+        ConfigError: the address of machine 0, the run folder or the devices are not said where they must be.
+    """
+    if machines > 1 and config.train.devices is None:
+        raise ConfigError("Several machines need to know what each trains on: --devices 0,1,2,3 or cpu:2.")
+    if machines > 1 and config.train.output is None:
+        raise ConfigError("Several machines need one name for the run: --output DIR.")
+    return Launch(Devices.parse(config.train.devices or "cpu:1"), machines, machine, master)
+
+
+def join_launched(config: Config) -> bool:
+    """Where a launcher has started this process as one of several ranks: meet the others.
+
+    Rank 0 goes on as if it were alone. False for the others: they are to ``follow`` it.
+    """
+    if launched_ranks() == 1:
+        return True
+    ranks = join(select_device(_device_of(config)), config.train.join_seconds)
+    return ranks.first
 
 
 def train(config: Config, console: Console | None = None, command: Sequence[str] | None = None) -> RunResult:
@@ -56,8 +94,13 @@ def train(config: Config, console: Console | None = None, command: Sequence[str]
     return train_plan(plan, console, command)
 
 
-def train_plan(plan: Plan, console: Console, command: Sequence[str] | None = None) -> RunResult:
-    """Train a plan in a new run folder, which goes again when the run fails before its first checkpoint."""
+def train_plan(
+    plan: Plan, console: Console, command: Sequence[str] | None = None, launch: Launch | None = None
+) -> RunResult:
+    """Train a plan in a new run folder, which goes again when the run fails before its first checkpoint.
+
+    ``launch`` says where; without it ``train.devices`` of this machine.
+    """
     output = plan.config.train.output
     existed = output is not None and Path(output).exists()
     run = create_run_folder(output, plan.config.model.name)
@@ -69,7 +112,7 @@ def train_plan(plan: Plan, console: Console, command: Sequence[str] | None = Non
             console.open_log(run.log)
             for note in plan.notes:
                 console.log(note)
-        return _fit(plan, run, console, None)
+        return _start(plan, run, console, None, launch)
     except BaseException:
         console.close_log()
         if not run.last.exists():
@@ -77,10 +120,13 @@ def train_plan(plan: Plan, console: Console, command: Sequence[str] | None = Non
         raise
 
 
-def resume(folder: Path, console: Console | None = None, config: Config | None = None) -> RunResult:
+def resume(
+    folder: Path, console: Console | None = None, config: Config | None = None, launch: Launch | None = None
+) -> RunResult:
     """Go on with the run in ``folder`` from its newest undamaged checkpoint.
 
-    ``config`` replaces the run's own; without it the run goes on exactly as it was.
+    ``config`` replaces the run's own; without it the run goes on exactly as it was. ``launch`` is as for
+    ``train_plan``.
 
     Raises:
         CheckpointError: the folder holds no run, or none of its checkpoints can be read.
@@ -94,13 +140,23 @@ def resume(folder: Path, console: Console | None = None, config: Config | None =
             f"The run in {folder} has finished. Evaluate it with: ppclas eval {shlex.quote(str(folder))}"
         )
     plan = plan_run(config or load_config(str(run.config)).config)
+    if config is not None:
+        write_text(run.config, dump_config(plan.config))
     console.open_log(run.log)
-    checkpoint = _newest_checkpoint(run, console)
-    return _fit(plan, run, console, checkpoint)
+    return _start(plan, run, console, _newest_checkpoint(run, console), launch)
 
 
-_FREE_TO_CHANGE = ("data.workers", "train.output", "train.log_every", "train.checkpoint_minutes")
-"""What does not change a run's weights, and so may differ when it is resumed."""
+_FREE_TO_CHANGE = (
+    "data.workers",
+    "train.device",
+    "train.devices",
+    "train.join_seconds",
+    "train.output",
+    "train.log_every",
+    "train.checkpoint_minutes",
+    "train.bad_steps",
+)
+"""What does not change a run's weights (beyond rounding), and so may differ when it is resumed."""
 
 
 def check_same_recipe(folder: Path, config: Config) -> Config:
@@ -122,7 +178,8 @@ def check_same_recipe(folder: Path, config: Config) -> Config:
     if different:
         raise ConfigError(
             f"The run in {folder} was started with another recipe: {'; '.join(different)}. "
-            f"Go on with it as it is (--resume {shlex.quote(str(folder))} alone), or start a new run."
+            f"Go on with it as it is (--resume {shlex.quote(str(folder))} alone), ask for the change with "
+            f"--change-recipe, or start a new run."
         )
     return now
 
@@ -155,17 +212,106 @@ def _newest_checkpoint(run: RunFolder, console: Console) -> Checkpoint | None:
     raise CheckpointError(f"No checkpoint of {run.path} can be read: {' '.join(reasons)} Start a new run.")
 
 
-def _fit(plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None) -> RunResult:
-    from ppclas_core.engine.train import Trainer
-
+def _start(
+    plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None, launch: Launch | None
+) -> RunResult:
+    """Train in this process, or in the ranks that it starts."""
+    launch = launch or make_launch(plan.config)
+    if not launch.needed or not current().alone:
+        return _fit(plan, run, console, checkpoint)
+    console.close_log()  # rank 0 goes on with it
+    job = _job(plan.config, run, resumed=checkpoint is not None)
     try:
         with _system_errors_explained(run):
+            start_and_watch(launch, job, run.logs)
+    except Exception as error:
+        console.open_log(run.log)
+        console.log(f"error: {error}")
+        console.close_log()
+        raise
+    summary = json.loads(run.finished.read_text(encoding="utf-8"))
+    history = [json.loads(line) for line in run.history.read_text(encoding="utf-8").splitlines()]
+    return RunResult(run, summary["best"], history, None)
+
+
+def follow_elsewhere(config: Config, launch: Launch) -> None:
+    """The ranks of a machine that is not machine 0: they get plan and weights from rank 0."""
+    assert config.train.output is not None
+    logs = Path(f"{config.train.output}-machine{launch.machine}") / "logs"
+    start_and_watch(launch, _job(config, None, resumed=False), logs)
+
+
+def _job(config: Config, run: RunFolder | None, *, resumed: bool) -> dict[str, Any]:
+    return {
+        "run": str(run.path.absolute()) if run is not None else None,
+        "device": _device_of(config),
+        "join_seconds": config.train.join_seconds,
+        "resumed": resumed,
+    }
+
+
+def run_rank(run_path: Path | None, console: Console, *, device: str, join_seconds: float, resumed: bool) -> None:
+    """The work of one rank: rank 0 of the run in ``run_path``, or one that follows it."""
+    ranks = join(select_device(device), join_seconds)
+    if not ranks.first:
+        follow(console)
+        return
+    assert run_path is not None
+    run = RunFolder(run_path)
+    plan = plan_run(load_config(str(run.config)).config)
+    console.open_log(run.log)
+    _fit(plan, run, console, _newest_checkpoint(run, console) if resumed else None)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What rank 0 tells the others before the first step."""
+
+    run: Path
+    config: Config
+    checkpoint: Checkpoint | None
+
+
+def follow(console: Console) -> None:
+    """Train as rank 0 does, with the config and the checkpoint that it has."""
+    nothing: _Share | None = None
+    shared = current().share(nothing)
+    assert shared is not None
+    plan = plan_run(shared.config)
+    _check_same_photos(plan)
+    Trainer(plan, RunFolder(shared.run), console, shared.checkpoint).fit()
+
+
+def _fit(plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None) -> RunResult:
+    try:
+        with _system_errors_explained(run):
+            current().share(_Share(run.path, plan.config, checkpoint))
+            _check_same_photos(plan)
             return Trainer(plan, run, console, checkpoint).fit()
     except Exception as error:
         console.log(f"error: {error}")
         raise
     finally:
         console.close_log()
+
+
+def _check_same_photos(plan: Plan) -> None:
+    """Every rank reads its part from its own disk: they must hold the same.
+
+    Raises:
+        DataError: they do not.
+    """
+    found = [
+        (len(images), images.class_names, hashlib.sha256(images.labels().tobytes()).hexdigest())
+        for images in (plan.train, plan.val)
+    ]
+    for rank, theirs in enumerate(current().gather(found)):
+        if theirs != found:
+            raise DataError(
+                f"Rank {rank} sees {theirs[0][0]} training and {theirs[1][0]} validation photos of "
+                f"{len(theirs[0][1])} classes, this one {found[0][0]} and {found[1][0]} of {len(found[0][1])}, or "
+                f"their labels differ. Every machine needs the same photos under the same path."
+            )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 import threading
@@ -11,18 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from ppclas_core.builtin.base import Metric, Scheduler, Targets, Tracker
-from ppclas_core.builtin.losses import split_outputs
+from ppclas_core.builtin.base import Metric, Scheduler, Tracker
 from ppclas_core.checkpoint import Checkpoint
 from ppclas_core.component import build_component
-from ppclas_core.data.base import BatchTransform, ImageSet, sample_draw
-from ppclas_core.data.loader import Batch, Loader
+from ppclas_core.data.base import ImageSet
+from ppclas_core.data.loader import BadImage, Loader
 from ppclas_core.data.pipeline import Pipeline, build_transforms
 from ppclas_core.data.sampling import count_batches
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.context import TrainContext
+from ppclas_core.engine.distributed import current
 from ppclas_core.engine.evaluate import Evaluation, evaluate
 from ppclas_core.engine.keeping import Keeper
 from ppclas_core.engine.parts import build_parts
@@ -32,19 +31,15 @@ from ppclas_core.engine.probe import fit_linear_head, probe_set
 from ppclas_core.engine.progress import Totals
 from ppclas_core.engine.reporting import EMA, RAW, Pictures, columns, epoch_line, is_better, step_facts, write_tables
 from ppclas_core.engine.run import RunFolder
+from ppclas_core.engine.step import Stepper, StepSums
 from ppclas_core.engine.stopping import stop_signals
-from ppclas_core.errors import TrainingError
-from ppclas_core.normalize import normalize_on_device
-from ppclas_core.objective import StepLoss, TrainBatch
+from ppclas_core.errors import DataError, TrainingError
 from ppclas_core.plugins import get_plugin_manager, get_registries
 
 if TYPE_CHECKING:
-    from paddle import Tensor, nn
+    from paddle import nn
 
 T = TypeVar("T")
-
-_BATCH_STREAM = 1 << 32
-"""Keeps the draws of batch transforms apart from those of samples, whose index is smaller."""
 
 
 @dataclass(frozen=True)
@@ -60,32 +55,42 @@ class RunResult:
 
 
 class Trainer:
-    """Train what ``plan`` describes into ``run``; going on from ``checkpoint`` where one is given."""
+    """Train what ``plan`` describes into ``run``; going on from ``checkpoint`` where one is given.
+
+    Under a launcher every rank makes one. All of them go through the same steps and evaluations; rank 0 alone writes
+    files, calls the run-time hooks and speaks to the person.
+    """
 
     def __init__(self, plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None = None) -> None:
         import paddle
 
         self._plan, self._run, self._console = plan, run, console
+        self._ranks = ranks = current()
         config = plan.config
         self._epochs = _given(config.train.epochs)
         self._seed = config.train.seed
         paddle.seed(self._seed)
         registries = get_registries()
         self._schedule: Scheduler = build_component(registries.schedulers, config.schedule)
-        self._batch_transforms: list[BatchTransform] = [
-            build_component(registries.batch_transforms, component) for component in config.data.batch_transforms
-        ]
         self._metrics: list[Metric] = [build_component(registries.metrics, metric) for metric in config.metrics]
-        self._trackers: list[Tracker] = [build_component(registries.trackers, tracker) for tracker in config.trackers]
-        self._steps = count_batches(len(plan.train), _given(config.data.batch_size), drop_last=False)
+        self._trackers: list[Tracker] = (
+            [build_component(registries.trackers, tracker) for tracker in config.trackers] if ranks.first else []
+        )
+        batches = count_batches(len(plan.train), _given(config.data.batch_size), drop_last=False)
+        self._accumulate = config.train.accumulate
+        self._steps = math.ceil(batches / self._accumulate)
         first_rate = self._schedule.value(0, self._steps, self._epochs)
         self._trained = build_parts(plan, console, first_rate, checkpoint)
+        if config.train.sync_batch_norm:
+            self._synchronize_norms()
         self._progress = self._trained.progress
         self._keeper = Keeper(plan, run, self._trained)
         self._pictures = Pictures(run, plan.train.class_names)
+        self._stepper = Stepper(plan, self._trained, ranks)
         self._train_loader = self._loader(plan.train, train=True)
         self._val_loader = self._loader(plan.val, train=False)
         self._evaluation: Evaluation | None = None
+        self._told: set[int] = set()
         self._context = TrainContext(config, run.path, self._trained.model, self._steps, self._epochs)
 
     def fit(self) -> RunResult:
@@ -96,19 +101,22 @@ class Trainer:
             DataError: too many photos cannot be read.
             CheckpointError: a checkpoint cannot be written.
         """
-        hook, context = get_plugin_manager().hook, self._context
+        context, ranks = self._context, self._ranks
         context.epoch, context.step = self._progress.epoch, self._global_step()
-        self._keeper.repair()
-        hook.on_train_start(context=context)
+        if ranks.first:
+            self._keeper.repair()
+            get_plugin_manager().hook.on_train_start(context=context)
         with self._train_loader, self._val_loader, self._tracking(), stop_signals() as stop:
             if self._trained.new_head is not None and not self._progress.history:
                 self._probe_head(self._trained.new_head)
+            ranks.share_state([self._trained.model, *self._trained.objective.layers().values()])
             while self._progress.epoch < self._epochs and not context.stop:
                 self._train_epoch(stop)
                 self._finish_epoch()
-        self._pictures.draw(self._progress.history, force=True)
-        hook.on_train_end(context=context)
-        self._keeper.finish()
+        if ranks.first:
+            self._pictures.draw(self._progress.history, force=True)
+            get_plugin_manager().hook.on_train_end(context=context)
+            self._keeper.finish()
         return RunResult(self._run, _given(self._progress.best), self._progress.history, self._evaluation)
 
     @contextmanager
@@ -127,12 +135,14 @@ class Trainer:
 
     def _probe_head(self, head: nn.Linear) -> None:
         """Fit the new classifier to the frozen features, and keep the result as epoch 0."""
-        plan, model, ema = self._plan, self._trained.model, self._trained.ema
-        loader = self._loader(probe_set(plan.train), train=False)
-        with loader, self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar:
-            fit_linear_head(model, head, loader.epoch(0), plan.config.data.normalize, bar.advance)
-        if ema is not None:
-            ema.restore({name: parameter.numpy() for name, parameter in model.trainable()})
+        plan, model = self._plan, self._trained.model
+        if self._ranks.first:
+            loader = self._loader(probe_set(plan.train), train=False, alone=True)
+            with loader, self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar:
+                fit_linear_head(model, head, loader.epoch(0), plan.config.data.normalize, bar.advance)
+        self._ranks.share_state([head])
+        if self._trained.ema is not None:
+            self._trained.ema.start_again()
         evaluations = {RAW: self._score()}
         row = {"epoch": 0, "step": 0, "lr": 0.0, **Totals().row(), **columns(evaluations)}
         self._keep_epoch(row, evaluations)
@@ -140,81 +150,61 @@ class Trainer:
     # One epoch
 
     def _train_epoch(self, stop: threading.Event) -> None:
-        progress, context = self._progress, self._context
-        config, console = self._plan.config, self._console
+        progress, context, console = self._progress, self._context, self._console
         self._trained.model.train()
         title = f"epoch {progress.epoch + 1}/{self._epochs}"
         saved = time.monotonic()
-        with console.bar(title, self._steps, progress.step_in_epoch, config.train.log_every) as bar:
+        first_batch = progress.step_in_epoch * self._accumulate
+        batches = self._train_loader.epoch(progress.epoch, first_batch)
+        with console.bar(title, self._steps, progress.step_in_epoch, self._plan.config.train.log_every) as bar:
             started = time.perf_counter()
-            for batch in self._train_loader.epoch(progress.epoch, progress.step_in_epoch):
-                rate = self._train_step(batch)
+            for step_in_epoch, group in itertools.groupby(batches, lambda batch: batch.position // self._accumulate):
+                progress.step_in_epoch = step_in_epoch
+                rate = self._schedule.value(self._global_step(), self._steps, self._epochs)
+                self._trained.optimizer.set_lr(rate)
+                sums = self._stepper.step(group, self._global_step(), progress.epoch, stop=stop.is_set())
+                self._check(sums)
                 now = time.perf_counter()
-                progress.totals.seconds += now - started
-                progress.totals.wait += batch.wait_seconds
+                progress.add(sums, now - started)
                 started = now
-                progress.step_in_epoch = batch.position + 1
+                progress.step_in_epoch += 1
                 context.step, context.epoch = self._global_step(), progress.epoch
-                get_plugin_manager().hook.on_step_end(context=context)
+                if sums.images:
+                    context.last_loss = sums.loss / sums.images
+                if self._ranks.first:
+                    get_plugin_manager().hook.on_step_end(context=context)
                 left = self._epochs * self._steps - self._global_step()
                 bar.advance(step_facts(progress.totals, rate, progress.step_in_epoch, left))
-                if stop.is_set():
+                if sums.stop or (self._ranks.alone and stop.is_set()):
                     self._interrupt()
-                if time.monotonic() - saved > 60.0 * config.train.checkpoint_minutes:
-                    self._keeper.save()
+                if time.monotonic() - saved > 60.0 * self._plan.config.train.checkpoint_minutes:
+                    self._save()
                     saved = time.monotonic()
         progress.step_in_epoch = self._steps
 
-    def _train_step(self, batch: Batch) -> float:
-        import paddle
-
-        progress, trained, config = self._progress, self._trained, self._plan.config
-        step = self._global_step()
-        rate = self._schedule.value(step, self._steps, self._epochs)
-        trained.optimizer.set_lr(rate)
-        # Dropout draws from here: the same for a resumed run, with no generator state to save.
-        paddle.seed(_step_seed(self._seed, step))
-        images = normalize_on_device(batch.images, config.data.normalize)
-        targets = Targets(paddle.to_tensor(batch.labels))
-        draw = sample_draw(self._seed, progress.epoch, _BATCH_STREAM + progress.step_in_epoch, self._epochs)
-        for transform in self._batch_transforms:
-            images, targets = transform(images, targets, draw)
-        result = trained.objective.step(
-            TrainBatch(images, targets, batch.images, batch.indices, progress.epoch), self._forward
-        )
-        trained.precision.step(result.loss, trained.optimizer)
-        trained.optimizer.clear_grad()
-        if trained.ema is not None:
-            trained.ema.update(step)
-        self._count(result, targets, len(batch.labels))
-        return rate
-
-    def _forward(self, images: Tensor) -> Any:
-        with self._trained.precision.forward():
-            outputs = self._trained.model(images)
-        return _in_float32(outputs)
-
-    def _count(self, result: StepLoss, targets: Targets, images: int) -> None:
-        totals = self._progress.totals
-        value = result.loss.item()
-        if not math.isfinite(value):
+    def _check(self, sums: StepSums) -> None:
+        """Tolerate a few steps that are not finite, each with a line; then stop, and say where it began."""
+        progress, allowed = self._progress, self._plan.config.train.bad_steps
+        if not sums.bad:
+            progress.bad_in_a_row = 0
+            return
+        progress.bad_in_a_row += 1
+        mean = sums.loss / max(sums.images, 1)
+        what = f"the loss is {mean}" if not math.isfinite(mean) else "a gradient is not finite"
+        poisoned = self._stepper.poisoned()
+        if progress.bad_in_a_row > allowed or poisoned:
+            reason = "weights or batch-norm statistics are spoilt" if poisoned else f"{allowed} in a row are tolerated"
             raise TrainingError(
-                f"The loss is {value} at step {self._global_step() + 1} (epoch {self._progress.epoch + 1}). "
-                f"Nothing after the last checkpoint is kept. Try a smaller learning rate (--lr) or clipping "
-                f"(-o optimizer.clip_norm=1.0)."
+                f"At step {self._global_step() + 1} (epoch {progress.epoch + 1}) {what}, and {reason}: "
+                f"{self._stepper.explain_bad()}. Nothing after the last checkpoint is kept. Try a smaller learning "
+                f"rate (--lr) or clipping (-o optimizer.clip_norm=1.0)."
             )
-        self._context.last_loss = value
-        totals.images += images
-        totals.loss += value * images
-        for name, part in result.parts.items():
-            totals.parts[name] = totals.parts.get(name, 0.0) + part.item() * images
-        if targets.mixed_labels is None and targets.soft is None:
-            logits, _ = split_outputs(result.outputs)
-            totals.counted += images
-            totals.correct += int((logits.argmax(axis=1) == targets.labels).sum().item())
+        self._stepper.forget_bad()
+        self._console.warn(f"step {self._global_step() + 1}: {what}; the step is left out")
 
     def _finish_epoch(self) -> None:
         progress, config, context = self._progress, self._plan.config, self._context
+        self._report_bad_images()
         rate = self._schedule.value(max(self._global_step() - 1, 0), self._steps, self._epochs)
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": self._global_step(), "lr": rate}
         row |= progress.totals.row()
@@ -224,7 +214,9 @@ class Trainer:
             evaluations = self._evaluate()
             row |= columns(evaluations)
         context.metrics = row
-        get_plugin_manager().hook.on_epoch_end(context=context)
+        if self._ranks.first:
+            get_plugin_manager().hook.on_epoch_end(context=context)
+        context.stop = self._ranks.share(context.stop)
         if context.stop and not evaluations:  # a hook has just made this epoch the last one
             evaluations = self._evaluate()
             row |= columns(evaluations)
@@ -248,8 +240,11 @@ class Trainer:
                 progress.best, better = candidate, evaluation
         if better is not None:
             self._evaluation = better
+        if not self._ranks.first:
+            return
+        if better is not None:
             write_tables(self._run, better)
-        self._keeper.save()
+        self._save()
         if better is not None:
             self._keeper.keep_best()
         self._run.write_history(progress.history)
@@ -271,18 +266,58 @@ class Trainer:
         predictor = model_predictor(self._trained.model, self._plan.config.data.normalize)
         with self._console.bar("evaluating", self._val_loader.batches_per_epoch) as bar:
             batches, names = self._val_loader.epoch(0), self._plan.train.class_names
-            return evaluate(predictor, batches, names, lambda _: bar.advance(), self._metrics)
+            return evaluate(predictor, batches, names, lambda _: bar.advance(), self._metrics, self._ranks.gather)
+
+    def _save(self) -> None:
+        if self._ranks.first:
+            self._keeper.save()
 
     def _interrupt(self) -> None:
-        self._keeper.save()
+        self._save()
         raise TrainingError(
             f"Stopped on request after step {self._global_step()}; the checkpoint is written. "
             f"Go on with: ppclas train --resume {shlex.quote(str(self._run.path))}"
         )
 
-    def _loader(self, images: ImageSet, *, train: bool) -> Loader:
-        data = self._plan.config.data
+    def _report_bad_images(self) -> None:
+        """Say which photos other ranks have left out, and hold all of them together against the limit."""
+        if self._ranks.alone:
+            return
+        own = self._train_loader.bad_images
+        found = {bad.index: bad for part in self._ranks.gather(own) for bad in part}
+        known = {bad.index for bad in own}
+        for index, bad in sorted(found.items()):
+            if self._ranks.first and index not in known and index not in self._told:
+                self._told.add(index)
+                self._warn_of(bad)
+        limit = self._plan.config.data.max_bad_fraction
+        if len(found) > limit * len(self._plan.train):
+            raise DataError(
+                f"expected at most {limit:.1%} unreadable images in {self._plan.train.origin}, got {len(found)} of "
+                f"{len(self._plan.train)} so far. Run 'ppclas data check', or raise data.max_bad_fraction."
+            )
+
+    def _warn_of(self, bad: BadImage) -> None:
+        self._console.warn(f"{bad.where}: {bad.reason} (left out)")
+
+    def _synchronize_norms(self) -> None:
+        if self._ranks.alone:
+            self._console.line("sync_batch_norm: one device sees the whole batch as it is")
+            return
+        from ppclas_core.engine.sync_norm import synchronize_norms
+
+        count = synchronize_norms(self._trained.model)
+        self._console.line(f"{count} batch norms are computed over all {self._ranks.size} devices")
+
+    def _loader(self, images: ImageSet, *, train: bool, alone: bool = False) -> Loader:
+        """``alone``: this rank reads all of them, not its part."""
+        data, ranks = self._plan.config.data, self._ranks
         transforms = data.train_transforms if train else data.eval_transforms
+        workers = _given(data.workers)
+        part = None
+        if not ranks.alone and not alone:
+            part = ranks.images_of if train else ranks.batches_of
+            workers = math.ceil(workers / ranks.size)
         return Loader(
             images,
             Pipeline(build_transforms(_given(transforms))),
@@ -290,24 +325,15 @@ class Trainer:
             shuffle=train,
             seed=self._seed,
             epochs=self._epochs,
-            workers=_given(data.workers),
+            workers=workers,
             max_bad_fraction=data.max_bad_fraction,
-            on_bad=lambda bad: self._console.warn(f"{bad.where}: {bad.reason} (left out)"),
+            repeat_draws_after=data.repeat_draws_after,
+            on_bad=self._warn_of,
+            part=part,
         )
 
     def _global_step(self) -> int:
         return self._progress.epoch * self._steps + self._progress.step_in_epoch
-
-
-def _in_float32(outputs: Any) -> Any:
-    """Logits, or a tuple of them, in the precision that losses are computed in."""
-    if isinstance(outputs, list | tuple):
-        return tuple(_in_float32(output) for output in outputs)
-    return outputs.astype("float32")
-
-
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
 
 
 def _given(value: T | None) -> T:
