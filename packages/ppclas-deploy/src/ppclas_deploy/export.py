@@ -82,7 +82,7 @@ def export_bundle(
         require_paddle("an export")  # raises; the steps' own processes could not offer to install it
     exporter.check()
     _check_source(bundle)
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     if exporter.image_size is not None:
         bundle = at_size(bundle, exporter.image_size)
     chosen = choose_photos(bundle, photos, num_photos)
@@ -179,7 +179,12 @@ def _check_source(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.folder} is an export already. Give the run or the bundle that it was made from.")
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
+    """Need a name that is free, or an older export's and ``overwrite``.
+
+    Raises:
+        ExportError: something else is there.
+    """
     if not output.exists() and not output.is_symlink():
         return
     if output.is_dir() and not any(output.iterdir()):

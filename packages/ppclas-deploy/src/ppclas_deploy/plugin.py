@@ -17,16 +17,35 @@ def register_exporters(registry: Registry) -> None:
     """Add the targets."""
     registry.register("paddle", "ppclas_deploy.exporters.paddle:PaddleExporter", summary="Paddle Inference")
     registry.register("onnx", "ppclas_deploy.exporters.onnx:OnnxExporter", summary="ONNX, proven with ONNX Runtime")
+    registry.register("openvino", "ppclas_deploy.exporters.openvino:OpenVinoExporter", summary="OpenVINO IR")
 
 
 @hookimpl
 def register_engines(registry: Registry) -> None:
-    """Add the engines."""
+    """Add the engines. ``runs`` names the targets whose files an engine takes; ``bundle``: no export at all."""
+    registry.register(
+        "dygraph",
+        "ppclas_deploy.engines.dygraph:DygraphEngine",
+        summary="Paddle's layers",
+        metadata={"runs": ["bundle"]},
+    )
     registry.register(
         "paddle_inference",
         "ppclas_deploy.engines.paddle_inference:PaddleInferenceEngine",
         summary="Paddle Inference with oneDNN",
+        metadata={"runs": ["paddle"]},
     )
     registry.register(
-        "onnxruntime", "ppclas_deploy.engines.onnxruntime:OnnxRuntimeEngine", summary="ONNX Runtime; needs no Paddle"
+        "openvino",
+        "ppclas_deploy.engines.openvino:OpenVinoEngine",
+        summary="OpenVINO on the CPU",
+        metadata={"runs": ["openvino", "onnx"]},
     )
+    for name, engine, summary in (
+        ("onnxruntime", "OnnxRuntimeEngine", "ONNX Runtime; needs no Paddle"),
+        ("onnxruntime_cuda", "CudaEngine", "ONNX Runtime on an NVIDIA GPU"),
+        ("onnxruntime_tensorrt", "TensorRTEngine", "ONNX Runtime with TensorRT"),
+    ):
+        registry.register(
+            name, f"ppclas_deploy.engines.onnxruntime:{engine}", summary=summary, metadata={"runs": ["onnx"]}
+        )

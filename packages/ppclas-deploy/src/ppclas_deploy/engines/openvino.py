@@ -1,0 +1,60 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.errors import BundleError
+from ppclas_core.export import Engine, export_file
+from pydantic import PrivateAttr
+
+from ppclas_deploy.cpus import usable_cpus
+from ppclas_deploy.dependencies import load
+
+if TYPE_CHECKING:
+    from ppclas_core.bundle import Bundle
+
+
+class OpenVinoEngine(Engine):
+    """Run an OpenVINO or an ONNX export."""
+
+    _request: Any = PrivateAttr(None)
+    _versions: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def open(self, bundle: Bundle) -> None:
+        """Compile the model for the CPU, with float32 arithmetic.
+
+        Raises:
+            MissingDependencyError: OpenVINO is not installed.
+            BundleError: the files do not load.
+        """
+        openvino = load("openvino", "the engine openvino", "openvino")
+        version = openvino.get_version().split("-")[0]
+        model = export_file(bundle, "model")
+        if model.suffix == ".xml":
+            export_file(bundle, "weights")  # OpenVINO finds it by its name; here it is known to be the right one
+        core = openvino.Core()
+        # On CPUs that have bfloat16 OpenVINO computes in it unless told otherwise: the answers are not the model's.
+        settings = {
+            "INFERENCE_NUM_THREADS": self.threads or usable_cpus(),
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            compiled = core.compile_model(core.read_model(str(model)), "CPU", settings)
+        except RuntimeError as error:
+            line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise BundleError(f"{model} does not load in OpenVINO {version}: {line[0].strip()}") from error
+        self._request = compiled.create_infer_request()
+        self._versions = {"openvino": version, "device": ", ".join(compiled.get_property("EXECUTION_DEVICES"))}
+
+    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits or probabilities [N, C]."""
+        answers = self._request.infer([images])
+        return np.array(answers[0], dtype=np.float32)  # a copy: the request writes its next answers over these
+
+    def versions(self) -> dict[str, str]:
+        """OpenVINO and the device that runs."""
+        return dict(self._versions)

@@ -1,0 +1,1 @@
+"""INT8: post-training quantisation and quantisation-aware training, with accuracy as the judge."""
