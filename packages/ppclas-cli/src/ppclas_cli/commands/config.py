@@ -58,6 +58,29 @@ def validate_command(files: tuple[str, ...]) -> None:
         click.get_current_context().exit(1)
 
 
+@config.command("migrate")
+@click.argument("file", metavar="OLD.yaml")
+@click.option(
+    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value, in old words."
+)
+def migrate_command(file: str, overrides: tuple[str, ...]) -> None:
+    """Write a PaddleClas config (2020 or 2.x) in the schema of this project.
+
+    The new YAML goes to the standard output; what became of each old key is said on the other one. Training takes
+    the old file as it is, too: ppclas train -c OLD.yaml.
+
+    \b
+    Example:
+      ppclas config migrate ResNet50_vd.yaml > my.yaml
+    """
+    from ppclas_core.config.migrate import migrate
+
+    text, lines = migrate(file, overrides)
+    for line in lines:
+        output.note(line)
+    click.echo(text, nl=False)
+
+
 @config.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of a config file, for editors.

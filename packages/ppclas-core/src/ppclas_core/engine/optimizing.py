@@ -47,7 +47,7 @@ def build_optimizer(
     """
     from paddle import nn
 
-    said = section.lr_mult or {}
+    said = _stage_factors(section.lr_mult, model)
     for name in said:
         if name not in model.stages() and name != BACKBONE:
             raise ConfigError(
