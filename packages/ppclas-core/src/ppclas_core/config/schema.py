@@ -23,6 +23,9 @@ from ppclas_core.component import Params
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Size = PositiveInt | tuple[PositiveInt, PositiveInt]
 """A side for squares, or (height, width), in pixels."""
+ResizeMode = Literal["center", "squash", "letterbox", "none"]
+"""How a photo gets the image size. center: the short side is resized and the middle kept; squash: all of it, resized
+to the size, whatever that does to its aspect; letterbox: all of it, with bars; none: the middle, not resized."""
 Task = Literal["classification", "multilabel"]
 """One label an image, or any number of them."""
 
@@ -99,6 +102,10 @@ class DataSection(Params):
     """Share of each class that is held out where there is no validation set."""
     image_size: Size | None = None
     """What the model sees, (height, width) or a side. Nothing: inferred from the photos and the weights."""
+    resize_mode: ResizeMode = "center"
+    """How photos get the image size. ``center``: short side resized, middle kept in evaluation, random boxes in
+    training; ``squash``: all of the photo, whatever that does to its aspect; ``letterbox``: all of it, with bars;
+    ``none``: a part of it, not resized. Kept in the bundle as its transforms."""
     resize_short: PositiveInt | None = None
     """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] | None = None

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.component import Params
+from ppclas_core.config.schema import Task
+from ppclas_core.errors import DataError
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -51,6 +53,10 @@ class BatchTransform(Params):
         raise NotImplementedError
 
 
+SEVERAL = -2
+"""What stands in the place of a class index where an image may have several labels."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One labelled image."""
@@ -58,9 +64,16 @@ class Record:
     path: str
     """File on disk."""
     label: int
-    """Class index, 0-based."""
+    """Class index, 0-based; ``SEVERAL`` where ``classes`` says it."""
     where: str
     """Where the record was said, for messages: ``train_list.txt:12`` or the path."""
+    classes: tuple[int, ...] = ()
+    """Class indices of an image that may have several, or none; rising."""
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Its class, or all of them."""
+        return self.classes if self.label == SEVERAL else (self.label,)
 
 
 @dataclass(frozen=True)
@@ -73,12 +86,23 @@ class ImageSet:
     """What the user gave: a folder, a list file, a CSV."""
     notes: tuple[str, ...] = field(default=())
     """What was decided on the way (delimiter, header, skipped files), a sentence each, for the console."""
+    task: Task = "classification"
+    """``multilabel``: an image may have several labels."""
 
     def __len__(self) -> int:
         return len(self.records)
 
     def labels(self) -> NDArray[np.int64]:
-        """[N] class indices."""
+        """[N] class indices.
+
+        Raises:
+            DataError: images may have several labels.
+        """
+        if self.task == "multilabel":
+            raise DataError(
+                f"{self.origin}: expected one label an image, got images with several; what was asked for is for one "
+                f"label an image"
+            )
         return np.array([record.label for record in self.records], dtype=np.int64)
 
     def read(self, index: int) -> bytes:
@@ -102,6 +126,8 @@ class Source(Params):
     """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
     class_names: tuple[str, ...] | None = None
     """Known class names, for a validation set that must agree with its training set."""
+    task: Task | None = None
+    """Whether images may have several labels. Nothing: as the source looks."""
 
     @classmethod
     def recognises(cls, location: str) -> bool:

@@ -129,7 +129,7 @@ def _look(image_set: ImageSet, index: int) -> _Look:
 
 
 def _report(image_set: ImageSet, looks: Sequence[_Look]) -> SetReport:
-    counts = Counter(record.label for record in image_set.records)
+    counts = Counter(label for record in image_set.records for label in record.class_ids)
     good = [look for look in looks if not look.reason]
     return SetReport(
         origin=image_set.origin,
@@ -155,7 +155,8 @@ def _duplicates(in_train: Sequence[_Look], in_val: Sequence[_Look]) -> tuple[Dup
             continue
         earlier, earlier_validates = first.setdefault(look.digest, (look, validates))
         if earlier is not look:
-            across, same_class = earlier_validates != validates, earlier.record.label == look.record.label
+            across = earlier_validates != validates
+            same_class = earlier.record.class_ids == look.record.class_ids
             found.append(Duplicate(earlier.record.where, look.record.where, across, same_class))
     return tuple(found)
 

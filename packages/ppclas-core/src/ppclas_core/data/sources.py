@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ppclas_core.config.schema import Task
+from ppclas_core.data import multilabel
 from ppclas_core.data.base import ImageSet, Record, Source
 from ppclas_core.data.labels import agree_on_names, are_ids, check_labels, read_class_names, read_lines
 from ppclas_core.data.parts import VAL_NAMES, validation_part
@@ -49,6 +51,7 @@ def open_image_set(
     root: str | Path | None = None,
     labels: str | Path | None = None,
     class_names: Sequence[str] | None = None,
+    task: Task | None = None,
 ) -> ImageSet:
     """The photos to evaluate on: a folder of class folders, a list file or a CSV, with checked labels.
 
@@ -60,13 +63,14 @@ def open_image_set(
         labels: file of class names.
         class_names: names that are settled already (the training set's, the model's), which this set must fit; where
             they are only ids ("0", "1", …), as many names that the set brings take their place.
+        task: whether an image may have several labels; by default as the source looks.
 
     Raises:
         DataError: nothing there, nobody recognises it, or a record is wrong; with file and line.
     """
     notes: list[str] = []
     part = validation_part(str(location), notes)
-    image_set = load_image_set(part, root=root, labels=labels, class_names=class_names)
+    image_set = load_image_set(part, root=root, labels=labels, class_names=class_names, task=task)
     return replace(image_set, notes=(*notes, *image_set.notes))
 
 
@@ -76,6 +80,7 @@ def load_image_set(
     root: str | Path | None = None,
     labels: str | Path | None = None,
     class_names: Sequence[str] | None = None,
+    task: Task | None = None,
 ) -> ImageSet:
     """As ``open_image_set``, of exactly what is at ``location``."""
     text = str(location)
@@ -92,6 +97,7 @@ def load_image_set(
                 root=None if root is None else str(root),
                 labels=None if labels is None else str(labels),
                 class_names=None if class_names is None else tuple(class_names),
+                task=task,
             )
             try:
                 image_set = source.load()
@@ -99,6 +105,8 @@ def load_image_set(
                 raise DataError(f"{error.filename or text}: cannot be read: {error.strerror}") from error
             if not image_set.records:
                 raise DataError(f"{text}: expected images, found none")
+            if task == "multilabel" and image_set.task != task:
+                return multilabel.from_single(image_set)
             return image_set
     raise DataError(f"{text}: expected a folder of class folders, a list file or a CSV; {_what_else(Path(text))}")
 
@@ -183,7 +191,10 @@ class FolderSource(Source):
 
 
 class ListSource(Source):
-    """A text file with a line ``path label`` an image; space or tab between; labels are ids from 0."""
+    """A text file with a line ``path label`` an image; space or tab between; labels are ids from 0.
+
+    Several labels an image are ``path 0,3,5``, or ``path<TAB>cat|dog``; see ``ppclas_core.data.multilabel``.
+    """
 
     @classmethod
     def recognises(cls, location: str) -> bool:
@@ -205,6 +216,9 @@ class ListSource(Source):
         )
         if not filled:
             raise DataError(f"{self.location}: expected a line 'path label' an image, got an empty file")
+        several = multilabel.read_list(lines, self.location, self.task)
+        if several is not None:
+            return _several_labels(self, several, notes)
         base = _base(self)
         records = []
         for number, line in filled:
@@ -219,7 +233,10 @@ class ListSource(Source):
 
 
 class CsvSource(Source):
-    """A CSV or TSV file: a column of paths and one of class names or ids, found by header, else the first two."""
+    """A CSV or TSV file: a column of paths and one of class names or ids, found by header, else the first two.
+
+    Several labels an image stand in one column with | between them, or as a column of 0 and 1 for each class.
+    """
 
     @classmethod
     def recognises(cls, location: str) -> bool:
@@ -238,6 +255,12 @@ class CsvSource(Source):
             raise DataError(f"{self.location}: expected rows of a path and a label, got an empty file")
         notes = []
         path_column, label_column, has_header = self._columns(rows[0][1])
+        named, below = (rows[0][1], rows[1:]) if has_header else (None, rows)
+        several = multilabel.read_table(named, below, (path_column, label_column), self.location, self.task)
+        if several is not None:
+            return _several_labels(self, several, notes)
+        if label_column is None:
+            raise self._no_columns(rows[0][1])
         if has_header:
             (_, header), *rows = rows
             notes.append(
@@ -275,20 +298,32 @@ class CsvSource(Source):
         candidates = ("\t", ",", ";") if self.location.lower().endswith(".tsv") else (",", ";", "\t")
         return next((mark for mark in candidates if lines and all(mark in line for line in lines)), candidates[0])
 
-    def _columns(self, header: Sequence[str]) -> tuple[int, int, bool]:
+    def _columns(self, header: Sequence[str]) -> tuple[int, int | None, bool]:
+        """Places of the paths and of the labels, and whether there is a header; without the latter it has classes."""
         folded = [cell.lower() for cell in header]
         path_column = next((folded.index(name) for name in PATH_COLUMNS if name in folded), None)
-        label_column = next((folded.index(name) for name in LABEL_COLUMNS if name in folded), None)
-        if path_column is not None and label_column is not None:
+        known = (*LABEL_COLUMNS, *multilabel.LABELS_COLUMNS)
+        label_column = next((folded.index(name) for name in known if name in folded), None)
+        if path_column is not None and (label_column is not None or len(header) > 1):
             return path_column, label_column, True
         first_is_photo = bool(header) and Path(header[0]).suffix.lower() in IMAGE_SUFFIXES
         if len(header) < 2 or not first_is_photo:
-            raise DataError(
-                f"{self.location}:1: expected a header with a path column ({', '.join(PATH_COLUMNS[:3])}) and a label "
-                f"column ({', '.join(LABEL_COLUMNS[:2])}), or rows 'photo.jpg,label'; got "
-                f"{', '.join(header) or 'nothing'}"
-            )
+            raise self._no_columns(header)
         return 0, 1, False
+
+    def _no_columns(self, header: Sequence[str]) -> DataError:
+        return DataError(
+            f"{self.location}:1: expected a header with a path column ({', '.join(PATH_COLUMNS[:3])}) and a label "
+            f"column ({', '.join(LABEL_COLUMNS[:2])}) or a column of 0 and 1 for each class, or rows "
+            f"'photo.jpg,label'; got {', '.join(header) or 'nothing'}"
+        )
+
+
+def _several_labels(source: Source, table: multilabel.Table, notes: Sequence[str]) -> ImageSet:
+    names, more = _names_of(source, [])
+    image_set = multilabel.image_set(table, names, _base(source), source.location)
+    check_files_exist(image_set.records, source)
+    return replace(image_set, notes=(*notes, *image_set.notes, *more))
 
 
 def check_files_exist(records: Sequence[Record], source: Source) -> None:

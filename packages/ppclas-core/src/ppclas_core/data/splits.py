@@ -11,6 +11,7 @@ from pathlib import Path
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.builtin import builtin_photos
+from ppclas_core.data.multilabel import held_out as held_out_of_several
 from ppclas_core.data.parts import training_part, validation_beside
 from ppclas_core.data.sources import load_image_set, open_image_set
 from ppclas_core.errors import DataError
@@ -41,9 +42,9 @@ def open_splits(section: DataSection) -> Splits:
         notes.append("No data given: the built-in photos are used (8 kinds of groceries).")
     train_at = training_part(train_at, notes)
     val_at = section.val if section.val is not None else validation_beside(train_at, notes)
-    train = load_image_set(train_at, root=section.root, labels=section.labels)
-    trained = set(train.labels().tolist())
-    if len(trained) < 2:
+    train = load_image_set(train_at, root=section.root, labels=section.labels, task=section.task)
+    trained = {label for record in train.records for label in record.class_ids}
+    if len(trained) < 2 and train.task == "classification":
         raise DataError(
             f"{train.origin}: expected images of two classes or more, got one class "
             f"({train.class_names[train.records[0].label]}); "
@@ -56,12 +57,15 @@ def open_splits(section: DataSection) -> Splits:
     if val_at is None:
         train, val = split(train, section.val_fraction, _base(train_at, section.root), notes)
     else:
-        val = open_image_set(val_at, root=section.root, labels=section.labels, class_names=train.class_names)
+        val = open_image_set(
+            val_at, root=section.root, labels=section.labels, class_names=train.class_names, task=train.task
+        )
         notes += _shared_files(train, val)
-    first = next((record for record in val.records if record.label not in trained), None)
+    untaught = ((record, label) for record in val.records for label in record.class_ids if label not in trained)
+    first, label = next(untaught, (None, 0))
     if first is not None:
         raise DataError(
-            f"{first.where}: expected a class of the training set, got {train.class_names[first.label]!r}, which "
+            f"{first.where}: expected a class of the training set, got {train.class_names[label]!r}, which "
             f"{train.origin} has no image of; add training images of it, or take it out of the validation set"
         )
     from_val = val.notes if val_at is not None else ()
@@ -80,6 +84,9 @@ def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[st
         by_class[record.label].append((hashlib.sha256(relative.encode()).digest(), index))
     held_out: set[int] = set()
     alone = []
+    if image_set.task == "multilabel":
+        order = [index for members in by_class.values() for _, index in sorted(members)]
+        held_out, by_class = held_out_of_several(image_set, fraction, order), {}
     for label, members in sorted(by_class.items()):
         if len(members) == 1:
             alone.append(image_set.class_names[label])
