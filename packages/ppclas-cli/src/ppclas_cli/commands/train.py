@@ -41,7 +41,18 @@ _AUTO = "auto"
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Peak learning rate.")
 @click.option("--image-size", type=click.IntRange(min=8), metavar="N", help="Side of what the model sees, in pixels.")
+@click.option(
+    "--resize-mode",
+    type=click.Choice(["center", "squash", "letterbox", "none"]),
+    help="How photos get that size: center crop, squashed, with bars, or a part of them as it is.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), help="auto: the GPU where there is one.")
+@click.option(
+    "--devices", metavar="LIST", help="Several at once: GPU numbers (0,1,2,3), or processes on the CPU (cpu:2)."
+)
+@click.option("--nnodes", type=click.IntRange(min=1), default=1, metavar="N", help="Machines that train together.")
+@click.option("--master", metavar="HOST:PORT", help="Of machine 0, for several machines.")
+@click.option("--rank", "machine", type=click.IntRange(min=0), default=0, metavar="N", help="This machine's number.")
 @click.option("--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same weights.")
 @click.option(
@@ -53,6 +64,9 @@ _AUTO = "auto"
     flag_value=_AUTO,
     metavar="[RUN]",
     help="Go on with a stopped run; alone: --output's, or the newest one.",
+)
+@click.option(
+    "--change-recipe", is_flag=True, help="With --resume: go on with what else is said here in place of the run's own."
 )
 @click.option(
     "--amp",
@@ -69,8 +83,20 @@ _AUTO = "auto"
     metavar="[DECAY]",
     help="Evaluate a moving average of the weights too, and keep the better; alone: 0.9999.",
 )
+@click.option("--accumulate", type=click.IntRange(min=1), metavar="N", help="Batches that make one step.")
+@click.option("--compile", is_flag=True, default=None, help="Trace the model into a graph for training.")
 @click.option("--dry-run", is_flag=True, help="Print what would be trained, and stop.")
-def command(source: str | None, overrides: tuple[str, ...], resume: str | None, dry_run: bool, **given: Any) -> None:
+def command(
+    source: str | None,
+    overrides: tuple[str, ...],
+    resume: str | None,
+    change_recipe: bool,
+    dry_run: bool,
+    nnodes: int,
+    master: str | None,
+    machine: int,
+    **given: Any,
+) -> None:
     """Train or fine-tune an image classifier on the photos in DATA.
 
     DATA is a folder with a folder of photos per class, a list file (path and label a line) or a CSV. What is not said
@@ -82,25 +108,43 @@ def command(source: str | None, overrides: tuple[str, ...], resume: str | None, 
       ppclas train flowers/ --model MobileNetV2 --pretrained weights.pdparams
       ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
       ppclas train --resume runs/MobileNetV2-1
+      ppclas train photos/ --devices 0,1,2,3 --batch-size 256
     """
     from ppclas_core.config.load import load_config
+    from ppclas_core.config.schema import Config
     from ppclas_core.engine.console import Console
-    from ppclas_core.engine.session import plan_run, train_plan
+    from ppclas_core.engine.session import follow, follow_elsewhere, join_launched, make_launch, plan_run, train_plan
 
     flags = _flags(given)
+    if change_recipe and resume is None:
+        raise click.UsageError("--change-recipe goes with --resume.")
+    said = bool(source or overrides or any(flags[flag] is not None for flag in flags if flag != "--output"))
+    loaded = load_config(source, overrides, flags) if said or resume is None else None
     console = Console()
-    run = _run_to_resume(resume, given["output"], console) if resume is not None else None
-    said = source is not None or overrides or any(flags[flag] is not None for flag in flags if flag != "--output")
-    if run is not None:
-        _print_result(_resume(run, load_config(source, overrides, flags).config if said else None, console))
+    places: dict[str, Any] = {"machines": nnodes, "machine": machine, "master": master}
+    if not join_launched(loaded.config if loaded is not None else Config()):
+        follow(console)
         return
-    loaded = load_config(source, overrides, flags)
+    if machine > 0:
+        if loaded is None:
+            raise click.UsageError("Machines other than the first need the whole command too, beside --resume.")
+        launch = make_launch(loaded.config, **places)
+        follow_elsewhere(loaded.config, launch)
+        return
+    run = _run_to_resume(resume, given["output"], console) if resume is not None else None
+    if run is not None:
+        if change_recipe:
+            loaded = load_config(source or str(run / "config.yaml"), overrides, flags)
+        config = loaded.config if loaded is not None else None
+        _print_result(_resume(run, config, console, places, change_recipe=change_recipe))
+        return
+    assert loaded is not None
     for note in loaded.notes:
         console.line(note)
     plan = plan_run(loaded.config)
     _print_plan(plan, console)
     if not dry_run:
-        _print_result(train_plan(plan, console))
+        _print_result(train_plan(plan, console, launch=make_launch(plan.config, **places)))
 
 
 def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | None:
@@ -117,10 +161,15 @@ def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | 
     return None
 
 
-def _resume(folder: Path, config: Config | None, console: Console) -> RunResult | None:
-    """Go on with a run; what was said beside ``--resume`` must agree with it. None where it has finished already."""
+def _resume(
+    folder: Path, config: Config | None, console: Console, places: dict[str, Any], *, change_recipe: bool
+) -> RunResult | None:
+    """Go on with a run. None where it has finished already.
+
+    What was said beside ``--resume`` must agree with it, unless ``change_recipe``.
+    """
     from ppclas_core.engine.run import RunFolder
-    from ppclas_core.engine.session import check_same_recipe, resume
+    from ppclas_core.engine.session import check_same_recipe, make_launch, resume, run_config, tell_changes
 
     if RunFolder(folder).finished.exists():
         console.line(
@@ -128,8 +177,8 @@ def _resume(folder: Path, config: Config | None, console: Console) -> RunResult 
         )
         return None
     if config is not None:
-        config = check_same_recipe(folder, config)
-    return resume(folder, console, config)
+        config = tell_changes(folder, config, console) if change_recipe else check_same_recipe(folder, config)
+    return resume(folder, console, config, make_launch(config or run_config(folder), **places))
 
 
 def _print_plan(plan: Plan, console: Console) -> None:
@@ -171,10 +220,14 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
         "--batch-size": given["batch_size"],
         "--lr": given["lr"],
         "--image-size": given["image_size"],
+        "--resize-mode": given["resize_mode"],
         "--device": given["device"],
+        "--devices": given["devices"],
         "--output": given["output"],
         "--seed": given["seed"],
         "--workers": given["workers"],
         "--amp": given["amp"],
         "--ema": given["ema"],
+        "--accumulate": given["accumulate"],
+        "--compile": given["compile"],
     }

@@ -36,6 +36,7 @@ FLAGS: Mapping[str, str] = {
     "--batch-size": "data.batch_size",
     "--lr": "schedule.lr",
     "--image-size": "data.image_size",
+    "--resize-mode": "data.resize_mode",
     "--device": "train.device",
     "--devices": "train.devices",
     "--output": "train.output",

@@ -65,10 +65,17 @@ class Trained:
 
     def state(self, plan: Plan) -> dict[str, Any]:
         """The JSON of a checkpoint."""
-        return {**self.progress.to_json(), "data": _describe_data(plan), "precision": self.precision.state()}
+        return {
+            **self.progress.to_json(),
+            "data": _describe_data(plan),
+            "precision": self.precision.state(),
+            "images_per_step": plan.images_per_step,
+        }
 
-    def restore(self, checkpoint: Checkpoint, plan: Plan) -> None:
+    def restore(self, checkpoint: Checkpoint, plan: Plan, console: Console) -> None:
         """Put everything back but the model's own state, which it was built with.
+
+        Where the recipe was changed, what has no counterpart starts afresh, with a line that says so.
 
         Raises:
             CheckpointError: the photos or the recipe are others.
@@ -78,9 +85,21 @@ class Trained:
         self.objective.restore(checkpoint.part("objective"))
         restore_optimizer(self.parameters(), self.optimizer, checkpoint.part("optimizer"))
         self.precision.restore(checkpoint.state["precision"])
-        if self.ema is not None:
-            self.ema.restore(checkpoint.part("ema"))
+        average = checkpoint.part("ema")
+        if self.ema is not None and average:
+            self.ema.restore(average)
+        elif self.ema is not None:
+            console.line("the checkpoint has no moving average: it starts from the weights as they are now")
+        elif average:
+            console.line("the checkpoint's moving average is dropped: the recipe has none any more")
         self.progress = Progress.from_json(checkpoint.state)
+        before = int(checkpoint.state["images_per_step"])
+        if before != plan.images_per_step and self.progress.step_in_epoch:
+            self.progress.step_in_epoch = self.progress.step_in_epoch * before // plan.images_per_step
+            console.line(
+                f"{plan.images_per_step} images a step, {before} before: the epoch goes on at step "
+                f"{self.progress.step_in_epoch}"
+            )
 
 
 def build_parts(plan: Plan, console: Console, first_rate: float, checkpoint: Checkpoint | None) -> Trained:
@@ -97,7 +116,7 @@ def build_parts(plan: Plan, console: Console, first_rate: float, checkpoint: Che
     ema = Ema(model, decay, statistics=config.train.ema_statistics) if decay else None
     trained = Trained(model, objective, optimizer, precision, ema, new_head)
     if checkpoint is not None:
-        trained.restore(checkpoint, plan)
+        trained.restore(checkpoint, plan, console)
     return trained
 
 

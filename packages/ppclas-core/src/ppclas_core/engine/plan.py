@@ -48,6 +48,13 @@ _FINE_TUNING_SCALE = (0.5, 1.0)
 # from 0.08 of the photo, and stayed at 0.34 with crops from 0.5.
 
 
+_WHOLE_PHOTOS = {
+    "squash": "photos are resized to {height}x{width} as a whole, whatever that does to their shape",
+    "letterbox": "photos are shown as a whole, with bars up to {height}x{width}",
+    "none": "photos are not resized: {height}x{width} of them are seen, the middle in evaluation",
+}
+
+
 @dataclass(frozen=True)
 class Plan:
     """A config with nothing left to infer, and the photos it speaks of."""
@@ -59,6 +66,12 @@ class Plan:
     """The weights that training starts from."""
     notes: tuple[str, ...]
     """What was inferred, a sentence each."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Over all devices and accumulated batches."""
+        assert self.config.data.batch_size is not None
+        return self.config.data.batch_size * self.config.train.accumulate
 
 
 def make_plan(config: Config, device: Device) -> Plan:
@@ -91,7 +104,10 @@ def make_plan(config: Config, device: Device) -> Plan:
     if epochs is None:
         epochs = _infer_epochs(len(train), weights is not None)
         notes.append(f"{epochs} epochs for {len(train)} photos, {'fine-tuning' if weights else 'from random weights'}")
-    schedule, optimizer = _plan_optimizer(config, data.batch_size, epochs, weights is not None, notes)
+    images_per_step = data.batch_size * config.train.accumulate
+    if config.train.accumulate > 1:
+        notes.append(f"{config.train.accumulate} batches make a step of {images_per_step} images")
+    schedule, optimizer = _plan_optimizer(config, images_per_step, epochs, weights is not None, notes)
     if device == "cpu" and config.train.device == "auto":
         notes.append("training on the CPU")
     keep_statistics = config.train.freeze_norm_statistics
@@ -108,7 +124,9 @@ def make_plan(config: Config, device: Device) -> Plan:
         data=data,
         schedule=schedule,
         optimizer=optimizer,
-        train=config.train.replace(epochs=epochs, device=device, freeze_norm_statistics=keep_statistics),
+        train=config.train.replace(
+            epochs=epochs, device=device, lr_batch_size=None, freeze_norm_statistics=keep_statistics
+        ),
     )
     return Plan(resolved, train, val, weights, tuple(notes))
 
@@ -148,19 +166,26 @@ def _plan_data(
     if size is None:
         size = _infer_image_size(train, int(facts.get("image_size", 224)), notes)
     height, width = (size, size) if isinstance(size, int) else size
-    short = data.resize_short
-    if short is None:
+    short, mode = data.resize_short, data.resize_mode
+    if mode != "center":
+        if short is not None:
+            raise ConfigError(
+                f"data.resize_short is of resize_mode center, and resize_mode is {mode}: leave one of the two out."
+            )
+        notes.append(_WHOLE_PHOTOS[mode].format(height=height, width=width))
+    elif short is None:
         short = round(min(height, width) * _resize_ratio(facts))
         notes.append(f"evaluation resizes the short side to {short} and crops {height}x{width} from the centre")
     interpolation = data.interpolation or str(facts.get("interpolation", "bilinear"))
     train_transforms = data.train_transforms
     if train_transforms is None:
         scale = _FINE_TUNING_SCALE if fine_tuning else _SCALE
-        train_transforms = default_train_transforms((height, width), interpolation, scale)
-        notes.append(f"training crops cover {scale[0]:.0%} to {scale[1]:.0%} of a photo")
+        train_transforms = default_train_transforms((height, width), interpolation, scale, mode)
+        if mode == "center":
+            notes.append(f"training crops cover {scale[0]:.0%} to {scale[1]:.0%} of a photo")
     eval_transforms = data.eval_transforms
     if eval_transforms is None:
-        eval_transforms = default_eval_transforms((height, width), short, interpolation)
+        eval_transforms = default_eval_transforms((height, width), short, interpolation, mode)
     batch_size = data.batch_size
     if batch_size is None:
         batch_size = _infer_batch_size(len(train), device)
@@ -229,7 +254,17 @@ def _plan_optimizer(
 ) -> tuple[ComponentConfig, OptimizerSection]:
     schedule, optimizer = config.schedule, config.optimizer
     chosen: dict[str, Any] = {}
-    if schedule.params.get("lr") is None:
+    lr, meant_for = schedule.params.get("lr"), config.train.lr_batch_size
+    if lr is not None and meant_for is not None and meant_for != batch_size:
+        ratio = batch_size / meant_for
+        chosen["lr"] = lr * (ratio if config.train.lr_scaling == "linear" else math.sqrt(ratio))
+        notes.append(
+            f"learning rate {chosen['lr']:g}: {lr:g} for {meant_for} images a step, scaled to {batch_size} "
+            f"({config.train.lr_scaling})"
+        )
+    if lr is None and meant_for is not None:
+        raise ConfigError("train.lr_batch_size says what schedule.lr is meant for, so give that too: --lr")
+    if lr is None:
         known = _PEAK_LR.get(optimizer.name)
         if known is None:
             raise ConfigError(f"optimizer {optimizer.name}: there is no rule for its learning rate. Give one: --lr")
@@ -242,7 +277,7 @@ def _plan_optimizer(
         chosen["warmup_epochs"] = min(5.0, round(0.1 * epochs, 2))
         notes.append(f"the learning rate warms up over {chosen['warmup_epochs']:g} epochs")
     if optimizer.lr_mult is None:
-        factors = {"backbone": _BACKBONE_LR_MULT} if fine_tuning else {}
+        factors = {"backbone": _BACKBONE_LR_MULT} if fine_tuning and optimizer.layer_decay is None else {}
         if factors:
             notes.append(
                 f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new classifier at all of it"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.data.base import Draw
 from ppclas_core.data.sources import IMAGE_SUFFIXES
-from ppclas_core.engine.predictors import bundle_predictor
+from ppclas_core.engine.predictors import bundle_predictor, open_engine
 from ppclas_core.errors import DataError, ImageError
+
+if TYPE_CHECKING:
+    from ppclas_core.export import Engine
 
 
 @dataclass(frozen=True)
@@ -77,22 +80,38 @@ def _beside(list_file: Path, line: str) -> str:
 
 
 def predict(
-    bundle: Bundle, paths: Iterable[str], *, top_k: int = 5, batch_size: int = 32, threads: int = 2
+    bundle: Bundle,
+    paths: Iterable[str],
+    *,
+    top_k: int = 5,
+    batch_size: int = 32,
+    threads: int = 2,
+    engine: Engine | None = None,
 ) -> Iterator[Prediction]:
     """Predictions in the order of ``paths``; an unreadable image gets one with ``error`` set.
 
-    ``top_k`` is clamped to the number of classes.
+    Args:
+        bundle: what answers.
+        paths: image files.
+        top_k: answers an image, clamped to the number of classes.
+        batch_size: images a step.
+        threads: how many images are read at a time, while the batch before them is being answered.
+        engine: loaded with ``bundle``. Nothing: an export's own; a bundle's model in Paddle.
     """
-    predictor, pipeline = bundle_predictor(bundle), bundle.pipeline()
-    draw = Draw(np.random.default_rng(0))
+    if engine is None and bundle.manifest.kind == "export":
+        engine = open_engine(bundle)
+    # The model in Paddle takes pixels: a GPU normalises them itself.
+    predictor = bundle_predictor(bundle) if engine is None else engine.logits
+    pipeline, draw = bundle.pipeline(), Draw(np.random.default_rng(0))
 
     def read(path: str) -> NDArray[Any] | str:
         try:
-            return pipeline(Path(path).read_bytes(), draw, path)
+            pixels = pipeline(Path(path).read_bytes(), draw, path)
         except ImageError as error:
             return str(error)
         except OSError as error:
             return f"{path}: {error.strerror or error}"
+        return pixels if engine is None else engine.prepare(pixels[None])[0]
 
     def answer(batch: list[tuple[str, NDArray[Any] | str]]) -> Iterator[Prediction]:
         good = [image for _, image in batch if not isinstance(image, str)]

@@ -132,14 +132,12 @@ def resume(
         CheckpointError: the folder holds no run, or none of its checkpoints can be read.
     """
     console = console or Console()
-    run = RunFolder(folder)
-    if not run.config.is_file():
-        raise CheckpointError(f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train")
+    run, own = RunFolder(folder), run_config(folder)
     if run.finished.exists():
         raise CheckpointError(
             f"The run in {folder} has finished. Evaluate it with: ppclas eval {shlex.quote(str(folder))}"
         )
-    plan = plan_run(config or load_config(str(run.config)).config)
+    plan = plan_run(config or own)
     if config is not None:
         write_text(run.config, dump_config(plan.config))
     console.open_log(run.log)
@@ -159,20 +157,28 @@ _FREE_TO_CHANGE = (
 """What does not change a run's weights (beyond rounding), and so may differ when it is resumed."""
 
 
+def run_config(folder: Path) -> Config:
+    """The config that the run in ``folder`` was started with.
+
+    Raises:
+        CheckpointError: the folder holds no run.
+    """
+    run = RunFolder(folder)
+    if not run.config.is_file():
+        raise CheckpointError(f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train")
+    return load_config(str(run.config)).config
+
+
 def check_same_recipe(folder: Path, config: Config) -> Config:
     """The resolved ``config``, if it is the one that the run in ``folder`` was started with.
 
     Raises:
         ConfigError: it is another one; the message lists what differs.
     """
-    run = RunFolder(folder)
-    if not run.config.is_file():
-        raise CheckpointError(f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train")
-    before = load_config(str(run.config)).config
-    now = plan_run(config).config
+    before, now = run_config(folder), plan_run(config).config
     different = [
         f"{key} was {old!r}, now {new!r}"
-        for key, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
+        for key, old, new in _changes(before, now)
         if not key.startswith(_FREE_TO_CHANGE)
     ]
     if different:
@@ -182,6 +188,18 @@ def check_same_recipe(folder: Path, config: Config) -> Config:
             f"--change-recipe, or start a new run."
         )
     return now
+
+
+def tell_changes(folder: Path, config: Config, console: Console) -> Config:
+    """The resolved ``config``, with a line for each value that is not the run's own."""
+    before, now = run_config(folder), plan_run(config).config
+    for key, old, new in _changes(before, now):
+        console.line(f"changed: {key} was {old!r}, now {new!r}")
+    return now
+
+
+def _changes(before: Config, now: Config) -> Iterator[tuple[str, Any, Any]]:
+    return _differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
 
 
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
