@@ -34,6 +34,7 @@ paddle = pytest.importorskip("paddle")
 REQUIRED = {
     "Resize": {"short": 24},
     "CenterCrop": {"size": (24, 32)},
+    "Letterbox": {"size": (24, 32)},
     "RandomCrop": {"size": 24},
     "RandomResizedCrop": {"size": (24, 32)},
     "Pad": {"size": 64},

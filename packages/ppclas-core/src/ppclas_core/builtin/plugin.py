@@ -76,19 +76,34 @@ def register_metrics(registry: Registry) -> None:
 @hookimpl
 def register_transforms(registry: Registry) -> None:
     """Add the basic image transforms."""
+    # Nothing random happens in those whose "preview" is None: 'ppclas data preview' leaves them out.
+    fixed: dict[str, None] = {"preview": None}
     for name, summary in {
         "Resize": "to an exact size, or by the short side",
         "CenterCrop": "the middle; smaller images are padded",
-        "RandomResizedCrop": "a box of random area and aspect ratio, resized",
-        "RandomFlip": "mirror left-right, top-bottom or both, by chance",
         "Normalize": "mean and std, to float32",
     }.items():
-        registry.register(name, f"ppclas_core.data.transforms:{name}", summary=summary)
+        registry.register(name, f"ppclas_core.data.transforms:{name}", summary=summary, metadata=fixed)
     registry.register(
         "ToCHW",
         "ppclas_core.data.transforms:ToCHW",
         aliases=("ToCHWImage",),
         summary="[H, W, C] to [C, H, W]",
+        metadata=fixed,
+    )
+    registry.register(
+        "Letterbox",
+        "ppclas_core.data.framing:Letterbox",
+        summary="all of the image, with bars where its shape differs",
+        metadata=fixed,
+    )
+    for name, summary in {
+        "RandomResizedCrop": "a box of random area and aspect ratio, resized",
+        "RandomFlip": "mirror left-right, top-bottom or both, by chance",
+    }.items():
+        registry.register(name, f"ppclas_core.data.transforms:{name}", summary=summary)
+    registry.register(
+        "RandomCrop", "ppclas_core.data.framing:RandomCrop", summary="a box of one size anywhere, not resized"
     )
 
 

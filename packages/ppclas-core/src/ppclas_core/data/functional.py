@@ -44,6 +44,12 @@ def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
+def fitting_size(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the largest image of the same aspect that fits into ``size``, rounded."""
+    factor = min(size[0] / height, size[1] / width)
+    return max(1, min(size[0], round(height * factor))), max(1, min(size[1], round(width * factor)))
+
+
 def resize_short(image: Image, short: int, interpolation: Interpolation = "bilinear") -> Image:
     """Resize so that the shorter side has ``short`` pixels, keeping the aspect ratio."""
     return resize(image, short_side_size(image.shape[0], image.shape[1], short), interpolation)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from pydantic import ValidationError
 
-from ppclas_core.config.schema import ComponentConfig, Size
+from ppclas_core.config.schema import ComponentConfig, ResizeMode, Size
 from ppclas_core.data.base import Draw, Image, Transform, sample_draw
-from ppclas_core.data.decode import decode
+from ppclas_core.data.decode import decode, decode_window
+from ppclas_core.data.window import Window, WindowTransform
 from ppclas_core.errors import ConfigError, PpclasError, ShapeError, UnknownNameError
 
 RESIZE_OVER_CROP = 256 / 224
@@ -30,21 +32,26 @@ class Pipeline:
             ShapeError: what comes out of the transforms is no [H, W, C].
             ConfigError: a transform failed.
         """
-        return self.transform(decode(data, where), draw, where)
+        first, *rest = self.transforms or (None,)
+        # A subclass that does more than resize a window has its own way to be called.
+        if not isinstance(first, WindowTransform) or type(first).__call__ is not WindowTransform.__call__:
+            return self.transform(decode(data, where), draw, where)
+
+        def choose(height: int, width: int) -> Window:
+            with _failures_explained(first, (height, width), where):
+                return first.window(height, width, draw)
+
+        pixels, window = decode_window(data, where, choose)
+        return self._apply(rest, window.resize(pixels), draw, where)
 
     def transform(self, image: Image, draw: Draw, where: str) -> Image:
         """Apply the transforms to a decoded image [H, W, 3] uint8."""
-        for transform in self.transforms:
-            before = image.shape
-            try:
+        return self._apply(self.transforms, image, draw, where)
+
+    def _apply(self, transforms: Sequence[Transform], image: Image, draw: Draw, where: str) -> Image:
+        for transform in transforms:
+            with _failures_explained(transform, image.shape, where):
                 image = transform(image, draw)
-            except PpclasError:
-                raise
-            except Exception as error:  # whatever a stranger's transform raises
-                raise ConfigError(
-                    f"{where}: transform {transform!r} failed on an image {list(before)}: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
         if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.dtype not in (np.uint8, np.float32):
             raise ShapeError(
                 f"{where}: expected uint8 or float32 [H, W, C] with 1, 3 or 4 channels from the transforms, got "
@@ -57,6 +64,18 @@ class Pipeline:
         grey = np.full((375, 500, 3), 128, np.uint8)
         height, width, channels = self.transform(grey, sample_draw(0, 0, 0), "a grey test image").shape
         return height, width, channels
+
+
+@contextmanager
+def _failures_explained(transform: Transform, shape: tuple[int, ...], where: str) -> Iterator[None]:
+    try:
+        yield
+    except PpclasError:
+        raise
+    except Exception as error:  # whatever a stranger's transform raises
+        raise ConfigError(
+            f"{where}: transform {transform!r} failed on an image {list(shape)}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def build_transforms(
@@ -88,25 +107,36 @@ def build_transforms(
 
 
 def default_train_transforms(
-    image_size: Size, interpolation: str, scale: tuple[float, float] = (0.08, 1.0)
+    image_size: Size, interpolation: str, scale: tuple[float, float] = (0.08, 1.0), mode: ResizeMode = "center"
 ) -> tuple[ComponentConfig, ...]:
-    """What happens to a training image where the config says nothing: a random box, resized, flipped by chance.
+    """What happens to a training image where the config says nothing: brought to its size, flipped by chance.
 
-    ``scale`` is the smallest and largest share of the image's area that the box covers.
+    In mode ``center`` that is a random box, resized; ``scale`` is the smallest and largest share of the image's area
+    that it covers. The other modes show images as they do in evaluation, ``none`` another part of them each time.
     """
-    return (
-        ComponentConfig(name="RandomResizedCrop", size=image_size, scale=scale, interpolation=interpolation),
-        ComponentConfig(name="RandomFlip"),
-    )
+    if mode == "center":
+        sized = ComponentConfig(name="RandomResizedCrop", size=image_size, scale=scale, interpolation=interpolation)
+    elif mode == "none":
+        sized = ComponentConfig(name="RandomCrop", size=image_size)
+    else:
+        (sized,) = default_eval_transforms(image_size, None, interpolation, mode)
+    return sized, ComponentConfig(name="RandomFlip")
 
 
 def default_eval_transforms(
-    image_size: Size, resize_short: int | None, interpolation: str
+    image_size: Size, resize_short: int | None, interpolation: str, mode: ResizeMode = "center"
 ) -> tuple[ComponentConfig, ...]:
-    """What happens to an image everywhere else: short side to ``resize_short`` (256/224 of the size), middle kept."""
+    """What happens to an image everywhere else.
+
+    ``center``: short side to ``resize_short`` (256/224 of the size), middle kept; the other modes: ``ResizeMode``.
+    """
+    if mode == "squash":
+        return (ComponentConfig(name="Resize", size=image_size, interpolation=interpolation),)
+    if mode == "letterbox":
+        return (ComponentConfig(name="Letterbox", size=image_size, interpolation=interpolation),)
+    middle = ComponentConfig(name="CenterCrop", size=image_size)
+    if mode == "none":
+        return (middle,)
     longest = image_size if isinstance(image_size, int) else max(image_size)
     short = resize_short or round(longest * RESIZE_OVER_CROP)
-    return (
-        ComponentConfig(name="Resize", short=short, interpolation=interpolation),
-        ComponentConfig(name="CenterCrop", size=image_size),
-    )
+    return ComponentConfig(name="Resize", short=short, interpolation=interpolation), middle

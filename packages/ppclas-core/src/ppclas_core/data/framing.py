@@ -1,0 +1,47 @@
+"""Ways to bring an image to a size without changing its scale, or without losing any of it."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeInt
+
+from ppclas_core.config.schema import Size
+from ppclas_core.data import functional
+from ppclas_core.data.base import Draw, Image, Transform
+from ppclas_core.data.functional import Interpolation
+from ppclas_core.data.transforms import Channel, size_pair
+
+
+class Letterbox(Transform):
+    """All of the image, as large as fits, in the middle of ``size``; bars of one colour fill the rest."""
+
+    size: Size
+    """(height, width) or a side, in pixels."""
+    interpolation: Interpolation = "bilinear"
+    """As OpenCV has them: only "area" antialiases."""
+    fill: Channel | tuple[Channel, Channel, Channel] = (124, 116, 104)
+    """Colour of the bars: a grey level, or RGB, in 0..255. The default is ImageNet's mean, which normalising turns
+    into 0."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """[H, W, C] to [height, width, C]."""
+        size = size_pair(self.size)
+        fitting = functional.fitting_size(image.shape[0], image.shape[1], size)
+        return functional.pad_to(functional.resize(image, fitting, self.interpolation), size, self.fill)
+
+
+class RandomCrop(Transform):
+    """A box of ``size`` anywhere in the image, at its own scale; an image smaller than that is padded first."""
+
+    size: Size
+    """(height, width) or a side, in pixels."""
+    padding: NonNegativeInt = 0
+    """Pixels added on all sides first, so that the box may reach over the border: 4 for CIFAR."""
+    fill: Channel | tuple[Channel, Channel, Channel] = 0
+    """Colour of the padding: a grey level, or RGB, in 0..255."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        """[H, W, C] to [height, width, C]."""
+        height, width = size_pair(self.size)
+        wanted = max(height, image.shape[0] + 2 * self.padding), max(width, image.shape[1] + 2 * self.padding)
+        top, left = draw.rng.integers((wanted[0] - height + 1, wanted[1] - width + 1)).tolist()
+        return functional.crop(functional.pad_to(image, wanted, self.fill), top, left, height, width)
