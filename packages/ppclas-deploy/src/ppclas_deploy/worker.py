@@ -16,6 +16,7 @@ from ppclas_core.registry import resolve
 STEPS = {
     "paddle": "ppclas_deploy.exporters.paddle:convert",
     "onnx": "ppclas_deploy.exporters.onnx:convert",
+    "openvino": "ppclas_deploy.exporters.openvino:convert",
     "reference": "ppclas_deploy.answers:run_reference",
     "engine": "ppclas_deploy.answers:run_export",
 }
