@@ -146,6 +146,7 @@ def test_component_without_a_name_is_the_default_one(load):
 def test_every_flag_sets_a_known_key(registries):
     values = {
         "model.pretrained": True,
+        "data.resize_mode": "squash",
         "train.device": "cpu",
         "schedule.lr": 0.1,
         "train.precision": "bf16",
