@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, ValidationError
 
 from ppclas_core.component import Params
-from ppclas_core.config.schema import ComponentConfig, NormalizeConfig
+from ppclas_core.config.schema import ComponentConfig, NormalizeConfig, Task
 from ppclas_core.errors import BundleError
 from ppclas_core.files import building_folder, sha256, write_json
 from ppclas_core.normalize import normalize_batch
@@ -69,13 +69,16 @@ class Manifest(Params):
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["bundle", "export"] = "bundle"
-    task: Literal["classification"] = "classification"
+    task: Task = "classification"
+    """``multilabel``: an image may have several labels."""
     architecture: Architecture
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     """Class names in the order of the logits."""
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     """Turns the model's logits into probabilities; never inside the model."""
+    thresholds: tuple[float, ...] | None = None
+    """Of multilabel: the probability from which an image has a label, one for each. Nothing: 0.5."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """What the weights scored on the validation photos."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -128,6 +131,11 @@ class Bundle:
         """Class names in the order of the logits."""
         return self.manifest.labels
 
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The probability from which an image has each label; of images that may have several."""
+        return self.manifest.thresholds or (0.5,) * len(self.labels)
+
     def build_model(self) -> ImageModel:
         """The model with its weights, in eval mode.
 
@@ -167,8 +175,13 @@ class Bundle:
             shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
         if self.manifest.activation == "sigmoid":
-            return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float32)
+            return sigmoid(logits)
         return logits
+
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
+    """``1 / (1 + exp(-x))`` without overflow, in the logits' own precision."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=logits.dtype)
 
 
 def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[Any]]) -> Bundle:

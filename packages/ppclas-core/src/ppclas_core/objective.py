@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from ppclas_core.builtin.base import Loss, Targets
+from ppclas_core.builtin.base import BOTH_TASKS, ONE_LABEL, Loss, Targets
 from ppclas_core.component import Params
+from ppclas_core.config.schema import Task
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn
@@ -74,6 +75,8 @@ class Objective(Params):
     ``layers``; arrays that a resumed run needs beyond them (a teacher's running statistics) by ``state``.
     """
 
+    tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
+    """What it can be used for: one label an image (``classification``), several (``multilabel``), or both."""
     learns_without_labels: ClassVar[bool] = False
     """Whether photos without a label can be trained on. Their label is ``ppclas_core.data.unlabelled.UNLABELLED``."""
 
@@ -107,6 +110,8 @@ class Objective(Params):
 
 class Supervised(Objective):
     """The config's ``loss`` between the model's outputs and the labels."""
+
+    tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
 
     _loss: Loss = PrivateAttr()
 

@@ -159,15 +159,7 @@ class ThresholdF1(Metric):
     """Probability from which a class is said to be there."""
 
     def __call__(self, probabilities: Probabilities, labels: NDArray[Any]) -> dict[str, float]:
-        truth, given = truth_of(probabilities, labels), probabilities >= self.threshold
-        scores = threshold_scores(truth, given)
-        both = 2 * int((truth & given).sum())
-        total = int(truth.sum() + given.sum())
-        return {
-            "macro_f1": float(scores.f1[scores.present].mean()) if scores.present.any() else 1.0,
-            "micro_f1": both / total if total else 1.0,
-            "exact_match": float((truth == given).all(axis=1).mean()),
-        }
+        return decision_scores(truth_of(probabilities, labels), probabilities >= self.threshold)
 
 
 @dataclass(frozen=True)
@@ -220,6 +212,17 @@ def truth_of(probabilities: Probabilities, labels: NDArray[Any]) -> Truth:
             f"got {probabilities.shape} and {labels.shape}."
         )
     return labels > 0.5
+
+
+def decision_scores(truth: Truth, given: Truth) -> dict[str, float]:
+    """``macro_f1``, ``micro_f1`` and ``exact_match`` of what is there [N, C] and what was said to be [N, C]."""
+    scores = threshold_scores(truth, given)
+    both, total = 2 * int((truth & given).sum()), int(truth.sum() + given.sum())
+    return {
+        "macro_f1": float(scores.f1[scores.present].mean()) if scores.present.any() else 1.0,
+        "micro_f1": both / total if total else 1.0,
+        "exact_match": float((truth == given).all(axis=1).mean()),
+    }
 
 
 def threshold_scores(truth: Truth, given: Truth) -> ClassScores:

@@ -198,6 +198,9 @@ class TrainSection(Params):
     starts from pretrained weights."""
     freeze: tuple[str, ...] = ()
     """Stages that are not trained; ``backbone`` means every stage but the head."""
+    monitor: str | None = None
+    """Metric of the evaluations that decides which epoch is the best: ``loss``, ``top1``, ``macro_f1``, ``map``, or one
+    of ``metrics``. Nothing: ``top1``; ``map`` where images have several labels."""
     eval_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     checkpoint_minutes: PositiveFloat = 10.0
@@ -218,7 +221,8 @@ class Config(Params):
     schedule: ComponentConfig = ComponentConfig(name="CosineWarmup")
     """The learning-rate schedule; ``lr`` is its peak. Nothing given for ``lr``: inferred."""
     metrics: tuple[ComponentConfig, ...] = ()
-    """Numbers of each evaluation beside loss, top1, top5, macro_f1 and ece."""
+    """Numbers of each evaluation beside the ones always given: loss, top1, top5, macro_f1 and ece; loss, map, auroc,
+    macro_f1, micro_f1, exact_match and ece where images have several labels."""
     trackers: tuple[ComponentConfig, ...] = ()
     """Where the rows of ``metrics.jsonl`` go as well."""
     train: TrainSection = TrainSection()

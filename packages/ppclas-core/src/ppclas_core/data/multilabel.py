@@ -1,8 +1,8 @@
 """Several labels an image: how lists and CSVs say them, as arrays, and a split that keeps rare classes in both parts.
 
 A list has a line ``path 0,3,5`` or ``path<TAB>cat|dog`` an image; ``path<TAB>`` alone is an image with no label; one 0
-or 1 a class (``path<TAB>0,1,0``) is PaddleClas' form. A CSV has a column of labels with a separator between them, or one
-column of 0 and 1 a class.
+or 1 a class (``path<TAB>0,1,0``) is PaddleClas' form. A CSV has a column of labels with a separator between them, or
+one column of 0 and 1 a class.
 """
 
 from __future__ import annotations

@@ -11,7 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.builtin.base import Metric
-from ppclas_core.builtin.metrics import CalibrationError, MacroF1, TopK, class_scores, confusion_matrix
+from ppclas_core.builtin.metrics import (
+    AUROC,
+    CalibrationError,
+    ClassScores,
+    MacroF1,
+    MeanAveragePrecision,
+    Reliability,
+    TopK,
+    auroc_per_class,
+    average_precision_per_class,
+    class_scores,
+    confusion_matrix,
+    decision_scores,
+    reliability,
+    threshold_scores,
+    truth_of,
+)
+from ppclas_core.bundle import sigmoid
+from ppclas_core.config.schema import Task
 from ppclas_core.engine.predictors import Predictor
 from ppclas_core.errors import DataError
 
@@ -27,16 +45,31 @@ class Evaluation:
     """What a model answered on an image set of N images and C classes."""
 
     metrics: dict[str, float]
-    """``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C), ``macro_f1`` and ``ece``, shares in 0..1."""
+    """One label an image: ``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C), ``macro_f1`` and ``ece``.
+    Several: ``loss`` (binary cross entropy, summed over classes, mean over images), ``map``, ``auroc``, ``macro_f1``,
+    ``micro_f1``, ``exact_match`` and ``ece``. All but the loss are shares in 0..1."""
     num_images: int
-    confusion: NDArray[np.int64]
-    """[C, C] counts; rows are the true classes."""
+    confusion: NDArray[np.int64] | None
+    """[C, C] counts; rows are the true classes. None where images have several labels."""
     per_class: list[dict[str, Any]]
-    """A row a class: class, images, precision, recall, f1."""
+    """A row a class: class, images, precision, recall, f1; with several labels average_precision, auroc (None where
+    that is not defined) and threshold too."""
     indices: NDArray[np.int64]
     """[N] positions in the image set, in the order of ``logits``."""
     logits: NDArray[np.float32]
     """[N, C]."""
+    probabilities: NDArray[np.float64]
+    """[N, C], by softmax or, with several labels, by sigmoid."""
+    labels: NDArray[Any]
+    """[N] class indices, or [N, C] ones and zeros."""
+    reliability: Reliability
+    thresholds: NDArray[np.float64] | None = None
+    """[C] with several labels: the probability from which a class is said to be there."""
+
+    @property
+    def task(self) -> Task:
+        """Whether images have one label or several."""
+        return "classification" if self.labels.ndim == 1 else "multilabel"
 
     def summary(self) -> dict[str, Any]:
         """The metrics and the number of images, as ``ppclas eval --json`` prints them."""
@@ -50,8 +83,12 @@ def evaluate(
     on_batch: Callable[[int], None] = lambda _: None,
     more_metrics: Sequence[Metric] = (),
     gather: Callable[[Answers], list[Answers]] = lambda answers: [answers],
+    thresholds: Sequence[float] | None = None,
 ) -> Evaluation:
     """Run ``predictor`` over ``batches``; ``on_batch`` gets the number of images of each.
+
+    Where images have several labels, ``thresholds`` are the probabilities from which a class is said to be there, one a
+    class (0.5 without them).
 
     Where several processes share the batches, ``gather`` gives each of them everyone's answers: then every image
     counts once, in the order of the set, and all come to the same numbers.
@@ -77,17 +114,21 @@ def evaluate(
         )
     order = np.argsort(np.concatenate(indices), kind="stable")
     answers = (np.concatenate(arrays)[order] for arrays in (logits, labels, indices))
-    return score(*answers, class_names, more_metrics)
+    return score(*answers, class_names, more_metrics, thresholds)
 
 
 def score(
     logits: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     indices: NDArray[np.int64],
     class_names: tuple[str, ...],
     more_metrics: Sequence[Metric] = (),
+    thresholds: Sequence[float] | None = None,
 ) -> Evaluation:
-    """Metrics of logits [N, C] against labels [N]: the ones always given, and ``more_metrics``."""
+    """Metrics of logits [N, C] against labels [N] or [N, C]: the ones always given, and ``more_metrics``."""
+    if labels.ndim == 2:
+        limits = np.full(len(class_names), 0.5) if thresholds is None else np.asarray(thresholds, np.float64)
+        return _score_several(logits, labels, indices, class_names, more_metrics, limits)
     log_probabilities = _log_softmax(logits)
     probabilities = np.exp(log_probabilities)
     predicted = logits.argmax(axis=1)
@@ -101,7 +142,58 @@ def score(
     }
     for metric in more_metrics:
         metrics |= metric(probabilities.astype(np.float32), labels)
-    return Evaluation(metrics, len(labels), confusion, _per_class(confusion, class_names), indices, logits)
+    return Evaluation(
+        metrics=metrics,
+        num_images=len(labels),
+        confusion=confusion,
+        per_class=_per_class(class_scores(confusion), class_names),
+        indices=indices,
+        logits=logits,
+        probabilities=probabilities,
+        labels=labels,
+        reliability=reliability(probabilities, labels),
+    )
+
+
+def _score_several(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.float32],
+    indices: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    more_metrics: Sequence[Metric],
+    thresholds: NDArray[np.float64],
+) -> Evaluation:
+    wide = logits.astype(np.float64)
+    probabilities = sigmoid(wide)
+    truth, given = truth_of(probabilities, labels), probabilities >= thresholds
+    # -[t log σ(x) + (1 - t) log(1 - σ(x))] = log(1 + exp(x)) - t x
+    each = np.logaddexp(0.0, wide) - truth * wide
+    metrics = {
+        "loss": float(each.sum(axis=1).mean()),
+        # Ranked by logits: probabilities of a sure model round to ties.
+        **MeanAveragePrecision()(logits, labels),
+        **AUROC()(logits, labels),
+        **decision_scores(truth, given),
+        **CalibrationError()(probabilities, labels),
+    }
+    for metric in more_metrics:
+        metrics |= metric(probabilities.astype(np.float32), labels)
+    rows = _per_class(threshold_scores(truth, given), class_names)
+    areas = zip(average_precision_per_class(logits, truth), auroc_per_class(logits, truth), strict=True)
+    for row, (precision, auroc), threshold in zip(rows, areas, thresholds.tolist(), strict=True):
+        row |= {"average_precision": _known(precision), "auroc": _known(auroc), "threshold": threshold}
+    return Evaluation(
+        metrics=metrics,
+        num_images=len(labels),
+        confusion=None,
+        per_class=rows,
+        indices=indices,
+        logits=logits,
+        probabilities=probabilities,
+        labels=labels,
+        reliability=reliability(probabilities, labels),
+        thresholds=thresholds,
+    )
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -110,8 +202,7 @@ def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
 
 
-def _per_class(confusion: NDArray[np.int64], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    scores = class_scores(confusion)
+def _per_class(scores: ClassScores, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
         {
             "class": name,
@@ -122,3 +213,7 @@ def _per_class(confusion: NDArray[np.int64], class_names: tuple[str, ...]) -> li
         }
         for i, name in enumerate(class_names)
     ]
+
+
+def _known(value: np.float64) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ppclas_core.builtin.base import Metric
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, OptimizerSection
 from ppclas_core.data.base import ImageSet
@@ -18,7 +19,9 @@ from ppclas_core.data.loader import auto_workers
 from ppclas_core.data.pipeline import default_eval_transforms, default_train_transforms
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.unlabelled import add_unlabelled
+from ppclas_core.engine.monitor import plan_monitor
 from ppclas_core.engine.precision import check_precision
+from ppclas_core.engine.task import check_task, plan_loss
 from ppclas_core.errors import ConfigError, ImageError, WeightsError
 from ppclas_core.objective import Objective
 from ppclas_core.plugins import get_registries
@@ -92,6 +95,13 @@ def make_plan(config: Config, device: Device) -> Plan:
         _check_objective_needs_no_labels(config)
         train = add_unlabelled(train, val, config.data.train_extra, config.data.root, notes)
 
+    check_task(config, train.task)
+    loss = plan_loss(config.loss, train, notes)
+    metrics: list[Metric] = [build_component(get_registries().metrics, metric) for metric in config.metrics]
+    monitor = plan_monitor(config.train.monitor, train.task, metrics, train.class_names)
+    for tracker in config.trackers:
+        build_component(get_registries().trackers, tracker).check()
+
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes)
     data = _plan_data(config.data, model.metadata, train, device, weights is not None, notes)
@@ -121,11 +131,12 @@ def make_plan(config: Config, device: Device) -> Plan:
             name=config.objective.name, **objective.resolved().model_dump(mode="json", exclude_unset=True)
         ),
         model=config.model.replace(pretrained=str(weights) if weights else False),
-        data=data,
+        data=data.replace(task=train.task),
+        loss=loss,
         schedule=schedule,
         optimizer=optimizer,
         train=config.train.replace(
-            epochs=epochs, device=device, lr_batch_size=None, freeze_norm_statistics=keep_statistics
+            epochs=epochs, device=device, monitor=monitor, lr_batch_size=None, freeze_norm_statistics=keep_statistics
         ),
     )
     return Plan(resolved, train, val, weights, tuple(notes))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ppclas_core.bundle import sigmoid
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.unlabelled import labelled_part
 from ppclas_core.normalize import normalize_on_device
@@ -50,6 +51,8 @@ def probe_set(images: ImageSet) -> ImageSet:
     images = labelled_part(images)
     if len(images) <= MAX_IMAGES:
         return images
+    if images.task == "multilabel":  # no image belongs to one class: one in so many of all
+        return images.subset(np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(np.int64).tolist())
     labels = images.labels()
     places = np.empty(len(labels), dtype=np.int64)  # place of each image among those of its class
     for label in np.unique(labels):
@@ -69,7 +72,7 @@ def fit_linear_head(
     import paddle
 
     features: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.int64]] = []
+    labels: list[NDArray[Any]] = []
     handle = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].numpy()))
     model.eval()
     try:
@@ -87,9 +90,11 @@ def fit_linear_head(
 
 
 def logistic_regression(
-    features: NDArray[Any], labels: NDArray[np.int64], num_classes: int
+    features: NDArray[Any], labels: NDArray[Any], num_classes: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight [D, C] and bias [C] of a multinomial logistic regression of labels [N] on features [N, D].
+    """Weight [D, C] and bias [C] of a logistic regression on features [N, D].
+
+    It is multinomial for labels [N]; for labels [N, C] of ones and zeros it is one regression a class.
 
     Minimises the mean cross entropy plus ``_PENALTY / 2 · ‖W‖²`` over centred features, scaled by one number to a mean
     variance of 1, with Adam on all of them at once.
@@ -100,15 +105,19 @@ def logistic_regression(
     inputs = ((features - mean) / spread).astype(np.float32)
     # A constant one beside the features makes the bias a row of the weights.
     inputs = np.concatenate([inputs, np.ones((len(inputs), 1), np.float32)], axis=1)
-    targets = np.eye(num_classes, dtype=np.float32)[labels]
+    several = labels.ndim == 2
+    targets = labels if several else np.eye(num_classes, dtype=np.float32)[labels]
     weights = np.zeros((inputs.shape[1], num_classes), np.float32)
     penalty = np.full((inputs.shape[1], 1), _PENALTY, np.float32)
     penalty[-1] = 0.0
     first, second = np.zeros_like(weights), np.zeros_like(weights)
     for step in range(1, _STEPS + 1):
         logits = inputs @ weights
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        if several:
+            probabilities = sigmoid(logits)
+        else:
+            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+            probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         gradient = inputs.T @ (probabilities - targets) / len(inputs) + penalty * weights
         first += 0.1 * (gradient - first)
         second += 0.01 * (gradient**2 - second)
