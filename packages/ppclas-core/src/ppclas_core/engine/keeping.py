@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
 from ppclas_core.checkpoint import keep_copy, save_checkpoint
+from ppclas_core.engine.averaging import LastWeights
 from ppclas_core.engine.parts import Trained
 from ppclas_core.engine.plan import Plan
-from ppclas_core.engine.reporting import EMA
+from ppclas_core.engine.reporting import EMA, MEAN
 from ppclas_core.engine.run import RunFolder
 from ppclas_core.errors import CheckpointError
 from ppclas_core.files import write_json
@@ -19,8 +22,8 @@ from ppclas_core.weights import model_state
 class Keeper:
     """Writes what ``trained`` is into the run folder."""
 
-    def __init__(self, plan: Plan, run: RunFolder, trained: Trained) -> None:
-        self._plan, self._run, self._trained = plan, run, trained
+    def __init__(self, plan: Plan, run: RunFolder, trained: Trained, last_weights: LastWeights | None) -> None:
+        self._plan, self._run, self._trained, self._last_weights = plan, run, trained, last_weights
 
     def save(self) -> None:
         """Write ``checkpoints/last``."""
@@ -45,10 +48,9 @@ class Keeper:
             metrics={key: value for key, value in best.items() if key != "weights"},
             versions=versions(),
         )
-        averaged = trained.ema is not None and best["weights"] == EMA
         try:
             keep_copy(self._run.last, self._run.best)
-            with trained.ema.applied() if averaged and trained.ema is not None else nullcontext():
+            with self._best_weights(best):
                 write_bundle(self._run.bundle, manifest, model_state(trained.model))
         except OSError as error:
             raise CheckpointError(
@@ -56,6 +58,15 @@ class Keeper:
                 f"{self._run.last} is complete: free some space and go on with "
                 f"--resume {shlex.quote(str(self._run.path))}"
             ) from error
+
+    def _best_weights(self, best: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """The model has the weights that were the best inside the block."""
+        trained = self._trained
+        if best["weights"] == EMA and trained.ema is not None:
+            return trained.ema.applied()
+        if best["weights"] == MEAN and self._last_weights is not None:
+            return self._last_weights.applied(trained.model, best["epoch"])
+        return nullcontext()
 
     def repair(self) -> None:
         """After a kill between a checkpoint and its bundle: write what is missing."""
@@ -68,3 +79,5 @@ class Keeper:
         """Write the summary that marks a run as finished."""
         progress = self._trained.progress
         write_json(self._run.finished, {"best": progress.best, "epochs": progress.epoch, "bundle": "bundle"})
+        if self._last_weights is not None:
+            self._last_weights.remove()

@@ -52,6 +52,18 @@ class Progress:
     """Epoch, metrics and kind (``weights``: raw or ema) of the best weights."""
     bad_in_a_row: int = 0
     """Steps left out since the last good one."""
+    risen: tuple[int, float] | None = None
+    """Epoch and value of the last rise that counts for ``train.patience``."""
+    seconds: float = 0.0
+    """Time that the run has taken so far, in all its processes."""
+    ended: bool = False
+    """Whether the last epoch done is the last one, though others were planned."""
+
+    def epochs_without_rise(self, epoch: int, value: float, min_delta: float) -> int:
+        """Take in what is to be raised, as it is after ``epoch``; how long ago it last rose by more than that."""
+        if self.risen is None or value > self.risen[1] + min_delta:
+            self.risen = (epoch, value)
+        return epoch - self.risen[0]
 
     def add(self, sums: StepSums, seconds: float) -> None:
         """Take in a step that took ``seconds``."""
@@ -78,6 +90,9 @@ class Progress:
             "history": self.history,
             "best": self.best,
             "bad_in_a_row": self.bad_in_a_row,
+            "risen": self.risen,
+            "seconds": self.seconds,
+            "ended": self.ended,
         }
 
     @classmethod
@@ -89,5 +104,8 @@ class Progress:
             Totals(**state["totals"]),
             list(state["history"]),
             state["best"],
-            int(state.get("bad_in_a_row", 0)),
+            int(state["bad_in_a_row"]),
+            (int(state["risen"][0]), float(state["risen"][1])) if state["risen"] is not None else None,
+            float(state["seconds"]),
+            bool(state["ended"]),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,17 +19,24 @@ from ppclas_core.engine.progress import Totals
 from ppclas_core.engine.run import RunFolder
 from ppclas_core.files import write_text
 
-RAW, EMA = "raw", "ema"
-"""The weights as they are, and their moving average."""
+RAW, EMA, MEAN = "raw", "ema", "mean"
+"""The weights as they are, their moving average, and the mean of the last epochs' ones."""
 _SECONDS_BETWEEN_PICTURES = 30.0
 
 
 def columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Their metrics for a row of ``metrics.jsonl``; those of the moving average as ``ema_…``."""
+    """Their metrics for a row of ``metrics.jsonl``; those of averaged weights as ``ema_…`` and ``mean_…``."""
     row = evaluations[RAW].summary()
-    if EMA in evaluations:
-        row |= {f"ema_{key}": value for key, value in evaluations[EMA].metrics.items()}
+    for weights, evaluation in evaluations.items():
+        if weights != RAW:
+            row |= {f"{weights}_{key}": value for key, value in evaluation.metrics.items()}
     return row
+
+
+def goal(row: Mapping[str, Any]) -> float:
+    """What training is to raise, a share in 0..1."""
+    value: float = row["top1"]
+    return value
 
 
 def is_better(row: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
@@ -47,6 +55,8 @@ def epoch_line(row: Mapping[str, Any], epochs: int, better: bool) -> str:
         parts += [f"loss {row['loss']:.4f}", f"top-1 {row['top1']:.2%}{' (best)' if better else ''}"]
     if "ema_top1" in row:
         parts.append(f"top-1 of the average {row['ema_top1']:.2%}")
+    if "mean_top1" in row:
+        parts.append(f"top-1 of the last epochs' mean {row['mean_top1']:.2%}")
     if row["images_per_second"] is not None:
         parts.append(f"{row['images_per_second']:.1f} img/s, {row['wait_share']:.0%} waiting for data")
     return "  ".join(parts)
@@ -60,7 +70,7 @@ def step_facts(totals: Totals, rate: float, steps_done: int, steps_left: int) ->
     left = steps_left * seconds / max(steps_done, 1)
     return (
         f"loss {totals.loss / max(totals.images, 1):.4f}  lr {rate:.2e}  {speed:.1f} img/s  "
-        f"wait {wait:.0%}  {_duration(left)} left"
+        f"wait {wait:.0%}  {_memory()}  {_duration(left)} left"
     )
 
 
@@ -102,6 +112,21 @@ def _read_confusion(path: Path, num_classes: int) -> NDArray[np.int64]:
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
     return np.array([row[1:] for row in rows], dtype=np.int64).reshape(num_classes, num_classes)
+
+
+def _memory() -> str:
+    """The most that this process has used: on a GPU of its memory, else of the machine's."""
+    import paddle
+
+    if paddle.get_device().startswith("gpu"):
+        return f"{paddle.device.cuda.max_memory_reserved() / 2**30:.1f} GB"
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes, except on macOS, which counts bytes.
+    return f"{peak / (2**30 if sys.platform == 'darwin' else 2**20):.1f} GB"
 
 
 def _duration(seconds: float) -> str:

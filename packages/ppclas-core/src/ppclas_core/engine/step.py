@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import time
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +21,9 @@ from ppclas_core.engine.diagnose import first_nonfinite
 from ppclas_core.engine.distributed import Ranks
 from ppclas_core.engine.parts import Trained
 from ppclas_core.engine.plan import Plan
+from ppclas_core.errors import ConfigError
 from ppclas_core.normalize import normalize_on_device
-from ppclas_core.objective import StepLoss, TrainBatch
+from ppclas_core.objective import StepLoss, Supervised, TrainBatch
 from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class StepSums:
     correct: int = 0
     stop: bool = False
     """Whether any rank was asked to stop."""
+    time_over: bool = False
+    """Whether the run's time is over, by the clock of rank 0."""
     wait: float = 0.0
     """Seconds that this rank waited for its batches."""
     parts: dict[str, float] = field(default_factory=dict)
@@ -52,11 +57,11 @@ class StepSums:
     def numbers(self) -> list[float]:
         """What is added up over the ranks; the weight first."""
         parts = [self.parts[name] for name in sorted(self.parts)]
-        return [self.images, self.loss, self.counted, self.correct, self.stop, *parts]
+        return [self.images, self.loss, self.counted, self.correct, self.stop, self.time_over, *parts]
 
     def with_numbers(self, numbers: list[float]) -> StepSums:
         """The same with other ``numbers``."""
-        images, loss, counted, correct, stop, *parts = numbers
+        images, loss, counted, correct, stop, time_over, *parts = numbers
         named = dict(zip(sorted(self.parts), parts, strict=True))
         return replace(
             self,
@@ -65,6 +70,7 @@ class StepSums:
             counted=round(counted),
             correct=round(correct),
             stop=stop > 0,
+            time_over=time_over > 0,
             parts=named,
         )
 
@@ -72,7 +78,7 @@ class StepSums:
 class Stepper:
     """Moves the weights of ``trained``, a step at a time."""
 
-    def __init__(self, plan: Plan, trained: Trained, ranks: Ranks) -> None:
+    def __init__(self, plan: Plan, trained: Trained, ranks: Ranks, note: Callable[[str], None]) -> None:
         import paddle
 
         config = plan.config
@@ -89,20 +95,28 @@ class Stepper:
             build_component(get_registries().batch_transforms, component) for component in config.data.batch_transforms
         ]
         # A method of the model, so that the model itself stays what it is for evaluation, checkpoints and exports.
+        if config.train.compile and not isinstance(trained.objective, Supervised):
+            raise ConfigError(
+                f"train.compile works with the objective Supervised; {config.objective.name} may look into the model's "
+                f"layers, which a compiled graph does not have. Leave one of them out."
+            )
+        self._compiling, self._note = config.train.compile, note
         self._model = paddle.jit.to_static(trained.model.forward) if config.train.compile else trained.model
         self._parameters = list(trained.parameters().values())
         self._statistics: list[Tensor] | None = None
         self._last_images: Tensor | None = None
 
-    def step(self, batches: Iterable[Batch], step: int, epoch: int, *, stop: bool = False) -> StepSums:
+    def step(
+        self, batches: Iterable[Batch], step: int, epoch: int, *, stop: bool = False, time_over: bool = False
+    ) -> StepSums:
         """Train on ``batches`` (this rank's part of them); ``step`` counts from the start of the run.
 
-        The caller has set the learning rate. ``stop`` tells the other ranks that this one is to stop.
+        The caller has set the learning rate. ``stop`` and ``time_over`` are what this rank tells the others.
         """
         import paddle
 
         trained = self._trained
-        sums = StepSums(stop=stop)
+        sums = StepSums(stop=stop, time_over=time_over)
         for number, batch in enumerate(batches):
             # Dropout draws from here: the same for a resumed run, with no generator state to save.
             paddle.seed(self._draw_seed(step, number))
@@ -189,8 +203,14 @@ class Stepper:
             sums.parts.setdefault(name, 0.0)
 
     def _forward(self, images: Tensor) -> Any:
-        with self._trained.precision.forward():
+        began = time.perf_counter()
+        with self._trained.precision.forward(), warnings.catch_warnings():
+            if self._compiling:  # Paddle warns of calls of its own while it traces
+                warnings.simplefilter("ignore")
             outputs = self._model(images)
+        if self._compiling:
+            self._compiling = False
+            self._note(f"the model was compiled in {time.perf_counter() - began:.1f} s")
         return _in_float32(outputs)
 
     def _count(self, result: StepLoss, targets: Targets, batch: Batch, sums: StepSums) -> None:

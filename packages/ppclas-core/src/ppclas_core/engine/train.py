@@ -8,7 +8,7 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ from ppclas_core.data.base import ImageSet
 from ppclas_core.data.loader import BadImage, Loader
 from ppclas_core.data.pipeline import Pipeline, build_transforms
 from ppclas_core.data.sampling import count_batches
+from ppclas_core.engine.averaging import LastWeights
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.context import TrainContext
 from ppclas_core.engine.distributed import current
@@ -29,12 +30,24 @@ from ppclas_core.engine.plan import Plan
 from ppclas_core.engine.predictors import model_predictor
 from ppclas_core.engine.probe import fit_linear_head, probe_set
 from ppclas_core.engine.progress import Totals
-from ppclas_core.engine.reporting import EMA, RAW, Pictures, columns, epoch_line, is_better, step_facts, write_tables
+from ppclas_core.engine.reporting import (
+    EMA,
+    MEAN,
+    RAW,
+    Pictures,
+    columns,
+    epoch_line,
+    goal,
+    is_better,
+    step_facts,
+    write_tables,
+)
 from ppclas_core.engine.run import RunFolder
 from ppclas_core.engine.step import Stepper, StepSums
 from ppclas_core.engine.stopping import stop_signals
 from ppclas_core.errors import DataError, TrainingError
 from ppclas_core.plugins import get_plugin_manager, get_registries
+from ppclas_core.weights import model_state
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -84,13 +97,16 @@ class Trainer:
         if config.train.sync_batch_norm:
             self._synchronize_norms()
         self._progress = self._trained.progress
-        self._keeper = Keeper(plan, run, self._trained)
+        averaged = config.train.average_last
+        self._last_weights = LastWeights(run.last.parent, averaged) if averaged is not None else None
+        self._keeper = Keeper(plan, run, self._trained, self._last_weights)
         self._pictures = Pictures(run, plan.train.class_names)
-        self._stepper = Stepper(plan, self._trained, ranks)
+        self._stepper = Stepper(plan, self._trained, ranks, console.line)
         self._train_loader = self._loader(plan.train, train=True)
         self._val_loader = self._loader(plan.val, train=False)
         self._evaluation: Evaluation | None = None
         self._told: set[int] = set()
+        self._began = time.monotonic() - self._progress.seconds
         self._context = TrainContext(config, run.path, self._trained.model, self._steps, self._epochs)
 
     def fit(self) -> RunResult:
@@ -102,7 +118,7 @@ class Trainer:
             CheckpointError: a checkpoint cannot be written.
         """
         context, ranks = self._context, self._ranks
-        context.epoch, context.step = self._progress.epoch, self._global_step()
+        context.epoch, context.step, context.stop = self._progress.epoch, self._global_step(), self._progress.ended
         if ranks.first:
             self._keeper.repair()
             get_plugin_manager().hook.on_train_start(context=context)
@@ -162,7 +178,9 @@ class Trainer:
                 progress.step_in_epoch = step_in_epoch
                 rate = self._schedule.value(self._global_step(), self._steps, self._epochs)
                 self._trained.optimizer.set_lr(rate)
-                sums = self._stepper.step(group, self._global_step(), progress.epoch, stop=stop.is_set())
+                sums = self._stepper.step(
+                    group, self._global_step(), progress.epoch, stop=stop.is_set(), time_over=self._time_is_over()
+                )
                 self._check(sums)
                 now = time.perf_counter()
                 progress.add(sums, now - started)
@@ -180,6 +198,13 @@ class Trainer:
                 if time.monotonic() - saved > 60.0 * self._plan.config.train.checkpoint_minutes:
                     self._save()
                     saved = time.monotonic()
+                if sums.time_over:
+                    minutes = self._plan.config.train.max_minutes
+                    console.line(
+                        f"the run's time is over (train.max_minutes {minutes:g}): it ends with step {self._global_step()}"
+                    )
+                    context.stop = True
+                    return
         progress.step_in_epoch = self._steps
 
     def _check(self, sums: StepSums) -> None:
@@ -209,18 +234,24 @@ class Trainer:
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": self._global_step(), "lr": rate}
         row |= progress.totals.row()
         last = progress.epoch + 1 == self._epochs or context.stop
-        evaluations = {}
+        evaluations: dict[str, Evaluation] = {}
         if last or (progress.epoch + 1) % config.train.eval_every == 0:
             evaluations = self._evaluate()
             row |= columns(evaluations)
+            self._lose_patience(row)
         context.metrics = row
         if self._ranks.first:
             get_plugin_manager().hook.on_epoch_end(context=context)
         context.stop = self._ranks.share(context.stop)
-        if context.stop and not evaluations:  # a hook has just made this epoch the last one
+        last = last or context.stop
+        if last and not evaluations:  # a hook has just made this epoch the last one
             evaluations = self._evaluate()
+        if self._last_weights is not None:
+            self._keep_for_the_mean(self._last_weights, evaluations if last else None)
+        if evaluations:
             row |= columns(evaluations)
         progress.epoch += 1
+        progress.ended = context.stop
         progress.step_in_epoch = 0
         progress.totals = Totals()
         self._keep_epoch(row, evaluations)
@@ -261,6 +292,38 @@ class Trainer:
                 evaluations[EMA] = self._score()
         return evaluations
 
+    def _lose_patience(self, row: Mapping[str, Any]) -> None:
+        train = self._plan.config.train
+        if train.patience is None:
+            return
+        value = max(goal(row), row.get("ema_top1", 0.0))
+        waited = self._progress.epochs_without_rise(row["epoch"], value, train.min_delta)
+        if waited >= train.patience:
+            self._console.line(
+                f"top-1 has not risen for {waited} epoch{'' if waited == 1 else 's'} (train.patience): the run ends here"
+            )
+            self._context.stop = True
+
+    def _keep_for_the_mean(self, last_weights: LastWeights, evaluations: dict[str, Evaluation] | None) -> None:
+        """Keep this epoch's weights; at the end (then there are ``evaluations``) evaluate the mean of them too."""
+        epoch = self._progress.epoch + 1
+        if self._ranks.first:
+            last_weights.keep(self._trained.model, epoch)
+        if evaluations is None:
+            return
+        if self._ranks.share(last_weights.count(epoch)) < 2:
+            self._console.line("train.average_last: one epoch has nothing to average")
+            return
+        own = model_state(self._trained.model)
+        with last_weights.applied(self._trained.model, epoch) if self._ranks.first else nullcontext():
+            self._ranks.share_state([self._trained.model])
+            evaluations[MEAN] = self._score()
+        self._trained.model.set_state_dict(own)
+
+    def _time_is_over(self) -> bool:
+        minutes = self._plan.config.train.max_minutes
+        return minutes is not None and self._ranks.first and time.monotonic() - self._began > 60.0 * minutes
+
     def _score(self) -> Evaluation:
         self._trained.model.eval()
         predictor = model_predictor(self._trained.model, self._plan.config.data.normalize)
@@ -269,6 +332,7 @@ class Trainer:
             return evaluate(predictor, batches, names, lambda _: bar.advance(), self._metrics, self._ranks.gather)
 
     def _save(self) -> None:
+        self._progress.seconds = round(time.monotonic() - self._began, 3)
         if self._ranks.first:
             self._keeper.save()
 
