@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppclas_cli import output
+from ppclas_cli.commands import data_preview as preview
 
 if TYPE_CHECKING:
     from ppclas_core.data.check import DataReport, SetReport
@@ -103,3 +104,6 @@ def _print_set(title: str, images: SetReport) -> None:
         click.echo(f"  cannot be read: {bad.where}: {bad.reason}")
     if len(images.bad_images) > _SHOWN:
         click.echo(f"  … and {len(images.bad_images) - _SHOWN} more that cannot be read; --json lists them")
+
+
+data.add_command(preview.command)
