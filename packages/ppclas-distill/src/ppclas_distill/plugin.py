@@ -41,6 +41,19 @@ def register_feature_losses(registry: Registry) -> None:
 
 
 @hookimpl
+def register_recipes(registry: Registry) -> None:
+    """Add both pairs of SSLD and their later stages."""
+    for name, summary in {
+        "ssld-mobilenetv3-large": "SSLD: MobileNetV3_large_x1_0 from ResNet50_vd_ssld, ImageNet-1k",
+        "ssld-mobilenetv3-large-finetune": "its second stage, after photos without labels",
+        "ssld-resnet50-vd": "SSLD: ResNet50_vd from ResNeXt101_32x16d_wsl, ImageNet-1k",
+        "ssld-resnet50-vd-finetune": "its second stage, after photos without labels",
+        "ssld-resnet50-vd-fix320": "its last stage: the classifier alone, at 320 pixels",
+    }.items():
+        registry.register(name, f"ppclas_distill.recipes:{name.replace('-', '_')}", summary=summary)
+
+
+@hookimpl
 def register_objectives(registry: Registry) -> None:
     """Add learning from a teacher."""
     registry.register(

@@ -165,12 +165,12 @@ def select_command(
       ppclas distill select pool/ --teacher runs/ResNet50_vd-1 --per-class 400 -o selected
     """
     from ppclas_core.engine.console import Console
+    from ppclas_distill.pipeline import photo_counter
     from ppclas_distill.scorer import open_scorer
     from ppclas_distill.select import select
 
     console = Console()
     scorer = open_scorer(_teacher(teacher, teacher_weights))
-    counter = output_counter(console)
     result = select(
         pool,
         scorer.answer,
@@ -182,7 +182,7 @@ def select_command(
         root=root,
         teacher=scorer.fingerprint,
         note=console.line,
-        on_batch=counter,
+        on_batch=photo_counter(console),
     )
     few = min(result.per_class)
     console.line(
@@ -211,9 +211,10 @@ def dedup_command(pool: str, against: str, folder: str, root: str | None, thread
     """
     from ppclas_core.engine.console import Console
     from ppclas_distill.dedup_report import dedup
+    from ppclas_distill.pipeline import photo_counter
 
     console = Console()
-    report = dedup(pool, against, Path(folder), root=root, threads=threads, on_photo=output_counter(console))
+    report = dedup(pool, against, Path(folder), root=root, threads=threads, on_photo=photo_counter(console))
     for text in report.unreadable[:10]:
         console.warn(f"{text} (left out)")
     console.line(
@@ -245,22 +246,6 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
     from ppclas_distill.pipeline import load_pipeline, run_pipeline
 
     run_pipeline(load_pipeline(source, overrides), Path(folder), Console(), dry_run=dry_run)
-
-
-def output_counter(console: Any) -> Any:
-    """Count photos, with a line now and then."""
-    import time
-
-    state = {"done": 0, "said": time.monotonic(), "start": time.monotonic()}
-
-    def count(photos: int = 1) -> None:
-        state["done"] += photos
-        now = time.monotonic()
-        if now - state["said"] > 10:
-            state["said"] = now
-            console.line(f"{state['done']} photos, {state['done'] / (now - state['start']):.1f} a second")
-
-    return count
 
 
 def _teacher(source: str, weights: str | None) -> TeacherConfig:

@@ -1,0 +1,104 @@
+"""A small student alone, distilled, and distilled with photos without labels.
+
+    python benchmarks/distillation.py DATA WEIGHTS
+
+DATA holds train_list.txt, val_list.txt and extra_list.txt (photos without labels); WEIGHTS are ImageNet weights of
+MobileNetV2, the teacher, which is fine-tuned first and exported to ONNX. The student starts from the weights that come
+with ppclas-models. Every student sees equally many photos in equally many steps, and is judged by its last epoch, not
+by its best. What is done already in --output is not done again, so the runs can be made one by one (--runs).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+STUDENT = "SqueezeNet1_1"
+SIZE = 96
+PHOTOS = 4_200
+"""That each student sees, counted with repetition: six times the labelled ones."""
+SEEDS = (0, 1, 2)
+ALONE, DISTILLED, WITH_EXTRA = "alone", "distilled", "distilled, with photos without labels"
+
+
+def main() -> None:
+    """Make the runs that are missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("runs/distillation"))
+    parser.add_argument("--runs", type=int, help="make this many runs at most")
+    given = parser.parse_args()
+    left = given.runs if given.runs is not None else 2 + 3 * len(SEEDS)
+    for name, arguments in plan(given.data, given.weights, given.output):
+        run = given.output / name
+        if (run / "summary.json").is_file() or (run / "bundle.json").is_file():
+            continue
+        if not left:
+            break
+        left -= 1
+        if (run / "config.yaml").is_file():
+            arguments = ["train", "--resume", str(run)]
+        command = [sys.executable, "-m", "ppclas_cli", *arguments]
+        print(" ".join(command), file=sys.stderr, flush=True)
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    table(given.output)
+
+
+def plan(data: Path, weights: Path, output: Path) -> list[tuple[str, list[str]]]:
+    """Name and arguments of each run, the teacher first."""
+    lists = ["--train", str(data / "train_list.txt"), "--val", str(data / "val_list.txt"), "--workers", "0"]
+    labelled, extra = (len((data / f"{part}_list.txt").read_text().splitlines()) for part in ("train", "extra"))
+    teacher = ["train", *lists, "--model", "MobileNetV2", "--pretrained", str(weights), "--image-size", str(SIZE)]
+    runs = [("teacher", [*teacher, "--epochs", "3", "--batch-size", "32", "--output", str(output / "teacher")])]
+    onnx = output / "teacher-onnx"
+    runs.append((onnx.name, ["export", str(output / "teacher"), "--target", "onnx", "-o", str(onnx)]))
+    student = [*lists, "--model", STUDENT, "--image-size", str(SIZE), "--batch-size", "32", "--lr", "0.0003"]
+    student += ["-o", "optimizer.name=AdamW", "-o", "optimizer.lr_mult={}", "-o", "data.eval_batch_size=50"]
+    for seed in SEEDS:
+        distil = ["--teacher", str(onnx)]
+        for name, photos, arguments in (
+            (ALONE, labelled, ["train"]),
+            (DISTILLED, labelled, ["distill", "train", *distil]),
+            (WITH_EXTRA, labelled + extra, ["distill", "train", *distil, "--extra", str(data / "extra_list.txt")]),
+        ):
+            run = folder(name, seed)
+            epochs = ["--epochs", str(round(PHOTOS / photos)), "--seed", str(seed), "--output", str(output / run)]
+            runs.append((run, [*arguments, *student, *epochs]))
+    return runs
+
+
+def folder(name: str, seed: int) -> str:
+    """The run's folder."""
+    return f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
+def table(output: Path) -> None:
+    """Top-1 of the last epochs, in percent."""
+    print(f"| {STUDENT}, {SIZE} px | {' | '.join(f'seed {seed}' for seed in SEEDS)} | mean | standard deviation |")
+    print("|---|" + "---|" * (len(SEEDS) + 2))
+    for name in (ALONE, DISTILLED, WITH_EXTRA):
+        scores = [100 * score for seed in SEEDS if (score := last(output / folder(name, seed))) is not None]
+        cells = [f"{score:.2f}" for score in scores] + ["–"] * (len(SEEDS) - len(scores))
+        spread = f"{statistics.stdev(scores):.2f}" if len(scores) > 1 else "–"
+        print(f"| {name} | {' | '.join(cells)} | {f'{statistics.mean(scores):.2f}' if scores else '–'} | {spread} |")
+    teacher = last(output / "teacher")
+    print(f"\nTeacher: {f'{100 * teacher:.2f}' if teacher is not None else '–'} %")
+
+
+def last(run: Path) -> float | None:
+    """Top-1 of a finished run's last evaluation; of the teacher, the best, which is what its bundle holds."""
+    if not (run / "summary.json").is_file():
+        return None
+    if run.name == "teacher":
+        return float(json.loads((run / "summary.json").read_text())["best"]["top1"])
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return float(next(row["top1"] for row in reversed(rows) if "top1" in row))
+
+
+if __name__ == "__main__":
+    main()
