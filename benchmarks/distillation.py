@@ -19,8 +19,8 @@ from pathlib import Path
 
 STUDENT = "SqueezeNet1_1"
 SIZE = 96
-PHOTOS = 4_200
-"""That each student sees, counted with repetition: six times the labelled ones."""
+PHOTOS = 8_400
+"""That each student sees, counted with repetition: twelve times the labelled ones."""
 SEEDS = (0, 1, 2)
 ALONE, DISTILLED, WITH_EXTRA = "alone", "distilled", "distilled, with photos without labels"
 
@@ -57,10 +57,10 @@ def plan(data: Path, weights: Path, output: Path) -> list[tuple[str, list[str]]]
     runs = [("teacher", [*teacher, "--epochs", "3", "--batch-size", "32", "--output", str(output / "teacher")])]
     onnx = output / "teacher-onnx"
     runs.append((onnx.name, ["export", str(output / "teacher"), "--target", "onnx", "-o", str(onnx)]))
-    student = [*lists, "--model", STUDENT, "--image-size", str(SIZE), "--batch-size", "32", "--lr", "0.0003"]
+    student = [*lists, "--model", STUDENT, "--image-size", str(SIZE), "--batch-size", "32", "--lr", "0.0005"]
     student += ["-o", "optimizer.name=AdamW", "-o", "optimizer.lr_mult={}", "-o", "data.eval_batch_size=50"]
     for seed in SEEDS:
-        distil = ["--teacher", str(onnx)]
+        distil = ["--teacher", str(onnx), "--loss", "kl"]
         for name, photos, arguments in (
             (ALONE, labelled, ["train"]),
             (DISTILLED, labelled, ["distill", "train", *distil]),

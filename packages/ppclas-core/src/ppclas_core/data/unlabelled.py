@@ -30,18 +30,18 @@ def add_unlabelled(train: ImageSet, val: ImageSet, location: str, root: str | No
         raise DataError(f"{location}: photos without labels go with photos of one label each, not of several")
     found = load_unlabelled(location, root, notes)
     known = {_plain(record.path) for record in train.records}
-    extra = tuple(record for record in found if _plain(record.path) not in known)
-    if len(extra) < len(found):
-        notes.append(f"{len(found) - len(extra)} photos of {location} are training photos already; they count once.")
+    validated = {_plain(record.path) for record in val.records}
+    new = [record for record in found if _plain(record.path) not in known]
+    if len(new) < len(found):
+        notes.append(f"{len(found) - len(new)} photos of {location} are training photos already; they count once.")
+    extra = tuple(record for record in new if _plain(record.path) not in validated)
+    if len(extra) < len(new):
+        notes.append(
+            f"{len(new) - len(extra)} photos of {location} are validation photos and are left out. There may be copies "
+            f"of others: 'ppclas distill dedup' finds them."
+        )
     if not extra:
         raise DataError(f"{location}: expected photos beside the training photos, got no other; leave train_extra out")
-    validated = {_plain(record.path) for record in val.records}
-    shared = [record for record in extra if _plain(record.path) in validated]
-    if shared:
-        notes.append(
-            f"warning: {len(shared)} photos of {location} are validation photos (first: {shared[0].where}); the "
-            f"validation result will be too good. 'ppclas distill dedup' removes them."
-        )
     notes.append(f"{len(extra)} more training photos without labels: {location}")
     return replace(train, records=(*train.records, *extra))
 
