@@ -1,1 +1,28 @@
 """Exporters and engines for ppclas, each export proven against the trained model."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppclas_deploy.classifier import Classifier
+
+__all__ = ["load"]
+
+
+def load(path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None) -> Classifier:
+    """A run folder, bundle or export, ready to answer: ``load("exports/onnx").predict("cat.jpg")``.
+
+    Args:
+        path: a run folder, a bundle or an export.
+        engine: a registered engine, or ``auto`` for the fastest here that gives the right answers. Nothing: an
+            export's own; Paddle for a run or bundle.
+        threads: CPU threads for one batch. Nothing: all of this process.
+
+    Raises:
+        PpclasError: there is nothing at ``path``, it is damaged, or the engine is not installed.
+    """
+    from ppclas_deploy.classifier import Classifier  # deferred: plugins are listed without NumPy
+
+    return Classifier(path, engine=engine, threads=threads)

@@ -17,8 +17,10 @@ STEPS = {
     "paddle": "ppclas_deploy.exporters.paddle:convert",
     "onnx": "ppclas_deploy.exporters.onnx:convert",
     "openvino": "ppclas_deploy.exporters.openvino:convert",
+    "lite": "ppclas_deploy.exporters.lite:convert",
     "reference": "ppclas_deploy.answers:run_reference",
     "engine": "ppclas_deploy.answers:run_export",
+    "measure": "ppclas_deploy.measuring:run",
 }
 """Name of a step → the function that takes its job and returns plain data."""
 

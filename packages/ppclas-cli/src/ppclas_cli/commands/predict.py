@@ -26,8 +26,22 @@ _FORMATS = ("csv", "json", "jsonl")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), metavar="N", default=32, show_default=True, help="Photos a step."
 )
+@click.option(
+    "--engine",
+    metavar="auto|NAME",
+    help="What runs the model; auto: the fastest here that answers right. Without it: an export's own engine, "
+    "Paddle for a run or bundle.",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the engine. Without it: all.")
 def command(
-    paths: tuple[str, ...], bundle_path: str, output: str | None, as_format: str | None, top_k: int, batch_size: int
+    paths: tuple[str, ...],
+    bundle_path: str,
+    output: str | None,
+    as_format: str | None,
+    top_k: int,
+    batch_size: int,
+    engine: str | None,
+    threads: int | None,
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
 
@@ -37,15 +51,23 @@ def command(
     Examples:
       ppclas predict cat.jpg -m runs/MobileNetV2-1
       ppclas predict photos/ -m exports/onnx -o answers.csv
+      ppclas predict photos/ -m runs/MobileNetV2-1 --engine auto
     """
     from ppclas_core.bundle import Bundle
+    from ppclas_core.engine.console import Console
     from ppclas_core.engine.predict import expand_paths, predict
     from ppclas_core.files import write_atomic
+    from ppclas_deploy.engine_choice import load_engine, readers
 
     chosen = as_format or _format_of(output)
     bundle = Bundle.load(bundle_path)
     files = expand_paths(paths)
-    predictions = list(predict(bundle, files, top_k=top_k, batch_size=batch_size))
+    loaded = None
+    if engine is not None or threads is not None:
+        bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
+    predictions = list(
+        predict(bundle, files, top_k=top_k, batch_size=batch_size, threads=readers(threads), engine=loaded)
+    )
     if output is not None:
 
         def write(temporary: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from ppclas_core.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     from ppclas_core.export import Engine
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _beside(list_file: Path, line: str) -> str:
 
 def predict(
     bundle: Bundle,
-    paths: Iterable[str],
+    paths: Iterable[str | NDArray[np.uint8]],
     *,
     top_k: int = 5,
     batch_size: int = 32,
@@ -92,7 +94,7 @@ def predict(
 
     Args:
         bundle: what answers.
-        paths: image files.
+        paths: image files, or RGB pixels [H, W, 3] of whole images; those are called "image 1" and so on.
         top_k: answers an image, clamped to the number of classes.
         batch_size: images a step.
         threads: how many images are read at a time, while the batch before them is being answered.
@@ -104,9 +106,13 @@ def predict(
     predictor = bundle_predictor(bundle) if engine is None else engine.logits
     pipeline, draw = bundle.pipeline(), Draw(np.random.default_rng(0))
 
-    def read(path: str) -> NDArray[Any] | str:
+    def read(named: tuple[str, str | NDArray[np.uint8]]) -> NDArray[Any] | str:
+        path, image = named
         try:
-            pixels = pipeline(Path(path).read_bytes(), draw, path)
+            if isinstance(image, str):
+                pixels = pipeline(Path(image).read_bytes(), draw, path)
+            else:
+                pixels = pipeline.transform(image, draw, path)
         except ImageError as error:
             return str(error)
         except OSError as error:
@@ -123,16 +129,19 @@ def predict(
                 yield Prediction(path, _top(next(probabilities), bundle.labels, top_k))
 
     with ThreadPoolExecutor(max(1, threads)) as pool:  # OpenCV decodes without holding the interpreter lock
-        batches = _chunks(paths, batch_size)
+        named = (
+            (image if isinstance(image, str) else f"image {number}", image) for number, image in enumerate(paths, 1)
+        )
+        batches = _chunks(named, batch_size)
         waiting = [(chunk, pool.map(read, chunk)) for chunk in _take(batches, 2)]
         while waiting:
             chunk, images = waiting.pop(0)
             waiting += [(following, pool.map(read, following)) for following in _take(batches, 1)]
-            yield from answer(list(zip(chunk, images, strict=True)))
+            yield from answer([(path, image) for (path, _), image in zip(chunk, images, strict=True)])
 
 
-def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    chunk: list[str] = []
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
     for item in items:
         chunk.append(item)
         if len(chunk) == size:
@@ -142,7 +151,7 @@ def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _take(chunks: Iterator[list[str]], count: int) -> list[list[str]]:
+def _take(chunks: Iterator[list[Item]], count: int) -> list[list[Item]]:
     return [chunk for _, chunk in zip(range(count), chunks, strict=False)]
 
 
