@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,14 @@ from ppclas_core.errors import ExportError
 LOG = "export.log"
 """Name of the log, in the export's folder."""
 
-_OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1", "UV_OFFLINE": "1"}
+OFFLINE = {
+    "PIP_NO_INDEX": "1",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_NO_INPUT": "1",
+    "UV_OFFLINE": "1",
+    "UV_PYTHON_DOWNLOADS": "never",
+}
+"""Environment variables that keep package managers from the network."""
 _LAST_WORDS = 400  # characters
 _CRASH = re.compile(r"^\s*C\+\+ Traceback", re.MULTILINE)
 _NOISE = re.compile(r"^[\s\-=*^~]*$|^\s*\[(TimeInfo|SignalInfo)|\x1b\[0m$")
@@ -40,19 +47,42 @@ def run_isolated(step: str, job: Mapping[str, Any], log: Path, timeout: float) -
     Raises:
         ExportError: it raised, crashed, or took longer than ``timeout`` seconds.
     """
-    with tempfile.TemporaryDirectory(prefix="ppclas-") as name, open(log, "ab") as output:
+    with tempfile.TemporaryDirectory(prefix="ppclas-") as name:
+        job_file, result = Path(name) / "job.json", Path(name) / "result.json"
+        job_file.write_text(json.dumps(job), encoding="utf-8")
+        failure: ExportError | None = None
+        try:
+            run_command(
+                f"the {step} step",
+                [sys.executable, "-m", "ppclas_deploy.worker", step, str(job_file), str(result)],
+                log,
+                timeout,
+            )
+        except ExportError as error:
+            failure = error
+        answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
+    if "error" in answer:
+        raise ExportError(str(answer["error"]))
+    if failure is not None or "result" not in answer:
+        raise failure or ExportError(f"the {step} step ended without an answer")
+    returned: dict[str, Any] = answer["result"]
+    return returned
+
+
+def run_command(
+    what: str, command: Sequence[str], log: Path, timeout: float, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a command in an empty folder, its output appended to ``log``; ``environment`` as is, or ours, offline.
+
+    Raises:
+        ExportError: it failed, crashed, or took longer than ``timeout`` seconds; the message begins with ``what``.
+    """
+    with tempfile.TemporaryDirectory(prefix="ppclas-") as work, open(log, "ab") as output:
         started = output.tell()
-        work, result = Path(name) / "work", Path(name) / "result.json"
-        work.mkdir()
-        (Path(name) / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        command = [sys.executable, "-m", "ppclas_deploy.worker", step, str(Path(name) / "job.json"), str(result)]
-        environment = {
-            key: value for key, value in os.environ.items() if key not in ("PIP_FIND_LINKS", "PIP_INDEX_URL")
-        }
         process = subprocess.Popen(
             command,
             cwd=work,
-            env={**environment, **_OFFLINE},
+            env=environment if environment is not None else offline_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -62,18 +92,19 @@ def run_isolated(step: str, job: Mapping[str, Any], log: Path, timeout: float) -
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise ExportError(
-                f"the {step} step did not finish within {timeout:g} s and was ended. Give it more with --timeout."
+                f"{what} did not finish within {timeout:g} s and was ended. Give it more with --timeout."
             ) from None
         finally:
             _end(process)
-        answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
-    if code == 0 and "result" in answer:
-        returned: dict[str, Any] = answer["result"]
-        return returned
-    if "error" in answer:
-        raise ExportError(str(answer["error"]))
-    said = log.read_bytes()[started:].decode("utf-8", "replace")
-    raise ExportError(f"the {step} step {_how(code)}: {last_words(said)}")
+    if code:
+        said = log.read_bytes()[started:].decode("utf-8", "replace")
+        raise ExportError(f"{what} {_how(code)}: {last_words(said)}")
+
+
+def offline_environment() -> dict[str, str]:
+    """This process's environment, with package managers kept from the network."""
+    own = {key: value for key, value in os.environ.items() if key not in ("PIP_FIND_LINKS", "PIP_INDEX_URL")}
+    return {**own, **OFFLINE}
 
 
 def last_words(said: str) -> str:

@@ -18,6 +18,7 @@ def register_exporters(registry: Registry) -> None:
     registry.register("paddle", "ppclas_deploy.exporters.paddle:PaddleExporter", summary="Paddle Inference")
     registry.register("onnx", "ppclas_deploy.exporters.onnx:OnnxExporter", summary="ONNX, proven with ONNX Runtime")
     registry.register("openvino", "ppclas_deploy.exporters.openvino:OpenVinoExporter", summary="OpenVINO IR")
+    registry.register("lite", "ppclas_deploy.exporters.lite:LiteExporter", summary="Paddle-Lite, for phones")
 
 
 @hookimpl
@@ -40,6 +41,12 @@ def register_engines(registry: Registry) -> None:
         "ppclas_deploy.engines.openvino:OpenVinoEngine",
         summary="OpenVINO on the CPU",
         metadata={"runs": ["openvino", "onnx"]},
+    )
+    registry.register(
+        "lite",
+        "ppclas_deploy.engines.lite:LiteEngine",
+        summary="Paddle-Lite on x86, in an older Python",
+        metadata={"runs": ["lite"]},
     )
     for name, engine, summary in (
         ("onnxruntime", "OnnxRuntimeEngine", "ONNX Runtime; needs no Paddle"),

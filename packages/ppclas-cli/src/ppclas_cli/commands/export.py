@@ -59,6 +59,8 @@ class _Target(_ParamType):
 @click.option("--fp16", is_flag=True, default=None, help="Half precision, where the target has it.")
 @click.option("--opset", type=click.IntRange(min=1), help="onnx: version of the operator set. Without it: 17.")
 @click.option("--ir", metavar="pir|old", help="paddle: .json (pir) or .pdmodel (old). Without it: pir.")
+@click.option("--place", metavar="arm|armv8-fp16|opencl|x86", help="lite: where the .nb will run. Without it: arm.")
+@click.option("--lite-python", metavar="PATH", help="lite: a Python that can load Paddle-Lite. Without it: one found.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for each step. Without it: 600.")
 @click.option("--option", "more", multiple=True, metavar="KEY=VALUE", help="Another option of the target.")
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there.")

@@ -1,0 +1,59 @@
+"""What goes with a .nb to a phone: the commands, and code that calls it with the bundle's own preprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from ppclas_core.files import write_text
+
+if TYPE_CHECKING:
+    from ppclas_core.bundle import Bundle
+    from ppclas_core.config.schema import ComponentConfig
+
+    from ppclas_deploy.exporters.base import Interface
+
+TEMPLATES = Path(__file__).with_name("templates")
+FILES = ("README.md", "classify.cc", "Classifier.java")
+
+
+def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place: str) -> None:
+    """Fill the templates with the bundle's constants and write them into ``folder``."""
+    preprocessing = bundle.manifest.preprocessing
+    height, width = bundle.image_size
+    normalize = preprocessing.normalize
+    steps = [f"{number}. {_sentence(step)}" for number, step in enumerate(preprocessing.transforms, 2)]
+    if interface["output"] == "probabilities":
+        output = "probabilities"
+    else:
+        output = f"logits; {bundle.manifest.activation} makes probabilities of them"
+    values = {
+        "name": bundle.manifest.architecture.name,
+        "height": str(height),
+        "width": str(width),
+        "classes": str(len(bundle.labels)),
+        "mean": ", ".join(f"{value!r}f" for value in normalize.mean),
+        "std": ", ".join(f"{value!r}f" for value in normalize.std),
+        "activation": bundle.manifest.activation if interface["output"] == "logits" else "none",
+        "pixels": "true" if interface["input"] == "pixels" else "false",
+        "place": place,
+        "steps": "\n".join(steps),
+        "input": (
+            f"uint8 [N, {height}, {width}, 3], RGB"
+            if interface["input"] == "pixels"
+            else f"float32 [N, 3, {height}, {width}], RGB planes, (pixel / 255 - mean) / std"
+        ),
+        "output": output,
+        "batch": "any" if interface["batch"] is None else str(interface["batch"]),
+        "threads": "1 2 4",
+    }
+    for name in FILES:
+        text = (TEMPLATES / name).read_text(encoding="utf-8")
+        write_text(folder / name, Template(text).substitute(values))
+
+
+def _sentence(step: ComponentConfig) -> str:
+    """A transform and its parameters in words that a programmer can follow."""
+    params = ", ".join(f"{key} {value}" for key, value in step.params.items())
+    return f"{step.name}: {params}." if params else f"{step.name}."
