@@ -179,9 +179,9 @@ class TrainSection(Params):
     bad_steps: NonNegativeInt = 3
     """Steps in a row that may be left out because the loss or a gradient is not finite; one more ends the run."""
     patience: PositiveInt | None = None
-    """End the run when top-1 has not risen by more than ``min_delta`` for so many epochs. Nothing: never."""
+    """End the run when ``monitor`` has not improved by more than ``min_delta`` for so many epochs. Nothing: never."""
     min_delta: Fraction = 0.0
-    """Rise of top-1 (a share in 0..1) that counts for ``patience``."""
+    """Improvement of ``monitor`` that counts for ``patience``; shares are in 0..1."""
     max_minutes: PositiveFloat | None = None
     """Time for the whole run, resumes included: then it is evaluated, kept and finished. Nothing: no limit."""
     average_last: Annotated[int, Field(ge=2)] | None = None

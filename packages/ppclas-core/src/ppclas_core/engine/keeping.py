@@ -37,7 +37,11 @@ class Keeper:
         assert data.image_size is not None
         assert data.eval_transforms is not None
         size = data.image_size
+        several = plan.train.task == "multilabel"
         manifest = Manifest(
+            task=plan.train.task,
+            activation="sigmoid" if several else "softmax",
+            thresholds=(0.5,) * len(plan.train.class_names) if several else None,
             architecture=architecture_of(model.name, len(plan.train.class_names), model.params),
             preprocessing=Preprocessing(
                 image_size=(size, size) if isinstance(size, int) else size,

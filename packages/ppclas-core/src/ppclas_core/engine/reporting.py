@@ -1,27 +1,22 @@
-"""What a run says of itself: the line of an epoch, tables of its evaluation, pictures."""
+"""What a run says of itself: the line of an epoch, what stands beside the bar, pictures and the report page."""
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ppclas_core.engine.evaluate import Evaluation
-from ppclas_core.engine.pictures import draw_confusion, draw_curves
-from ppclas_core.engine.progress import Totals
+from ppclas_core.engine.monitor import format_metric
+from ppclas_core.engine.plan import Plan
+from ppclas_core.engine.progress import Progress, Totals
+from ppclas_core.engine.report import run_page, write_report
 from ppclas_core.engine.run import RunFolder
-from ppclas_core.files import write_text
+from ppclas_core.engine.tables import read_tables
 
 RAW, EMA, MEAN = "raw", "ema", "mean"
 """The weights as they are, their moving average, and the mean of the last epochs' ones."""
-_SECONDS_BETWEEN_PICTURES = 30.0
 
 
 def columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
@@ -33,30 +28,24 @@ def columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
     return row
 
 
-def goal(row: Mapping[str, Any]) -> float:
-    """What training is to raise, a share in 0..1."""
-    value: float = row["top1"]
-    return value
-
-
-def is_better(row: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
-    """Whether an evaluation beats the best one so far: by top-1, then by loss."""
-    return best is None or (row["top1"], -row["loss"]) > (best["top1"], -best["loss"])
-
-
-def epoch_line(row: Mapping[str, Any], epochs: int, better: bool) -> str:
+def epoch_line(row: Mapping[str, Any], epochs: int, better: bool, monitor: str) -> str:
     """The console's line for a row of ``metrics.jsonl``."""
     parts = [f"epoch {row['epoch']}/{epochs}" if row["epoch"] else "classifier fitted to the frozen features"]
     if row["train_loss"] is not None:
         parts.append(f"train loss {row['train_loss']:.4f}")
     if row["train_top1"] is not None:
         parts.append(f"train top-1 {row['train_top1']:.1%}")
-    if "top1" in row:
-        parts += [f"loss {row['loss']:.4f}", f"top-1 {row['top1']:.2%}{' (best)' if better else ''}"]
-    if "ema_top1" in row:
-        parts.append(f"top-1 of the average {row['ema_top1']:.2%}")
-    if "mean_top1" in row:
-        parts.append(f"top-1 of the last epochs' mean {row['mean_top1']:.2%}")
+    # The usual first, then what decides.
+    shown = [
+        name for name in ("loss", "top1", "map", "macro_f1") if name in row and (name != "macro_f1" or "map" in row)
+    ]
+    shown += [monitor] if monitor in row and monitor not in shown else []
+    parts += [f"{format_metric(name, row[name])}{' (best)' if better and name == monitor else ''}" for name in shown]
+    for prefix, whose in (("ema", "the average"), ("mean", "the last epochs' mean")):
+        if f"{prefix}_{monitor}" in row:
+            said = format_metric(monitor, row[f"{prefix}_{monitor}"])
+            title, _, value = said.rpartition(" ")
+            parts.append(f"{title} of {whose} {value}")
     if row["images_per_second"] is not None:
         parts.append(f"{row['images_per_second']:.1f} img/s, {row['wait_share']:.0%} waiting for data")
     return "  ".join(parts)
@@ -74,44 +63,28 @@ def step_facts(totals: Totals, rate: float, steps_done: int, steps_left: int) ->
     )
 
 
-def write_tables(run: RunFolder, evaluation: Evaluation) -> None:
-    """``per_class.csv`` and ``confusion.csv`` of the best epoch."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(evaluation.per_class[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(evaluation.per_class)
-    write_text(run.path / "per_class.csv", table.getvalue())
-    table = io.StringIO()
-    names = [str(row["class"]) for row in evaluation.per_class]
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(["true \\ predicted", *names])
-    rows.writerows([name, *counts] for name, counts in zip(names, evaluation.confusion.tolist(), strict=True))
-    write_text(run.path / "confusion.csv", table.getvalue())
-
-
 class Pictures:
-    """``curves.png`` and ``confusion.png``, drawn again now and then: matplotlib takes its time."""
+    """The pictures and ``report.html`` of a run, made from its tables: at its end, and before if that costs little."""
 
-    def __init__(self, run: RunFolder, class_names: tuple[str, ...]) -> None:
-        self._run, self._class_names = run, class_names
-        self._last = 0.0
+    SHARE = 0.01
+    """Of the run's time that pictures may take before its end."""
 
-    def draw(self, history: Sequence[Mapping[str, Any]], *, force: bool = False) -> None:
-        """Draw them, unless that was done a moment ago and ``force`` is off."""
-        if not force and time.monotonic() - self._last < _SECONDS_BETWEEN_PICTURES:
+    def __init__(self, run: RunFolder, plan: Plan) -> None:
+        self._run, self._plan = run, plan
+        self._began = time.monotonic()
+        self._last, self._spent = 5.0, 0.0  # seconds; the first guess is a slow one
+
+    def draw(self, progress: Progress, *, force: bool = False) -> None:
+        """Make them; without ``force`` only if they then have taken no more than their share of the time so far."""
+        started = time.monotonic()
+        if not force and self._spent + self._last > self.SHARE * (started - self._began):
             return
-        self._last = time.monotonic()
-        draw_curves(history, self._run.path / "curves.png")
-        table = self._run.path / "confusion.csv"
-        if table.exists():
-            counts = _read_confusion(table, len(self._class_names))
-            draw_confusion(counts, self._class_names, self._run.path / "confusion.png")
-
-
-def _read_confusion(path: Path, num_classes: int) -> NDArray[np.int64]:
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return np.array([row[1:] for row in rows], dtype=np.int64).reshape(num_classes, num_classes)
+        tables = read_tables(self._run.path)
+        if tables is not None and progress.best is not None:
+            page = run_page(self._run, self._plan, progress.history, progress.best, progress.seconds)
+            write_report(self._run.path, page, tables, self._plan.val)
+        self._last = time.monotonic() - started
+        self._spent += self._last
 
 
 def _memory() -> str:

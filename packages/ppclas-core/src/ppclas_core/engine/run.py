@@ -18,7 +18,7 @@ from typing import Any
 from ppclas_core.errors import TrainingError
 from ppclas_core.files import write_text
 
-_TABLES = ("per_class.csv", "confusion.csv")
+_TABLES = ("per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ppclas_core.engine.context import TrainContext
 from ppclas_core.engine.distributed import current
 from ppclas_core.engine.evaluate import Evaluation, evaluate
 from ppclas_core.engine.keeping import Keeper
+from ppclas_core.engine.monitor import TITLES, height, is_better
 from ppclas_core.engine.parts import build_parts
 from ppclas_core.engine.plan import Plan
 from ppclas_core.engine.predictors import model_predictor
@@ -37,14 +38,12 @@ from ppclas_core.engine.reporting import (
     Pictures,
     columns,
     epoch_line,
-    goal,
-    is_better,
     step_facts,
-    write_tables,
 )
 from ppclas_core.engine.run import RunFolder
 from ppclas_core.engine.step import Stepper, StepSums
 from ppclas_core.engine.stopping import stop_signals
+from ppclas_core.engine.tables import write_tables
 from ppclas_core.errors import DataError, TrainingError
 from ppclas_core.plugins import get_plugin_manager, get_registries
 from ppclas_core.weights import model_state
@@ -82,6 +81,7 @@ class Trainer:
         config = plan.config
         self._epochs = _given(config.train.epochs)
         self._seed = config.train.seed
+        self._monitor = _given(config.train.monitor)
         paddle.seed(self._seed)
         registries = get_registries()
         self._schedule: Scheduler = build_component(registries.schedulers, config.schedule)
@@ -100,7 +100,7 @@ class Trainer:
         averaged = config.train.average_last
         self._last_weights = LastWeights(run.last.parent, averaged) if averaged is not None else None
         self._keeper = Keeper(plan, run, self._trained, self._last_weights)
-        self._pictures = Pictures(run, plan.train.class_names)
+        self._pictures = Pictures(run, plan)
         self._stepper = Stepper(plan, self._trained, ranks, console.line)
         self._train_loader = self._loader(plan.train, train=True)
         self._val_loader = self._loader(plan.val, train=False)
@@ -130,7 +130,7 @@ class Trainer:
                 self._train_epoch(stop)
                 self._finish_epoch()
         if ranks.first:
-            self._pictures.draw(self._progress.history, force=True)
+            self._pictures.draw(self._progress, force=True)
             get_plugin_manager().hook.on_train_end(context=context)
             self._keeper.finish()
         return RunResult(self._run, _given(self._progress.best), self._progress.history, self._evaluation)
@@ -200,9 +200,7 @@ class Trainer:
                     saved = time.monotonic()
                 if sums.time_over:
                     minutes = self._plan.config.train.max_minutes
-                    console.line(
-                        f"the run's time is over (train.max_minutes {minutes:g}): it ends with step {self._global_step()}"
-                    )
+                    console.line(f"the run's time is over (train.max_minutes {minutes:g}): it ends with this step")
                     context.stop = True
                     return
         progress.step_in_epoch = self._steps
@@ -267,22 +265,22 @@ class Trainer:
         better = None
         for weights, evaluation in evaluations.items():
             candidate = {"weights": weights, "epoch": row["epoch"], **evaluation.summary()}
-            if is_better(candidate, progress.best):
+            if is_better(candidate, progress.best, self._monitor):
                 progress.best, better = candidate, evaluation
         if better is not None:
             self._evaluation = better
         if not self._ranks.first:
             return
         if better is not None:
-            write_tables(self._run, better)
+            write_tables(self._run.path, better, self._plan.val)
         self._save()
         if better is not None:
             self._keeper.keep_best()
         self._run.write_history(progress.history)
         for tracker in self._trackers:
             tracker.log(row, row["step"])
-        self._console.line(epoch_line(row, self._epochs, better is not None))
-        self._pictures.draw(progress.history)
+        self._console.line(epoch_line(row, self._epochs, better is not None, self._monitor))
+        self._pictures.draw(progress)
 
     def _evaluate(self) -> dict[str, Evaluation]:
         """The weights as they are, and their moving average where there is one."""
@@ -296,12 +294,12 @@ class Trainer:
         train = self._plan.config.train
         if train.patience is None:
             return
-        value = max(goal(row), row.get("ema_top1", 0.0))
+        value = height(row, self._monitor)
         waited = self._progress.epochs_without_rise(row["epoch"], value, train.min_delta)
         if waited >= train.patience:
-            self._console.line(
-                f"top-1 has not risen for {waited} epoch{'' if waited == 1 else 's'} (train.patience): the run ends here"
-            )
+            epochs = "an epoch" if waited == 1 else f"{waited} epochs"
+            what = TITLES.get(self._monitor, self._monitor)
+            self._console.line(f"{what} has not improved for {epochs} (train.patience): the run ends here")
             self._context.stop = True
 
     def _keep_for_the_mean(self, last_weights: LastWeights, evaluations: dict[str, Evaluation] | None) -> None:
