@@ -1,8 +1,9 @@
 """Find photos of a pool that are validation photos in disguise: the same, mirrored, cropped, recompressed, brightened.
 
-Two steps, the fast one first. Each photo has a hash of its thumbnail; validation photos also have hashes of many crops
-of them and of their mirror image, and so has a pool photo for the case that the validation photo is the crop. The
-nearest few validation photos are candidates. Each candidate is then matched by SIFT features (ratio test of Lowe 2004),
+Three steps, each slower than the one before and for fewer photos. Each photo has a hash of its thumbnail; validation
+photos also have hashes of many crops of them and of their mirror image, and so has a pool photo for the case that the
+validation photo is the crop. The nearest hashes are compared by their thumbnails' grey values. The few that are left
+are candidates: each is matched by SIFT features (ratio test of Lowe 2004),
 a homography is fitted to the matches (RANSAC), and what it maps onto each other must agree in its pixels.
 """
 
@@ -35,17 +36,21 @@ _SIFT_SIDE = 320
 """Short side of what features are looked for in, in pixels."""
 _BLOCK = 1 << 17
 """Hashes that are compared at once; OpenCV's matcher takes no more than 2^18."""
-_THUMB = 64
-"""Side at which two aligned photos are compared pixel by pixel."""
+_NEAREST = 400
+"""Nearest hashes that are looked at: many belong to one photo, whose crops overlap."""
+_SMALL = 64
+"""Side of the reduced photos that thumbnails of crops are cut from."""
+_ALIKE = 0.5
+"""Smallest correlation of a candidate's thumbnail."""
 
 
 class DedupOptions(Params):
     """How much two photos must have in common."""
 
-    hash_bits: Annotated[int, Field(ge=0, le=256)] = 88
+    hash_bits: Annotated[int, Field(ge=0, le=256)] = 80
     """Largest number of different bits, of 256, between the hashes of a candidate. Unrelated photos differ in 128."""
-    candidates: PositiveInt = 8
-    """Validation photos that are looked at closely, for each pool photo, nearest hashes first."""
+    candidates: PositiveInt = 6
+    """Validation photos that are matched by features, for each pool photo, the most alike thumbnails first."""
     ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
     """Lowe's ratio test: how much nearer the best match of a feature must be than the second best."""
     inliers: PositiveInt = 12
@@ -95,11 +100,12 @@ class LookAlikes:
         self.paths = tuple(paths)
         self.options = options or DedupOptions()
         with ThreadPoolExecutor(max(1, threads)) as pool:
-            views = list(pool.map(lambda path: _all_views(_read(path)), self.paths))
-        per_photo = len(views[0]) if views else 0
-        self._whole_and_mirror = np.stack([hashes[[0, per_photo // 2]] for hashes in views]).reshape(-1, _SIDE * 2)
-        self._views = np.concatenate(views)
-        self._per_photo = per_photo
+            small = list(pool.map(lambda path: _small(_read(path)), self.paths))
+        self._small = np.stack(small)
+        hashes = np.stack([np.stack([_views(photo), _views(_mirrored(photo))]) for photo in small])
+        self._crops = hashes.shape[2]
+        self._views = hashes.reshape(-1, hashes.shape[3])
+        self._wholes = np.ascontiguousarray(hashes[:, :, 0].reshape(-1, hashes.shape[3]))
         self._features = functools.lru_cache(maxsize=512)(self._read_features)
 
     def find(self, path: str) -> Match | None:
@@ -120,22 +126,29 @@ class LookAlikes:
         return None
 
     def _candidates(self, grey: Grey) -> list[tuple[int, int, bool]]:
-        """(different bits, place of the validation photo, mirrored), nearest first, each photo and side once."""
-        views = _views(grey)
-        near = _nearest(views[:1], self._views, self.options.candidates * 4)
-        half = self._per_photo // 2
-        found = [(bits, row // self._per_photo, row % self._per_photo >= half) for _, row, bits in near]
-        near = _nearest(views[1:], self._whole_and_mirror, 2)
-        found += [(bits, row // 2, row % 2 == 1) for _, row, bits in near]
-        best: dict[tuple[int, bool], int] = {}
-        for bits, number, mirrored in sorted(found):
-            if bits <= self.options.hash_bits:
-                best.setdefault((number, mirrored), bits)
-        return [(bits, number, mirrored) for (number, mirrored), bits in best.items()][: self.options.candidates]
+        """(different bits, place of the validation photo, mirrored), most alike first, each photo and side once."""
+        ours = _small(grey)
+        views = _views(ours)
+        # Bits, photo and side, and which crop of the pool photo looks like which of the validation photo.
+        near = [
+            (bits, row // self._crops, 0, row % self._crops)
+            for _, row, bits in _nearest(views[:1], self._views, _NEAREST)
+        ]
+        near += [(bits, row, crop, 0) for crop, row, bits in _nearest(views, self._wholes, 4)]
+        best: dict[int, tuple[float, int]] = {}
+        for bits, side, our_crop, their_crop in near:
+            if bits > self.options.hash_bits:
+                continue
+            theirs = _mirrored(self._small[side // 2]) if side % 2 else self._small[side // 2]
+            alike = _correlation(_thumb(_cut(ours, our_crop)), _thumb(_cut(theirs, their_crop)))
+            if alike >= _ALIKE and (side not in best or alike > best[side][0]):
+                best[side] = (alike, bits)
+        order = sorted(best, key=lambda side: -best[side][0])[: self.options.candidates]
+        return [(best[side][1], side // 2, side % 2 == 1) for side in order]
 
     def _read_features(self, number: int, mirrored: bool) -> _Features:
         grey = _read(self.paths[number])
-        return _features(np.ascontiguousarray(grey[:, ::-1]) if mirrored else grey)
+        return _features(_mirrored(grey) if mirrored else grey)
 
     def _compare(self, ours: _Features, theirs: _Features) -> tuple[int, float] | None:
         """Inliers and correlation, where both are enough."""
@@ -150,7 +163,7 @@ class LookAlikes:
                     return int(mask.sum()), correlation
         if min(len(ours.points), len(theirs.points)) < 2 * options.inliers:
             # Fog, sky, a plain wall: hardly a feature to match. Whole against whole, with less tolerance.
-            correlation = _correlation(_thumb(ours.grey), _thumb(theirs.grey))
+            correlation = _correlation(_small(ours.grey), _small(theirs.grey))
             if correlation >= 1 - (1 - options.correlation) / 5:
                 return 0, correlation
         return None
@@ -193,36 +206,54 @@ def _read(path: str) -> Grey:
     return grey
 
 
+def _mirrored(grey: Grey) -> Grey:
+    return np.ascontiguousarray(grey[:, ::-1])
+
+
 # Hashes
 
 
-def _all_views(grey: Grey) -> NDArray[np.uint8]:
-    """The views of a photo, then those of its mirror image: [2 · V, 32]."""
-    return np.concatenate([_views(grey), _views(np.ascontiguousarray(grey[:, ::-1]))])
+def _small(grey: Grey) -> Grey:
+    """[64, 64]."""
+    small: Grey = cv2.resize(grey, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
+    return small
 
 
-def _views(grey: Grey) -> NDArray[np.uint8]:
-    """Hashes of the photo and its crops, the whole first: [V, 32]."""
-    # Crops of a reduced photo: a 16 x 16 thumbnail needs no more.
-    small = cv2.resize(grey, (8 * _SIDE, 8 * _SIDE), interpolation=cv2.INTER_AREA)
-    return np.stack([_hash(small[top : top + side, left : left + side]) for top, left, side in _boxes()])
+def _views(small: Grey) -> NDArray[np.uint8]:
+    """Hashes of a reduced photo and its crops, the whole first: [V, 32]."""
+    return np.stack([_hash(_cut(small, crop)) for crop in range(len(_boxes()))])
+
+
+def _cut(small: Grey, crop: int) -> Grey:
+    top, left, side = _boxes()[crop]
+    return small[top : top + side, left : left + side]
 
 
 @functools.lru_cache(maxsize=1)
 def _boxes() -> tuple[tuple[int, int, int], ...]:
-    """Top, left and side of every crop of a square of 8 · ``_SIDE``."""
-    full, boxes = 8 * _SIDE, []
+    """Top, left and side of every crop of a reduced photo."""
+    boxes: list[tuple[int, int, int]] = []
     for share, positions in _CROPS:
-        side = round(share * full)
-        places = np.linspace(0, full - side, positions).round().astype(int).tolist()
+        side = round(share * _SMALL)
+        places = np.linspace(0, _SMALL - side, positions).round().astype(int).tolist()
         boxes += [(top, left, side) for top in places for left in places]
     return tuple(boxes)
 
 
 def _hash(grey: Grey) -> NDArray[np.uint8]:
-    """[32] bytes: which cells of a 16 x 16 thumbnail are brighter than its median."""
-    thumb = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return np.packbits(thumb > np.median(thumb))
+    """[32] bytes: which cells of a 16 x 16 thumbnail are brighter than the middle of its range.
+
+    Not than its median: before a black background half of the cells lie next to that.
+    """
+    thumb = _thumb(grey)
+    low, high = np.percentile(thumb, (10, 90))
+    return np.packbits(thumb > (low + high) / 2)
+
+
+def _thumb(grey: Grey) -> Grey:
+    """[16, 16]."""
+    thumb: Grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return thumb
 
 
 def _nearest(queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int) -> list[tuple[int, int, int]]:
@@ -230,7 +261,7 @@ def _nearest(queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int) -
     matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
     found = []
     for start in range(0, len(known), _BLOCK):
-        for matches in matcher.knnMatch(queries, known[start : start + _BLOCK], k=count):
+        for matches in matcher.knnMatch(queries, known[start : start + _BLOCK], k=min(count, len(known))):
             found += [(m.queryIdx, start + m.trainIdx, int(m.distance)) for m in matches]
     return found
 
@@ -272,8 +303,3 @@ def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / scale if scale > 0 else 0.0
-
-
-def _thumb(grey: Grey) -> Grey:
-    thumb: Grey = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
-    return thumb

@@ -1,0 +1,123 @@
+"""Validation photos hidden in a pool are found, and photos that are none are left alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from ppclas_core.data.builtin import builtin_photos
+from ppclas_core.errors import DataError, ImageError
+from ppclas_distill.dedup import LookAlikes
+from ppclas_distill.dedup_report import dedup
+
+FLOWERS = Path(__file__).parents[4] / "shared" / "data" / "flowers14"
+RNG = np.random.default_rng(0)
+
+
+def crop(photo, least, most):
+    """A random part of the photo with that share of its area."""
+    height, width = photo.shape[:2]
+    area, ratio = RNG.uniform(least, most), RNG.uniform(0.85, 1.18)
+    rows = min(height, int(height * np.sqrt(area / ratio)))
+    columns = min(width, int(width * np.sqrt(area * ratio)))
+    top, left = RNG.integers(0, height - rows + 1), RNG.integers(0, width - columns + 1)
+    return photo[top : top + rows, left : left + columns]
+
+
+def brighter(photo):
+    changed = photo.astype(float) * RNG.uniform(0.6, 1.5) + RNG.uniform(-30, 30)
+    return np.clip(changed, 0, 255).astype(np.uint8)
+
+
+DISGUISES = {
+    "mirrored": lambda photo: photo[:, ::-1],
+    "cropped": lambda photo: crop(photo, 0.5, 0.9),
+    "recompressed": lambda photo: photo,
+    "brighter": brighter,
+    "smaller": lambda photo: cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+    "squeezed": lambda photo: cv2.resize(crop(photo, 0.7, 1.0), (160, 160)),
+    "all at once": lambda photo: brighter(crop(photo, 0.5, 0.9)[:, ::-1]),
+}
+
+
+def plant(photo, disguise, folder):
+    changed = np.ascontiguousarray(DISGUISES[disguise](cv2.imread(str(photo))))
+    path = folder / f"{disguise.replace(' ', '_')}_{Path(photo).stem}.jpg"
+    quality = 30 if disguise in ("recompressed", "all at once") else 90
+    assert cv2.imwrite(str(path), changed, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return path
+
+
+def test_planted_photos_are_found_and_written_down(tmp_path):
+    photos = sorted((builtin_photos() / "train").rglob("*.jpg"))
+    validation, others = photos[::16], photos[5::16]
+    for folder in ("val", "pool", "planted"):
+        (tmp_path / folder).mkdir()
+    for photo in validation:
+        (tmp_path / "val" / f"{photo.parent.name}_{photo.name}").write_bytes(photo.read_bytes())
+    for photo in others:
+        (tmp_path / "pool" / f"{photo.parent.name}_{photo.name}").write_bytes(photo.read_bytes())
+    hidden = {}
+    for number, disguise in enumerate(DISGUISES):
+        known = sorted((tmp_path / "val").iterdir())[number]
+        hidden[str(plant(known, disguise, tmp_path / "pool"))] = str(known)
+    (tmp_path / "pool" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
+    report = dedup(str(tmp_path / "pool"), str(tmp_path / "val"), tmp_path / "out")
+    found = {match.pool: match.validation for match in report.matches}
+    assert found.items() <= hidden.items()
+    assert len(found) >= len(hidden) - 1
+    assert {Path(m.pool).stem.split("_")[0] for m in report.matches if m.mirrored} <= {"mirrored", "all"}
+    assert (report.photos, report.against) == (len(others) + len(hidden) + 1, len(validation))
+    assert len(report.unreadable) == 1
+    kept = (tmp_path / "out" / "kept.txt").read_text().splitlines()
+    assert set(kept) == {str(path) for path in (tmp_path / "pool").iterdir()} - found.keys() - {
+        str(tmp_path / "pool" / "broken.jpg")
+    }
+    rows = list(csv.DictReader((tmp_path / "out" / "removed.csv").read_text().splitlines()))
+    assert {row["pool"]: row["validation"] for row in rows} == found
+    assert len(json.loads((tmp_path / "out" / "removed.json").read_text())["removed"]) == len(found)
+    sheet = cv2.imread(str(tmp_path / "out" / "removed.png"))
+    assert sheet.shape[1] == 4 * (2 * 160 + 8)
+
+
+def test_what_cannot_be_compared_is_an_error(tmp_path):
+    (tmp_path / "val").mkdir()
+    with pytest.raises(DataError, match="expected validation photos, found none"):
+        dedup(str(tmp_path), str(tmp_path / "val"), tmp_path / "out")
+    (tmp_path / "val" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        dedup(str(tmp_path), str(tmp_path / "val"), tmp_path / "out")
+
+
+def flowers(part):
+    if not FLOWERS.is_dir():
+        pytest.skip(f"needs the photos in {FLOWERS}, which are not part of the repository")
+    return [str(FLOWERS / line.split()[0]) for line in (FLOWERS / f"{part}_list.txt").read_text().splitlines()]
+
+
+REAL = {("image_00816", "image_00850"), ("image_01870", "image_01840")}
+"""Looked at: a crop of a validation photo among the training photos, and one flower at two zooms of one moment."""
+
+
+@pytest.mark.slow
+def test_recall_on_real_photos(tmp_path):
+    validation = flowers("val")[::7]
+    look_alikes = LookAlikes(validation)
+    found = []
+    for number, photo in enumerate(validation):
+        path = plant(photo, list(DISGUISES)[number % len(DISGUISES)], tmp_path)
+        match = look_alikes.find(str(path))
+        found.append(match is not None and match.validation == photo)
+    assert np.mean(found) >= 0.95
+
+
+@pytest.mark.sweep
+def test_no_false_removal_on_real_photos():
+    look_alikes = LookAlikes(flowers("val"))
+    matches = [look_alikes.find(path) for path in (*flowers("train"), *flowers("extra"))]
+    pairs = {(Path(m.pool).stem, Path(m.validation).stem) for m in matches if m is not None}
+    assert pairs <= REAL
