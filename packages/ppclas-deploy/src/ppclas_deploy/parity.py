@@ -89,9 +89,10 @@ def compare(
             row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
             raise ParityError(f"the {name} gives a logit that is not finite for {files[row]}.")
     rms = float(np.sqrt(np.mean(reference.astype(np.float64) ** 2)))
+    exact, given = reference.astype(np.float64), exported.astype(np.float64)
     if activate is not None:
-        reference, exported = _logarithm(activate(reference)), _logarithm(exported)
-    diff = np.abs(exported.astype(np.float64) - reference)
+        exact, given = _logarithm(activate(reference)), _logarithm(exported)
+    diff = np.abs(given - exact)
     # Logits that are all zero (a classifier that was never trained) have no scale; absolute differences count then.
     scale = rms or 1.0
     largest, mean = diff.max().item(), diff.mean().item()
@@ -121,7 +122,7 @@ def compare(
 
 def _logarithm(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     """Natural logarithm; what float32 cannot tell from impossible counts as that."""
-    return np.log(np.maximum(probabilities.astype(np.float64), _IMPOSSIBLE))
+    return np.asarray(np.log(np.maximum(probabilities.astype(np.float64), _IMPOSSIBLE)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,342 @@
+"""Measure every architecture of the zoo through every export target, and write docs/exports.md from it.
+
+    python docs/generate_exports.py --minutes 5    # measure what is not in docs/exports.json yet, for about so long
+    python docs/generate_exports.py                # only write the page
+
+Each architecture gets a process of its own, which converts and answers target after target; when it crashes, the
+target that it was at gets the blame and another process goes on with the rest. Weights: the published ones where
+``--weights FOLDER`` has ``<name>_pretrained.pdparams``, else random ones with batch norms that have seen photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).with_name("exports.md")
+DATA = Path(__file__).with_name("exports.json")
+
+TARGETS: dict[str, tuple[str, dict[str, str]]] = {
+    "paddle": ("paddle", {}),
+    "paddle old IR": ("paddle", {"ir": "old"}),
+    "onnx": ("onnx", {}),
+    "openvino": ("openvino", {}),
+    "lite x86": ("lite", {"place": "x86"}),
+}
+"""Column → target and its options."""
+MAX_PARAMS = 60.0  # millions
+SIZES = (96, 224)
+"""Sides of the photos, in pixels: the second where the network cannot take the first."""
+NUM_PHOTOS = 3
+SEED = 20
+SECONDS = 400.0
+"""For all targets of one architecture."""
+LAST_LINE = -1
+
+
+@contextmanager
+def _inside(folder: str) -> Iterator[None]:
+    """Work in ``folder`` for a while (contextlib.chdir is Python 3.11's)."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def architectures() -> dict[str, float]:
+    """Architecture → millions of parameters, the small ones first; names that share weights' shapes are one."""
+    from ppclas_core.plugins import get_registries
+
+    models = get_registries().models
+    found: dict[str, float] = {}
+    for name in models:
+        facts = models.entry(name).metadata
+        if facts.get("architecture") == name and facts.get("params_m", MAX_PARAMS) < MAX_PARAMS:
+            found[name] = facts["params_m"]
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def measure(minutes: float, weights: Path | None, only: str | None) -> None:
+    """Fill in what is missing in the data, for about ``minutes``."""
+    end = time.monotonic() + 60 * minutes
+    data = json.loads(DATA.read_text(encoding="utf-8")) if DATA.is_file() else {}
+    for name in [only] if only else architectures():
+        if time.monotonic() > end:
+            return
+        if name in data and not only:
+            continue
+        started = time.monotonic()
+        row = _measure_one(name, weights)
+        row["seconds"] = round(time.monotonic() - started, 1)
+        data[name] = row
+        DATA.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        marks = {target: _mark(row["targets"].get(target)) for target in TARGETS}
+        print(name, row["size"], f"{row['seconds']} s", marks, flush=True)
+
+
+def _measure_one(name: str, weights: Path | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"date": date.today().isoformat(), "size": 0, "targets": {}}
+    end = time.monotonic() + SECONDS
+    with tempfile.TemporaryDirectory(prefix="ppclas-") as folder:
+        while missing := [target for target in TARGETS if target not in row["targets"]]:
+            command = [sys.executable, __file__, "--one", name, "--folder", folder, "--targets", ",".join(missing)]
+            with open(Path(folder) / "log", "wb") as log:
+                process = subprocess.Popen(
+                    [*command, *(["--weights", str(weights)] if weights else [])],
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+                try:
+                    said, _ = process.communicate(timeout=max(1.0, end - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    said, _ = process.communicate()
+            answers = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+            for answer in answers:
+                row["size"] = answer.get("size", row["size"])
+                row["weights"] = answer.get("weights", row.get("weights"))
+                row["targets"].update(answer.get("targets", {}))
+            if process.returncode:
+                at = next(target for target in missing if target not in row["targets"])
+                row["targets"][at] = {"error": _cause(process.returncode, Path(folder) / "log")}
+    return row
+
+
+def _cause(code: int, log: Path) -> str:
+    from ppclas_deploy.isolate import last_words
+
+    how = f"crashed (signal {-code})" if code < 0 else f"failed (exit code {code})"
+    return f"{how}: {last_words(log.read_text(encoding='utf-8', errors='replace'))}"
+
+
+def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> None:
+    """In its own process: a line of JSON a target."""
+    import numpy as np
+    from ppclas_core.bundle import Bundle
+    from ppclas_core.errors import PpclasError
+    from ppclas_core.plugins import get_registries
+    from ppclas_core.registry import resolve
+    from ppclas_deploy import parity
+    from ppclas_deploy.answers import read_photos
+    from ppclas_deploy.export import export_manifest, make_exporter, write_manifest
+
+    # Converters run here instead of in processes of their own: starting Paddle ten times takes longer than the rest.
+    from ppclas_deploy.exporters import lite, onnx, openvino, paddle
+    from ppclas_deploy.worker import STEPS
+
+    def here(step: str, job: Mapping[str, Any], log: Path, timeout: float) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(dir=folder) as work, _inside(work):
+            return resolve(STEPS[step])(job)
+
+    def written(job: Mapping[str, Any], path: Path) -> None:
+        shutil.copyfile(folder / "onnx" / "model.onnx", path)
+
+    real_write = onnx.write_onnx
+    for module in (lite, onnx, openvino, paddle):
+        module.run_isolated = here
+    openvino.write_onnx = lambda job, path: (written if (folder / "onnx" / "model.onnx").is_file() else real_write)(
+        job, path
+    )
+
+    if not (folder / "bundle" / "bundle.json").is_file():
+        print(json.dumps(_make_bundle(name, folder / "bundle", weights)), flush=True)
+    bundle = Bundle.load(folder / "bundle")
+    photos = [str(path) for path in _photos()[:NUM_PHOTOS]]
+    from ppclas_core.engine.predictors import model_predictor
+
+    predict = model_predictor(bundle.build_model(), bundle.manifest.preprocessing.normalize)
+    pixels = read_photos(bundle, photos)
+    reference = predict(pixels)
+    for column in targets:
+        target, options = TARGETS[column]
+        out = folder / (target + "".join(options.values()))
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        started = time.monotonic()
+        try:
+            exporter = make_exporter(target, options)
+            exporter.check()
+            facts = exporter.export(bundle, out)
+            write_manifest(out, export_manifest(bundle, target, facts))
+            engine = get_registries().engines.build(facts["engine"], threads=1)
+            export = Bundle.load(out)
+            engine.load(export)
+            inputs = engine.prepare(pixels)
+            answers = np.concatenate([engine.answers(inputs[:1]), engine.answers(inputs[1:])])
+            result = parity.compare(reference, answers, photos, exporter.tolerance)
+            answer = {
+                "agrees": result.agrees,
+                "max_rel_diff": float(f"{result.max_rel_diff:.3g}"),
+                "top1": result.top1_agreement,
+                "bytes": sum(entry.bytes for entry in export.manifest.files.values()),
+                "versions": engine.versions(),
+            }
+        except PpclasError as error:
+            answer = {"error": str(error)}
+        except Exception as error:  # a converter's own, of no known class
+            answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[LAST_LINE]}"}
+        answer["seconds"] = round(time.monotonic() - started, 1)
+        print(json.dumps({"targets": {column: answer}}), flush=True)
+
+
+def _make_bundle(name: str, folder: Path, weights: Path | None) -> dict[str, Any]:
+    """Write a bundle of ``name``; what it came to."""
+    import paddle
+    from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, bundle_from_weights, write_bundle
+    from ppclas_core.data.pipeline import default_eval_transforms
+    from ppclas_core.models import create_model
+    from ppclas_core.weights import model_state, read_state
+
+    published = weights / f"{name}_pretrained.pdparams" if weights is not None else None
+    if published is not None and published.is_file():
+        source = bundle_from_weights(name, published)
+        write_bundle(folder, source.manifest, read_state(published))
+        return {"size": source.image_size[0], "weights": "published"}
+    paddle.set_device("cpu")
+    paddle.seed(SEED)
+    model = create_model(name)
+    for size in SIZES:
+        manifest = Manifest(
+            architecture=architecture_of(name, 1000, {}),
+            preprocessing=Preprocessing(
+                image_size=(size, size), transforms=default_eval_transforms(size, None, "bilinear")
+            ),
+            labels=tuple(str(label) for label in range(1000)),
+        )
+        try:
+            _show_photos(model, manifest)
+        except ValueError as error:
+            # Too small for the last layers; anything else is seen again at the larger size.
+            print(f"{name} at {size}: {error}", file=sys.stderr)
+            continue
+        write_bundle(folder, manifest, model_state(model))
+        return {"size": size, "weights": "random"}
+    raise ValueError(f"{name} takes none of {SIZES}")
+
+
+def _show_photos(model: Any, manifest: Any) -> None:
+    """One forward pass in training, after which batch norms have the statistics of real photos."""
+    import paddle
+    from ppclas_core.bundle import Bundle
+    from ppclas_core.normalize import normalize_on_device
+    from ppclas_deploy.answers import read_photos
+
+    bundle = Bundle(Path(), manifest, Path())
+    for layer in model.sublayers():
+        if hasattr(layer, "_momentum"):
+            layer._momentum = 0.0
+    pixels = read_photos(bundle, [str(path) for path in _photos()[NUM_PHOTOS : NUM_PHOTOS + 6]])
+    images = normalize_on_device(pixels, manifest.preprocessing.normalize)
+    with paddle.no_grad():
+        model.train()
+        model(images)
+        model.eval()
+        model(images[:1])
+
+
+def _photos() -> list[Path]:
+    """Built-in photos, one class after the other."""
+    from ppclas_core.data.builtin import builtin_photos
+
+    classes = sorted(path for path in (builtin_photos() / "val").iterdir() if path.is_dir())
+    ranks = [sorted(folder.iterdir()) for folder in classes]
+    return [photo for rank in zip(*ranks, strict=False) for photo in rank]
+
+
+def _mark(answer: Mapping[str, Any] | None) -> str:
+    if answer is None:
+        return "not measured"
+    if "error" in answer:
+        return "fails"
+    return f"{answer['max_rel_diff']:.1e}" + ("" if answer["agrees"] else " differs")
+
+
+def _agrees(answer: Mapping[str, Any] | None) -> bool:
+    return answer is not None and bool(answer.get("agrees"))
+
+
+def render() -> str:
+    """The page."""
+    data = json.loads(DATA.read_text(encoding="utf-8")) if DATA.is_file() else {}
+    return "\n".join(_lines(data, architectures())) + "\n"
+
+
+def _lines(data: Mapping[str, Any], names: Mapping[str, float]) -> Iterator[str]:
+    rows = {name: data[name] for name in names if name in data}
+    yield "# What exports\n"
+    yield "Generated by `docs/generate_exports.py` from `docs/exports.json`.\n"
+    yield (
+        f"Every architecture of the zoo under {MAX_PARAMS:g} million parameters, through every target that runs on a "
+        f"CPU, on {NUM_PHOTOS} real photos, the first by itself and the others as a batch. The number is the largest "
+        f"difference of a logit from the trained model's, as a share of the logits' root mean square; `ppclas export` "
+        f"accepts 1e-4. Weights are random, with batch norms that have seen photos, except where marked *."
+    )
+    versions = {key: value for row in rows.values() for a in row["targets"].values() for key, value in _versions(a)}
+    if versions:
+        said = ", ".join(f"{key} {value}" for key, value in sorted(versions.items()))
+        yield f"\nMeasured {max(row['date'] for row in rows.values())} with {said}.\n"
+    counts = {target: sum(_agrees(row["targets"].get(target)) for row in rows.values()) for target in TARGETS}
+    yield f"| | pixels | {' | '.join(TARGETS)} |"
+    yield f"| --- | --- |{' --- |' * len(TARGETS)}"
+    yield f"| **agree, of {len(rows)}** | | {' | '.join(str(count) for count in counts.values())} |"
+    causes: dict[str, list[str]] = {}
+    for name in names:
+        if name not in rows:
+            yield f"| {name} | |{' not measured |' * len(TARGETS)}"
+            continue
+        row, cells = rows[name], []
+        for target in TARGETS:
+            answer = row["targets"].get(target)
+            cells.append(_mark(answer))
+            if answer is not None and not _agrees(answer):
+                causes.setdefault(f"{target}: {answer.get('error', 'larger than 1e-4')}", []).append(name)
+        star = "*" if row.get("weights") == "published" else ""
+        yield f"| {name}{star} | {row['size']} | {' | '.join(cells)} |"
+    yield "\n## Gaps and their causes\n"
+    if not causes:
+        yield "None."
+    for cause, affected in causes.items():
+        yield f"- {', '.join(affected)}: {cause}"
+
+
+def _versions(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in answer.get("versions", {}).items():
+        if key in ("paddle", "onnxruntime", "openvino", "paddlelite"):
+            yield key, value
+
+
+def main() -> None:
+    """Measure if told for how long, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=0.0)
+    parser.add_argument("--weights", type=Path, help="a folder of published weights")
+    parser.add_argument("--only", metavar="NAME", help="measure this one, again if need be")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--targets", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        one(given.one, given.folder, given.targets.split(","), given.weights)
+        return
+    if given.minutes or given.only:
+        measure(given.minutes or 60.0, given.weights, given.only)
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
