@@ -60,3 +60,26 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"needs the real photos and weights in {SHARED}, which are not part of the repository")
     return SHARED
+
+
+_TINY_PLUGIN = """
+from ppclas_core.hookspecs import hookimpl
+from ppclas_core.variants import register_variants
+
+
+@hookimpl
+def register_models(registry):
+    register_variants(registry, "ppclas_core.testing.tiny_net:models", "FakeNet")
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for ``PYTHONPATH`` that has the model ``FakeNet`` installed: 6000 weights, three batch norms."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "tiny_plugin.py").write_text(_TINY_PLUGIN)
+    installed = folder / "tiny_plugin-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-plugin\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[ppclas]\ntiny = tiny_plugin\n")
+    return folder
