@@ -15,6 +15,9 @@ COMMANDS = {
         "ppclas_cli.commands.quantize:command", "Write an INT8 version that keeps its accuracy.", _WORK
     ),
     "distill": LazyCommand("ppclas_cli.commands.distill:distill", "Train a small model from a large one.", _WORK),
+    "benchmark": LazyCommand(
+        "ppclas_cli.commands.benchmark:command", "Compare models and engines: speed, memory, accuracy.", _WORK
+    ),
     "models": LazyCommand("ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK),
     "recipes": LazyCommand("ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK),
     "data": LazyCommand("ppclas_cli.commands.data:data", "Check photos and labels before training.", _LOOK),

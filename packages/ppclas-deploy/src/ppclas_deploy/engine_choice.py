@@ -116,7 +116,7 @@ def runnable(bundle: Bundle, engine: str, console: Console) -> Bundle:
     targets = [target for target in runs if target in get_registries().exporters]
     if not targets:
         raise BundleError(f"no target writes what the engine {engine} runs ({', '.join(runs) or 'not said'}).")
-    return cached_export(bundle, targets[0], console)
+    return cached_export(bundle, "onnx" if "onnx" in targets else targets[0], console)
 
 
 def cached_export(bundle: Bundle, target: str, console: Console) -> Bundle:
