@@ -186,7 +186,8 @@ def _plan_data(
         notes.append(_WHOLE_PHOTOS[mode].format(height=height, width=width))
     elif short is None:
         short = round(min(height, width) * _resize_ratio(facts))
-        notes.append(f"evaluation resizes the short side to {short} and crops {height}x{width} from the centre")
+        if data.eval_transforms is None:
+            notes.append(f"evaluation resizes the short side to {short} and crops {height}x{width} from the centre")
     interpolation = data.interpolation or str(facts.get("interpolation", "bilinear"))
     train_transforms = data.train_transforms
     if train_transforms is None:

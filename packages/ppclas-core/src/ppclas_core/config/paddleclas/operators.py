@@ -55,17 +55,21 @@ def translate_batch_operators(translation: Translation, *path: str | int) -> lis
                 raise ConfigError(f"there is no batch transform for {name}. Known: {', '.join(_BATCH_OPERATORS)}.")
             new, default = _BATCH_OPERATORS[name]
             taken = _Params(name, dict(params))
-            alpha = taken.number("alpha", default)
+            component = {"name": new, "alpha": taken.number("alpha", default), "per": "batch"}
+            if name == "FmixOperator":
+                component |= {"decay_power": taken.number("decay_power", 3), "max_soft": taken.number("max_soft", 0)}
+                if taken.take("reformulate", False):
+                    raise ConfigError("FmixOperator.reformulate: true has no setting here.")
             taken.drop("class_num")
             taken.finish()
         except ConfigError as error:
             translation.refuse(where, str(error))
             continue
-        found.append({"name": new, "alpha": alpha, "per": "batch"})
+        found.append(component)
     return found
 
 
-_BATCH_OPERATORS = {"MixupOperator": ("Mixup", 1.0), "CutmixOperator": ("CutMix", 0.2)}
+_BATCH_OPERATORS = {"MixupOperator": ("Mixup", 1.0), "CutmixOperator": ("CutMix", 0.2), "FmixOperator": ("FMix", 1.0)}
 """Old name → new name, and the old default of alpha."""
 
 
