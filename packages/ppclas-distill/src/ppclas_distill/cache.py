@@ -70,7 +70,10 @@ class LogitCache:
 def pixel_digests(pixels: NDArray[Any]) -> NDArray[np.uint64]:
     """[N] numbers that tell images [N, H, W, C] apart."""
     return np.array(
-        [int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest()) for image in pixels],
+        [
+            int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest(), "big")
+            for image in pixels
+        ],
         dtype=np.uint64,
     )
 

@@ -53,9 +53,9 @@ class DedupOptions(Params):
     """Validation photos that are matched by features, for each pool photo, the most alike thumbnails first."""
     ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
     """Lowe's ratio test: how much nearer the best match of a feature must be than the second best."""
-    inliers: PositiveInt = 12
+    inliers: PositiveInt = 15
     """Fewest matches that one homography explains."""
-    correlation: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.92
+    correlation: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.93
     """Smallest correlation of the grey values where the homography lays one photo over the other."""
     reprojection: PositiveFloat = 4.0
     """Largest distance, in pixels, of a match from where the homography puts it."""
@@ -270,7 +270,7 @@ def _nearest(queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int) -
 
 
 def _features(grey: Grey) -> _Features:
-    keypoints, descriptors = cv2.SIFT_create(nfeatures=600, contrastThreshold=0.02).detectAndCompute(grey, None)
+    keypoints, descriptors = cv2.SIFT.create(nfeatures=600, contrastThreshold=0.02).detectAndCompute(grey, None)
     points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float32).reshape(-1, 2)
     return _Features(points, descriptors, grey)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class MapRecorder:
         self._maps.clear()
         return maps
 
-    def _keeper(self, path: str):  # noqa: ANN202 - Paddle's hook type is its own
+    def _keeper(self, path: str) -> Callable[[nn.Layer, object, Tensor], None]:
         def keep(layer: nn.Layer, _inputs: object, output: Tensor) -> None:
             if self._model.training or not self._training_only:
                 self._maps[path] = output

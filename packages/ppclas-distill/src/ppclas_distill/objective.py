@@ -197,7 +197,7 @@ class Distill(Objective):
     # Parts
 
     def _map_terms(self, term: LossTerm, loss: FeatureLoss, model: ImageModel) -> list[_MapTerm]:
-        made = []
+        made: list[_MapTerm] = []
         for number, teacher in enumerate(self._teachers):
             name = term.name if len(self._teachers) == 1 else f"{term.name}.{number}"
             ours = _map(model.feature_info(), loss.student_map, f"objective.losses: {term.name}.student_map")

@@ -51,7 +51,7 @@ class Scorer:
         good = [place for place, image in enumerate(images) if not isinstance(image, str)]
         answers = np.full((len(paths), len(self.class_names)), np.nan, np.float32)
         if good:
-            answers[good] = self._probabilities(np.stack([images[place] for place in good]))  # type: ignore[misc]
+            answers[good] = self._probabilities(np.stack([images[place] for place in good]))
         return answers, [(place, image) for place, image in enumerate(images) if isinstance(image, str)]
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -230,7 +230,7 @@ def pool_paths(pool: str, root: str | None = None) -> Iterator[str]:
 class _Progress:
     """How far a selection is, in ``progress.json`` and ``progress.npz``."""
 
-    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         self._file, self._settings = folder / "progress.npz", settings
         self.done = 0
         self.unreadable = 0
@@ -261,7 +261,14 @@ class _Progress:
 
         def write(temporary: Path) -> None:
             with open(temporary, "wb") as file:
-                np.savez(file, state=np.array(json.dumps(state)), **table.arrays())
+                arrays = table.arrays()
+                np.savez(
+                    file,
+                    state=np.array(json.dumps(state)),
+                    counts=arrays["counts"],
+                    scores=arrays["scores"],
+                    places=arrays["places"],
+                )
 
         write_atomic(self._file, write)
 
