@@ -68,7 +68,8 @@ def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Pre
     # A little larger than the squares, for what crops.
     large = [functional.resize_short(photo, round(side * RESIZE_OVER_CROP), "area") for photo in photos]
     squares = [functional.center_crop(photo, (side, side)) for photo in large]
-    rows, notes = [Row("original", "", tuple(squares))], []
+    rows = [Row("original", "", tuple(squares))]
+    notes: list[str] = []
     for name in registries.transforms:
         entry = registries.transforms.entry(name)
         params = _shown_params(entry, side, notes)

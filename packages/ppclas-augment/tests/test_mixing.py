@@ -1,0 +1,152 @@
+"""CutMix, FMix and what all mixes share: boxes, masks, weights and targets against their papers."""
+
+import numpy as np
+import pytest
+from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix, _mixed_images, partners
+from ppclas_augment.mixing import box_share, cut_box, largest_mask, low_frequency_image
+from ppclas_core.builtin.base import Targets
+from ppclas_core.data import sample_draw
+from scipy import stats
+
+paddle = pytest.importorskip("paddle")
+
+MIXES = [Mixup(alpha=1.0), CutMix(), FMix(), MixupOrCutMix()]
+NAMES = [type(mix).__name__ for mix in MIXES]
+
+
+def draw(index=0):
+    return sample_draw(2, 0, index)
+
+
+def numbered(count, height=12, width=20):
+    """Images that are their own number everywhere, and labels that are it too."""
+    values = np.arange(count, dtype=np.float32)
+    images = np.broadcast_to(values[:, None, None, None], (count, 3, height, width))
+    return paddle.to_tensor(images.copy()), Targets(paddle.arange(count, dtype="int64"))
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=NAMES)
+def test_the_weight_is_what_the_image_shows(mix):
+    # Of constant images, the mean says how much is whose: it must be what the labels are weighted by.
+    images, targets = numbered(16)
+    for index in range(8):
+        mixed, new = mix(images, targets, draw(index))
+        own, other, weight = new.labels.numpy(), new.mixed_labels.numpy(), new.weight.numpy()
+        assert (own != other).all()
+        assert sorted(other) == list(range(16))
+        expected = weight * own + (1 - weight) * other
+        np.testing.assert_allclose(mixed.numpy().mean(axis=(1, 2, 3)), expected, atol=1e-4)
+        assert mixed.dtype == paddle.float32
+
+
+@pytest.mark.parametrize("mix", MIXES[:3], ids=NAMES[:3])
+def test_one_draw_a_batch_where_asked_for(mix):
+    images, targets = numbered(6)
+    weight = mix.replace(per="batch")(images, targets, draw())[1].weight.numpy()
+    assert (weight == weight[0]).all()
+    assert len(set(mix(images, targets, draw())[1].weight.tolist())) > 3
+
+
+@pytest.mark.parametrize("mix", MIXES[:3], ids=NAMES[:3])
+def test_the_devices_way_and_the_cpus_give_the_same(mix, monkeypatch):
+    images = paddle.to_tensor(np.random.default_rng(0).normal(size=(5, 3, 17, 9)).astype(np.float32))
+    drawn, partner = mix.draw_mix(5, 17, 9, np.random.default_rng(1)), partners(5, np.random.default_rng(2))
+    quick = _mixed_images(images, drawn, partner).numpy()
+    monkeypatch.setattr(type(images.place), "is_cpu_place", lambda self: False, raising=False)
+    weights = drawn.weights(17, 9)
+    np.testing.assert_allclose(quick, weights * images.numpy() + (1 - weights) * images.numpy()[partner], atol=1e-6)
+    general = _mixed_images(images.astype("float64"), drawn, partner).numpy()
+    np.testing.assert_allclose(quick, general, atol=1e-6)
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=NAMES)
+def test_labels_that_are_vectors_become_soft_targets(mix):
+    images, _ = numbered(8)
+    labels = np.random.default_rng(0).integers(0, 2, (8, 5)).astype(np.float32)
+    mixed, new = mix(images, Targets(paddle.to_tensor(labels)), draw(3))
+    assert new.mixed_labels is None
+    assert new.weight is None
+    # Sample 0 is 0 everywhere: what it shows is its partner's number times the partner's share.
+    soft = new.soft.numpy()
+    shown = mixed.numpy().mean(axis=(1, 2, 3))
+    candidates = [(partner, (shown[0] / partner)) for partner in range(1, 8) if 0 <= shown[0] / partner <= 1 + 1e-6]
+    assert any(np.allclose(soft[0], (1 - share) * labels[0] + share * labels[p], atol=1e-4) for p, share in candidates)
+    assert soft.min() >= 0
+    assert soft.max() <= 1 + 1e-6
+
+
+def test_a_probability_leaves_batches_alone():
+    images, targets = numbered(4)
+    untouched = [CutMix(probability=0.3)(images, targets, draw(i))[1] is targets for i in range(400)]
+    assert np.mean(untouched) == pytest.approx(0.7, abs=0.07)
+
+
+def test_cutmix_boxes_by_hand():
+    # λ 0.75: half of each side. Around (6, 10) of 12 x 20 all of it is inside; around a corner a quarter.
+    assert cut_box(12, 20, 0.75, 6, 10) == (3, 9, 5, 15)
+    assert box_share(12, 20, (3, 9, 5, 15)) == 0.75
+    assert cut_box(12, 20, 0.75, 0, 0) == (0, 3, 0, 5)
+    assert box_share(12, 20, (0, 3, 0, 5)) == 1 - 15 / 240
+    assert cut_box(12, 20, 1.0, 5, 5) == (5, 5, 5, 5)
+    assert cut_box(12, 20, 0.0, 6, 10) == (0, 12, 0, 20)
+
+
+def test_cutmix_pastes_one_box_of_the_partner():
+    images, targets = numbered(8, 24, 30)
+    mixed, new = CutMix()(images, targets, draw(1))
+    for own, other, image in zip(new.labels.tolist(), new.mixed_labels.tolist(), mixed.numpy(), strict=True):
+        pasted = image[0] == other
+        assert ((image[0] == own) | pasted).all()
+        rows, columns = np.flatnonzero(pasted.any(axis=1)), np.flatnonzero(pasted.any(axis=0))
+        assert pasted.sum() == len(rows) * len(columns)  # a rectangle
+
+
+def test_cutmix_weights_have_the_clipped_distribution():
+    # Of uniform λ and a uniform centre, the side of the box is r = √(1 - λ) and (r - r² / 4) of it is inside on
+    # average, each way on its own; with r² uniform the mean pasted share is ∫ (r - r²/4)² 2r dr = 17/48 - 1/10... by
+    # term: 2 (1/4 - 1/10 + 1/96) = 0.3208.
+    images, targets = numbered(64, 100, 100)
+    weights = np.concatenate([CutMix()(images, targets, draw(i))[1].weight.numpy() for i in range(40)])
+    assert 1 - weights.mean() == pytest.approx(0.3208, abs=0.012)
+
+
+@pytest.mark.parametrize(("alpha", "variance"), [(0.2, 1 / 5.6), (1.0, 1 / 12)])
+def test_fmix_masks_have_the_drawn_share(alpha, variance):
+    shares = FMix(alpha=alpha).draw_mix(600, 16, 16, np.random.default_rng(0)).shares
+    assert (shares.mean(), shares.var()) == pytest.approx((0.5, variance), abs=0.03)
+    if alpha == 1.0:
+        assert stats.kstest(shares, "uniform").pvalue > 1e-3
+
+
+def test_fmix_pictures_use_the_whole_spectrum():
+    # The public code takes two rows of the spectrum: a matrix of rank 3.
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((64, 33)) + 1j * rng.standard_normal((64, 33))
+    assert np.linalg.matrix_rank(low_frequency_image(64, 64, noise, 1.0).astype(np.float64)) > 60
+
+
+def test_fmix_shapes_are_larger_with_a_faster_decay():
+    def edges(decay):
+        masks = FMix(decay_power=decay).draw_mix(40, 64, 48, np.random.default_rng(3)).masks
+        return np.abs(np.diff(masks, axis=2)).sum()
+
+    assert edges(5.0) < 0.7 * edges(3.0) < 0.2 * edges(0.0)
+
+
+def test_the_largest_pixels_are_the_mask():
+    image = np.array([[5, 1, 4], [3, 0, 2]], np.float32)
+    assert largest_mask(image, 3).tolist() == [[1, 0, 1], [1, 0, 0]]
+    assert largest_mask(image, 0).sum() == 0
+    assert largest_mask(image, 6).sum() == 6
+    soft = largest_mask(np.arange(100, dtype=np.float32).reshape(10, 10), 50, soft=0.2)
+    assert soft.mean() == pytest.approx(0.5)
+    assert ((soft > 0) & (soft < 1)).sum() == 18  # 20 values on the ramp, its ends are 0 and 1
+
+
+def test_mixup_or_cutmix_alternates():
+    images, targets = numbered(4)
+    kinds = [
+        np.unique(MixupOrCutMix(cutmix_share=0.25)(images, targets, draw(i))[0].numpy()[1, 0]).size > 1
+        for i in range(300)
+    ]
+    assert np.mean(kinds) == pytest.approx(0.25, abs=0.08)  # a box shows two values, a blend one
