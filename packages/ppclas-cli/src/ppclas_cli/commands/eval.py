@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppclas_cli.bundles import open_bundle
+from ppclas_cli.output import print_table
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read photos.")
 @click.option("--per-class", is_flag=True, help="Print a row for every class, worst first.")
 @click.option("--confusion", metavar="FILE.png", help="Draw the confusion matrix.")
+@click.option(
+    "--report", metavar="DIR", help="Write report.html there, with pictures, and a table of every photo's answer."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
 def command(
     bundle_path: str | None,
@@ -44,6 +50,7 @@ def command(
     workers: int | None,
     per_class: bool,
     confusion: str | None,
+    report: str | None,
     as_json: bool,
 ) -> None:
     """Score a run, a bundle, an export, or published weights on labelled photos.
@@ -54,21 +61,33 @@ def command(
     Examples:
       ppclas eval runs/MobileNetV2-1
       ppclas eval runs/MobileNetV2-1 --data other_photos/ --per-class
+      ppclas eval exports/onnx --data other_photos/ --report report/
       ppclas eval --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --data val_list.txt --json
     """
     from ppclas_core.engine.console import Console
-    from ppclas_core.engine.pictures import draw_confusion
-    from ppclas_core.engine.score import evaluate_bundle, plan_scoring
+    from ppclas_core.engine.score import evaluate_bundle, plan_scoring, report_scoring
+    from ppclas_core.errors import DataError
 
     console = Console()
     bundle = open_bundle(bundle_path, model, weights)
+    if confusion and bundle.manifest.task == "multilabel":
+        raise DataError(
+            "--confusion: a confusion matrix is of one label a photo, and this model gives several. "
+            "See --per-class, or --report DIR."
+        )
     scoring = plan_scoring(bundle, bundle_path, data, root=root, labels=labels)
     if batch_size is not None:
         scoring = replace(scoring, batch_size=batch_size)
     images = scoring.images
     evaluation = evaluate_bundle(bundle, scoring, console, workers=workers)
-    if confusion:
+    if confusion and evaluation.confusion is not None:
+        from ppclas_core.engine.pictures import draw_confusion
+
         draw_confusion(evaluation.confusion, images.class_names, Path(confusion))
+    if report is not None:
+        line = shlex.join(["ppclas", *sys.argv[1:]])
+        report_scoring(Path(report), bundle, evaluation, scoring, str(bundle_path or weights), line)
+        console.line(f"The report is in {Path(report) / 'report.html'}.")
     if as_json:
         click.echo(json.dumps(_as_json(evaluation, per_class)))
         return
@@ -83,18 +102,23 @@ def _as_json(evaluation: Evaluation, per_class: bool) -> dict[str, Any]:
 
 
 def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: bool) -> None:
-    metrics = evaluation.metrics
+    from ppclas_core.engine.monitor import TITLES, format_metric
+
     click.echo(f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos")
-    click.echo(f"  top-1     {metrics['top1']:.2%}")
-    click.echo(f"  top-5     {metrics['top5']:.2%}")
-    click.echo(f"  loss      {metrics['loss']:.4f}")
-    click.echo(f"  macro F1  {metrics['macro_f1']:.4f}")
-    click.echo(f"  ECE       {metrics['ece']:.4f}")
+    width = max(len(TITLES.get(name, name)) for name in evaluation.metrics)
+    for name, value in evaluation.metrics.items():
+        title, _, number = format_metric(name, value).rpartition(" ")
+        click.echo(f"  {title:<{width}}  {number}")
     if per_class:
-        width = max(len(name) for name in images.class_names)
-        click.echo(f"\n  {'class':<{width}}  photos  precision  recall     F1")
-        for row in sorted(evaluation.per_class, key=lambda row: row["f1"]):
-            click.echo(
-                f"  {row['class']:<{width}}  {row['images']:>6}  {row['precision']:>9.1%}  "
-                f"{row['recall']:>6.1%}  {row['f1']:.3f}"
-            )
+        columns = list(evaluation.per_class[0])
+        titles = {"images": "photos", "average_precision": "average precision", "auroc": "AUROC"}
+        rows = sorted(evaluation.per_class, key=lambda row: row["f1"])
+        click.echo()
+        print_table(
+            [[_rounded(row[column]) for column in columns] for row in rows],
+            [titles.get(column, column) for column in columns],
+        )
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.3f}" if isinstance(value, float) else value

@@ -45,6 +45,8 @@ def command(
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
 
+    Of a model for several labels a photo, every label whose probability reaches its threshold is printed.
+
     A photo that cannot be read gets a line that says why; the exit code is then 1, and all others are answered.
 
     \b
@@ -109,14 +111,20 @@ def _write(predictions: Iterable[Prediction], as_format: str, file: TextIO) -> N
         ranks = max((len(row.top) for row in rows), default=0)
         writer = csv.writer(file, lineterminator="\n")
         columns = [f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "probability")]
-        writer.writerow(["path", *columns, "error"])
+        several = any(row.labels is not None for row in rows)
+        writer.writerow(["path", *(["labels"] if several else []), *columns, "error"])
         for row in rows:
             values = [value for pair in row.top for value in pair]
-            writer.writerow([row.path, *values, *[""] * (2 * ranks - len(values)), row.error])
+            said = ["|".join(name for name, _ in row.labels or ())] if several else []
+            writer.writerow([row.path, *said, *values, *[""] * (2 * ranks - len(values)), row.error])
 
 
 def _human(prediction: Prediction) -> str:
     if prediction.error:
         return f"{prediction.path}: cannot be read"
-    answers = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top)
+    shown = prediction.top if prediction.labels is None else prediction.labels
+    answers = ", ".join(f"{name} {probability:.1%}" for name, probability in shown)
+    if not shown:
+        name, probability = prediction.top[0]
+        answers = f"no label (most probable: {name} {probability:.1%})"
     return f"{prediction.path}: {answers}"

@@ -53,6 +53,17 @@ _AUTO = "auto"
 @click.option("--nnodes", type=click.IntRange(min=1), default=1, metavar="N", help="Machines that train together.")
 @click.option("--master", metavar="HOST:PORT", help="Of machine 0, for several machines.")
 @click.option("--rank", "machine", type=click.IntRange(min=0), default=0, metavar="N", help="This machine's number.")
+@click.option(
+    "--class-weights", type=click.Choice(["balanced"]), help="balanced: rare classes count as much as frequent ones."
+)
+@click.option(
+    "--tracker",
+    "trackers",
+    multiple=True,
+    metavar="NAME",
+    help="Send the metrics to TensorBoard or VisualDL as well ('ppclas plugins' lists all); may be repeated.",
+)
+@click.option("--vdl-dir", metavar="DIR", help="VisualDL logs, a subfolder a run: --tracker VisualDL with this folder.")
 @click.option("--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same weights.")
 @click.option(
@@ -190,15 +201,15 @@ def _print_result(result: RunResult | None) -> None:
     if result is None:
         return
     from ppclas_core.engine.console import Console
+    from ppclas_core.engine.monitor import format_metric
 
     best, run = result.best, result.run.path
     console = Console()
     console.line()
-    console.line(
-        f"Best epoch {best['epoch']}: top-1 {best['top1']:.2%}, top-5 {best['top5']:.2%}, loss {best['loss']:.4f} "
-        f"on {best['num_images']} validation photos."
-    )
-    console.line(f"Everything is in {run}: bundle/, curves.png, confusion.png, metrics.csv, per_class.csv, log.txt")
+    shown = ("top1", "top5") if "top1" in best else ("map", "macro_f1", "auroc")
+    numbers = ", ".join(format_metric(name, best[name]) for name in (*shown, "loss"))
+    console.line(f"Best epoch {best['epoch']}: {numbers} on {best['num_images']} validation photos.")
+    console.line(f"Everything is in {run}: bundle/, report.html, metrics.csv, per_class.csv, predictions.csv, log.txt")
     name = shlex.quote(str(run))
     console.line(f"  ppclas eval {name}")
     console.line(f"  ppclas predict PHOTO -m {name}")
@@ -226,8 +237,18 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
         "--output": given["output"],
         "--seed": given["seed"],
         "--workers": given["workers"],
+        "--class-weights": given["class_weights"],
+        "--tracker": _trackers(given["trackers"], given["vdl_dir"]),
         "--amp": given["amp"],
         "--ema": given["ema"],
         "--accumulate": given["accumulate"],
         "--compile": given["compile"],
     }
+
+
+def _trackers(names: tuple[str, ...], vdl_dir: str | None) -> list[dict[str, Any]] | None:
+    """What stands in the config for --tracker and --vdl-dir."""
+    trackers: list[dict[str, Any]] = [{"name": name} for name in names if name != "VisualDL" or vdl_dir is None]
+    if vdl_dir is not None:
+        trackers.append({"name": "VisualDL", "dir": str(Path(vdl_dir).absolute())})
+    return trackers or None

@@ -119,6 +119,16 @@ def register_datasets(registry: Registry) -> None:
 
 
 @hookimpl
+def register_trackers(registry: Registry) -> None:
+    """Add the experiment trackers; their packages are extras."""
+    for name, summary in {
+        "TensorBoard": "event files for TensorBoard (extra: tensorboard)",
+        "VisualDL": "log files for VisualDL (extra: vdl)",
+    }.items():
+        registry.register(name, f"ppclas_core.builtin.trackers:{name}", summary=summary)
+
+
+@hookimpl
 def register_recipes(registry: Registry) -> None:
     """Add the recipes that ship with the core."""
     for name, summary in {

@@ -42,6 +42,8 @@ FLAGS: Mapping[str, str] = {
     "--output": "train.output",
     "--seed": "train.seed",
     "--workers": "data.workers",
+    "--class-weights": "loss.class_weights",
+    "--tracker": "trackers",
     "--amp": "train.precision",
     "--ema": "train.ema_decay",
     "--accumulate": "train.accumulate",

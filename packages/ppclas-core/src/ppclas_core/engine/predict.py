@@ -32,6 +32,8 @@ class Prediction:
     top: tuple[tuple[str, float], ...] = ()
     """(class name, probability in 0..1), best first."""
     error: str = ""
+    labels: tuple[tuple[str, float], ...] | None = None
+    """Where an image may have several labels: those whose probability reaches their threshold, best first."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -39,6 +41,9 @@ class Prediction:
             return {"path": self.path, "error": self.error}
         label, probability = self.top[0]
         ranking = [{"label": name, "probability": value} for name, value in self.top]
+        if self.labels is not None:
+            said = [{"label": name, "probability": value} for name, value in self.labels]
+            return {"path": self.path, "labels": said, "top": ranking}
         return {"path": self.path, "label": label, "probability": probability, "top": ranking}
 
 
@@ -126,7 +131,7 @@ def predict(
             if isinstance(image, str):
                 yield Prediction(path, error=image)
             else:
-                yield Prediction(path, _top(next(probabilities), bundle.labels, top_k))
+                yield _prediction(path, next(probabilities), bundle, top_k)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:  # OpenCV decodes without holding the interpreter lock
         named = (
@@ -153,6 +158,15 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _take(chunks: Iterator[list[Item]], count: int) -> list[list[Item]]:
     return [chunk for _, chunk in zip(range(count), chunks, strict=False)]
+
+
+def _prediction(path: str, probabilities: NDArray[np.float32], bundle: Bundle, top_k: int) -> Prediction:
+    top = _top(probabilities, bundle.labels, top_k)
+    if bundle.manifest.task == "classification":
+        return Prediction(path, top)
+    limits = dict(zip(bundle.labels, bundle.thresholds, strict=True))
+    ranking = _top(probabilities, bundle.labels, len(bundle.labels))
+    return Prediction(path, top, labels=tuple((name, value) for name, value in ranking if value >= limits[name]))
 
 
 def _top(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) -> tuple[tuple[str, float], ...]:

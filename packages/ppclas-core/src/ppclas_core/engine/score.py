@@ -54,7 +54,7 @@ def plan_scoring(
             return replace(scoring, images=open_splits(config.data).val)
     if data is None:
         raise DataError("Which photos? This is no run folder, so name them: --data FOLDER|LIST|CSV")
-    images = open_image_set(data, root=root, labels=labels, class_names=bundle.labels)
+    images = open_image_set(data, root=root, labels=labels, class_names=bundle.labels, task=bundle.manifest.task)
     if len(images.class_names) > len(bundle.labels):
         raise DataError(
             f"{data} has {len(images.class_names)} classes and the model {len(bundle.labels)}. "
@@ -74,8 +74,42 @@ def evaluate_bundle(bundle: Bundle, scoring: Scoring, console: Console, *, worke
         workers=auto_workers("cpu") if workers is None else workers,
         on_bad=lambda bad: console.warn(f"{bad.where}: {bad.reason} (left out)"),
     )
+    thresholds = bundle.thresholds if bundle.manifest.task == "multilabel" else None
     with loader, console.bar("evaluating", loader.batches_per_epoch) as bar:
-        return evaluate(predictor, loader.epoch(0), bundle.labels, lambda _: bar.advance(), scoring.metrics)
+        return evaluate(
+            predictor,
+            loader.epoch(0),
+            bundle.labels,
+            lambda _: bar.advance(),
+            scoring.metrics,
+            thresholds=thresholds,
+        )
+
+
+def report_scoring(
+    folder: Path, bundle: Bundle, evaluation: Evaluation, scoring: Scoring, name: str, command: str
+) -> None:
+    """Write the tables, pictures and ``report.html`` of an evaluation into ``folder``.
+
+    ``name`` is what the user called the bundle, ``command`` the shell line.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    # Pictures need matplotlib, which takes its time to import.
+    from ppclas_core.engine.report import bundle_page, write_report
+    from ppclas_core.engine.tables import read_tables, write_tables
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tables(folder, evaluation, scoring.images)
+        tables = read_tables(folder)
+        assert tables is not None
+        write_report(folder, bundle_page(bundle, evaluation, scoring.images, name, command), tables, scoring.images)
+    except OSError as error:
+        raise DataError(
+            f"The report cannot be written to {error.filename or folder} ({error.strerror}). Choose another --report."
+        ) from error
 
 
 def _run_config(path: str | None) -> Path | None:
