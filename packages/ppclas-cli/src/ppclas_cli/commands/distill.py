@@ -36,6 +36,9 @@ def _train_command(
     **given: Any,
 ) -> None:
     said = _objective(teachers, teacher_weights, losses, ground_truth, extra, teacher_norm, cache)
+    asked = teachers or given["source"] or given["resume"] or any("objective" in text for text in overrides)
+    if not asked:
+        raise click.UsageError("Who is learnt from? Give --teacher, or a config with objective.teachers (-c)")
     alone = given["resume"] is not None and not said  # goes on with the run's own objective
     first = () if alone else ("objective.name=Distill",)
     assert train.callback is not None
