@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class _Layout:
     def of(cls, row: Row, cell: int, title_font: _Font, small_font: _Font) -> _Layout:
         title = _lines(row.title, title_font, _LABEL_WIDTH - _MARGIN)
         details = _lines(row.details, small_font, _LABEL_WIDTH - _MARGIN)
-        picture = max(round(min(1.0, cell / max(image.shape[:2])) * image.shape[0]) for image in row.images)
+        picture = max(math.ceil(min(1.0, cell / max(image.shape[:2])) * image.shape[0]) for image in row.images)
         label = _TITLE_STEP * len(title) + _DETAILS_STEP * len(details)
         return cls(title, details, picture, max(picture + (_CAPTION if row.captions else 0), label))
 

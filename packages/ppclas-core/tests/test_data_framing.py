@@ -1,0 +1,93 @@
+"""Letterbox, RandomCrop and the resize modes, from the config to the bundle's transforms."""
+
+import cv2
+import numpy as np
+import pytest
+from ppclas_core.config.schema import ComponentConfig, Config, DataSection
+from ppclas_core.data import functional, sample_draw
+from ppclas_core.data.framing import Letterbox, RandomCrop
+from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms, default_train_transforms
+from ppclas_core.data.transforms import CenterCrop, RandomFlip, Resize
+from ppclas_core.engine.plan import make_plan
+from ppclas_core.errors import ConfigError
+from ppclas_core.testing import make_tiny_dataset
+
+DRAW = sample_draw(0, 0, 0)
+
+
+def noise(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "expected"),
+    [
+        (300, 500, (224, 224), (134, 224)),
+        (500, 300, (224, 224), (224, 134)),
+        (300, 500, (100, 400), (100, 167)),
+        (10, 20, (40, 40), (20, 40)),
+        (1, 4000, (64, 64), (1, 64)),
+    ],
+)
+def test_the_largest_size_that_fits(height, width, size, expected):
+    assert functional.fitting_size(height, width, size) == expected
+
+
+def test_letterbox_keeps_all_of_the_image_and_its_aspect():
+    image = noise(100, 200)
+    out = Letterbox(size=64)(image, DRAW)
+    np.testing.assert_array_equal(out[16:48], cv2.resize(image, (64, 32)))
+    assert (out[:16] == (124, 116, 104)).all()
+    assert (out[48:] == (124, 116, 104)).all()
+    assert (Letterbox(size=(32, 96), fill=0)(image, DRAW)[:, :16] == 0).all()
+
+
+def test_random_crop_reaches_every_place_and_pads():
+    image = noise(6, 9)
+    seen = set()
+    for index in range(300):
+        crop = RandomCrop(size=(4, 7))(image, sample_draw(0, 0, index))
+        places = [(y, x) for y in range(3) for x in range(3) if (image[y : y + 4, x : x + 7] == crop).all()]
+        assert len(places) == 1
+        seen.update(places)
+    assert len(seen) == 9
+    small = RandomCrop(size=12, fill=(1, 2, 3))(image, DRAW)
+    np.testing.assert_array_equal(small[3:9, 1:10], image)
+    assert (small[:3] == (1, 2, 3)).all()
+    # CIFAR's: 4 pixels on all sides, then a box of the same size.
+    shifted = [RandomCrop(size=(6, 9), padding=4)(image, sample_draw(0, 0, i)) for i in range(200)]
+    assert {crop.shape for crop in shifted} == {(6, 9, 3)}
+    assert sum((crop == image).all() for crop in shifted) < 20  # 1 in 81
+
+
+@pytest.mark.parametrize(
+    ("mode", "train", "evaluation"),
+    [
+        ("squash", Resize(size=(32, 48)), (Resize(size=(32, 48)),)),
+        ("letterbox", Letterbox(size=(32, 48)), (Letterbox(size=(32, 48)),)),
+        ("none", RandomCrop(size=(32, 48)), (CenterCrop(size=(32, 48)),)),
+    ],
+)
+def test_the_lists_of_the_modes(mode, train, evaluation):
+    training = build_transforms(default_train_transforms((32, 48), "bilinear", mode=mode))
+    assert training == (train, RandomFlip())
+    built = build_transforms(default_eval_transforms((32, 48), None, "bilinear", mode))
+    assert built == evaluation
+    for transforms in (training, built):
+        for height, width in ((100, 30), (20, 90), (1, 1)):
+            assert Pipeline(transforms).transform(noise(height, width), DRAW, "photo").shape == (32, 48, 3)
+
+
+def test_the_mode_in_a_config_decides_both_lists(tmp_path):
+    folder, _ = make_tiny_dataset(tmp_path / "photos", classes=2, per_class=8)
+    config = Config(data=DataSection(train=str(folder), image_size=40, resize_mode="letterbox"))
+    plan = make_plan(config, "cpu")
+    letterbox = ComponentConfig(name="Letterbox", size=(40, 40), interpolation="bilinear")
+    assert plan.config.data.eval_transforms == (letterbox,)
+    assert plan.config.data.train_transforms == (letterbox, ComponentConfig(name="RandomFlip"))
+    assert "photos are shown as a whole, with bars up to 40x40" in plan.notes
+    # What was resolved can be planned again, as a resumed run does.
+    assert make_plan(plan.config, "cpu").config.data == plan.config.data
+    both = config.replace(data=config.data.replace(resize_short=50))
+    with pytest.raises(ConfigError, match="resize_short is of resize_mode center, and resize_mode is letterbox"):
+        make_plan(both, "cpu")
