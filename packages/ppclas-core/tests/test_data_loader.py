@@ -147,17 +147,17 @@ def test_an_epoch_can_be_entered_anywhere(photos, pipeline, workers):
 
 
 def test_batches_hold_what_they_say(photos):
-    pipeline = Pipeline([Resize(size=16)])
+    pipeline = Pipeline([Resize(size=100)])
     with Loader(photos, pipeline, 20, workers=1) as loader:
         batches = list(loader.epoch(0))
     assert [len(batch.labels) for batch in batches] == [20, 20, 10]
-    assert batches[0].images.shape == (20, 16, 16, 3)
+    assert batches[0].images.shape == (20, 100, 100, 3)
     assert batches[0].images.dtype == np.uint8
     assert batches[0].labels.dtype == batches[0].indices.dtype == np.int64
     for batch in batches:
         assert batch.labels.tolist() == photos.labels()[batch.indices].tolist()
         assert batch.wait_seconds >= 0
-    image = cv2.resize(decode(photos.read(27), "photo"), (16, 16))
+    image = cv2.resize(decode(photos.read(27), "photo"), (100, 100))
     np.testing.assert_array_equal(batches[1].images[7], image)
 
 

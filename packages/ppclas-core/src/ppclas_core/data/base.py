@@ -32,9 +32,40 @@ class Draw:
     epochs: int = 1
 
 
-def sample_draw(seed: int, epoch: int, index: int, epochs: int = 1) -> Draw:
+class SampleDraws:
+    """Draws of one run, one at a time: each ends the one before it, because all share a generator.
+
+    The generator is counter-based (Philox; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): seed and
+    epoch are its key, sample and repeat stand in its counter, so that every sample has a stream of 2**64 numbers of its
+    own, entered without computing any other.
+    """
+
+    def __init__(self, seed: int, epochs: int = 1) -> None:
+        self._seed, self._epochs = seed & _WORD, epochs
+        self._counter, self._key = np.zeros(4, np.uint64), np.zeros(2, np.uint64)
+        self._philox = np.random.Philox()
+        self._state: Any = {
+            **self._philox.state,
+            "state": {"counter": self._counter, "key": self._key},
+            "buffer_pos": 4,
+            "has_uint32": 0,
+        }
+        self._rng = np.random.Generator(self._philox)
+
+    def __call__(self, epoch: int, index: int, repeat: int = 0) -> Draw:
+        """The draw of sample ``index`` (0-based) when it comes for the ``repeat``-th time (0-based) in ``epoch``."""
+        self._key[:] = self._seed, epoch
+        self._counter[:] = 0, index, repeat, 0
+        self._philox.state = self._state
+        return Draw(self._rng, epoch, self._epochs)
+
+
+def sample_draw(seed: int, epoch: int, index: int, epochs: int = 1, repeat: int = 0) -> Draw:
     """The draw of sample ``index`` in ``epoch``: the same for any number of workers, ranks and resumes."""
-    return Draw(np.random.default_rng(np.random.SeedSequence((seed, epoch, index))), epoch, epochs)
+    return SampleDraws(seed, epochs)(epoch, index, repeat)
+
+
+_WORD = 2**64 - 1
 
 
 class Transform(Params):

@@ -1,8 +1,8 @@
 """Encoded bytes to pixels, as a person sees the picture.
 
-OpenCV reads JPEG and PNG: it is the fastest and turns the image as its EXIF tag says. Pillow reads what OpenCV shows
-otherwise than a viewer does, or differently from one release to the next: transparency (OpenCV drops it and the
-hidden colours appear), CMYK, GIF, WebP, AVIF, TIFF and BMP. The content decides, never the file name.
+JPEGs go to libjpeg-turbo (``ppclas_core.data.jpeg``), PNGs to OpenCV, which turns them as their EXIF tag says. Pillow
+reads what OpenCV shows otherwise than a viewer does, or differently from one release to the next: transparency (OpenCV
+drops it and the hidden colours appear), CMYK, GIF, WebP, AVIF, TIFF and BMP. The content decides, never the file name.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ppclas_core.data.functional import crop
+from ppclas_core.data.jpeg import SIGNATURE as _JPEG
+from ppclas_core.data.jpeg import JpegHeader, decode_jpeg, read_header
+from ppclas_core.data.window import Window
 from ppclas_core.errors import ImageError
 
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, height times width: Pillow's own limit against decompression bombs."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG_NO_LENGTH = {0x01, *range(0xD0, 0xD9)}
-_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _NOT_IMAGES = (
     (
         re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE),
@@ -55,55 +57,73 @@ def decode(data: bytes, where: str) -> NDArray[np.uint8]:
     Raises:
         ImageError: not an image, damaged, cut short, or more than ``MAX_PIXELS`` pixels.
     """
-    if not data:
-        raise ImageError(f"{where}: the file is empty")
-    if data.startswith(b"\xff\xd8\xff"):
-        plain = _plain_jpeg(data, where)
-    elif data.startswith(_PNG):
-        plain = _plain_png(data, where)
+    header = _jpeg_header(data, where)
+    return _decode_whole(data, header, where)
+
+
+def decode_window(data: bytes, where: str, choose: Callable[[int, int], Window]) -> tuple[NDArray[np.uint8], Window]:
+    """The part of an encoded image that a resize needs, [h, w, 3] uint8 RGB, and the window that it shows.
+
+    Args:
+        data: the whole file.
+        where: what to call it in messages.
+        choose: the window for an upright image of (height, width); asked once, before a JPEG is decoded.
+
+    ``(h, w)`` is the window's own size; of a JPEG it may be 1/2, 1/4 or 1/8 of it, rounded, but never less than what
+    the window is resized to. What is chosen depends on the window and the image's size alone.
+
+    Raises:
+        ImageError: as ``decode``.
+    """
+    header = _jpeg_header(data, where)
+    if header is not None and _is_plain(header):
+        window = choose(*header.size)
+        pixels = decode_jpeg(data, header, window)
+        if pixels is not None:
+            return pixels, window
+        image = _decode_with_pillow(data, where)
+        if image.shape[:2] != header.size:
+            raise ImageError(f"{where}: damaged JPEG, its header says {header.size}, its pixels {image.shape[:2]}")
     else:
-        plain = False
-    if plain:
-        # OpenCV raises on sides above 2**20 and returns None for what it cannot read; Pillow may, or says why not.
-        with contextlib.suppress(cv2.error):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            if image is not None:
-                return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return _decode_with_pillow(data, where)
+        image = _decode_whole(data, header, where)
+        window = choose(image.shape[0], image.shape[1])
+    return crop(image, window.top, window.left, window.height, window.width), window
 
 
 def count_frames(data: bytes) -> int:
     """Frames of an image that ``decode`` can read: more than one for an animation."""
-    if data.startswith(b"\xff\xd8\xff") or (data.startswith(_PNG) and b"acTL" not in data[:4096]):
+    if data.startswith(_JPEG) or (data.startswith(_PNG) and b"acTL" not in data[:4096]):
         return 1
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         return getattr(image, "n_frames", 1)
 
 
-def _plain_jpeg(data: bytes, where: str) -> bool:
-    """Check size and completeness of a JPEG, and tell whether it is grey or RGB.
+def _jpeg_header(data: bytes, where: str) -> JpegHeader | None:
+    """The checked header of a JPEG; None for anything else."""
+    if not data:
+        raise ImageError(f"{where}: the file is empty")
+    if not data.startswith(_JPEG):
+        return None
+    header = read_header(data, where)
+    _check_size(header.stored_height, header.stored_width, where)
+    return header
 
-    OpenCV before 5 fills what is missing of a cut file with grey and says nothing, so the end marker is looked for
-    here.
-    """
-    components, position = 0, 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            raise ImageError(f"{where}: damaged JPEG, no marker at byte {position}")
-        marker = data[position + 1]
-        if marker == 0xFF or marker in _JPEG_NO_LENGTH:  # fill bytes may precede a marker
-            position += 1 if marker == 0xFF else 2
-            continue
-        if marker in _JPEG_FRAMES and position + 10 <= len(data):
-            height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (5, 7))
-            _check_size(height, width, where)
-            components = data[position + 9]
-        if marker == 0xDA:
-            if data.find(b"\xff\xd9", position) < 0:
-                break
-            return components in (1, 3)
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise ImageError(f"{where}: truncated JPEG, its end is missing after {len(data)} bytes")
+
+def _is_plain(header: JpegHeader) -> bool:
+    """Whether a JPEG is grey or RGB, which leaves nothing to interpret."""
+    return header.components in (1, 3)
+
+
+def _decode_whole(data: bytes, header: JpegHeader | None, where: str) -> NDArray[np.uint8]:
+    image: NDArray[np.uint8] | None = None
+    if header is not None:
+        image = decode_jpeg(data, header) if _is_plain(header) else None
+    elif data.startswith(_PNG) and _plain_png(data, where):
+        # OpenCV raises on sides above 2**20 and returns None for what it cannot read; Pillow may, or says why not.
+        with contextlib.suppress(cv2.error):
+            read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = None if read is None else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
+    return _decode_with_pillow(data, where) if image is None else image
 
 
 def _plain_png(data: bytes, where: str) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import ValidationError
@@ -38,8 +37,12 @@ class Pipeline:
             return self.transform(decode(data, where), draw, where)
 
         def choose(height: int, width: int) -> Window:
-            with _failures_explained(first, (height, width), where):
+            try:
                 return first.window(height, width, draw)
+            except PpclasError:
+                raise
+            except Exception as error:
+                raise _explained(error, first, (height, width), where) from error
 
         pixels, window = decode_window(data, where, choose)
         return self._apply(rest, window.resize(pixels), draw, where)
@@ -50,8 +53,12 @@ class Pipeline:
 
     def _apply(self, transforms: Sequence[Transform], image: Image, draw: Draw, where: str) -> Image:
         for transform in transforms:
-            with _failures_explained(transform, image.shape, where):
+            try:
                 image = transform(image, draw)
+            except PpclasError:
+                raise
+            except Exception as error:  # whatever a stranger's transform raises
+                raise _explained(error, transform, image.shape, where) from error
         if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.dtype not in (np.uint8, np.float32):
             raise ShapeError(
                 f"{where}: expected uint8 or float32 [H, W, C] with 1, 3 or 4 channels from the transforms, got "
@@ -66,16 +73,9 @@ class Pipeline:
         return height, width, channels
 
 
-@contextmanager
-def _failures_explained(transform: Transform, shape: tuple[int, ...], where: str) -> Iterator[None]:
-    try:
-        yield
-    except PpclasError:
-        raise
-    except Exception as error:  # whatever a stranger's transform raises
-        raise ConfigError(
-            f"{where}: transform {transform!r} failed on an image {list(shape)}: {type(error).__name__}: {error}"
-        ) from error
+def _explained(error: Exception, transform: Transform, shape: tuple[int, ...], where: str) -> ConfigError:
+    said = f"{type(error).__name__}: {error}"
+    return ConfigError(f"{where}: transform {transform!r} failed on an image {list(shape)}: {said}")
 
 
 def build_transforms(

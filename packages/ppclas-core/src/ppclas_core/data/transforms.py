@@ -12,6 +12,7 @@ from ppclas_core.config.schema import Fraction, Size
 from ppclas_core.data import functional
 from ppclas_core.data.base import Draw, Image, Transform
 from ppclas_core.data.functional import Axis, Interpolation
+from ppclas_core.data.window import Window, WindowTransform
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 
@@ -21,7 +22,7 @@ def size_pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-class Resize(Transform):
+class Resize(WindowTransform):
     """Resize to an exact size, or by the short side, keeping the aspect ratio."""
 
     size: Size | None = None
@@ -37,12 +38,14 @@ class Resize(Transform):
             raise ValueError("give either size (height, width) or short (the shorter side), and not both")
         return self
 
-    def __call__(self, image: Image, draw: Draw) -> Image:
-        """[H, W, C] to [height, width, C]."""
+    def window(self, height: int, width: int, draw: Draw) -> Window:
+        """The whole image."""
         if self.size is not None:
-            return functional.resize(image, size_pair(self.size), self.interpolation)
-        assert self.short is not None  # one of the two is given
-        return functional.resize_short(image, self.short, self.interpolation)
+            size = size_pair(self.size)
+        else:
+            assert self.short is not None  # one of the two is given
+            size = functional.short_side_size(height, width, self.short)
+        return Window(0, 0, height, width, size, self.interpolation)
 
 
 class CenterCrop(Transform):
@@ -58,7 +61,7 @@ class CenterCrop(Transform):
         return functional.center_crop(image, size_pair(self.size), self.fill)
 
 
-class RandomResizedCrop(Transform):
+class RandomResizedCrop(WindowTransform):
     """A box of random area and aspect ratio, resized to ``size``."""
 
     size: Size
@@ -84,10 +87,9 @@ class RandomResizedCrop(Transform):
             raise ValueError(f"scale is a share of the image's area, at most 1, got {self.scale[1]}")
         return self
 
-    def __call__(self, image: Image, draw: Draw) -> Image:
-        """[H, W, C] to [height, width, C]."""
-        box = self.draw_box(image.shape[0], image.shape[1], draw.rng)
-        return functional.resize(functional.crop(image, *box), size_pair(self.size), self.interpolation)
+    def window(self, height: int, width: int, draw: Draw) -> Window:
+        """A random box."""
+        return Window(*self.draw_box(height, width, draw.rng), size_pair(self.size), self.interpolation)
 
     def draw_box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Top, left, height and width of a box inside an image of ``height`` x ``width``."""
@@ -96,16 +98,16 @@ class RandomResizedCrop(Transform):
         return _place(height, width, *self._draw_once(height, width, rng), rng)
 
     def _draw_once(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
-        ratio = _log_uniform(rng, self.ratio) if self.sampling == "one_draw_log" else rng.uniform(*self.ratio)
+        ratio = _log_uniform(rng, self.ratio) if self.sampling == "one_draw_log" else _uniform(rng, *self.ratio)
         bound = min(width / height / ratio, height / width * ratio)
-        share = rng.uniform(min(self.scale[0], bound), min(self.scale[1], bound))
+        share = _uniform(rng, min(self.scale[0], bound), min(self.scale[1], bound))
         area = height * width * share
         # At least a pixel: a thin or tiny image would give a box of none. At most the image: rounding may overshoot.
         return _clip(math.sqrt(area / ratio), height), _clip(math.sqrt(area * ratio), width)
 
     def _try_ten_times(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         for _ in range(10):
-            area = height * width * rng.uniform(*self.scale)
+            area = height * width * _uniform(rng, *self.scale)
             ratio = _log_uniform(rng, self.ratio)
             box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < box_height <= height and 0 < box_width <= width:
@@ -164,7 +166,11 @@ def _place(
 
 
 def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    return math.exp(rng.uniform(math.log(limits[0]), math.log(limits[1])))
+    return math.exp(_uniform(rng, math.log(limits[0]), math.log(limits[1])))
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return low + (high - low) * rng.random()  # rng.uniform, four times as fast
 
 
 def _clip(side: float, limit: int) -> int:

@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_core.data.base import ImageSet, Record, sample_draw
+from ppclas_core.data.base import ImageSet, Record, SampleDraws
 from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.errors import ConfigError, ImageError, PpclasError, ShapeError, TrainingError
 
@@ -74,28 +74,32 @@ class Reader:
         Raises:
             ShapeError: images of one batch come out in different shapes.
         """
-        images: list[NDArray[Any]] = []
-        kept, bad = [], []
+        images: NDArray[Any] | None = None
+        kept: list[int] = []
+        bad = []
+        draws = SampleDraws(self.seed, self.epochs)
         batch = replace(self.image_set, records=records)
         for place, (index, record) in enumerate(zip(indices, records, strict=True)):
-            draw = sample_draw(self.seed, epoch, index, self.epochs)
             try:
-                image = self.pipeline(batch.read(place), draw, record.where)
+                image = self.pipeline(batch.read(place), draws(epoch, index), record.where)
             except ImageError as error:
                 bad.append(BadImage(index, record.where, str(error).removeprefix(f"{record.where}: ")))
                 continue
             except OSError as error:
                 bad.append(BadImage(index, record.where, f"{record.path}: {error.strerror or error}"))
                 continue
-            if images and image.shape != images[0].shape:
+            if images is None:
+                images = np.empty((len(records), *image.shape), image.dtype)
+            if image.shape != images.shape[1:]:
                 raise ShapeError(
                     f"{record.where}: expected every image of a batch to have one shape, got {list(image.shape)} after "
-                    f"{list(images[0].shape)}; end the transforms with Resize (size) or CenterCrop"
+                    f"{list(images.shape[1:])}; end the transforms with Resize (size) or CenterCrop"
                 )
-            images.append(image)
+            images[len(kept)] = image  # now, while it is in the processor's cache
             kept.append(index)
-        stacked = np.stack(images) if images else np.empty((0, 0, 0, 0), np.uint8)
-        return Samples(stacked, np.array(kept, np.int64), tuple(bad))
+        if images is None:
+            images = np.empty((0, 0, 0, 0), np.uint8)
+        return Samples(images[: len(kept)], np.array(kept, np.int64), tuple(bad))
 
 
 @dataclass(frozen=True)
