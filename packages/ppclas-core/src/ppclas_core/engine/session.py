@@ -320,7 +320,11 @@ def _check_same_photos(plan: Plan) -> None:
         DataError: they do not.
     """
     found = [
-        (len(images), images.class_names, hashlib.sha256(images.labels().tobytes()).hexdigest())
+        (
+            len(images),
+            images.class_names,
+            hashlib.sha256(repr([record.class_ids for record in images.records]).encode()).hexdigest(),
+        )
         for images in (plan.train, plan.val)
     ]
     for rank, theirs in enumerate(current().gather(found)):
