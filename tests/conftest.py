@@ -7,9 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from ppclas_core.checkpoint import load_checkpoint
 from ppclas_core.testing import make_tiny_dataset
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -60,6 +64,28 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"needs the real photos and weights in {SHARED}, which are not part of the repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """``assert_same_run(run, expected)``: the same arrays, bundle and history, bit for bit, but for the times."""
+
+    def arrays(file: Path) -> dict[str, np.ndarray]:
+        return dict(load_checkpoint(file).arrays) if file.parent.name == "checkpoints" else load_file(file)
+
+    def history(run: Path) -> list[dict[str, Any]]:
+        rows = load_checkpoint(run / "checkpoints" / "last.safetensors").state["history"]
+        return [{k: v for k, v in row.items() if k not in ("images_per_second", "wait_share")} for row in rows]
+
+    def check(run: Path, expected: Path) -> None:
+        for file in ("checkpoints/last.safetensors", "bundle/model.safetensors"):
+            mine, theirs = arrays(run / file), arrays(expected / file)
+            assert mine.keys() == theirs.keys()
+            for key, value in theirs.items():
+                np.testing.assert_array_equal(mine[key], value, err_msg=f"{file}: {key}")
+        assert history(run) == history(expected)
+
+    return check
 
 
 _TINY_PLUGIN = """

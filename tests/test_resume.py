@@ -10,10 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from ppclas_core.checkpoint import load_checkpoint
-from safetensors.numpy import load_file
 
 # Dropout, batch norm, random crops, erasing and Mixup: everything that draws or remembers.
 RECIPE = """
@@ -48,24 +45,10 @@ def uninterrupted(ppclas, recipe, tiny_photos, tmp_path_factory) -> Path:
     return run
 
 
-def assert_same_run(run: Path, expected: Path) -> None:
-    mine, theirs = (load_checkpoint(r / "checkpoints" / "last.safetensors") for r in (run, expected))
-    assert mine.arrays.keys() == theirs.arrays.keys()
-    for key, value in theirs.arrays.items():
-        np.testing.assert_array_equal(mine.arrays[key], value, err_msg=key)
-    weights, expected_weights = (load_file(r / "bundle" / "model.safetensors") for r in (run, expected))
-    for key, value in expected_weights.items():
-        np.testing.assert_array_equal(weights[key], value, err_msg=key)
-    # The same numbers in every column but the timings.
-    timings = {"images_per_second", "wait_share"}
-    histories = [
-        [{k: v for k, v in row.items() if k not in timings} for row in c.state["history"]] for c in (mine, theirs)
-    ]
-    assert histories[0] == histories[1]
-
-
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path):
+def test_ten_kills_at_random_moments(
+    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, assert_same_run
+):
     """Some before the first checkpoint of a process, the others some moments after its first, second, … one."""
     rng = random.Random(20_20)
     run = tmp_path / "run with spaces"
@@ -120,7 +103,9 @@ main()
     "write",
     [pytest.param(w, marks=pytest.mark.slow if w in (2, 15) else pytest.mark.sweep) for w in (1, 2, 5, 14, 15, 16)],
 )
-def test_a_kill_inside_a_write(ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, write):
+def test_a_kill_inside_a_write(
+    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, write, assert_same_run
+):
     run = tmp_path / "run"
     died = subprocess.run(
         [sys.executable, "-c", _DIE_IN_A_WRITE, str(write), "train", tiny_photos, "-c", recipe, "--output", run],
@@ -135,7 +120,7 @@ def test_a_kill_inside_a_write(ppclas, environment, recipe, tiny_photos, uninter
 
 @pytest.mark.slow
 def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(
-    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path
+    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, assert_same_run
 ):
     run = tmp_path / "run"
     process = subprocess.Popen(
@@ -162,7 +147,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(
     [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), pytest.param(signal.SIGINT, marks=pytest.mark.sweep)],
 )
 def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
-    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, number
+    ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, number, assert_same_run
 ):
     run = tmp_path / "run"
     process = subprocess.Popen(
@@ -184,7 +169,9 @@ def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
 
 
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.sweep), pytest.param(2, marks=pytest.mark.slow)])
-def test_the_number_of_workers_changes_nothing(ppclas, recipe, tiny_photos, uninterrupted, tmp_path, workers):
+def test_the_number_of_workers_changes_nothing(
+    ppclas, recipe, tiny_photos, uninterrupted, tmp_path, workers, assert_same_run
+):
     run = tmp_path / "run"
     ppclas("train", tiny_photos, "-c", recipe, "--output", run, "--workers", workers)
     assert_same_run(run, uninterrupted)
