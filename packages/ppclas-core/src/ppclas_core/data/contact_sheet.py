@@ -54,9 +54,9 @@ def draw_sheet(rows: Sequence[Row], path: Path, cell: int) -> None:
             picture.thumbnail((cell, cell), Pillow.Resampling.LANCZOS)
             x = left + column * (cell + _GAP)
             sheet.paste(picture, (x + (cell - picture.width) // 2, top + (layout.picture_height - picture.height) // 2))
-            if row.captions:
-                below = (x + cell / 2, top + layout.picture_height + 3)
-                draw.text(below, row.captions[column], _PALE, small_font, anchor="mt")
+            for number, line in enumerate(layout.captions[column] if row.captions else ()):
+                below = (x + cell / 2, top + layout.picture_height + 3 + number * _DETAILS_STEP)
+                draw.text(below, line, _PALE, small_font, anchor="mt")
         top += layout.height + _GAP
     write_atomic(path, lambda temporary: sheet.save(temporary, format="png"))
 
@@ -67,6 +67,7 @@ class _Layout:
 
     title: tuple[str, ...]
     details: tuple[str, ...]
+    captions: tuple[tuple[str, ...], ...]
     picture_height: int
     height: int
 
@@ -75,12 +76,14 @@ class _Layout:
         title = _lines(row.title, title_font, _LABEL_WIDTH - _MARGIN)
         details = _lines(row.details, small_font, _LABEL_WIDTH - _MARGIN)
         picture = max(math.ceil(min(1.0, cell / max(image.shape[:2])) * image.shape[0]) for image in row.images)
+        captions = tuple(_lines(caption, small_font, cell) for caption in row.captions)
+        below = max((3 + _DETAILS_STEP * len(lines) for lines in captions), default=0)
         label = _TITLE_STEP * len(title) + _DETAILS_STEP * len(details)
-        return cls(title, details, picture, max(picture + (_CAPTION if row.captions else 0), label))
+        return cls(title, details, captions, picture, max(picture + below, label))
 
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-_TITLE_STEP, _DETAILS_STEP, _CAPTION = 20, 15, 18
+_TITLE_STEP, _DETAILS_STEP = 20, 15
 """Heights of a line, in pixels."""
 
 
