@@ -4,8 +4,8 @@
 
 DATA holds train_list.txt, val_list.txt and extra_list.txt (photos without labels); WEIGHTS are ImageNet weights of
 MobileNetV2, the teacher, which is fine-tuned first and exported to ONNX. The student starts from the weights that come
-with ppclas-models. Every student sees equally many photos in equally many steps, and is judged by its last epoch, not
-by its best. What is done already in --output is not done again, so the runs can be made one by one (--runs).
+with ppclas-models. Every student trains for equally many epochs, and is judged by its last one, not by its best. What
+is done already in --output is not done again, so the runs can be made one by one (--runs).
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import sys
 from pathlib import Path
 
 STUDENT = "SqueezeNet1_1"
-SIZE = 96
-PHOTOS = 8_400
-"""That each student sees, counted with repetition: twelve times the labelled ones."""
+SIZE = 64
+"""Pixels of what the student sees."""
+TEACHER_SIZE = 96
+"""The teacher sees the same photos, enlarged: it is trained on such, and is then asked about such."""
+EPOCHS = 10
 SEEDS = (0, 1, 2)
 ALONE, DISTILLED, WITH_EXTRA = "alone", "distilled", "distilled, with photos without labels"
 
@@ -50,26 +52,34 @@ def main() -> None:
 
 
 def plan(data: Path, weights: Path, output: Path) -> list[tuple[str, list[str]]]:
-    """Name and arguments of each run, the teacher first."""
+    """Name and arguments of each run."""
     lists = ["--train", str(data / "train_list.txt"), "--val", str(data / "val_list.txt"), "--workers", "0"]
-    labelled, extra = (len((data / f"{part}_list.txt").read_text().splitlines()) for part in ("train", "extra"))
-    teacher = ["train", *lists, "--model", "MobileNetV2", "--pretrained", str(weights), "--image-size", str(SIZE)]
-    runs = [("teacher", [*teacher, "--epochs", "3", "--batch-size", "32", "--output", str(output / "teacher")])]
-    onnx = output / "teacher-onnx"
-    runs.append((onnx.name, ["export", str(output / "teacher"), "--target", "onnx", "-o", str(onnx)]))
-    student = [*lists, "--model", STUDENT, "--image-size", str(SIZE), "--batch-size", "32", "--lr", "0.0005"]
-    student += ["-o", "optimizer.name=AdamW", "-o", "optimizer.lr_mult={}", "-o", "data.eval_batch_size=50"]
+    lists += ["-o", "data.eval_batch_size=50", "--batch-size", "32"]
+    teacher, onnx = output / "teacher", output / "teacher-onnx"
+    student = [*lists, "--model", STUDENT, "--image-size", str(SIZE), "--epochs", str(EPOCHS), "--lr", "0.0005"]
+    student += ["-o", "optimizer.name=AdamW", "-o", "optimizer.lr_mult={}"]
+    distil = ["distill", "train", "--teacher", str(onnx), "--loss", "soft_ce", "--ground-truth", "1"]
+
+    def run(name: str, seed: int, arguments: list[str]) -> tuple[str, list[str]]:
+        place = folder(name, seed)
+        return place, [*arguments, *student, "--seed", str(seed), "--output", str(output / place)]
+
+    runs = [run(ALONE, seed, ["train"]) for seed in SEEDS]
+    large = ["--model", "MobileNetV2", "--pretrained", str(weights), "--image-size", str(TEACHER_SIZE)]
+    large += ["-o", f"data.train_transforms={json.dumps([CROP, FLIP, ENLARGE])}"]
+    large += ["-o", f"data.eval_transforms={json.dumps([*SHORT_AND_MIDDLE, ENLARGE])}"]
+    runs.append((teacher.name, ["train", *lists, *large, "--epochs", "3", "--output", str(teacher)]))
+    runs.append((onnx.name, ["export", str(teacher), "--target", "onnx", "-o", str(onnx)]))
     for seed in SEEDS:
-        distil = ["--teacher", str(onnx), "--loss", "kl"]
-        for name, photos, arguments in (
-            (ALONE, labelled, ["train"]),
-            (DISTILLED, labelled, ["distill", "train", *distil]),
-            (WITH_EXTRA, labelled + extra, ["distill", "train", *distil, "--extra", str(data / "extra_list.txt")]),
-        ):
-            run = folder(name, seed)
-            epochs = ["--epochs", str(round(PHOTOS / photos)), "--seed", str(seed), "--output", str(output / run)]
-            runs.append((run, [*arguments, *student, *epochs]))
+        runs.append(run(DISTILLED, seed, distil))
+        runs.append(run(WITH_EXTRA, seed, [*distil, "--extra", str(data / "extra_list.txt")]))
     return runs
+
+
+CROP = {"name": "RandomResizedCrop", "size": SIZE, "scale": [0.5, 1.0]}
+FLIP = {"name": "RandomFlip"}
+ENLARGE = {"name": "Resize", "size": TEACHER_SIZE}
+SHORT_AND_MIDDLE = [{"name": "Resize", "short": round(SIZE * 256 / 224)}, {"name": "CenterCrop", "size": SIZE}]
 
 
 def folder(name: str, seed: int) -> str:

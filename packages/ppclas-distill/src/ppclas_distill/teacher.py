@@ -6,6 +6,7 @@ the student sees, turned into what it was trained on: normalised by its own cons
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -332,8 +333,8 @@ def _engine_run(bundle: Bundle, normalize: NormalizeConfig) -> Callable[[NDArray
 
 def bundle_fingerprint(bundle: Bundle) -> str:
     """What changes when the weights do."""
-    entries = bundle.manifest.files
-    return ",".join(entry.sha256 for entry in entries.values()) or sha256(bundle.weights_file)
+    hashes = [entry.sha256 for entry in bundle.manifest.files.values()] or [sha256(bundle.weights_file)]
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
 
 
 def _fingerprint(bundle: Bundle, view: View) -> str:
