@@ -19,6 +19,8 @@ def register_exporters(registry: Registry) -> None:
     registry.register("onnx", "ppclas_deploy.exporters.onnx:OnnxExporter", summary="ONNX, proven with ONNX Runtime")
     registry.register("openvino", "ppclas_deploy.exporters.openvino:OpenVinoExporter", summary="OpenVINO IR")
     registry.register("lite", "ppclas_deploy.exporters.lite:LiteExporter", summary="Paddle-Lite, for phones")
+    registry.register("serving", "ppclas_deploy.exporters.serving:ServingExporter", summary="Paddle Serving folders")
+    registry.register("triton", "ppclas_deploy.exporters.triton:TritonExporter", summary="Triton model repository")
 
 
 @hookimpl
@@ -41,6 +43,12 @@ def register_engines(registry: Registry) -> None:
         "ppclas_deploy.engines.openvino:OpenVinoEngine",
         summary="OpenVINO on the CPU",
         metadata={"runs": ["openvino", "onnx"]},
+    )
+    registry.register(
+        "triton",
+        "ppclas_deploy.engines.triton:TritonEngine",
+        summary="a Triton repository, in ONNX Runtime",
+        metadata={"runs": ["triton"]},
     )
     registry.register(
         "lite",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -16,6 +16,10 @@ from ppclas_core.errors import ExportError
 
 if TYPE_CHECKING:
     from ppclas_deploy.exporters.base import Interface
+
+
+_TYPES = {"FP32": "float32", "FP16": "float16"}
+"""Program's type → NumPy's; others differ by their case alone."""
 
 
 class _Network(nn.Layer):
@@ -60,6 +64,37 @@ def save_program(bundle: Bundle, prefix: Path, interface: Interface, ir: Literal
     with paddle.pir_utils.OldIrGuard() if ir == "old" else contextlib.nullcontext():
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[spec], full_graph=True), str(prefix))
     return prefix.with_name(prefix.name + (".pdmodel" if ir == "old" else ".json"))
+
+
+class Ends(NamedTuple):
+    """The inputs and the outputs of a program: name, type and shape (-1: any) of each."""
+
+    inputs: tuple[tuple[str, str, tuple[int, ...]], ...]
+    outputs: tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+def program_ends(program: Path) -> Ends:
+    """What an old-IR program (.pdmodel) takes and gives."""
+    from paddle.base.proto import framework_pb2
+
+    description = framework_pb2.ProgramDesc()
+    description.ParseFromString(program.read_bytes())
+    block = description.blocks[0]
+    variables = {variable.name: variable for variable in block.vars}
+    ends: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {"feed": [], "fetch": []}
+    for operator in block.ops:
+        if operator.type in ends:
+            name = (operator.outputs if operator.type == "feed" else operator.inputs)[0].arguments[0]
+            tensor = tensor_of(variables[name])
+            kind = framework_pb2.VarType.Type.Name(tensor.data_type)
+            ends[operator.type].append((name, _TYPES.get(kind, kind.lower()), tuple(tensor.dims)))
+    return Ends(tuple(ends["feed"]), tuple(ends["fetch"]))
+
+
+def tensor_of(variable: Any) -> Any:
+    """Type and shape of a program's variable; the field's name changed with Paddle 3.2."""
+    kind = variable.type
+    return (kind.dense_tensor if hasattr(kind, "dense_tensor") else kind.lod_tensor).tensor
 
 
 def _require_logits(outputs: Any, num_classes: int) -> None:

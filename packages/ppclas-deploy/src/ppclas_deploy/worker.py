@@ -18,6 +18,8 @@ STEPS = {
     "onnx": "ppclas_deploy.exporters.onnx:convert",
     "openvino": "ppclas_deploy.exporters.openvino:convert",
     "lite": "ppclas_deploy.exporters.lite:convert",
+    "serving": "ppclas_deploy.exporters.serving:convert",
+    "triton": "ppclas_deploy.exporters.triton:convert",
     "reference": "ppclas_deploy.answers:run_reference",
     "engine": "ppclas_deploy.answers:run_export",
     "measure": "ppclas_deploy.measuring:run",

@@ -11,6 +11,8 @@ from typing import Any
 
 from paddle.base.proto import framework_pb2
 
+from ppclas_deploy.program import tensor_of
+
 _DEFAULTS = {"relu6": ("threshold", 6.0), "swish": ("beta", 1.0)}
 _WITH_XSHAPE = {"flatten_contiguous_range", "transpose2", "squeeze2", "unsqueeze2", "reshape2"}
 
@@ -44,16 +46,10 @@ def _add_xshape(block: Any, operator: Any, variables: dict[str, Any]) -> None:
     shape = block.vars.add()
     shape.CopyFrom(source)
     shape.name, shape.persistable = f"{result}.xshape", False
-    tensor = _tensor(shape)
+    tensor = tensor_of(shape)
     dims = [0, *tensor.dims]
     del tensor.dims[:]
     tensor.dims.extend(dims)
     output = operator.outputs.add()
     output.parameter = "XShape"
     output.arguments.append(shape.name)
-
-
-def _tensor(variable: Any) -> Any:
-    """The shape and type of a variable; the field's name changed with Paddle 3.2."""
-    kind = variable.type
-    return (kind.dense_tensor if hasattr(kind, "dense_tensor") else kind.lod_tensor).tensor
