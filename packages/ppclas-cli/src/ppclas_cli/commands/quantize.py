@@ -19,7 +19,13 @@ _SHOWN = 8
 
 @click.command(name="quantize")
 @click.argument("bundle_path", metavar="[RUN|BUNDLE|EXPORT]", required=False)
-@click.option("--method", type=click.Choice(["ptq"]), default="ptq", show_default=True, help="ptq: calibrated ranges.")
+@click.option(
+    "--method",
+    type=click.Choice(["ptq", "qat"]),
+    default="ptq",
+    show_default=True,
+    help="ptq: calibrated ranges; qat: then trained with its rounding (needs Paddle; takes minutes).",
+)
 @click.option(
     "--calibrate",
     metavar="PATH",
@@ -55,6 +61,9 @@ _SHOWN = 8
     type=click.Choice(["7", "8"]),
     help="7 for x86 CPUs without VNNI, where 8 can overflow. Without it: as this CPU needs it.",
 )
+@click.option("--steps", type=click.IntRange(min=1), help="qat: updates. Without it: 100.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="qat: photos an update. Without it: 16.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="qat: in steps of a weight. Without it: 0.02.")
 @click.option("--model", metavar="NAME", help="Quantise published weights of this architecture, with --weights.")
 @click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
 @click.option("--labels", metavar="FILE", help="Class names of --weights, an id and a name (or a name) a line.")
@@ -72,6 +81,9 @@ def command(
     judged: int,
     ranges: str,
     weight_bits: str | None,
+    steps: int | None,
+    batch_size: int | None,
+    lr: float | None,
     model: str | None,
     weights: str | None,
     labels: str | None,
@@ -92,7 +104,12 @@ def command(
     """
     from ppclas_core.engine.console import Console
     from ppclas_deploy.quantize.run import default_output, quantize_bundle, report
+    from ppclas_deploy.quantize.training import Training
 
+    given = {"steps": steps, "batch_size": batch_size, "lr": lr}
+    training = {name: value for name, value in given.items() if value is not None}
+    if training and method != "qat":
+        raise click.UsageError(f"--{next(iter(training)).replace('_', '-')} belongs to --method qat.")
     bundle = open_bundle(bundle_path, model, weights, labels)
     if bundle_path is None and labels is None:
         note(f"Published weights come without labels: classes are called 0 to {len(bundle.labels) - 1} (see --labels).")
@@ -107,6 +124,7 @@ def command(
         judged=judged,
         ranges=ranges,  # type: ignore[arg-type]
         reduce_range=None if weight_bits is None else weight_bits == "7",
+        training=Training(**training),
         threads=threads,
         overwrite=overwrite,
         console=Console(),

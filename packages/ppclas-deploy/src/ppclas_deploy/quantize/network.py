@@ -163,6 +163,10 @@ def _float_output(graph: Any) -> None:
     graph.node.remove(before)
     maker = makers[source]
     maker.output[list(maker.output).index(source)] = name
+    used = {value for node in graph.node for value in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _only_used_domains(model: Any) -> None:

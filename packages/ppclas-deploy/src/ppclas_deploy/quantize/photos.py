@@ -28,7 +28,8 @@ class Photos:
     """What calibration and judgement look at; no photo is in both."""
 
     calibrate: ImageSet
-    """Without labels: all are 0."""
+    pool: ImageSet
+    """All that ``calibrate`` was taken from and ``judge`` was not: what training may look at."""
     judge: ImageSet
     labelled: bool
     """Whether ``judge`` has labels. If not, the float model's answers take their place."""
@@ -70,16 +71,17 @@ def choose(bundle: Bundle, calibrate: str | None, data: str | None, *, count: in
     known = {_key(record) for record in judge.records}
     others = [index for index, record in enumerate(pool.records) if _key(record) not in known]
     if others:
-        chosen = pool.subset([others[index] for index in spread(len(others), count)])
+        pool = pool.subset(others)
+        chosen = pool.subset(spread(len(pool), count))
     else:  # the same photos: a fifth at most goes to calibration
-        chosen = pool.subset(spread(len(pool), min(count, max(1, len(pool) // 5))))
+        pool = chosen = pool.subset(spread(len(pool), min(count, max(1, len(pool) // 5))))
         notes.append(f"Calibration and judgement share {judge.origin}: {len(chosen)} photos calibrate, others judge.")
     taken = {_key(record) for record in chosen.records}
     left = [index for index, record in enumerate(judge.records) if _key(record) not in taken]
     if not left:
         raise DataError(f"{judge.origin}: no photo is left to judge by. Name some with --data.")
     judge = judge.subset([left[index] for index in spread(len(left), judged)])
-    return Photos(chosen, judge, data is not None or splits is not None, tuple(notes))
+    return Photos(chosen, pool, judge, data is not None or splits is not None, tuple(notes))
 
 
 def read(

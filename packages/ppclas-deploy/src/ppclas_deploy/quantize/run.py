@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle, versions, write_manifest
 from ppclas_core.data.base import ImageSet
+from ppclas_core.data.pipeline import Pipeline, build_transforms, default_train_transforms
 from ppclas_core.engine.console import Console
 from ppclas_core.errors import BundleError, ExportError
 from ppclas_core.export import export_facts, export_file
 from ppclas_core.files import building_folder, write_json
 from ppclas_core.normalize import normalize_batch
+from ppclas_core.paddle_runtime import has_paddle, require_paddle
 
 from ppclas_deploy.dependencies import load, need
 from ppclas_deploy.engines.onnxruntime import OnnxRuntimeEngine, make_session
@@ -31,6 +33,7 @@ from ppclas_deploy.quantize.judge import Judge, Verdict, relative_error
 from ppclas_deploy.quantize.network import FloatNetwork, Ranges, has_vnni
 from ppclas_deploy.quantize.photos import Photos
 from ppclas_deploy.quantize.ptq import Quantized, Sensitivity, quantize_guarded, sensitivities
+from ppclas_deploy.quantize.training import Training, train
 from ppclas_deploy.timing import Latency, measure
 
 RECEIPT = "quantization.json"
@@ -39,6 +42,8 @@ MODEL = "model.onnx"
 BATCHES = (1, 8)
 """Photos in the batches whose latency is measured."""
 _CALIBRATION_BATCH = 8
+_CROPS = (0.25, 1.0)
+"""Share of a photo's area that a crop in training covers."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,14 @@ class Receipt:
     """What quantisation came to."""
 
     folder: Path
-    method: Literal["ptq"]
+    method: Literal["ptq", "qat"]
     photos: Photos
     float_accuracy: float
     """Share of right answers of the float network, 0..1; 1 where there are no labels."""
     verdict: Verdict
     stay_float: tuple[str, ...]
+    tried: tuple[tuple[int, float], ...]
+    """Every network that was judged: (layers left float, accuracy); of ``qat`` before and after training."""
     sensitivities: tuple[Sensitivity, ...]
     """Most sensitive first."""
     sizes: tuple[int, int]
@@ -72,7 +79,7 @@ def quantize_bundle(
     bundle: Bundle,
     output: Path,
     *,
-    method: Literal["ptq"] = "ptq",
+    method: Literal["ptq", "qat"] = "ptq",
     calibrate: str | None = None,
     data: str | None = None,
     guard: float = 0.01,
@@ -80,6 +87,7 @@ def quantize_bundle(
     judged: int = 1000,
     ranges: Ranges = "minmax",
     reduce_range: bool | None = None,
+    training: Training | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     console: Console | None = None,
@@ -89,7 +97,7 @@ def quantize_bundle(
     Args:
         bundle: a run's or a bundle (exported to ONNX on the way, with proof), or an ONNX export (needs no Paddle).
         output: a folder that does not exist yet, or an older export and ``overwrite``.
-        method: ``ptq``: from calibrated ranges.
+        method: ``ptq``: from calibrated ranges; ``qat``: all layers, then trained with their rounding in Paddle.
         calibrate: photos for the ranges (and the training); see ``photos.choose``.
         data: labelled photos to judge by; see ``photos.choose``.
         guard: largest accepted loss of accuracy, a share in 0..1.
@@ -97,6 +105,7 @@ def quantize_bundle(
         judged: how many photos to judge by, at most.
         ranges: how a tensor's range is found: its extremes, the 99.999th percentile, or least entropy.
         reduce_range: 7-bit weights, for x86 CPUs without VNNI. Nothing: as this CPU needs it.
+        training: how ``qat`` trains.
         threads: CPU threads of the measurements. Nothing: all of this process.
         overwrite: replace an export that is there.
         console: where progress goes.
@@ -110,6 +119,8 @@ def quantize_bundle(
     started = time.monotonic()
     console = console or Console(quiet=True)
     need("onnx", "onnxruntime", purpose="quantisation", extra="onnx")
+    if method == "qat" and not has_paddle():
+        require_paddle("training in INT8")
     check_output(output, overwrite)
     chosen = choosing.choose(bundle, calibrate, data, count=num_photos, judged=judged)
     for line in chosen.notes:
@@ -134,8 +145,11 @@ def quantize_bundle(
         def tried(count: int, verdict: Verdict) -> None:
             console.line(f"INT8 with {count} layers left float: {what} {verdict.accuracy:.2%}")
 
-        order = [row.node.name for row in table]
-        quantized = quantize_guarded(network, judge, order, guard, tried)
+        if method == "ptq":
+            quantized = quantize_guarded(network, judge, [row.node.name for row in table], guard, tried)
+        else:
+            quantized = _train(network, judge, chosen, bundle, training or Training(), threads, console)
+            _require_guard(judge, quantized.verdict, guard)
         with _writing(output) as folder:
             _write(folder, quantized, table, export)
             receipt = Receipt(
@@ -145,6 +159,7 @@ def quantize_bundle(
                 float_accuracy=judge.float_accuracy,
                 verdict=quantized.verdict,
                 stay_float=quantized.stay_float,
+                tried=quantized.tried,
                 sensitivities=tuple(table),
                 sizes=(source.stat().st_size, (folder / MODEL).stat().st_size),
                 latencies=_measure(folder / MODEL, source, shown, bundle, threads),
@@ -156,6 +171,47 @@ def quantize_bundle(
             _write_manifest(folder, receipt, export)
             _check_written(folder, judge, quantized.model, shown)
     return receipt
+
+
+def _train(
+    network: FloatNetwork,
+    judge: Judge,
+    photos: Photos,
+    bundle: Bundle,
+    training: Training,
+    threads: int | None,
+    console: Console,
+) -> Quantized:
+    """All layers in INT8, trained against the float network."""
+    model = network.quantized()
+    before = judge.judge(model)
+    console.line(f"INT8 before training: {before.accuracy:.2%}, same class as float on {before.agreement:.2%}")
+    preprocessing = bundle.manifest.preprocessing
+    crops = default_train_transforms(preprocessing.image_size, "bilinear", scale=_CROPS)
+    pipeline = Pipeline(build_transforms(crops))
+    training = training.replace(batch_size=min(training.batch_size, len(photos.pool)))
+    with console.bar("training in INT8", training.steps) as bar:
+        train(
+            model,
+            network.model,
+            photos.pool,
+            pipeline,
+            preprocessing.normalize,
+            training,
+            threads,
+            lambda loss: bar.advance(f"loss {loss:.4f}"),
+        )
+    after = judge.judge(model)
+    console.line(f"INT8 after training: {after.accuracy:.2%}, same class as float on {after.agreement:.2%}")
+    return Quantized(model, after, (), ((0, before.accuracy), (0, after.accuracy)))
+
+
+def _require_guard(judge: Judge, verdict: Verdict, guard: float) -> None:
+    if judge.float_accuracy - verdict.accuracy > guard + 1e-9:
+        raise ExportError(
+            f"training in INT8 ends at {verdict.accuracy:.2%}, more than the guard of {guard:.2%} below the float "
+            f"network's {judge.float_accuracy:.2%}. Train longer (--steps), or leave layers float: --method ptq"
+        )
 
 
 def report(receipt: Receipt) -> dict[str, Any]:
@@ -186,6 +242,7 @@ def report(receipt: Receipt) -> dict[str, Any]:
         "weight_bits": receipt.weight_bits,
         "layers": len(receipt.sensitivities),
         "stay_float": list(receipt.stay_float),
+        "judged": [{"float_layers": count, "accuracy": accuracy} for count, accuracy in receipt.tried],
         "versions": {**versions(), "onnxruntime": load("onnxruntime", "quantisation", "onnx").__version__},
         "seconds": round(receipt.seconds, 1),
     }
