@@ -189,6 +189,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(photos, teacher, extra, tmp_path):
     assert all(np.array_equal(whole[key], stopped[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path):
     objective = distill(teacher, teacher_norm="running", cache=str(tmp_path / "cache"))
     without = distill(teacher, teacher_norm="running")

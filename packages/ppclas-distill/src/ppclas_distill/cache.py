@@ -44,8 +44,6 @@ class LogitCache:
                 f"The teacher's cache {self.path} cannot be written ({error.strerror or error}). "
                 f"Give another folder (objective.cache), or none."
             ) from error
-        self.hits = 0
-        self.misses = 0
 
     def look_up(
         self, rows: NDArray[np.int64], digests: NDArray[np.uint64]
@@ -55,8 +53,6 @@ class LogitCache:
         logits = np.ascontiguousarray(found["logits"])
         checksums = np.array([_checksum(row) for row in logits], dtype=np.uint32)
         known = (found["pixels"] == digests) & (found["checksum"] == checksums)
-        self.hits += int(known.sum())
-        self.misses += int((~known).sum())
         return logits, known
 
     def store(self, rows: NDArray[np.int64], digests: NDArray[np.uint64], logits: NDArray[np.float32]) -> None:

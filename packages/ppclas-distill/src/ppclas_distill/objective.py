@@ -160,10 +160,6 @@ class Distill(Objective):
             prefix = f"teacher{number}/"
             teacher.restore({key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)})
 
-    def teacher_passes(self) -> tuple[int, int]:
-        """Photos that the cache answered for, and those that the teachers did, where there is a cache."""
-        return (self._cache.hits, self._cache.misses) if self._cache is not None else (0, 0)
-
     # Teachers' answers
 
     def _answers(self, batch: TrainBatch) -> Tensor:
@@ -231,15 +227,18 @@ class Distill(Objective):
                 "(1 if the transforms are not random)"
             )
         elif config.data.batch_transforms:
-            names = ", ".join(transform.name for transform in config.data.batch_transforms)
-            reason = f"mixed photos never come again; leave out data.batch_transforms ({names})"
+            mixing = ", ".join(transform.name for transform in config.data.batch_transforms)
+            reason = f"mixed photos never come again; leave out data.batch_transforms ({mixing})"
         elif self._maps:
             reason = f"it keeps logits, and {self._maps[0].name} needs feature maps"
         if draws is None or reason:
             raise ConfigError(f"objective.cache cannot be used here: {reason}.")
         self._draws = draws
-        fingerprint = " ".join([*(teacher.fingerprint for teacher in self._teachers), self.average, f"{draws} draws"])
-        cache = LogitCache(self.cache or "", fingerprint, self._images * draws, len(context.train.class_names))
+        names = context.train.class_names
+        fingerprint = " ".join(
+            [*(teacher.fingerprint for teacher in self._teachers), self.average, f"{draws} draws", *names]
+        )
+        cache = LogitCache(self.cache or "", fingerprint, self._images * draws, len(names))
         context.note(f"the teachers' logits are kept in {cache.path}, for {draws} crop(s) of {self._images} photos")
         return cache
 

@@ -90,6 +90,7 @@ class View:
         self._affine = None if ours == theirs else (scale.astype(np.float32), shift.astype(np.float32))
         self._size = None if image_size == student.image_size else image_size
         self.words = self._describe(student, image_size)
+        self.fingerprint = f"{student.image_size} {image_size} {theirs.mean} {theirs.std}"
 
     def __call__(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] normalised for the student → [N, 3, height, width] normalised for the teacher."""
@@ -236,6 +237,10 @@ class ArrayTeacher(Teacher):
         self._run = run
         self._probabilities = probabilities
 
+    @property
+    def words(self) -> str:
+        return f"{super().words}; its batch norms go by running statistics, as exported"
+
     def _logits(self, images: Tensor) -> Tensor:
         import paddle
 
@@ -261,10 +266,10 @@ def open_teacher(config: TeacherConfig, student: Student, batch_statistics: bool
         config.normalize or manifest.preprocessing.normalize,
         _pair(config.image_size) if config.image_size is not None else bundle.image_size,
     )
+    if manifest.activation != "softmax":
+        raise ConfigError(f"teacher {config.source}: expected one of exclusive classes, got one of several labels.")
     columns = _columns(bundle.labels, student.class_names, config.source)
     if manifest.export is not None:
-        if manifest.activation != "softmax":
-            raise ConfigError(f"teacher {config.source}: expected one of exclusive classes, got {manifest.activation}.")
         run = _engine_run(bundle, config.normalize or manifest.preprocessing.normalize)
         return ArrayTeacher(config.source, view, columns, _fingerprint(bundle, view), run)
     model = bundle.build_model()
@@ -338,7 +343,7 @@ def bundle_fingerprint(bundle: Bundle) -> str:
 
 
 def _fingerprint(bundle: Bundle, view: View) -> str:
-    return f"{bundle_fingerprint(bundle)} {view.words}"
+    return f"{bundle_fingerprint(bundle)} {view.fingerprint}"
 
 
 def _open_onnx(config: TeacherConfig, student: Student) -> Teacher:
@@ -354,7 +359,7 @@ def _open_onnx(config: TeacherConfig, student: Student) -> Teacher:
         )
     view = View(student, config.normalize_or_default, size)
     name = f"{config.source}{' (answers in probabilities)' if probabilities else ''}"
-    return ArrayTeacher(name, view, None, f"{file.fingerprint} {view.words}", file.run, probabilities)
+    return ArrayTeacher(name, view, None, f"{file.fingerprint} {view.fingerprint}", file.run, probabilities)
 
 
 def _pair(size: Size) -> tuple[int, int]:

@@ -1,0 +1,41 @@
+"""A teacher's answers on disk: right ones, or none."""
+
+import numpy as np
+from ppclas_distill.cache import LogitCache, pixel_digests
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+LOGITS = RNG.standard_normal((4, 3)).astype(np.float32)
+ROWS = np.array([5, 0, 7, 2])
+
+
+def test_what_was_stored_comes_back(tmp_path):
+    cache, digests = LogitCache(tmp_path, "teacher", 8, 3), pixel_digests(PIXELS)
+    assert not cache.look_up(ROWS, digests)[1].any()
+    cache.store(ROWS, digests, LOGITS)
+    found, known = LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)
+    assert known.all()
+    np.testing.assert_array_equal(found, LOGITS)
+
+
+def test_other_pixels_teachers_and_damaged_rows_are_not_answered_for(tmp_path):
+    cache, digests = LogitCache(tmp_path, "teacher", 8, 3), pixel_digests(PIXELS)
+    cache.store(ROWS, digests, LOGITS)
+    changed = PIXELS.copy()
+    changed[1, 0, 0, 0] ^= 1
+    assert cache.look_up(ROWS, pixel_digests(changed))[1].tolist() == [True, False, True, True]
+    assert not LogitCache(tmp_path, "another teacher", 8, 3).look_up(ROWS, digests)[1].any()
+    content = bytearray(cache.path.read_bytes())
+    row = len(content) // 8
+    content[7 * row + 12] ^= 1  # a bit of the logits in row 7
+    cache.path.write_bytes(content)
+    assert LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].tolist() == [True, True, False, True]
+
+
+def test_a_longer_list_of_photos_keeps_the_answers(tmp_path):
+    digests = pixel_digests(PIXELS)
+    LogitCache(tmp_path, "teacher", 8, 3).store(ROWS, digests, LOGITS)
+    grown = LogitCache(tmp_path, "teacher", 20, 3)
+    assert grown.look_up(ROWS, digests)[1].all()
+    assert not grown.look_up(np.array([19, 18, 17, 16]), digests)[1].any()
+    assert LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].all()  # and a shorter one takes nothing away
