@@ -140,7 +140,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     for key in dict.fromkeys((row.model, row.engine, row.threads) for row in measured):
         line = [row for row in measured if (row.model, row.engine, row.threads) == key]
         batches = [row.batch for row in line]
-        label = f"{key[0]}, {key[1]}" + (f", {key[2]} threads" if key[2] else "")
+        label = f"{key[0]}, {key[1]}" + (f", threads: {key[2]}" if key[2] else "")
         drawn = speed.plot(batches, [row.images_per_second for row in line], marker="o", markersize=4, label=label)
         latency.plot(batches, [row.p50_ms for row in line], marker="o", markersize=4, color=drawn[0].get_color())
         latency.fill_between(

@@ -5,6 +5,7 @@ A process of its own because an engine may crash, and because only so its memory
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,7 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     memory: dict[str, int | None] = {}
     for batch in job["batches"]:
         images = engine.prepare(pixels[np.arange(batch) % len(pixels)])
-        taken = measure({"engine": lambda images=images: engine.logits(images)}, batch, seconds=job["seconds"], least=5)
+        taken = measure({"engine": functools.partial(engine.logits, images)}, batch, seconds=job["seconds"], least=5)
         seconds[str(batch)] = list(taken["engine"].seconds)
         memory[str(batch)] = most_memory()
     parts = [engine.logits(engine.prepare(pixels[start : start + 8])) for start in range(0, len(pixels), 8)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -107,7 +107,7 @@ def command(
     from ppclas_deploy.quantize.training import Training
 
     given = {"steps": steps, "batch_size": batch_size, "lr": lr}
-    training = {name: value for name, value in given.items() if value is not None}
+    training: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if training and method != "qat":
         raise click.UsageError(f"--{next(iter(training)).replace('_', '-')} belongs to --method qat.")
     bundle = open_bundle(bundle_path, model, weights, labels)

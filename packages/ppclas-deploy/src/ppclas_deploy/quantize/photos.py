@@ -120,4 +120,4 @@ def _unlabelled(files: Sequence[str], origin: str) -> ImageSet:
 
 
 def _key(record: Record) -> str:
-    return os.path.realpath(record.path)
+    return os.path.realpath(record.name)

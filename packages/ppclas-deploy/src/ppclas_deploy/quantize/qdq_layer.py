@@ -24,7 +24,7 @@ _HALF_RANGE = 128
 """Of an activation's 256 steps: what a weight that moves by one step typically adds to a sum, in units of the bias."""
 
 
-class FakeQuantize(PyLayer):  # type: ignore[misc]
+class FakeQuantize(PyLayer):
     """Round ``x`` to whole steps of ``start * exp(log_scale)``, from ``low`` to ``high`` of them."""
 
     @staticmethod

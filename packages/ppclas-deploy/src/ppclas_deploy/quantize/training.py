@@ -85,9 +85,7 @@ def train(
             batch = normalize_batch(pixels, normalize)
             wanted = paddle.to_tensor(_log_softmax(teacher.run(None, {"images": batch})[0]))
             answers = paddle.nn.functional.log_softmax(layer(paddle.to_tensor(batch)), axis=1)
-            loss = paddle.nn.functional.kl_div(
-                answers, paddle.to_tensor(wanted), reduction="batchmean", log_target=True
-            )
+            loss = paddle.nn.functional.kl_div(answers, wanted, reduction="batchmean", log_target=True)
             loss.backward()
             optimizer.step()
             optimizer.clear_grad()
