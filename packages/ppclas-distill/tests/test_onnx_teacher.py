@@ -1,0 +1,80 @@
+"""Teachers that are a bare ONNX file: of logits or probabilities, of one batch size or any."""
+
+import numpy as np
+import pytest
+from ppclas_core.config.schema import NormalizeConfig
+from ppclas_core.errors import ConfigError
+from ppclas_distill.teacher import Student, TeacherConfig, open_teacher
+
+paddle = pytest.importorskip("paddle")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+CLASSES = 3
+WEIGHTS = np.random.default_rng(0).standard_normal((3, CLASSES)).astype(np.float32)
+STUDENT = Student(("a", "b", "c"), NormalizeConfig(), (8, 8))
+
+
+def write(path, batch="N", side="S", softmax=False, channels=3):
+    """Mean colour times a matrix: [N, 3, S, S] → [N, 3]."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["answers"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "teacher",
+        [helper.make_tensor_value_info("images", kinds.FLOAT, [batch, channels, side, side])],
+        [helper.make_tensor_value_info("answers", kinds.FLOAT, [batch, CLASSES])],
+        [onnx.numpy_helper.from_array(WEIGHTS[:channels], "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return TeacherConfig(source=str(path))
+
+
+def images(count=5, side=8):
+    return np.random.default_rng(1).standard_normal((count, 3, side, side)).astype(np.float32)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("batch", ["N", 1, 4])
+def test_answers_are_logits_for_any_batch(tmp_path, batch, softmax):
+    teacher = open_teacher(write(tmp_path / "t.onnx", batch, softmax=softmax), STUDENT, True)
+    found = teacher.answer(paddle.to_tensor(images())).numpy()
+    expected = images().mean(axis=(2, 3)) @ WEIGHTS
+    assert ("answers in probabilities" in teacher.words) == softmax
+    # Logits are worth what their softmax is.
+    np.testing.assert_allclose(found - found[:, :1], expected - expected[:, :1], atol=1e-4)
+    assert teacher.state() == {}
+
+
+def test_it_sees_its_own_size_and_constants(tmp_path):
+    config = write(tmp_path / "t.onnx", side=16)
+    own = NormalizeConfig(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    teacher = open_teacher(config.model_copy(update={"normalize": own}), STUDENT, False)
+    assert "sees 8x8 resized to 16x16, normalised by its own constants" in teacher.words
+    mean, std = (np.array(values)[:, None, None] for values in (STUDENT.normalize.mean, STUDENT.normalize.std))
+    pixels = images() * std + mean
+    expected = ((pixels - 0.5) / 0.5).mean(axis=(2, 3)) @ WEIGHTS  # bilinear doubling keeps the mean
+    np.testing.assert_allclose(teacher.answer(paddle.to_tensor(images())).numpy(), expected, atol=1e-4)
+
+
+def test_what_does_not_fit_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="answers with 3 values and the data has 2 classes"):
+        open_teacher(write(tmp_path / "t.onnx"), Student(("a", "b"), NormalizeConfig(), (8, 8)), True)
+    with pytest.raises(ConfigError, match=r"expected one input of images \[N, 3, H, W\], got images \['N', 1"):
+        open_teacher(write(tmp_path / "grey.onnx", channels=1), STUDENT, True)
+    fixed = write(tmp_path / "fixed.onnx", side=16)
+    with pytest.raises(ConfigError, match="takes images of 16x16; image_size says"):
+        open_teacher(fixed.model_copy(update={"image_size": 32}), STUDENT, True)
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(ConfigError, match="does not load in onnxruntime"):
+        open_teacher(TeacherConfig(source=str(tmp_path / "broken.onnx")), STUDENT, True)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        open_teacher(TeacherConfig(source=str(tmp_path / "no.onnx")), STUDENT, True)
+    with pytest.raises(ConfigError, match="holds its own weights"):
+        open_teacher(TeacherConfig(source=str(tmp_path / "t.onnx"), weights="w"), STUDENT, True)
