@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import paddle
     from paddle import Tensor, nn
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _HEADER = "ppclas"
 
 
@@ -108,9 +108,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         version, state, digest = header["schema_version"], header["state"], header["digest"]
     except Exception as error:  # a damaged file can fail anywhere in the parser
         raise CheckpointError(f"The checkpoint {path} is damaged ({_one_line(error)}).") from error
-    if version > SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise CheckpointError(
-            f"The checkpoint {path} has version {version}; this ppclas-core reads up to {SCHEMA_VERSION}."
+            f"The checkpoint {path} has version {version}, and this ppclas-core reads {SCHEMA_VERSION}. Go on with the "
+            f"release that wrote it; its bundle can be used with any."
         )
     if digest != _digest(arrays, state):
         raise CheckpointError(f"The checkpoint {path} is damaged (its content does not match its digest).")

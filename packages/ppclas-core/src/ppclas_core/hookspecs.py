@@ -2,7 +2,8 @@
 
 A plugin is a module (or object) with functions marked ``@hookimpl``, named by an entry point of the group
 ``ppclas``. The ``register_*`` hooks run once, when the registries are filled: keep them and the plugin module light
-(no Paddle, no NumPy) by registering ``"module:attribute"`` strings. The ``on_*`` hooks run during training.
+(no Paddle, no NumPy) by registering ``"module:attribute"`` strings. The ``on_*`` hooks run during training, on
+rank 0 alone where several processes train together.
 """
 
 from __future__ import annotations
