@@ -116,7 +116,7 @@ class VisualDL(_EventFiles):
 
 
 def tag_of(column: str) -> str:
-    """The group and name of a column of ``metrics.jsonl``: ``train/loss``, ``validation/top1``, ``speed/lr``."""
+    """The group and name of a column of ``metrics.jsonl``: ``train/loss``, ``validation/top1``, ``run/lr``."""
     if column.startswith("train_"):
         return f"train/{column.removeprefix('train_')}"
     if column in ("lr", "images_per_second", "wait_share", "skipped_steps"):

@@ -186,7 +186,7 @@ def draw_mistakes(
     worst = worst_answers(answers)
     rows = max(1, math.ceil(len(worst) / _COLUMNS))
     columns = min(_COLUMNS, max(len(worst), 1))
-    figure = _figure(2.25 * columns, 2.75 * rows + 0.4, dpi=100)
+    figure = _figure(2.25 * columns, (3.0 if several else 2.75) * rows + 0.4, dpi=100)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
