@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -69,11 +70,23 @@ def architectures() -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
+def _families_first() -> list[str]:
+    """The smallest architecture of each family, then the second, and so on: a part tells the most."""
+    from ppclas_core.plugins import get_registries
+
+    models, seen, order = get_registries().models, Counter[str](), []
+    for rank, name in enumerate(architectures()):
+        family = models.entry(name).metadata["family"]
+        order.append((seen[family], rank, name))
+        seen[family] += 1
+    return [name for _, _, name in sorted(order)]
+
+
 def measure(minutes: float, weights: Path | None, only: str | None) -> None:
     """Fill in what is missing in the data, for about ``minutes``."""
     end = time.monotonic() + 60 * minutes
     data = json.loads(DATA.read_text(encoding="utf-8")) if DATA.is_file() else {}
-    for name in [only] if only else architectures():
+    for name in [only] if only else _families_first():
         if time.monotonic() > end:
             return
         if name in data and not only:

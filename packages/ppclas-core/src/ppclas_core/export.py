@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ class Exporter(Params):
 
     def check(self) -> None:
         """Called before anything heavy: raise if a package that the target needs is not installed."""
+
+    def accepted(self, facts: Mapping[str, Any]) -> float:
+        """The tolerance for an export with these facts: ``tolerance``, unless the target knows better."""
+        return self.tolerance
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Write the engine's files into ``folder``, and what the converter said into ``export.log`` there.

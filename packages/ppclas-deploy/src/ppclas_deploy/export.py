@@ -167,7 +167,7 @@ def _build(bundle: Bundle, target: str, exporter: Exporter, photos: Photos, fold
         finally:
             _append(logs, folder / LOG)
         activate = bundle.probabilities if facts.get("output") == "probabilities" else None
-        result = parity.compare(model.logits, export.logits, photos.names(), exporter.tolerance, activate)
+        result = parity.compare(model.logits, export.logits, photos.names(), exporter.accepted(facts), activate)
     parity.require_agreement(result)
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
     write_manifest(folder, manifest)

@@ -21,6 +21,7 @@ def register_exporters(registry: Registry) -> None:
     registry.register("lite", "ppclas_deploy.exporters.lite:LiteExporter", summary="Paddle-Lite, for phones")
     registry.register("serving", "ppclas_deploy.exporters.serving:ServingExporter", summary="Paddle Serving folders")
     registry.register("triton", "ppclas_deploy.exporters.triton:TritonExporter", summary="Triton model repository")
+    registry.register("trt", "ppclas_deploy.exporters.tensorrt:TensorRtExporter", summary="TensorRT, on NVIDIA GPUs")
 
 
 @hookimpl
@@ -43,6 +44,12 @@ def register_engines(registry: Registry) -> None:
         "ppclas_deploy.engines.openvino:OpenVinoEngine",
         summary="OpenVINO on the CPU",
         metadata={"runs": ["openvino", "onnx"]},
+    )
+    registry.register(
+        "tensorrt",
+        "ppclas_deploy.engines.tensorrt:TensorRtEngine",
+        summary="TensorRT, as a trt export says",
+        metadata={"runs": ["trt"]},
     )
     registry.register(
         "triton",

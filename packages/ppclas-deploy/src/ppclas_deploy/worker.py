@@ -20,6 +20,8 @@ STEPS = {
     "lite": "ppclas_deploy.exporters.lite:convert",
     "serving": "ppclas_deploy.exporters.serving:convert",
     "triton": "ppclas_deploy.exporters.triton:convert",
+    "trt": "ppclas_deploy.exporters.tensorrt:convert",
+    "tensorrt_here": "ppclas_deploy.exporters.tensorrt:look",
     "reference": "ppclas_deploy.answers:run_reference",
     "engine": "ppclas_deploy.answers:run_export",
     "measure": "ppclas_deploy.measuring:run",

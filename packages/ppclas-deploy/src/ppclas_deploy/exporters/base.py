@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 from ppclas_core.data.base import sample_draw
 from ppclas_core.errors import ExportError
 from ppclas_core.export import Exporter
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 
 from ppclas_deploy.isolate import bundle_job
 
@@ -67,10 +68,9 @@ class HalfPrecisionExporter(NetworkExporter):
     fp16: bool = False
     """Half precision, with float32 input and output. The tolerance is then 0.03."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _half_precision_is_less_exact(cls, data: Any) -> Any:
-        return {"tolerance": FP16_TOLERANCE, **data} if isinstance(data, dict) and data.get("fp16") else data
+    def accepted(self, facts: Mapping[str, Any]) -> float:
+        """Half precision is less exact, unless a tolerance was asked for."""
+        return FP16_TOLERANCE if self.fp16 and "tolerance" not in self.model_fields_set else self.tolerance
 
 
 def _require_pixels(bundle: Bundle) -> None:
