@@ -50,6 +50,8 @@ def choose_photos(bundle: Bundle, given: str | None, count: int = DEFAULT_COUNT)
     if config.is_file():
         try:
             splits = open_splits(load_config(config).config.data)
+            if any(record.member for record in splits.val.records):
+                raise DataError(f"{splits.val.origin} is an archive, and files are needed here")
             return _pick([record.path for record in splits.val.records], count, "the run's validation photos")
         except PpclasError as error:
             notes = (f"The run's validation photos cannot be used ({error}); taking the built-in ones.",)

@@ -110,12 +110,15 @@ def register_transforms(registry: Registry) -> None:
 @hookimpl
 def register_datasets(registry: Registry) -> None:
     """Add the data sources, in the order in which they are asked."""
-    for name, summary in {
-        "folder": "a folder of class folders",
-        "csv": "a CSV or TSV file with a column of paths and one of labels",
-        "list": "a text file of lines 'path label'",
-    }.items():
-        registry.register(name, f"ppclas_core.data.sources:{name.capitalize()}Source", summary=summary)
+    for name, module, summary in (
+        ("tar", "archives", "tar shards in the WebDataset layout, or of class folders"),
+        ("zip", "archives", "a zip file of class folders"),
+        ("parquet", "parquet", "Parquet files with encoded images (needs the extra [parquet])"),
+        ("folder", "sources", "a folder of class folders"),
+        ("csv", "sources", "a CSV or TSV file with a column of paths and one of labels"),
+        ("list", "sources", "a text file of lines 'path label'"),
+    ):
+        registry.register(name, f"ppclas_core.data.{module}:{name.capitalize()}Source", summary=summary)
 
 
 @hookimpl

@@ -100,6 +100,15 @@ class Record:
     """Where the record was said, for messages: ``train_list.txt:12`` or the path."""
     classes: tuple[int, ...] = ()
     """Class indices of an image that may have several, or none; rising."""
+    member: str = ""
+    """Name inside ``path`` where that is an archive."""
+    span: tuple[int, int] | None = None
+    """Where ``ImageSet.read`` finds the image in ``path``: offset and size in bytes. Nothing: it is the whole file."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other records of its set: the path, and the name inside an archive."""
+        return f"{self.path}/{self.member}" if self.member else self.path
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -137,9 +146,14 @@ class ImageSet:
         return np.array([record.label for record in self.records], dtype=np.int64)
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of an image."""
-        with open(self.records[index].path, "rb") as file:
-            return file.read()
+        """The encoded bytes of an image. Sources with other places for them than files and archives subclass this."""
+        record = self.records[index]
+        with open(record.path, "rb") as file:
+            if record.span is None:
+                return file.read()
+            offset, size = record.span
+            file.seek(offset)
+            return file.read(size)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """The same classes, fewer records."""

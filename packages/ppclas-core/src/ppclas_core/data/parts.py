@@ -27,7 +27,7 @@ def validation_beside(train: str, notes: list[str]) -> str | None:
     if "train" not in path.name:
         return None
     siblings = [path.with_name(path.name.replace("train", name)) for name in VAL_NAMES]
-    return _first([sibling for sibling in siblings if sibling.exists()], notes)
+    return _first([sibling for sibling in siblings if _is_there(sibling)], notes)
 
 
 def validation_part(location: str, notes: list[str]) -> str:
@@ -40,6 +40,11 @@ def validation_part(location: str, notes: list[str]) -> str:
     if not found and (folder / "train").is_dir():  # without it, "test" may well be a class among others
         found = [folder / name for name in VAL_NAMES if (folder / name).is_dir()]
     return _first(found, notes) or location
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file or folder, or one that fits if it is a pattern of shards."""
+    return path.exists() or (path.parent.is_dir() and next(path.parent.glob(path.name), None) is not None)
 
 
 def _first(found: list[Path], notes: list[str]) -> str | None:

@@ -84,10 +84,6 @@ def load_image_set(
 ) -> ImageSet:
     """As ``open_image_set``, of exactly what is at ``location``."""
     text = str(location)
-    if not Path(text).exists():
-        raise DataError(
-            f"{text}: expected a folder of class folders, a list file or a CSV; there is nothing.{_near(Path(text))}"
-        )
     registry = get_registries().datasets
     for name in registry:
         source_class: type[Source] = resolve(registry.entry(name).builder)
@@ -108,7 +104,8 @@ def load_image_set(
             if task == "multilabel" and image_set.task != task:
                 return multilabel.from_single(image_set)
             return image_set
-    raise DataError(f"{text}: expected a folder of class folders, a list file or a CSV; {_what_else(Path(text))}")
+    instead = _what_else(Path(text)) if Path(text).exists() else f"there is nothing.{_near(Path(text))}"
+    raise DataError(f"{text}: expected a folder of class folders, a list file or a CSV; {instead}")
 
 
 def image_files(folder: str | Path) -> tuple[list[str], int]:
@@ -253,7 +250,7 @@ class CsvSource(Source):
         ]
         if not rows:
             raise DataError(f"{self.location}: expected rows of a path and a label, got an empty file")
-        notes = []
+        notes: list[str] = []
         path_column, label_column, has_header = self._columns(rows[0][1])
         named, below = (rows[0][1], rows[1:]) if has_header else (None, rows)
         several = multilabel.read_table(named, below, (path_column, label_column), self.location, self.task)
@@ -280,16 +277,8 @@ class CsvSource(Source):
         if not cells:
             raise DataError(f"{self.location}: expected rows below the header, got none")
         base = _base(self)
-        if all(_is_id(label) for _, label, _ in cells):
-            records = [Record(_join(base, path), int(label), where) for path, label, where in cells]
-            names, more = _names_of(self, records)
-            check_labels(records, len(names) if names else None, self.location)
-            names = names or tuple(str(label) for label in range(max(record.label for record in records) + 1))
-        else:
-            names, more = _names_of(self, [])
-            names = names or tuple(sorted({label for _, label, _ in cells}))
-            ids = {name: index for index, name in enumerate(names)}
-            records = [Record(_join(base, path), _name_id(label, ids, where), where) for path, label, where in cells]
+        ids, names, more = settle_labels(self, [(label, where) for _, label, where in cells])
+        records = [Record(_join(base, path), label, where) for (path, _, where), label in zip(cells, ids, strict=True)]
         check_files_exist(records, self)
         return ImageSet(class_names=tuple(names), records=tuple(records), origin=self.location, notes=(*notes, *more))
 
@@ -344,6 +333,42 @@ def check_files_exist(records: Sequence[Record], source: Source) -> None:
     raise DataError(
         f"{first.where}: expected an image at {first.path}, found no such file, nor any of the others; {hint}"
     )
+
+
+def settle_labels(
+    source: Source,
+    said: Sequence[tuple[str, str]],
+    *,
+    may_be_ids: bool = True,
+    own_names: tuple[str, ...] | None = None,
+) -> tuple[list[int], tuple[str, ...], list[str]]:
+    """Class ids, class names and notes for labels as they are written.
+
+    Args:
+        source: what knows of class names.
+        said: each label and where it is written.
+        may_be_ids: labels that are all whole numbers are ids; otherwise they are names, whatever they look like.
+        own_names: class names that came with the labels; a file of names goes before them.
+
+    Raises:
+        DataError: an unknown name, or an id out of range; with where it is written.
+    """
+    names, notes = _names_of(source, [])
+    if own_names is not None:
+        if names is None or (are_ids(names) and len(names) == len(own_names)):
+            names = own_names
+        elif names != own_names:
+            notes += agree_on_names(tuple(names), own_names, source.location)
+    if may_be_ids and all(_is_id(label) for label, _ in said):
+        records = [Record("", int(label), where) for label, where in said]
+        check_labels(records, len(names) if names else None, source.location)
+        found = [record.label for record in records]
+        return found, tuple(names or map(str, range(max(found) + 1))), notes
+    found_names = tuple(sorted({label for label, _ in said}))
+    if names is None or (are_ids(names) and len(names) == len(found_names)):
+        names = found_names
+    ids = {name: index for index, name in enumerate(names)}
+    return [_name_id(label, ids, where) for label, where in said], tuple(names), notes
 
 
 def _names_of(source: Source, records: Sequence[Record]) -> tuple[tuple[str, ...] | None, list[str]]:
@@ -420,7 +445,7 @@ def _near(path: Path) -> str:
 
 def _what_else(path: Path) -> str:
     if path.suffix.lower() in ARCHIVES:
-        return "this is an archive: unpack it first"
+        return "this is a compressed archive: unpack it first (tar without compression, and zip, are read as they are)"
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return "this is a single photo"
     return "this is a binary file"

@@ -80,7 +80,7 @@ def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[st
     """
     by_class: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
     for index, record in enumerate(image_set.records):
-        relative = Path(os.path.relpath(record.path, base)).as_posix()
+        relative = Path(os.path.relpath(record.name, base)).as_posix()
         by_class[record.label].append((hashlib.sha256(relative.encode()).digest(), index))
     held_out: set[int] = set()
     alone = []
@@ -116,8 +116,8 @@ def _base(location: str, root: str | None) -> str:
 
 
 def _shared_files(train: ImageSet, val: ImageSet) -> list[str]:
-    trained = {os.path.realpath(record.path) for record in train.records}
-    shared = [record for record in val.records if os.path.realpath(record.path) in trained]
+    trained = {os.path.realpath(record.name) for record in train.records}
+    shared = [record for record in val.records if os.path.realpath(record.name) in trained]
     if not shared:
         return []
     return [

@@ -29,12 +29,12 @@ def add_unlabelled(train: ImageSet, val: ImageSet, location: str, root: str | No
     if train.task != "classification":
         raise DataError(f"{location}: photos without labels go with photos of one label each, not of several")
     found = load_unlabelled(location, root, notes)
-    known = {_plain(record.path) for record in train.records}
-    validated = {_plain(record.path) for record in val.records}
-    new = [record for record in found if _plain(record.path) not in known]
+    known = {_plain(record.name) for record in train.records}
+    validated = {_plain(record.name) for record in val.records}
+    new = [record for record in found if _plain(record.name) not in known]
     if len(new) < len(found):
         notes.append(f"{len(found) - len(new)} photos of {location} are training photos already; they count once.")
-    extra = tuple(record for record in new if _plain(record.path) not in validated)
+    extra = tuple(record for record in new if _plain(record.name) not in validated)
     if len(extra) < len(new):
         notes.append(
             f"{len(new) - len(extra)} photos of {location} are validation photos and are left out. There may be copies "

@@ -98,7 +98,7 @@ def answers_of(evaluation: Evaluation, images: ImageSet) -> list[Answer]:
     """What the model said of each image, in the order of the set."""
     names = np.array([str(row["class"]) for row in evaluation.per_class], dtype=object)
     probabilities, labels = evaluation.probabilities, evaluation.labels
-    paths = [images.records[place].path for place in evaluation.indices.tolist()]
+    paths = [images.records[place].name for place in evaluation.indices.tolist()]
     places = evaluation.indices.tolist()
     if evaluation.thresholds is None:
         rows = np.arange(len(labels))
