@@ -74,10 +74,9 @@ class Cutout(_Erasing):
     def _erase(self, image: Image, rng: np.random.Generator) -> Image:
         height, width = image.shape[:2]
         length = self.length or max(1, min(height, width) // 2)
-        centres = rng.integers((height, width), size=(self.holes, 2)).tolist()
         color = self._color(image)
-        for y, x in centres:
-            top, left = y - length // 2, x - length // 2
+        for y, x in rng.random((self.holes, 2)).tolist():
+            top, left = int(y * height) - length // 2, int(x * width) - length // 2
             bottom, right = min(height, top + length), min(width, left + length)
             top, left = max(0, top), max(0, left)
             image = functional.erase(image, top, left, bottom - top, right - left, color)
@@ -133,15 +132,14 @@ class RandomErasing(_Erasing):
         """Top, left, height and width in pixels."""
         low, high = (math.log(limit) for limit in self.aspect) if self.log_aspect else self.aspect
         for _ in range(self.attempts):
-            area_draw, aspect_draw = rng.random(2).tolist()
-            area = height * width * (self.area[0] + (self.area[1] - self.area[0]) * area_draw)
-            aspect = low + (high - low) * aspect_draw
+            share, shape, y, x = rng.random(4).tolist()
+            area = height * width * (self.area[0] + (self.area[1] - self.area[0]) * share)
+            aspect = low + (high - low) * shape
             if self.log_aspect:
                 aspect = math.exp(aspect)
             h, w = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
             if h < height and w < width:
-                top, left = rng.integers((height - h + 1, width - w + 1)).tolist()
-                return top, left, h, w
+                return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
         return None
 
 

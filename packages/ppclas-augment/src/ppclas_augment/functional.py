@@ -57,18 +57,19 @@ def autocontrast(image: Image) -> Image:
 
 def equalize(image: Image) -> Image:
     """Give each channel an even histogram, by Pillow's rule. A channel of one value stays."""
-    return _like(cv2.merge([cv2.LUT(channel, _equalizing(channel)) for channel in cv2.split(image)]), image)
-
-
-def _equalizing(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The table [256] that evens out the histogram of ``channel`` [H, W]."""
-    counts = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    channels = cv2.split(image)
+    # OpenCV 4 gives [256, 1], OpenCV 5 [256].
+    histograms = [cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel() for channel in channels]
+    counts = np.stack(histograms).astype(np.int64)
+    pixels = channels[0].size
     # The brightest value that occurs ends at 255, so its own count is left out of the step.
-    step = (channel.size - int(counts[np.flatnonzero(counts)[-1]])) // 255
-    if step == 0:
-        return np.arange(256, dtype=np.uint8)
-    below = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return np.minimum((step // 2 + below) // step, 255).astype(np.uint8)
+    brightest = 255 - (counts[:, ::-1] != 0).argmax(axis=1)
+    steps = (pixels - counts[np.arange(len(channels)), brightest]) // 255
+    below = np.cumsum(counts, axis=1) - counts
+    step = np.maximum(steps, 1)[:, None]
+    tables = np.minimum((step // 2 + below) // step, 255).astype(np.uint8)
+    tables[steps == 0] = np.arange(256, dtype=np.uint8)
+    return _like(cv2.merge([cv2.LUT(channel, table) for channel, table in zip(channels, tables, strict=True)]), image)
 
 
 def brightness(image: Image, factor: float) -> Image:
@@ -193,16 +194,18 @@ def keep_where(image: Image, mask: NDArray[np.uint8], color: ArrayLike) -> Image
     """``image`` where ``mask`` [H, W] is not 0, and ``color`` [C] elsewhere."""
     height, width, channels = image.shape
     kept = filled(image, color)
-    # Channels side by side: OpenCV copies single values under a mask much faster than pixels of several floats.
-    wide = cv2.merge([mask] * channels).reshape(height, width * channels)
-    cv2.copyTo(np.ascontiguousarray(image).reshape(wide.shape), wide, kept.reshape(wide.shape))
+    if image.dtype == np.uint8:
+        cv2.copyTo(image, mask, kept)
+    else:
+        # Channels side by side: OpenCV copies single floats under a mask much faster than pixels of several.
+        wide = cv2.merge([mask] * channels).reshape(height, width * channels)
+        cv2.copyTo(np.ascontiguousarray(image).reshape(wide.shape), wide, kept.reshape(wide.shape))
     return kept
 
 
 def cell_mask(cells: NDArray[np.uint8], cell: int, height: int, width: int) -> NDArray[np.uint8]:
     """``cells`` [rows, columns] blown up to squares of ``cell`` pixels: [height, width], the last ones cut off."""
-    rows, columns = cells.shape
-    return cv2.resize(cells, (columns * cell, rows * cell), interpolation=cv2.INTER_NEAREST)[:height, :width]
+    return np.ascontiguousarray(cells.repeat(cell, axis=1)[:, :width]).repeat(cell, axis=0)[:height]
 
 
 def grid_mask(
