@@ -66,7 +66,10 @@ def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Pre
     """
     registries = get_registries()
     # A little larger than the squares, for what crops.
-    large = [functional.resize_short(photo, round(side * RESIZE_OVER_CROP), "area") for photo in photos]
+    short = round(side * RESIZE_OVER_CROP)
+    large = [
+        functional.resize_short(photo, short, "area" if min(photo.shape[:2]) > short else "bicubic") for photo in photos
+    ]
     squares = [functional.center_crop(photo, (side, side)) for photo in large]
     rows = [Row("original", "", tuple(squares))]
     notes: list[str] = []
