@@ -162,3 +162,68 @@ def test_core_alone(wheels, run, tmp_path):
         "print('CrossEntropy' in get_registries().losses)"
     )
     assert run(folder / "python", "-c", code).stdout.split("\n")[:2] == ["['ppclas-core']", "True"]
+
+
+def test_an_onnx_export_runs_without_paddle_and_models(wheels, run, tmp_path):
+    """onnxruntime, NumPy, OpenCV and our packages without the zoo: predict, benchmark and the Python interface."""
+    folder = _environment(
+        tmp_path / "env",
+        {name: wheels[name] for name in PACKAGES if name != "models"},
+        *(wheels[name] for name in ("augment", "core", "deploy", "distill")),
+        f"ppclas-cli[onnxruntime] @ {wheels['cli'].as_uri()}",
+    )
+    export = _linear_export(tmp_path / "export")
+    photos = ROOT / "packages/ppclas-core/src/ppclas_core/data/produce8/val/Oat-Milk"
+    names = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
+    installed = set(run(folder / "python", "-c", names).stdout.split())
+    assert "onnxruntime" in installed
+    assert not {name for name in installed if name.startswith(("paddle", "onnx-", "torch")) or name == "ppclas-models"}
+    ppclas = folder / "ppclas"
+    forced = json.loads(run(ppclas, "predict", photos, "-m", export, "--threads", 1, "--format", "json").stdout)
+    assert len(forced) == len(list(photos.glob("*.jpg")))
+    assert all(row["top"][0]["probability"] > 0 for row in forced)
+    chosen = run(ppclas, "predict", photos, "-m", export, "--engine", "auto", "--format", "json")
+    assert json.loads(chosen.stdout) == forced
+    assert "Engine onnxruntime: " in chosen.stderr
+    rows = json.loads(run(ppclas, "benchmark", export, "--batch", "1", "--seconds", 0.1, "--json").stdout)
+    assert rows[0]["engine"] == "onnxruntime"
+    assert not rows[0]["error"]
+    code = (
+        "import sys, ppclas_deploy\n"
+        f"answers = ppclas_deploy.load({str(export)!r}).predict({str(photos / '000.jpg')!r})\n"
+        "print(answers[0].top[0][0])"
+    )
+    assert run(folder / "python", "-c", code).stdout.strip() == forced[0]["label"]
+
+
+def _linear_export(folder: Path) -> Path:
+    """A linear classifier of three classes on 32 x 32 pixels, as an ONNX export."""
+    onnx = pytest.importorskip("onnx", reason="needs onnx to write a network by hand")
+    import numpy as np
+    from ppclas_core.bundle import Architecture, Manifest, Preprocessing, write_manifest
+    from ppclas_core.config.schema import ComponentConfig
+
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(0).normal(0, 0.01, (3 * 32 * 32, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["images"], ["flat"], axis=1),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("images", kind, ["batch", 3, 32, 32])],
+        [helper.make_tensor_value_info("logits", kind, ["batch", 3])],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    folder.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(folder / "model.onnx"))
+    manifest = Manifest(
+        kind="export",
+        architecture=Architecture(name="SomethingOutside", num_classes=3),
+        preprocessing=Preprocessing(image_size=(32, 32), transforms=(ComponentConfig(name="Resize", size=(32, 32)),)),
+        labels=("a", "b", "c"),
+        export={"engine": "onnxruntime", "target": "onnx", "model": "model.onnx"},
+    )
+    write_manifest(folder, manifest)
+    return folder
