@@ -121,7 +121,7 @@ AUGMIX_RANGES: Mapping[str, Range] = {
     "TranslateX": Range(0, 1 / 3, signed=True),
     "TranslateY": Range(0, 1 / 3, signed=True),
     "Rotate": Range(0, 30, signed=True),
-    "Posterize": Range(4, 1, whole="up"),
+    "Posterize": Range(4, 0, whole="up"),
     "Solarize": Range(256, 0),
 }
 """AugMix, the authors' code: severities up to 10."""
@@ -197,7 +197,8 @@ _OPERATIONS: Mapping[str, Callable[[Image, float, Look], Image]] = {
     "AutoContrast": lambda image, _, __: functional.autocontrast(image),
     "Equalize": lambda image, _, __: functional.equalize(image),
     "Invert": lambda image, _, __: functional.invert(image),
-    "Posterize": lambda image, bits, _: functional.posterize(image, int(bits)),
+    # With no bit left the image would be black.
+    "Posterize": lambda image, bits, _: functional.posterize(image, max(1, int(bits))),
     "Solarize": lambda image, threshold, _: functional.solarize(image, threshold),
     "Color": lambda image, more, _: functional.saturation(image, 1 + more),
     "Contrast": lambda image, more, _: functional.contrast(image, 1 + more),
