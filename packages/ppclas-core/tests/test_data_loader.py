@@ -18,7 +18,7 @@ from ppclas_core.data import ImageSet, Record, Transform
 from ppclas_core.data.decode import decode
 from ppclas_core.data.loader import Loader, auto_workers, available_cpus
 from ppclas_core.data.pipeline import Pipeline, build_transforms, default_train_transforms
-from ppclas_core.data.sampling import count_batches, epoch_batches
+from ppclas_core.data.sampling import count_batches, cut, epoch_order
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.transforms import CenterCrop, Normalize, Resize
 from ppclas_core.errors import ConfigError, DataError, ShapeError, TrainingError
@@ -98,12 +98,12 @@ def wait_until_gone(pids):
 
 def test_every_image_once_an_epoch_in_another_order_each():
     orders = [
-        np.concatenate(epoch_batches(103, 10, shuffle=True, seed=seed, epoch=epoch, drop_last=False)).tolist()
+        np.concatenate(cut(epoch_order(103, shuffle=True, seed=seed, epoch=epoch), 10, drop_last=False)).tolist()
         for seed, epoch in [(0, 0), (0, 1), (1, 0)]
     ]
     assert all(sorted(order) == list(range(103)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
-    plain = epoch_batches(103, 10, shuffle=False, seed=0, epoch=5, drop_last=False)
+    plain = cut(epoch_order(103, shuffle=False, seed=0, epoch=5), 10, drop_last=False)
     assert np.concatenate(plain).tolist() == list(range(103))
 
 
@@ -120,7 +120,7 @@ def test_every_image_once_an_epoch_in_another_order_each():
 )
 def test_number_of_batches(images, batch, drop_last, count):
     assert count_batches(images, batch, drop_last=drop_last) == count
-    batches = epoch_batches(images, batch, shuffle=True, seed=0, epoch=0, drop_last=drop_last)
+    batches = cut(epoch_order(images, shuffle=True, seed=0, epoch=0), batch, drop_last=drop_last)
     assert len(batches) == count
 
 

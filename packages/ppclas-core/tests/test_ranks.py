@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ppclas_core.data.sampling import epoch_batches
+from ppclas_core.data.sampling import cut, epoch_order
 from ppclas_core.engine.distributed import Ranks
 from ppclas_core.engine.launch import Devices, Launch
 from ppclas_core.errors import ConfigError
@@ -12,7 +12,7 @@ from ppclas_core.errors import ConfigError
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_every_sample_is_used_once_in_equal_steps(size):
-    batches = epoch_batches(39, 8, shuffle=True, seed=3, epoch=1, drop_last=False)
+    batches = cut(epoch_order(39, shuffle=True, seed=3, epoch=1), 8, drop_last=False)
     parts = [Ranks(rank, size).images_of(batches) for rank in range(size)]
     assert {len(part) for part in parts} == {len(batches)}
     for position, batch in enumerate(batches):

@@ -63,6 +63,19 @@ class NormalizeConfig(Params):
         return self
 
 
+class SamplingConfig(Params):
+    """Which training images an epoch shows, and how often. An epoch stays as long as the set."""
+
+    balance: Fraction = 0.0
+    """How far classes are evened out: at 0 each image is shown once, at 1 each class equally often, at 0.5 as often as
+    the square root of its size says."""
+    weights: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Class name → factor on how often its images are shown; 1 for the others."""
+    repeats: PositiveInt = 1
+    """Repeated augmentation (Berman et al. 2019, "MultiGrain"): times an image comes in a batch, augmented otherwise
+    each time. An epoch shows as many fewer images."""
+
+
 class ModelSection(Params):
     """What is trained, and from which weights."""
 
@@ -116,6 +129,8 @@ class DataSection(Params):
     """Epochs after which a photo's random crops and flips come again; 1: it looks the same in each. Nothing: never."""
     eval_transforms: tuple[ComponentConfig, ...] | None = None
     """On each image everywhere else, and kept in the bundle. Nothing: Resize (short side), CenterCrop."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How often each training image is shown."""
     batch_transforms: tuple[ComponentConfig, ...] = ()
     """On whole normalised batches with their labels, for example Mixup."""
     normalize: NormalizeConfig = NormalizeConfig()

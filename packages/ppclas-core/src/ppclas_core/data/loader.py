@@ -22,10 +22,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_core.data.base import ImageSet
+from ppclas_core.config.schema import SamplingConfig
+from ppclas_core.data.base import ImageSet, Record
 from ppclas_core.data.multilabel import ManyHot
 from ppclas_core.data.pipeline import Pipeline
-from ppclas_core.data.sampling import count_batches, epoch_batches
+from ppclas_core.data.sampling import check_repeats, count_batches, count_earlier, cut, epoch_order, image_shares
 from ppclas_core.data.worker import Answer, BadImage, Reader, Samples, WorkerProcess
 from ppclas_core.errors import ConfigError, DataError, TrainingError
 
@@ -33,6 +34,9 @@ __all__ = ["BadImage", "Batch", "Loader", "auto_workers"]
 
 _AHEAD = 2
 """Batches under way for each worker."""
+
+_Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Of a batch: [N] places in the image set, and how many times each has come before in the epoch."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Loader:
         max_bad_fraction: float = 0.01,
         drop_last: bool = False,
         repeat_draws_after: int | None = None,
+        sampling: SamplingConfig | None = None,
         on_bad: Callable[[BadImage], None] | None = None,
         part: Callable[[list[NDArray[np.int64]]], list[NDArray[np.int64]]] | None = None,
     ) -> None:
@@ -87,12 +92,14 @@ class Loader:
             max_bad_fraction: share of the set that may be unreadable.
             drop_last: leave an incomplete last batch out, unless it is the only one.
             repeat_draws_after: epochs after which the random draws of transforms come again. None: never.
+            sampling: which images an epoch shows, and how often; needs ``shuffle``. None: each once.
             on_bad: called once for each unreadable image.
             part: what this process reads of an epoch's batches, where several share them. A batch of which nothing is
                 left comes empty then, so that all keep step.
 
         Raises:
-            ConfigError: a transform fails on a plain grey image, or lives in a script that workers cannot import.
+            ConfigError: a transform fails on a plain grey image, or lives in a script that workers cannot import;
+                ``sampling`` does not fit the set or the batch.
         """
         pipeline.output_shape()
         self.image_set = image_set
@@ -106,6 +113,9 @@ class Loader:
         self._shuffle = shuffle
         self._drop_last = drop_last
         self._repeat_draws_after = repeat_draws_after
+        self._sampling = sampling or SamplingConfig()
+        check_repeats(batch_size, self._sampling.repeats)
+        self._shares = image_shares(image_set, self._sampling)
         self._labels = ManyHot(image_set) if image_set.task == "multilabel" else image_set.labels()
         self._reader = Reader(image_set.subset(()), pipeline, seed, epochs)
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
@@ -136,16 +146,7 @@ class Loader:
         """
         if self._workers and not self._finalizer.alive:
             raise TrainingError("expected an open loader, got one that was closed; make a new one")
-        batches = epoch_batches(
-            len(self.image_set),
-            self.batch_size,
-            shuffle=self._shuffle,
-            seed=self._reader.seed,
-            epoch=epoch,
-            drop_last=self._drop_last,
-        )
-        if self._part is not None:
-            batches = self._part(batches)
+        batches = self._batches(epoch)
         asked = time.perf_counter()
         draws_of = epoch if self._repeat_draws_after is None else epoch % self._repeat_draws_after
         for position, samples in self._read(draws_of, batches, start):
@@ -167,7 +168,23 @@ class Loader:
     ) -> None:
         self.close()
 
-    def _read(self, epoch: int, batches: list[NDArray[np.int64]], start: int) -> Iterator[tuple[int, Samples]]:
+    def _batches(self, epoch: int) -> list[_Places]:
+        order = epoch_order(
+            len(self.image_set),
+            shuffle=self._shuffle,
+            seed=self._reader.seed,
+            epoch=epoch,
+            shares=self._shares,
+            repeats=self._sampling.repeats,
+        )
+        indices, earlier = (
+            cut(values, self.batch_size, drop_last=self._drop_last) for values in (order, count_earlier(order))
+        )
+        if self._part is not None:
+            indices, earlier = self._part(indices), self._part(earlier)
+        return list(zip(indices, earlier, strict=True))
+
+    def _read(self, epoch: int, batches: list[_Places], start: int) -> Iterator[tuple[int, Samples]]:
         if not self._workers:
             for position in range(start, len(batches)):
                 yield position, self._reader.read(epoch, *self._task(batches[position]))
@@ -187,7 +204,7 @@ class Loader:
             sent = self._send(epoch, batches, sent, tickets)
             yield position, ready.pop(position)
 
-    def _send(self, epoch: int, batches: list[NDArray[np.int64]], sent: int, tickets: dict[int, int]) -> int:
+    def _send(self, epoch: int, batches: list[_Places], sent: int, tickets: dict[int, int]) -> int:
         """Hand out tasks, the least busy worker first, until all have enough; the first position not sent."""
         while sent < len(batches):
             worker = min(self._workers, key=lambda worker: len(worker.open_tickets))
@@ -199,8 +216,9 @@ class Loader:
             sent += 1
         return sent
 
-    def _task(self, indices: NDArray[np.int64]) -> tuple[list[int], tuple[Any, ...]]:
-        return indices.tolist(), self.image_set.subset(indices.tolist()).records
+    def _task(self, places: _Places) -> tuple[list[int], tuple[Record, ...], list[int] | None]:
+        indices, earlier = (values.tolist() for values in places)
+        return indices, self.image_set.subset(indices).records, earlier if any(earlier) else None
 
     def _receive(self) -> Answer:
         answer = self._answers.get()

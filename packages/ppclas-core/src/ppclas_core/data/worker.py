@@ -68,8 +68,20 @@ class Reader:
     seed: int
     epochs: int
 
-    def read(self, epoch: int, indices: Sequence[int], records: tuple[Record, ...]) -> Samples:
-        """The images of a batch; ``indices`` are places in the whole image set, one for each record.
+    def read(
+        self,
+        epoch: int,
+        indices: Sequence[int],
+        records: tuple[Record, ...],
+        earlier: Sequence[int] | None = None,
+    ) -> Samples:
+        """The images of a batch.
+
+        Args:
+            epoch: 0-based.
+            indices: places in the whole image set, one for each record.
+            records: where the images are.
+            earlier: how many times each has come before in this epoch. None: not once.
 
         Raises:
             ShapeError: images of one batch come out in different shapes.
@@ -80,8 +92,9 @@ class Reader:
         draws = SampleDraws(self.seed, self.epochs)
         batch = replace(self.image_set, records=records)
         for place, (index, record) in enumerate(zip(indices, records, strict=True)):
+            draw = draws(epoch, index, earlier[place] if earlier is not None else 0)
             try:
-                image = self.pipeline(batch.read(place), draws(epoch, index), record.where)
+                image = self.pipeline(batch.read(place), draw, record.where)
             except ImageError as error:
                 bad.append(BadImage(index, record.where, str(error).removeprefix(f"{record.where}: ")))
                 continue
@@ -138,10 +151,17 @@ class WorkerProcess:
         """Process id."""
         return self._process.pid
 
-    def send(self, ticket: int, epoch: int, indices: Sequence[int], records: tuple[Record, ...]) -> None:
+    def send(
+        self,
+        ticket: int,
+        epoch: int,
+        indices: Sequence[int],
+        records: tuple[Record, ...],
+        earlier: Sequence[int] | None,
+    ) -> None:
         """Ask for a batch; its answer carries ``ticket``."""
         self.open_tickets.add(ticket)
-        self._write(pickle.dumps((ticket, epoch, indices, records)))
+        self._write(pickle.dumps((ticket, epoch, indices, records, earlier)))
 
     def kill(self) -> None:
         """End the process at once: it holds nothing that could be lost."""
@@ -201,9 +221,9 @@ def main() -> None:
                 ticket, *_ = pickle.load(tasks)
                 _answer(results, ticket, None, failure)
         while True:
-            ticket, epoch, indices, records = pickle.load(tasks)
+            ticket, *task = pickle.load(tasks)
             try:
-                samples = reader.read(epoch, indices, records)
+                samples = reader.read(*task)
             except Exception as error:
                 _answer(results, ticket, None, error)
             else:

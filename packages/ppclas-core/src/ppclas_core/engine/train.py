@@ -390,6 +390,7 @@ class Trainer:
             workers=workers,
             max_bad_fraction=data.max_bad_fraction,
             repeat_draws_after=data.repeat_draws_after,
+            sampling=data.sampling if train else None,
             on_bad=self._warn_of,
             part=part,
         )
