@@ -143,5 +143,17 @@ def test_resize_operators_are_found_in_a_program(tmp_path, op, found):
     assert has_resize(program) is found
 
 
+def test_eight_bit_weights_on_a_cpu_that_overflows_are_noted(export, monkeypatch, capsys):
+    from ppclas_deploy.engines import onnxruntime
+
+    write_manifest(export.folder, manifest(quantization={"weight_bits": 8}))
+    monkeypatch.setattr(onnxruntime, "has_vnni", lambda: True)
+    OnnxRuntimeEngine().load(Bundle.load(export.folder))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(onnxruntime, "has_vnni", lambda: False)
+    OnnxRuntimeEngine().load(Bundle.load(export.folder))
+    assert "can overflow on this CPU (x86 without VNNI)" in capsys.readouterr().err
+
+
 def test_cpus_are_those_of_this_process():
     assert usable_cpus() >= 1

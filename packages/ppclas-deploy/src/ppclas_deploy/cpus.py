@@ -1,8 +1,11 @@
-"""How many CPUs there are to use."""
+"""How many CPUs there are to use, and what they can do."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
+from pathlib import Path
 
 
 def usable_cpus() -> int:
@@ -10,3 +13,14 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_vnni() -> bool | None:
+    """Whether this CPU multiplies bytes without overflow: x86 with VNNI, or another kind. None: cannot be told."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
+        return True
+    try:
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return re.search(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", said) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ppclas_core.errors import BundleError, MissingDependencyError
 from ppclas_core.export import Engine, export_facts, export_file
 from pydantic import Field, PrivateAttr
 
+from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load
 from ppclas_deploy.home import home
 
@@ -42,8 +44,15 @@ class OnnxRuntimeEngine(Engine):
             MissingDependencyError: onnxruntime is missing, or has not got the provider.
             BundleError: the model does not load.
         """
+        facts = export_facts(bundle)
+        if facts.get("quantization", {}).get("weight_bits") == 8 and self.provider == CPU and has_vnni() is False:
+            print(
+                f"note: {bundle.folder} has 8-bit weights, which can overflow on this CPU (x86 without VNNI): "
+                f"answers may be worse. Make it here, or with: ppclas quantize --weight-bits 7",
+                file=sys.stderr,
+            )
         self._version = load("onnxruntime", "the engine onnxruntime", "onnx").__version__
-        options = {**self.kept(), **export_facts(bundle).get("provider_options", {}), **self.provider_options}
+        options = {**self.kept(), **facts.get("provider_options", {}), **self.provider_options}
         self._session = make_session(export_file(bundle, "model"), self.threads, self.provider, options)
 
     def kept(self) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -190,16 +189,3 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         root.setLevel(before)
-
-
-def has_vnni() -> bool | None:
-    """Whether this CPU multiplies bytes without overflow: x86 with VNNI, or another kind. None: cannot be told."""
-    import platform
-
-    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
-        return True
-    try:
-        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return re.search(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", said) is not None

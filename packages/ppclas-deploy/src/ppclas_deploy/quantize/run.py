@@ -25,12 +25,13 @@ from ppclas_core.files import building_folder, write_json
 from ppclas_core.normalize import normalize_batch
 from ppclas_core.paddle_runtime import has_paddle, require_paddle
 
+from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load, need
 from ppclas_deploy.engines.onnxruntime import OnnxRuntimeEngine, make_session
 from ppclas_deploy.export import LABELS, check_output, export_bundle
 from ppclas_deploy.quantize import photos as choosing
 from ppclas_deploy.quantize.judge import Judge, Verdict, relative_error
-from ppclas_deploy.quantize.network import FloatNetwork, Ranges, has_vnni
+from ppclas_deploy.quantize.network import FloatNetwork, Ranges
 from ppclas_deploy.quantize.photos import Photos
 from ppclas_deploy.quantize.ptq import Quantized, Sensitivity, quantize_guarded, sensitivities
 from ppclas_deploy.quantize.training import Training, train
@@ -182,8 +183,8 @@ def _train(
     threads: int | None,
     console: Console,
 ) -> Quantized:
-    """All layers in INT8, trained against the float network."""
-    model = network.quantized()
+    """All layers in INT8, trained against the float network; as they were where training makes them worse."""
+    model, untrained = network.quantized(), network.quantized()
     before = judge.judge(model)
     console.line(f"INT8 before training: {before.accuracy:.2%}, same class as float on {before.agreement:.2%}")
     preprocessing = bundle.manifest.preprocessing
@@ -203,7 +204,11 @@ def _train(
         )
     after = judge.judge(model)
     console.line(f"INT8 after training: {after.accuracy:.2%}, same class as float on {after.agreement:.2%}")
-    return Quantized(model, after, (), ((0, before.accuracy), (0, after.accuracy)))
+    tried = ((0, before.accuracy), (0, after.accuracy))
+    if (after.accuracy, after.agreement) < (before.accuracy, before.agreement):
+        console.warn("training made it worse, so the network from before is kept. Try a smaller --lr or more photos.")
+        return Quantized(untrained, before, (), tried)
+    return Quantized(model, after, (), tried)
 
 
 def _require_guard(judge: Judge, verdict: Verdict, guard: float) -> None:
