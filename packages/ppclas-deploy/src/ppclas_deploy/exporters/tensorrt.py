@@ -74,8 +74,8 @@ class TensorRtExporter(NetworkExporter):
             return facts
         stand_in, name = _STAND_INS[via]
         verified = (
-            f"the same {files['model']}, in {name} on the CPU in float32; there is no GPU with TensorRT here ({here['why'][via]}), so TensorRT and {self.precision} "
-            f"were not run"
+            f"the same {files['model']}, in {name} on the CPU in float32; there is no GPU with TensorRT here "
+            f"({here['why'][via]}), so TensorRT and {self.precision} were not run"
         )
         return {**facts, "verified_with": stand_in, "verified": verified}
 

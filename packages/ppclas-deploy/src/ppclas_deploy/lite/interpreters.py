@@ -117,17 +117,22 @@ def _candidates() -> Iterator[str]:
         yield from sorted(map(str, home.glob(f"versions/{major}.{minor}.*/bin/python")), reverse=True)
         if on_path := shutil.which(f"python{major}.{minor}"):
             yield on_path
-    if uv := _uv():
-        listed = subprocess.run(
-            [uv, "python", "list", "--only-installed", "--output-format", "json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, **OFFLINE},
-        )
-        for entry in json.loads(listed.stdout) if listed.returncode == 0 else ():
-            if (entry["version_parts"]["major"], entry["version_parts"]["minor"]) in RELEASES:
-                yield entry["path"]
+    yield from _known_to_uv()
+
+
+def _known_to_uv() -> Iterator[str]:
+    if (uv := _uv()) is None:
+        return
+    listed = subprocess.run(
+        [uv, "python", "list", "--only-installed", "--output-format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **OFFLINE},
+    )
+    for entry in json.loads(listed.stdout) if listed.returncode == 0 else ():
+        if (entry["version_parts"]["major"], entry["version_parts"]["minor"]) in RELEASES:
+            yield entry["path"]
 
 
 def _runtime(python: str) -> LiteRuntime | None:
