@@ -182,7 +182,9 @@ def _mixed_targets(targets: Targets, shares: NDArray[np.float32], partner: NDArr
     labels = targets.labels
     others = paddle.to_tensor(partner, place=labels.place)
     weight = paddle.to_tensor(shares, place=labels.place)
-    soft = targets.soft if labels.ndim == 1 else labels.astype("float32")
+    soft = targets.soft
+    if soft is None and labels.ndim == 2:
+        soft = labels.astype("float32")
     if soft is not None:
         column = weight.unsqueeze(1)
         soft = column * soft + (1.0 - column) * soft.index_select(others)
