@@ -113,8 +113,8 @@ def evaluate(
             "Not one image of the set could be read, so there is nothing to evaluate. Run 'ppclas data check'."
         )
     order = np.argsort(np.concatenate(indices), kind="stable")
-    answers = (np.concatenate(arrays)[order] for arrays in (logits, labels, indices))
-    return score(*answers, class_names, more_metrics, thresholds)
+    said, true, places = (np.concatenate(arrays)[order] for arrays in (logits, labels, indices))
+    return score(said, true, places, class_names, more_metrics, thresholds)
 
 
 def score(
