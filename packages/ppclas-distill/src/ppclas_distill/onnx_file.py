@@ -33,6 +33,8 @@ class OnnxFile:
             raise ConfigError(f"teacher {path}: there is no such file.")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors alone
+        # Threads that wait for the next batch would take the cores that the student trains on.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=onnxruntime.get_available_providers()
