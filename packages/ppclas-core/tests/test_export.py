@@ -103,3 +103,51 @@ def test_options_are_strict():
         Exporter(timeout="60")
     with pytest.raises(ValidationError):
         SumEngine(threads=0)
+
+
+class ActivatedEngine(SumEngine):
+    """The activation of the same numbers, as an export with its activation inside gives."""
+
+    def run(self, images):
+        logits = super().run(images.astype(np.float32)) / images[0].size
+        return logits if self._activation == "none" else self.activate(logits)
+
+    @staticmethod
+    def activate(logits):
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_an_export_with_its_activation_inside_gives_logits_all_the_same(tmp_path, images):
+    plain, activated = ActivatedEngine(), ActivatedEngine()
+    plain.load(make_export(tmp_path / "plain"))
+    activated.load(bundle := make_export(tmp_path / "activated", output="probabilities"))
+    logits = activated.logits(images)
+    differences = logits - plain.logits(images)
+    np.testing.assert_allclose(differences, np.broadcast_to(differences[:, :1], differences.shape), atol=1e-5)
+    np.testing.assert_allclose(bundle.probabilities(logits), activated.answers(images), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_certain_and_impossible_are_finite_logits(tmp_path, images, kind):
+    class Certain(ActivatedEngine):
+        def run(self, images):
+            return np.tile(np.array([[1.0, 0.0]], np.float32), (len(images), 1))
+
+    bundle = make_export(tmp_path / "export", output="probabilities")
+    bundle = Bundle(bundle.folder, bundle.manifest.replace(activation=kind), bundle.weights_file)
+    engine = Certain()
+    engine.load(bundle)
+    logits = engine.logits(images)
+    assert np.isfinite(logits).all()
+    np.testing.assert_allclose(bundle.probabilities(logits)[0], [1.0, 0.0], atol=1e-6)
+
+
+def test_an_export_that_normalises_by_itself_takes_pixels(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+    engine = SumEngine()
+    engine.load(make_export(tmp_path / "export", input="pixels", batch=2))
+    assert engine.prepare(pixels) is pixels
+    np.testing.assert_allclose(engine.logits(pixels)[:, 0], pixels.sum((1, 2, 3)))
+    with pytest.raises(ShapeError, match=r"takes uint8 images \[N, 4, 6, 3\]; got float32"):
+        engine.logits(np.zeros((1, 3, 4, 6), np.float32))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MANIFEST = "bundle.json"
 WEIGHTS = "model.safetensors"
 SCHEMA_VERSION = 1
+_LARGEST_MANIFEST = 64 << 20  # bytes: a million long class names
 
 
 class Architecture(Params):
@@ -292,6 +293,10 @@ def _find(path: Path) -> Path:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            raise BundleError(
+                f"{path} has {path.stat().st_size} bytes; a manifest is smaller. Copy or export it again."
+            )
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise BundleError(f"{path} cannot be read ({error}). Copy or export it again.") from error

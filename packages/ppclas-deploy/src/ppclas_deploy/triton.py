@@ -99,13 +99,13 @@ def network_config(
         options: ``instances`` (copies), ``kind`` (CPU or GPU), ``delay`` (microseconds that a request may wait for
             others) and ``tensorrt`` (whether ONNX Runtime is to use it).
     """
-    dims = (lambda end: list(end.shape)) if batch is None else (lambda end: [batch, *end.shape])
+    fixed = [] if batch is None else [batch]
     config: dict[str, Any] = {
         "name": name,
         "backend": "onnxruntime",
         "max_batch_size": most if batch is None else 0,
-        "input": [{"name": end.name, "data_type": end.type, "dims": dims(end)} for end in inputs],
-        "output": [{"name": end.name, "data_type": end.type, "dims": dims(end)} for end in outputs],
+        "input": [{"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]} for end in inputs],
+        "output": [{"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]} for end in outputs],
         "instance_group": [{"count": options["instances"], "kind": f"KIND_{options['kind'].upper()}"}],
     }
     if batch is None:

@@ -50,8 +50,9 @@ class ServingExporter(NetworkExporter):
 
     def interface(self, bundle: Bundle) -> Interface:
         """As elsewhere, but always with the activation."""
-        output = "logits" if bundle.manifest.activation == "none" else "probabilities"
-        return {**super().interface(bundle), "output": output}
+        interface = super().interface(bundle)
+        interface["output"] = "logits" if bundle.manifest.activation == "none" else "probabilities"
+        return interface
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Trace in a process of its own, and describe what came out for both sides."""
