@@ -1,6 +1,6 @@
 """Training steps of ppclas against a hand-written Paddle loop: same model, batch and optimizer, photos in memory.
 
-    python benchmarks/step_overhead.py [--model NAME] [--size PIXELS] [--batch N] [--rounds N] [--steps N]
+    python benchmarks/step_overhead.py [--model NAME] [--size PIXELS] [--batch N] [--minutes N] [--steps N]
 
 Both loops run in one process, turn by turn, so that a busy machine slows both; a row is the median over rounds of the
 ratio within a round. Ours gets bytes and normalises them, counts right answers, checks every gradient for numbers that
@@ -112,26 +112,28 @@ def seconds(run: Callable[[], None]) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Training steps of ppclas against a bare Paddle loop.")
-    parser.add_argument("--model", default="MobileNetV3_large_x1_0")
-    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--model", default="MobileNetV3_small_x1_0")
+    parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=4, help="In a round.")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, default=3, help="In a round.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         ours = make_ours(given.model, given.size, given.batch, given.steps, Path(folder))
         bare = make_bare(given.model, given.size, given.batch, given.steps)
         ours(), bare()  # the first steps allocate
-        rounds = []
-        for number in range(given.rounds):
+        rounds: list[tuple[float, float]] = []
+        deadline = time.monotonic() + 60.0 * given.minutes
+        while time.monotonic() < deadline or len(rounds) < 4:
             # Who goes first changes, as the second finds warmer caches.
-            first, second = (ours, bare) if number % 2 else (bare, ours)
+            first, second = (ours, bare) if len(rounds) % 2 else (bare, ours)
             times = {first: seconds(first), second: seconds(second)}
             rounds.append((times[bare], times[ours]))
     images = given.steps * given.batch
     ratios = sorted(one / other for one, other in rounds)
     quarter = len(ratios) // 4
-    print(f"{'model':<26}{'pixels':>7}{'batch':>6}{'bare img/s':>12}{'ours img/s':>12}{'ratio':>8}  middle half")
+    head = f"{'model':<26}{'pixels':>7}{'batch':>6}{'bare img/s':>12}{'ours img/s':>12}{'ratio':>8}"
+    print(f"{head}  middle half of {len(rounds)} rounds")
     print(
         f"{given.model:<26}{given.size:>7}{given.batch:>6}"
         f"{images / statistics.median(one for one, _ in rounds):>12.1f}"
