@@ -11,7 +11,8 @@ from ppclas_cli import output
 from ppclas_cli.commands import data_preview as preview
 
 if TYPE_CHECKING:
-    from ppclas_core.data.check import DataReport, SetReport
+    from ppclas_core.data.check import DataReport, SetReport, SideStatistics
+    from ppclas_core.data.statistics import SetStatistics
 
 _SHOWN = 10
 """Lines of one kind that are printed before the rest is only counted; --json has all of them."""
@@ -19,7 +20,7 @@ _SHOWN = 10
 
 @click.group()
 def data() -> None:
-    """Check photos and labels before training."""
+    """Check, count, list and look at photos before training."""
 
 
 @data.command("check")
@@ -32,8 +33,9 @@ def check_command(train: str | None, val: str | None, root: str | None, labels: 
     """Read every photo and label of TRAIN, and say what is wrong with them.
 
     TRAIN is a folder with a folder of photos per class, a list file (path and label a line) or a CSV; without it, the
-    built-in photos. Reports unreadable photos, label gaps, rare classes, duplicates and photos that are in both sets.
-    Ends with exit code 1 where a training would fail.
+    built-in photos; tar shards, zip and Parquet files as well. Reports unreadable photos, label gaps, rare classes,
+    duplicates, and validation photos that are trained on too: the same file, or the same picture recompressed, resized
+    or mirrored. Ends with exit code 1 where a training would fail.
 
     \b
     Examples:
@@ -54,8 +56,99 @@ def check_command(train: str | None, val: str | None, root: str | None, labels: 
         click.get_current_context().exit(1)
 
 
+@data.command("stats")
+@click.argument("photos", required=False)
+@click.option("--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from.")
+@click.option("--labels", metavar="FILE", help="Class names, a name (or an id and a name) a line.")
+@output.JSON_OPTION
+def stats_command(photos: str | None, root: str | None, labels: str | None, as_json: bool) -> None:
+    """Count the PHOTOS of each class and measure their sizes and colours.
+
+    PHOTOS is what can be trained on; of a data set with a training part that part, without it the built-in photos. Mean
+    and standard deviation are what data.normalize takes for training from random weights.
+
+    \b
+    Examples:
+      ppclas data stats photos/
+      ppclas data stats 'shards/train-{000..012}.tar' --json
+    """
+    from ppclas_core.data.builtin import builtin_photos
+    from ppclas_core.data.parts import training_part
+    from ppclas_core.data.sources import load_image_set
+    from ppclas_core.data.statistics import measure
+
+    notes: list[str] = []
+    location = training_part(photos if photos is not None else str(builtin_photos()), notes)
+    images = load_image_set(location, root=root, labels=labels)
+    found = measure(images, _progress if sys.stderr.isatty() else None)
+    for text in (*notes, *images.notes):
+        output.note(text)
+    if as_json:
+        output.print_json(found.to_dict())
+    else:
+        _print_statistics(found)
+
+
+@data.command("list")
+@click.argument("photos", required=False)
+@click.option("-o", "--output", "folder", metavar="DIR", required=True, help="Folder for the lists.")
+@click.option("--val", metavar="PATH", help="Validation photos. Without it: found beside PHOTOS, or a split.")
+@click.option("--val-fraction", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Share held out.")
+@click.option("--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from.")
+@click.option("--labels", metavar="FILE", help="Class names, a name (or an id and a name) a line.")
+@output.JSON_OPTION
+def list_command(
+    photos: str | None,
+    folder: str,
+    val: str | None,
+    val_fraction: float | None,
+    root: str | None,
+    labels: str | None,
+    as_json: bool,
+) -> None:
+    """Write list files of PHOTOS: train_list.txt, val_list.txt and label_list.txt.
+
+    PHOTOS is a folder of class folders, a list file or a CSV. A folder with imagelabels.mat, setid.mat and jpg is
+    Oxford Flowers 102, and is split as these files say (test_list.txt as well). Paths are relative to DIR. Nothing is
+    overwritten.
+
+    \b
+    Examples:
+      ppclas data list photos/ -o lists
+      ppclas data list flowers102/ -o flowers102
+    """
+    from ppclas_core.config.schema import DataSection
+    from ppclas_core.data.listing import write_lists
+
+    section = DataSection(train=photos, val=val, root=root, labels=labels)
+    if val_fraction is not None:
+        section = section.replace(val_fraction=val_fraction)
+    notes: list[str] = []
+    written = write_lists(section, folder, notes)
+    for text in notes:
+        output.note(text)
+    if as_json:
+        output.print_json([{"path": one.path, "lines": one.num_lines} for one in written])
+    else:
+        for one in written:
+            click.echo(f"{one.path}  {one.num_lines} lines")
+
+
 def _progress(done: int, total: int) -> None:
     click.echo(f"\r{done} of {total} photos", nl=done == total, err=True)
+
+
+def _print_statistics(found: SetStatistics) -> None:
+    output.print_table([[name, count] for name, count in found.class_counts.items()], ["class", "photos"])
+    click.echo()
+    click.echo(f"{found.num_images} photos in {found.origin}")
+    if found.num_unreadable:
+        click.echo(f"  {found.num_unreadable} cannot be read; 'ppclas data check' says which")
+    if found.height and found.width and found.mean and found.std and found.mean_bytes:
+        _print_sides(found.height, found.width)
+        click.echo(f"  {found.mean_bytes / 1024:.1f} KiB a photo")
+        for name, values in (("mean", found.mean), ("std", found.std)):
+            click.echo(f"  {name:<4} of red, green, blue in 0..1: {', '.join(f'{value:.3f}' for value in values)}")
 
 
 def _print(report: DataReport) -> None:
@@ -95,15 +188,18 @@ def _print_classes(train: SetReport, val: SetReport) -> None:
 def _print_set(title: str, images: SetReport) -> None:
     click.echo(f"{title}: {images.num_images} photos in {images.origin}")
     if images.height and images.width:
-        height, width = images.height, images.width
-        click.echo(
-            f"  height {height.smallest} to {height.largest} (half of them up to {height.median}), "
-            f"width {width.smallest} to {width.largest} ({width.median}) pixels"
-        )
+        _print_sides(images.height, images.width)
     for bad in images.bad_images[:_SHOWN]:
         click.echo(f"  cannot be read: {bad.where}: {bad.reason}")
     if len(images.bad_images) > _SHOWN:
         click.echo(f"  … and {len(images.bad_images) - _SHOWN} more that cannot be read; --json lists them")
+
+
+def _print_sides(height: SideStatistics, width: SideStatistics) -> None:
+    click.echo(
+        f"  height {height.smallest} to {height.largest} (half of them up to {height.median}), "
+        f"width {width.smallest} to {width.largest} ({width.median}) pixels"
+    )
 
 
 data.add_command(preview.command)

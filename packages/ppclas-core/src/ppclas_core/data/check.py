@@ -14,6 +14,7 @@ import numpy as np
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.base import ImageSet, Record
 from ppclas_core.data.decode import count_frames, decode
+from ppclas_core.data.likeness import alike, picture_hash
 from ppclas_core.data.loader import available_cpus
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.worker import BadImage
@@ -60,6 +61,16 @@ class Duplicate:
 
 
 @dataclass(frozen=True)
+class Lookalike:
+    """A validation photo that shows what a training photo shows."""
+
+    train: str
+    val: str
+    different_bits: int
+    """Of the 256 bits of their hashes."""
+
+
+@dataclass(frozen=True)
 class DataReport:
     """The state of a data set. ``errors`` stop a training, ``warnings`` make its result doubtful."""
 
@@ -70,6 +81,8 @@ class DataReport:
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    lookalikes: tuple[Lookalike, ...] = ()
+    """Validation photos that are a training photo recompressed, resized or mirrored; not those with the same bytes."""
 
     @property
     def ok(self) -> bool:
@@ -87,6 +100,8 @@ class _Look:
 
     record: Record
     digest: bytes = b""
+    likeness: bytes = b""
+    """``picture_hash``."""
     height: int = 0
     width: int = 0
     frames: int = 1
@@ -110,39 +125,46 @@ def check_data(section: DataSection, progress: Callable[[int, int], None] | None
                 progress(len(looks), total)
     in_train, in_val = looks[: len(splits.train)], looks[len(splits.train) :]
     train, val = _report(splits.train, in_train), _report(splits.val, in_val)
-    duplicates = _duplicates(in_train, in_val)
+    duplicates, lookalikes = _duplicates(in_train, in_val), _lookalikes(in_train, in_val)
     errors = [error for report in (train, val) for error in _errors(report, section.max_bad_fraction)]
-    warnings = [*_imbalance(train), *_animated(train, val), *_doubled(duplicates)]
-    return DataReport(train, val, duplicates, tuple(errors), tuple(warnings), splits.notes)
+    warnings = [*_imbalance(train), *_animated(train, val), *_doubled(duplicates), *_leaked(lookalikes)]
+    return DataReport(train, val, duplicates, tuple(errors), tuple(warnings), splits.notes, lookalikes)
 
 
 def _look(image_set: ImageSet, index: int) -> _Look:
     record = image_set.records[index]
     try:
         data = image_set.read(index)
-        height, width, _ = decode(data, record.where).shape
+        image = decode(data, record.where)
     except ImageError as error:
         return _Look(record, reason=str(error).removeprefix(f"{record.where}: "))
     except OSError as error:
         return _Look(record, reason=f"{record.path}: {error.strerror or error}")
-    return _Look(record, hashlib.sha256(data).digest(), height, width, count_frames(data))
+    digest, likeness = hashlib.sha256(data).digest(), picture_hash(image)
+    return _Look(record, digest, likeness, image.shape[0], image.shape[1], count_frames(data))
 
 
 def _report(image_set: ImageSet, looks: Sequence[_Look]) -> SetReport:
-    counts = Counter(label for record in image_set.records for label in record.class_ids)
     good = [look for look in looks if not look.reason]
     return SetReport(
         origin=image_set.origin,
         num_images=len(image_set),
-        class_counts={f"{label} {name}": counts[label] for label, name in enumerate(image_set.class_names)},
+        class_counts=count_classes(image_set),
         bad_images=tuple(BadImage(i, look.record.where, look.reason) for i, look in enumerate(looks) if look.reason),
         num_animated=sum(look.frames > 1 for look in good),
-        height=_statistics([look.height for look in good]),
-        width=_statistics([look.width for look in good]),
+        height=side_statistics([look.height for look in good]),
+        width=side_statistics([look.width for look in good]),
     )
 
 
-def _statistics(sides: Sequence[int]) -> SideStatistics | None:
+def count_classes(image_set: ImageSet) -> dict[str, int]:
+    """Images of each class, as ``id name`` in id order."""
+    counts = Counter(label for record in image_set.records for label in record.class_ids)
+    return {f"{label} {name}": counts[label] for label, name in enumerate(image_set.class_names)}
+
+
+def side_statistics(sides: Sequence[int]) -> SideStatistics | None:
+    """Smallest, median and largest; None of nothing."""
     return SideStatistics(min(sides), round(np.median(sides).item()), max(sides)) if sides else None
 
 
@@ -159,6 +181,23 @@ def _duplicates(in_train: Sequence[_Look], in_val: Sequence[_Look]) -> tuple[Dup
             same_class = earlier.record.class_ids == look.record.class_ids
             found.append(Duplicate(earlier.record.where, look.record.where, across, same_class))
     return tuple(found)
+
+
+def _lookalikes(in_train: Sequence[_Look], in_val: Sequence[_Look]) -> tuple[Lookalike, ...]:
+    known = {look.digest for look in in_train}
+    new = [look for look in in_val if look.digest not in known]
+    pairs = alike([look.likeness for look in new], [look.likeness for look in in_train])
+    return tuple(Lookalike(in_train[b].record.where, new[a].record.where, bits) for a, b, bits in pairs)
+
+
+def _leaked(lookalikes: Sequence[Lookalike]) -> list[str]:
+    if not lookalikes:
+        return []
+    first = lookalikes[0]
+    return [
+        f"{len(lookalikes)} validation photo(s) show what a training photo shows, recompressed, resized or mirrored "
+        f"(first: {first.val} and {first.train}); look at them, and take them out of one set if so"
+    ]
 
 
 def _errors(report: SetReport, max_bad_fraction: float) -> list[str]:
