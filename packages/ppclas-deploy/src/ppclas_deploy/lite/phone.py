@@ -24,10 +24,8 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
     height, width = bundle.image_size
     normalize = preprocessing.normalize
     steps = [f"{number}. {_sentence(step)}" for number, step in enumerate(preprocessing.transforms, 2)]
-    if interface["output"] == "probabilities":
-        output = "probabilities"
-    else:
-        output = f"logits; {bundle.manifest.activation} makes probabilities of them"
+    activation = bundle.manifest.activation if interface["output"] == "logits" else "none"
+    output = interface["output"] if activation == "none" else f"logits; {activation} makes probabilities of them"
     values = {
         "name": bundle.manifest.architecture.name,
         "height": str(height),
@@ -35,7 +33,9 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
         "classes": str(len(bundle.labels)),
         "mean": ", ".join(f"{value!r}f" for value in normalize.mean),
         "std": ", ".join(f"{value!r}f" for value in normalize.std),
-        "activation": bundle.manifest.activation if interface["output"] == "logits" else "none",
+        "activation": activation,
+        "mean_text": ", ".join(map(str, normalize.mean)),
+        "std_text": ", ".join(map(str, normalize.std)),
         "pixels": "true" if interface["input"] == "pixels" else "false",
         "place": place,
         "steps": "\n".join(steps),
@@ -44,6 +44,7 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
             if interface["input"] == "pixels"
             else f"float32 [N, 3, {height}, {width}], RGB planes, (pixel / 255 - mean) / std"
         ),
+        "shape": f"1,{height},{width},3" if interface["input"] == "pixels" else f"1,3,{height},{width}",
         "output": output,
         "batch": "any" if interface["batch"] is None else str(interface["batch"]),
         "threads": "1 2 4",
