@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from ppclas_core.image_model import ImageModel
 
 
-def first_nonfinite(model: ImageModel, images: Tensor, forward: Callable[[Tensor], Any]) -> str:
+def first_nonfinite(
+    model: ImageModel, images: Tensor, forward: Callable[[Tensor], Any], *, loss_is_finite: bool
+) -> str:
     """In words: the first weight, else layer output on ``images`` [N, 3, H, W], else gradient that is not finite.
 
     Runs the model once more, which moves batch-norm statistics: for a run that ends.
@@ -43,10 +45,10 @@ def first_nonfinite(model: ImageModel, images: Tensor, forward: Callable[[Tensor
             handle.remove()
     if found:
         return found[0]
-    if gradients:
+    if gradients and loss_is_finite:
         # Backward runs from the output to the input: the last one in the model is the first to go wrong.
         return f"every layer's output is finite; the first gradient that is not is that of {gradients[-1]}"
-    return "the outputs of all layers and all gradients are finite, so it is the loss itself"
+    return "every layer's output is finite, so it is the loss itself"
 
 
 def _finite(tensor: Tensor | None) -> bool:

@@ -172,7 +172,7 @@ def _start(number: int, device: str, launch: Launch, master: str, job: Mapping[s
     else:
         threads = max(1, available_cpus() // len(launch.devices.names))
         environment.setdefault("OMP_NUM_THREADS", str(threads))
-    terminal = ()
+    terminal: tuple[int, ...] = ()
     if number == 0:
         environment[_CONSOLE] = "2"
         with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr that is no file, as in a notebook
@@ -227,7 +227,7 @@ def _forwarding(ranks: list[_Rank]) -> Iterator[list[int]]:
             if rank.process.poll() is None:
                 rank.process.send_signal(signal.SIGTERM if len(came) == 1 else signal.SIGKILL)
 
-    previous = {}
+    previous: dict[signal.Signals, Any] = {}
     with contextlib.suppress(ValueError):  # not the main thread: no signals to pass on
         for number in (signal.SIGINT, signal.SIGTERM):
             previous[number] = signal.signal(number, handle)

@@ -151,11 +151,12 @@ class Stepper:
         tensors = self._trained.model.state_dict().values()
         return any(not paddle.isfinite(t).all().item() for t in tensors if paddle.is_floating_point(t))
 
-    def explain_bad(self) -> str:
+    def explain_bad(self, *, loss_is_finite: bool) -> str:
         """After a bad step: where the first number is that is not finite."""
         if self._last_images is None:
             return "this rank had no images; see the other ranks' logs"
-        return first_nonfinite(self._trained.model, self._last_images, self._trained.model)
+        model = self._trained.model
+        return first_nonfinite(model, self._last_images, model, loss_is_finite=loss_is_finite)
 
     def forget_bad(self) -> None:
         """After a bad step that is tolerated: drop its gradients."""
