@@ -217,9 +217,10 @@ class Trainer:
         poisoned = self._stepper.poisoned()
         if progress.bad_in_a_row > allowed or poisoned:
             reason = "weights or batch-norm statistics are spoilt" if poisoned else f"{allowed} in a row are tolerated"
+            place = self._stepper.explain_bad(loss_is_finite=math.isfinite(mean))
             raise TrainingError(
                 f"At step {self._global_step() + 1} (epoch {progress.epoch + 1}) {what}, and {reason}: "
-                f"{self._stepper.explain_bad(loss_is_finite=math.isfinite(mean))}. Nothing after the last checkpoint is kept. Try a smaller learning "
+                f"{place}. Nothing after the last checkpoint is kept. Try a smaller learning "
                 f"rate (--lr) or clipping (-o optimizer.clip_norm=1.0)."
             )
         self._stepper.forget_bad()
