@@ -16,7 +16,7 @@ import pytest
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data import ImageSet, Record, Transform
 from ppclas_core.data.decode import decode
-from ppclas_core.data.loader import Loader, auto_workers, available_cpus
+from ppclas_core.data.loader import Loader, auto_workers, available_cpus, cpu_quota
 from ppclas_core.data.pipeline import Pipeline, build_transforms, default_train_transforms
 from ppclas_core.data.sampling import count_batches, cut, epoch_order
 from ppclas_core.data.splits import open_splits
@@ -453,3 +453,30 @@ def test_number_of_workers():
     assert [auto_workers("cpu", cpus) for cpus in (1, 2, 3, 64)] == [0, 1, 2, 2]
     assert [auto_workers("gpu", cpus) for cpus in (1, 2, 8, 64)] == [0, 1, 7, 8]
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_quota_of_a_container(tmp_path, files, cores):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(tmp_path) == cores
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' list of what a process has mapped")
+def test_no_shared_memory_is_needed(photos, pipeline):
+    # Containers often have a /dev/shm of 64 MiB: nothing of the loader lies there, however large the batches.
+    with Loader(photos, pipeline, 8, workers=1) as loader:
+        next(loader.epoch(0))
+        mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (*loader.worker_pids, os.getpid())]
+        opened = [str(file.readlink()) for file in Path(f"/proc/{loader.worker_pids[0]}/fd").iterdir()]
+    assert not any("/dev/shm" in text for text in (*mapped, *opened))

@@ -96,6 +96,12 @@ def decoder_name() -> str:
     return f"simplejpeg {simplejpeg.__version__}" if simplejpeg is not None else f"OpenCV {cv2.__version__}"
 
 
+def decoder_note() -> str:
+    """The decoder, and how to get a faster one."""
+    faster = "" if simplejpeg is not None else " (for a faster one: pip install 'ppclas-core[turbo]')"
+    return decoder_name() + faster
+
+
 def read_header(data: bytes, where: str) -> JpegHeader:
     """The header of a JPEG that is complete.
 

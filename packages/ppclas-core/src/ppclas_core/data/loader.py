@@ -259,11 +259,21 @@ def auto_workers(device: Literal["cpu", "gpu"], cpus: int | None = None) -> int:
 def available_cpus() -> int:
     """CPU cores that this process may use, after affinity and, in a container, its quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or no quota ("max")
-        return cores
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Cores' worth of time that a container's control group grants; None without a limit. ``root`` is for tests."""
+    version_1 = (root / "cpu" / "cpu.cfs_quota_us", root / "cpu" / "cpu.cfs_period_us")
+    for files in ((root / "cpu.max",), version_1):
+        try:
+            quota, period = (int(word) for file in files for word in file.read_text().split())
+        except (OSError, ValueError):  # no such file, or no quota ("max")
+            continue
+        if quota > 0:
+            return quota / period
+    return None
 
 
 def _check_importable(pipeline: Pipeline) -> None:

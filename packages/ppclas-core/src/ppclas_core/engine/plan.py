@@ -15,6 +15,7 @@ from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, OptimizerSection
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.decode import decode
+from ppclas_core.data.jpeg import decoder_note
 from ppclas_core.data.loader import auto_workers
 from ppclas_core.data.pipeline import default_eval_transforms, default_train_transforms
 from ppclas_core.data.splits import open_splits
@@ -206,6 +207,7 @@ def _plan_data(
     if workers is None:
         workers = auto_workers(device)
         notes.append(f"{workers} worker process{'' if workers == 1 else 'es'} read the photos")
+    notes.append(f"JPEGs are decoded by {decoder_note()}")
     return data.replace(
         train=_absolute(data.train),
         val=_absolute(data.val),
