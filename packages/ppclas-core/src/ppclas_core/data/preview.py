@@ -14,7 +14,7 @@ from ppclas_core.builtin.base import Targets
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import DataSection, NormalizeConfig
 from ppclas_core.data import functional
-from ppclas_core.data.base import BatchTransform, Draw, Image, ImageSet, Transform, sample_draw
+from ppclas_core.data.base import BatchTransform, Draw, Image, ImageSet, sample_draw
 from ppclas_core.data.contact_sheet import Row
 from ppclas_core.data.decode import decode
 from ppclas_core.data.pipeline import RESIZE_OVER_CROP, Pipeline, build_transforms
@@ -75,15 +75,14 @@ def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Pre
     notes: list[str] = []
     for name in registries.transforms:
         entry = registries.transforms.entry(name)
-        params = _shown_params(entry, side, notes)
-        if params is None:
-            continue
         try:
-            transform: Transform = registries.transforms.build(name, **params)
-            inputs = large if "size" in params else squares
+            params = _shown_params(entry, side, notes)
+            if params is None:
+                continue
+            alone = Pipeline([registries.transforms.build(name, **params)])
             images = [
-                _as_pixels(transform(image, _late_draw(seed, index)), NormalizeConfig())
-                for index, image in enumerate(inputs)
+                _as_pixels(alone.transform(image, _late_draw(seed, index), f"photo {index + 1}"), NormalizeConfig())
+                for index, image in enumerate(large if "size" in params else squares)
             ]
         except (PpclasError, ValueError) as error:
             notes.append(f"{name} is left out: {error}")
@@ -91,10 +90,10 @@ def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Pre
         rows.append(Row(name, _said(entry, params), tuple(images)))
     for name in registries.batch_transforms:
         entry = registries.batch_transforms.entry(name)
-        params = _shown_params(entry, side, notes)
-        if params is None:
-            continue
         try:
+            params = _shown_params(entry, side, notes)
+            if params is None:
+                continue
             mixed = registries.batch_transforms.build(name, **params)
             draw = _late_draw(seed, _BATCH_STREAM)
             rows.append(_mixed_row(name, _said(entry, params), mixed, np.stack(squares), NormalizeConfig(), draw)[0])
