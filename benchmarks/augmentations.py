@@ -2,7 +2,7 @@
 
 ``python benchmarks/augmentations.py [PHOTOS]``: PHOTOS is a folder of JPEGs (default: ../shared/data/flowers14/jpg).
 Needs ppclas-augment and PaddlePaddle; ``pip install albumentations`` into the same environment adds its columns. One
-thread. Methods take turns, and the best of several rounds counts, each with the same draws: what else the machine does
+thread. Methods take turns; the best CPU time of several rounds with the same draws counts: what else the machine does
 matters little.
 """
 
@@ -154,7 +154,7 @@ def operations() -> dict[str, tuple[Method, Method | None, Any]]:
 
 
 def best(methods: Sequence[Method | None], images: Sequence[Any], peer: Any = None) -> list[float | None]:
-    """Microseconds an image: each method in turn over all ``images``, the best round of each."""
+    """Microseconds of CPU time an image: each method in turn over all ``images``, the best round of each."""
     times: list[list[float]] = [[] for _ in methods]
     for _ in range(ROUNDS):
         for method, found in zip(methods, times, strict=True):
@@ -165,10 +165,10 @@ def best(methods: Sequence[Method | None], images: Sequence[Any], peer: Any = No
             np.random.seed(0)
             if peer is not None:
                 peer.set_random_seed(0)
-            started = time.perf_counter()
+            started = time.process_time()
             for image in images:
                 method(image)
-            found.append((time.perf_counter() - started) / len(images) * 1e6)
+            found.append((time.process_time() - started) / len(images) * 1e6)
     return [min(found) if found else None for found in times]
 
 
