@@ -14,17 +14,21 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ppclas_core.data.functional import crop
 from ppclas_core.data.jpeg import SIGNATURE as _JPEG
 from ppclas_core.data.jpeg import JpegHeader, decode_jpeg, read_header
 from ppclas_core.data.window import Window
 from ppclas_core.errors import ImageError
+
+# Pillow is imported where it is needed: a worker that reads plain JPEGs starts sooner without it.
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
 
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, height times width: Pillow's own limit against decompression bombs."""
@@ -94,6 +98,8 @@ def count_frames(data: bytes) -> int:
     """Frames of an image that ``decode`` can read: more than one for an animation."""
     if data.startswith(_JPEG) or (data.startswith(_PNG) and b"acTL" not in data[:4096]):
         return 1
+    from PIL import Image
+
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         return getattr(image, "n_frames", 1)
 
@@ -161,12 +167,16 @@ def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
 @functools.lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
     """What Pillow may read: a fixed list, because some of its formats start programs (EPS runs Ghostscript)."""
+    from PIL import Image
+
     Image.init()
     wanted = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
     return tuple(name for name in wanted if name in Image.OPEN)  # not every build has the last two
 
 
 def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large sizes, which are checked here, and of odd metadata
@@ -184,7 +194,9 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
         raise ImageError(f"{where}: cannot be decoded: {said}") from error
 
 
-def _as_seen(image: Image.Image, where: str) -> NDArray[np.uint8]:
+def _as_seen(image: PillowImage.Image, where: str) -> NDArray[np.uint8]:
+    from PIL import Image, ImageOps
+
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):
         grey = ((np.asarray(turned).astype(np.uint32) + 128) // 257).astype(np.uint8)

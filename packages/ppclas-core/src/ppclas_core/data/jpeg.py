@@ -13,7 +13,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ppclas_core.data.window import Window
 from ppclas_core.errors import ImageError
@@ -203,6 +202,8 @@ def _shortened(data: bytes, header: JpegHeader, rows: int) -> bytes | bytearray:
 
 
 def _read_orientation(exif: bytes) -> int:
+    from PIL import Image  # deferred: a worker whose photos have no EXIF data starts sooner without it
+
     tags = Image.Exif()
     try:
         tags.load(exif)
