@@ -92,10 +92,11 @@ def single(length: int) -> dict[str, tuple[Method, Method | None, Any]]:
             peer("Erasing", **erasing, fill=plain.MEAN),
         ),
         "HideAndSeek": (with_draw(HideAndSeek()), plain.hide_and_seek, None),
-        # albumentations' grid cannot be turned: an easier task.
-        "GridMask": (
-            with_draw(GridMask(probability=1.0)),
-            plain.grid_mask,
+        "GridMask": (with_draw(GridMask(probability=1.0)), plain.grid_mask, None),
+        # albumentations' grid cannot be turned.
+        "GridMask, straight": (
+            with_draw(GridMask(probability=1.0, rotate=0, period=(96, 224))),
+            None,
             peer("GridDropout", ratio=0.4, unit_size_range=(96, 224), fill=plain.MEAN),
         ),
     }
