@@ -46,7 +46,7 @@ def test_help_lists_the_registered_targets(capsys):
         (
             ["RUN", "--target", "paddle", "--opset", "17"],
             1,
-            "paddle has no option 'opset'. It takes: batch, ir, timeout",
+            "paddle has no option 'opset'. It takes: batch, image_size, ir, ",
         ),
         (["RUN", "--target", "paddle", "--ir", "new"], 1, "option 'ir'"),
         (["RUN", "--target", "onnx", "--option", "fast"], 2, "expected KEY=VALUE"),
