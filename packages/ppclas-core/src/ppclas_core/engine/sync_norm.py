@@ -78,7 +78,9 @@ class _Normalize(PyLayer):
         d_weight = (gradient * normal).sum(axis=[0, 2, 3])
         sums = ctx.share * paddle.concat([d_bias, d_weight])
         current().sum(sums)
-        mean_bias, mean_weight = (sums[:channels] / total), (sums[channels:] / total)
+        # What did not count towards mean and variance has no gradient through them.
+        sums = ctx.share * sums / total
+        mean_bias, mean_weight = sums[:channels], sums[channels:]
         d_x = (weight * scale).reshape([1, -1, 1, 1]) * (
             gradient - mean_bias.reshape([1, -1, 1, 1]) - normal * mean_weight.reshape([1, -1, 1, 1])
         )
