@@ -63,7 +63,7 @@ _SHOWN = 8
 )
 @click.option("--steps", type=click.IntRange(min=1), help="qat: updates. Without it: 100.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="qat: photos an update. Without it: 16.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="qat: in steps of a weight. Without it: 0.02.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="qat: in steps of a weight. Without it: 0.002.")
 @click.option("--model", metavar="NAME", help="Quantise published weights of this architecture, with --weights.")
 @click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
 @click.option("--labels", metavar="FILE", help="Class names of --weights, an id and a name (or a name) a line.")

@@ -32,9 +32,9 @@ class Training(Params):
     """Updates."""
     batch_size: PositiveInt = 16
     """Photos an update."""
-    lr: PositiveFloat = 0.02
+    lr: PositiveFloat = 0.002
     """Of Adam, in quantisation steps of a weight an update; falls to 0 along half a cosine."""
-    scale_lr: PositiveFloat = 0.002
+    scale_lr: PositiveFloat = 0.0005
     """The same for the logarithms of the activations' scales."""
     seed: int = 0
     """Of the order and the crops of the photos."""
