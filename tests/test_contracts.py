@@ -4,6 +4,7 @@ The other kinds of components are swept in the core's tests, the other models in
 """
 
 import pytest
+from ppclas_core.errors import MissingDependencyError
 from ppclas_core.plugins import get_registries
 from ppclas_core.testing import check_exporter, check_model, make_tiny_bundle
 
@@ -31,8 +32,18 @@ def test_the_smallest_model_of_each_family(name):
     check_model(name, static=name not in QUICK)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(REGISTRIES.exporters))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("onnx", "paddle", "openvino") else pytest.mark.sweep)
+        for name in REGISTRIES.exporters
+    ],
+)
 def test_every_export_target(name, tmp_path):
+    exporter = REGISTRIES.exporters.build(name)
+    try:
+        exporter.check()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
     bundle = make_tiny_bundle(tmp_path / "bundle", "MobileNetV3_small_x0_35", num_classes=5, image_size=64)
-    check_exporter(REGISTRIES.exporters.build(name), bundle, tmp_path / "export")
+    check_exporter(exporter, bundle, tmp_path / "export")

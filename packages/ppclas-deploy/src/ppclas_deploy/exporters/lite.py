@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppclas_core.errors import ExportError
 from ppclas_core.paddle_runtime import require_paddle
-from pydantic import PrivateAttr
 
 from ppclas_deploy.exporters.base import NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, run_command, run_isolated
@@ -39,8 +38,6 @@ class LiteExporter(NetworkExporter):
     lite_python: str | None = None
     """A Python that can load Paddle-Lite. Nothing: $PPCLAS_LITE_PYTHON, or one that is found here."""
 
-    _runtime: LiteRuntime | None = PrivateAttr(None)
-
     def check(self) -> None:
         """Need an interpreter that can load Paddle-Lite, and weights that the place can read."""
         if self.weights != "float32" and self.place == "x86":
@@ -48,11 +45,11 @@ class LiteExporter(NetworkExporter):
                 f"Paddle-Lite does not turn {self.weights} weights back on x86: the answers would be chance. "
                 f"Export them for arm, or take float32."
             )
-        self._runtime = find_runtime(self.lite_python)
+        find_runtime(self.lite_python)
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Trace and patch in one process, convert in Lite's Python, once for the place and once for its twin."""
-        runtime, log, interface = self._runtime or find_runtime(self.lite_python), folder / LOG, self.interface(bundle)
+        runtime, log, interface = find_runtime(self.lite_python), folder / LOG, self.interface(bundle)
         make_ready(runtime, log)
         with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
             # Beside the export if it is what can be run here, else thrown away.
