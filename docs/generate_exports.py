@@ -321,7 +321,9 @@ def _lines(data: Mapping[str, Any], names: Mapping[str, float]) -> Iterator[str]
         star = "*" if row.get("weights") == "published" else ""
         yield f"| {name}{star} | {row['size']} | {' | '.join(cells)} |"
     yield "\n## Gaps and their causes\n"
-    if not causes:
+    if missing := len(names) - len(rows):
+        yield f"- {missing} of {len(names)} architectures: not measured yet; the script goes on where it stopped."
+    elif not causes:
         yield "None."
     for cause, affected in causes.items():
         yield f"- {', '.join(affected)}: {cause}"
