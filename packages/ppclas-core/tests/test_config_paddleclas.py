@@ -74,6 +74,7 @@ Global:
   eval_interval: 2
   epochs: 120
   print_batch_step: 10
+  update_freq: 4
   use_visualdl: False
   image_shape: [3, 224, 224]
   save_inference_dir: ./inference
@@ -82,6 +83,7 @@ Arch:
   class_num: 1000
   pretrained: True
   lr_mult_list: [0.25, 0.25, 0.5, 0.5, 0.75]
+  use_sync_bn: True
 AMP:
   scale_loss: 128.0
   use_dynamic_loss_scaling: True
@@ -253,6 +255,7 @@ def test_the_2x_schema(write):
     assert (config.model.name, config.model.pretrained) == ("MobileNetV3_small_x1_0", True)
     assert (config.train.epochs, config.train.eval_every, config.train.device) == (120, 2, "gpu")
     assert (config.train.precision, config.train.ema_decay) == ("fp16", 0.9999)
+    assert (config.train.accumulate, config.train.sync_batch_norm) == (4, True)
     assert config.schedule.name == "CosineWarmup"
     assert config.schedule.params == {"lr": 1.3, "warmup_epochs": 5}
     assert (config.optimizer.weight_decay, config.optimizer.lr_mult) == (2e-5, (0.25, 0.25, 0.5, 0.5, 0.75))
@@ -265,6 +268,7 @@ def test_the_2x_schema(write):
     ("change", "message"),
     [
         (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "expected CELoss"),
+        (("level: O1", "level: O2"), "AMP.level: expected O1"),
         (("name: Cosine,", "name: Cyclic,"), "expected ConstLR, Cosine, Linear or Piecewise, got 'Cyclic'"),
         (("eval_interval: 2", "eval_intervall: 2"), "eval_intervall: this key is not known"),
         (("Infer:", "Slim:\n  prune: {name: fpgm}\nInfer:"), "pruning"),

@@ -123,7 +123,7 @@ def _translate_arch(t: Translation) -> None:
     t.drop("published weights with the suffix _ssld have names of their own: --model NAME_ssld", "Arch", "use_ssld")
     t.move("optimizer.lr_mult", "Arch", "lr_mult_list")
     if t.get("Arch", "use_sync_bn", default=False):
-        t.set("train.sync_norm", True, "Arch", "use_sync_bn")
+        t.set("train.sync_batch_norm", True, "Arch", "use_sync_bn")
     if t.get("Arch", "data_format", default="NCHW") != "NCHW":
         t.drop("the layout changes on the device; the numbers are the same", "Arch", "data_format")
     t.move("model.params.drop_path_rate", "Arch", "drop_path_rate")
@@ -363,8 +363,8 @@ def _translate_precision(t: Translation) -> None:
     if t.has("AMP"):
         if t.get("AMP", "use_amp", default=True):
             t.set("train.precision", "fp16", "AMP", "level" if t.has("AMP", "level") else "use_amp")
-        if t.get("AMP", "level", default="O1") == "O2":
-            t.set("train.amp_level", "O2", "AMP", "level")
+        if t.get("AMP", "level", default="O1") != "O1":
+            t.refuse(("AMP", "level"), "expected O1: weights stay in float32 here.")
         for key in ("scale_loss", "use_dynamic_loss_scaling", "use_promote", "use_fp16_test", "use_bf16_test"):
             t.drop("the loss scale is found while training, evaluation is in float32", "AMP", key)
     t.move("train.ema_decay", "EMA", "decay")
