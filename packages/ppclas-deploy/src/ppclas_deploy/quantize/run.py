@@ -119,7 +119,7 @@ def quantize_bundle(
     """
     started = time.monotonic()
     console = console or Console(quiet=True)
-    need("onnx", "onnxruntime", purpose="quantisation", extra="onnx")
+    need("ml_dtypes", "onnx", "onnxruntime", purpose="quantisation", extra="onnx")
     if method == "qat" and not has_paddle():
         require_paddle("training in INT8")
     check_output(output, overwrite)
