@@ -45,7 +45,7 @@ def uninterrupted(ppclas, recipe, tiny_photos, tmp_path_factory) -> Path:
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_ten_kills_at_random_moments(
     ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, assert_same_run
 ):
