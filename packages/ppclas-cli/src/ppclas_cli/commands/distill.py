@@ -147,7 +147,9 @@ distill.add_command(
     "-o", "--output", "folder", required=True, metavar="DIR", help="Where the lists go, and what a stop leaves."
 )
 @click.option("--root", metavar="DIR", help="Folder that the paths of a list start from.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, metavar="N")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Photos at a time."
+)
 def select_command(
     pool: str,
     teacher: str,
@@ -200,7 +202,9 @@ def select_command(
 @click.option("--against", required=True, metavar="PATH", help="Validation photos: a folder or a list file.")
 @click.option("-o", "--output", "folder", required=True, metavar="DIR", help="Where the report goes.")
 @click.option("--root", metavar="DIR", help="Folder that the paths of lists start from.")
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, metavar="N")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=2, show_default=True, metavar="N", help="Photos looked at at once."
+)
 @output.JSON_OPTION
 def dedup_command(pool: str, against: str, folder: str, root: str | None, threads: int, as_json: bool) -> None:
     """Find the photos of POOL that show a validation photo: the same, mirrored, cropped, brightened, recompressed.

@@ -73,12 +73,14 @@ class CudaEngine(OnnxRuntimeEngine):
     """Run an ONNX export on an NVIDIA GPU."""
 
     provider: str = "CUDAExecutionProvider"
+    """As for every ONNX Runtime engine: never replaced silently."""
 
 
 class TensorRTEngine(OnnxRuntimeEngine):
     """Run an ONNX export with TensorRT; what it compiles is kept, as compiling takes minutes."""
 
     provider: str = "TensorrtExecutionProvider"
+    """As for every ONNX Runtime engine: never replaced silently."""
 
     def kept(self) -> dict[str, str]:
         """A cache of compiled engines in ``$PPCLAS_HOME/tensorrt``."""
