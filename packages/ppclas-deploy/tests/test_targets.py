@@ -24,7 +24,7 @@ from ppclas_deploy.worker import STEPS
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("paddle", reason="needs the extra [cpu]")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("targets")]
 
 CASES = {
     "openvino": ("openvino", {}),
@@ -205,7 +205,8 @@ class TestTampering:
         assert "does not give the trained model's answers" in refused(case, flip)
 
     @pytest.mark.parametrize("case", ["openvino", "serving", "lite"])
-    def test_a_wrong_mean(self, case, refused, monkeypatch):
+    def test_a_wrong_mean(self, case, exported, refused, monkeypatch):
+        exported(case)  # before anything is spoilt
         real = flow.export_manifest
 
         def wrong(*args):
@@ -229,7 +230,8 @@ class TestTampering:
         refused("triton, ensemble", shift)
 
     @pytest.mark.parametrize("case", TAMPERED)
-    def test_blue_for_red(self, case, refused, monkeypatch):
+    def test_blue_for_red(self, case, exported, refused, monkeypatch):
+        exported(case)
         real = answers.read_photos
 
         def swapped(bundle, photos):
