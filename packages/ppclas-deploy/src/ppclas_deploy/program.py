@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -61,9 +62,29 @@ def save_program(bundle: Bundle, prefix: Path, interface: Interface, ir: Literal
         spec = InputSpec([batch, height, width, 3], "uint8", "images")
     else:
         spec = InputSpec([batch, 3, height, width], "float32", "images")
-    with paddle.pir_utils.OldIrGuard() if ir == "old" else contextlib.nullcontext():
+    with _old_ir() if ir == "old" else contextlib.nullcontext():
         paddle.jit.save(paddle.jit.to_static(layer, input_spec=[spec], full_graph=True), str(prefix))
     return prefix.with_name(prefix.name + (".pdmodel" if ir == "old" else ".json"))
+
+
+@contextlib.contextmanager
+def _old_ir() -> Iterator[None]:
+    """Trace in the old IR, with a sigmoid that it has: Paddle 3.3's own takes PIR values alone."""
+    from paddle.base.layer_helper import LayerHelper
+
+    def sigmoid(x: Any, name: str | None = None) -> Any:
+        helper = LayerHelper("sigmoid", name=name)
+        out = helper.create_variable_for_type_inference(x.dtype)
+        helper.append_op(type="sigmoid", inputs={"X": x}, outputs={"Out": out})
+        return out
+
+    own = functional.sigmoid
+    functional.sigmoid = sigmoid
+    try:
+        with paddle.pir_utils.OldIrGuard():
+            yield
+    finally:
+        functional.sigmoid = own
 
 
 class Ends(NamedTuple):

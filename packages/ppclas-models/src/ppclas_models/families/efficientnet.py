@@ -20,7 +20,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys
-from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite
+from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
 
 models = Variants()
 
@@ -107,7 +107,7 @@ class MBConv(nn.Sequential):
         self.add_sublayer("_dcn._conv", depthwise)
         if squeeze_excite:
             # A quarter of the block's input, not of the expanded map.
-            gate = ConvSqueezeExcite(hidden, in_channels // 4, F.sigmoid, F.swish, ("_conv1._conv", "_conv2._conv"))
+            gate = ConvSqueezeExcite(hidden, in_channels // 4, sigmoid, F.swish, ("_conv1._conv", "_conv2._conv"))
             self.add_sublayer("_se", gate)
         self.add_sublayer("_pcn._conv", Conv(hidden, out_channels, 1))
         if self.residual:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Literal
 
 from paddle import nn
-from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.variants import Variants
 from pydantic import PositiveInt
 
@@ -22,7 +21,7 @@ from ppclas_models.layers.residual import (
     ResidualConfig,
     ResidualNet,
 )
-from ppclas_models.layers.squeeze_excite import LinearSqueezeExcite
+from ppclas_models.layers.squeeze_excite import LinearSqueezeExcite, sigmoid
 
 models = Variants()
 
@@ -71,4 +70,4 @@ class SENet(ResidualNet):
             width = config.cardinality * config.group_width * 2**place.stage
             convs = self.bottleneck(place, width, config.cardinality)
         squeezed = place.out_channels // config.reduction
-        return {**convs, "scale": LinearSqueezeExcite(place.out_channels, squeezed, F.sigmoid)}
+        return {**convs, "scale": LinearSqueezeExcite(place.out_channels, squeezed, sigmoid)}

@@ -13,6 +13,11 @@ from paddle.nn import functional as F  # noqa: N812
 from ppclas_models.layers.pool import global_average_pool
 
 
+def sigmoid(x: Tensor) -> Tensor:
+    """The logistic function; looked up when called, so that an export can put its own in Paddle's place."""
+    return F.sigmoid(x)
+
+
 class ConvSqueezeExcite(nn.Layer):
     """[N, channels, H, W] → the same, gated by two 1x1 convolutions, called ``names``, with ``squeezed`` channels."""
 
