@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from ppclas_core.config.load import load_config
-from ppclas_core.config.migrate import migrate
+from ppclas_core.config.load import load_config, migrate
 from ppclas_core.errors import ConfigError
 
 RECIPES = Path(__file__).parents[3] / "../shared/spec/recipes.json"
@@ -289,6 +288,12 @@ def test_migrated_it_is_the_same_config(write, tmp_path, text):
     assert load_config(new).config == load_config(old).config
     assert not load_config(new).notes
     assert len(lines) > 20
+
+
+def test_overrides_in_the_new_words_are_migrated_too(write):
+    text, _ = migrate(write(MIXUP), ["data.workers=0", "epochs=7"])
+    assert yaml.safe_load(text)["data"]["workers"] == 0
+    assert yaml.safe_load(text)["train"]["epochs"] == 7
 
 
 def test_only_old_configs_are_migrated(write):

@@ -60,9 +60,7 @@ def validate_command(files: tuple[str, ...]) -> None:
 
 @config.command("migrate")
 @click.argument("file", metavar="OLD.yaml")
-@click.option(
-    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value, in old words."
-)
+@click.option("-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value.")
 def migrate_command(file: str, overrides: tuple[str, ...]) -> None:
     """Write a PaddleClas config (2020 or 2.x) in the schema of this project.
 
@@ -73,7 +71,7 @@ def migrate_command(file: str, overrides: tuple[str, ...]) -> None:
     Example:
       ppclas config migrate ResNet50_vd.yaml > my.yaml
     """
-    from ppclas_core.config.migrate import migrate
+    from ppclas_core.config.load import migrate
 
     text, lines = migrate(file, overrides)
     for line in lines:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ppclas_core.config.check import check, default_component, paths, single_components
 from ppclas_core.config.dump import dump_config, leaves
 from ppclas_core.config.explain import Problem, dotted
@@ -18,13 +20,13 @@ from ppclas_core.config.json_schema import config_schema
 from ppclas_core.config.overrides import apply_override
 from ppclas_core.config.paddleclas import OLD_KEYS, is_paddleclas, translate
 from ppclas_core.config.schema import Config
-from ppclas_core.config.yaml_source import Document, KeyPath, read_yaml
+from ppclas_core.config.yaml_source import Document, Dumper, KeyPath, read_yaml
 from ppclas_core.errors import ConfigError, UnknownNameError
 from ppclas_core.near import near_names
 from ppclas_core.plugins import Registries, get_registries
 from ppclas_core.registry import Registry
 
-__all__ = ["FLAGS", "LoadedConfig", "config_schema", "dump_config", "load_config"]
+__all__ = ["FLAGS", "LoadedConfig", "config_schema", "dump_config", "load_config", "migrate"]
 
 FLAGS: Mapping[str, str] = {
     "DATA": "data.train",
@@ -164,25 +166,55 @@ def load_config(
         ConfigError: with every mistake, each in one line: where it stands, what was expected, what came.
     """
     registries = registries or get_registries()
+    tree, notes = _open_tree(source, overrides, registries)
+    for option, value in (flags or {}).items():
+        if value is not None:
+            tree.flag(option, value)
+    config, more = _check_tree(tree, registries)
+    return LoadedConfig(config, _origins(config, tree), (*(f"translated: {note}" for note in notes), *more))
+
+
+def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, list[str]]:
+    """The YAML that says what the PaddleClas config at ``path`` says, and what became of each old key, a line each.
+
+    ``overrides`` are ``KEY=VALUE`` in the old words or the new ones.
+
+    Raises:
+        ConfigError: it is no PaddleClas config, or something in it cannot be translated; with its place.
+    """
+    registries = get_registries()
+    tree, lines = _open_tree(path, overrides, registries)
+    if not lines:
+        raise ConfigError(
+            f"{path}: expected a PaddleClas config (ARCHITECTURE: or Global: and Arch:); got another one."
+        )
+    _check_tree(tree, registries)
+    return yaml.dump(tree.values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120), lines
+
+
+def _open_tree(source: str | Path | None, overrides: Sequence[str], registries: Registries) -> tuple[_Tree, list[str]]:
+    """The values of a file or recipe with ``overrides``; what became of the keys of an old schema, a line each."""
     tree = _Tree(None if source is None else _read(source, registries.recipes))
-    notes = []
+    lines: list[str] = []
     if is_paddleclas(tree.values):
         # Overrides in the old words change the old tree, those in the new ones its translation.
         old = [assignment for assignment in overrides if assignment.partition(".")[0].partition("=")[0] in OLD_KEYS]
         for assignment in old:
             tree.override(assignment)
-        notes = [f"translated: {line}" for line in tree.translate()]
+        lines = tree.translate()
         overrides = [assignment for assignment in overrides if assignment not in old]
     for assignment in overrides:
         tree.override(assignment)
-    for option, value in (flags or {}).items():
-        if value is not None:
-            tree.flag(option, value)
+    return tree, lines
+
+
+def _check_tree(tree: _Tree, registries: Registries) -> tuple[Config, Sequence[str]]:
+    """The config, and what could not be checked here."""
     tree.name_components(single_components(registries))
     checked = check(tree.values, registries)
     if checked.config is None or checked.problems:
         raise ConfigError(_report(checked.problems, tree))
-    return LoadedConfig(checked.config, _origins(checked.config, tree), (*notes, *checked.notes))
+    return checked.config, checked.notes
 
 
 def _read(source: str | Path, recipes: Registry) -> Document:
