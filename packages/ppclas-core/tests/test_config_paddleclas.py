@@ -267,6 +267,8 @@ def test_the_2x_schema(write):
     ("change", "message"),
     [
         (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "expected CELoss"),
+        (("learning_rate: 1.3,", "learning_rate: 1.3, by_epoch: True,"), "by_epoch: true"),
+        (("- RandFlipImage: {flip_code: 1}", "- RandomErasing: {mode: rand}"), "expected const or pixel, got 'rand'"),
         (("level: O1", "level: O2"), "AMP.level: expected O1"),
         (("name: Cosine,", "name: Cyclic,"), "expected ConstLR, Cosine, Linear or Piecewise, got 'Cyclic'"),
         (("eval_interval: 2", "eval_intervall: 2"), "eval_intervall: this key is not known"),

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ppclas_core.config.explain import dotted
+from ppclas_core.config.paddleclas.operators import translate_operators
 from ppclas_core.config.paddleclas.translation import Translation
 from ppclas_core.config.yaml_source import KeyPath
+
+_OPTIMIZERS = {
+    "Momentum": {"momentum": "momentum", "use_nesterov": "nesterov"},
+    "SGD": {},
+    "RMSProp": {"momentum": "momentum", "rho": "rho", "epsilon": "epsilon"},
+    "Adam": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
+    "AdamW": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
+}
+"""Old name, which is the new one too → old parameter → new one."""
 
 
 def drop_data_facts(t: Translation, paths: Iterable[KeyPath]) -> None:
@@ -48,6 +59,26 @@ def set_root(t: Translation, train: KeyPath, val: KeyPath) -> None:
     root, source = (of_train, train) if of_train else (of_val, val)
     if root:
         t.set("data.root", root, *source)
+
+
+def set_optimizer(t: Translation, name: KeyPath, params: KeyPath) -> bool:
+    """``optimizer.name`` of what stands at ``name``, and its own parameters, which stand below ``params``."""
+    found = t.get(*name)
+    if found not in _OPTIMIZERS:
+        t.refuse(name, f"expected one of {', '.join(_OPTIMIZERS)}, got {found!r}.")
+        return False
+    t.set("optimizer.name", found, *name)
+    for old, new in _OPTIMIZERS[found].items():
+        t.move(f"optimizer.{new}", *params, old)
+    return True
+
+
+def set_transforms(t: Translation, key: str, *source: str | int) -> None:
+    """``data.<key>`` of the list of operators at ``source``."""
+    if t.has(*source):
+        transforms = translate_operators(t, *source)
+        t.set(f"data.{key}", transforms, *source, quiet=True)
+        t.lines.append(f"{dotted(source)} → data.{key}: {', '.join(item['name'] for item in transforms)}")
 
 
 def set_learning_rates(t: Translation) -> None:

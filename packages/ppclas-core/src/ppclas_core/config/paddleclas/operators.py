@@ -204,10 +204,14 @@ def _random_erasing(params: _Params, translation: Translation, where: KeyPath) -
     }
     if params.take("use_log_aspect", False):
         component["log_aspect"] = True
-    if "attempt" in params._params:
-        component["attempts"] = params.integer("attempt")
-    if params.take("mode", "const") == "pixel":
+    attempts = params.take("attempt")
+    if attempts is not None:
+        component["attempts"] = attempts
+    mode = params.take("mode", "const")
+    if mode == "pixel":
         component["fill"] = "pixels"
+    elif mode != "const":
+        raise ConfigError(f"RandomErasing.mode: expected const or pixel, got {mode!r}.")
     mean = params.take("mean")
     if mean is not None and any(read_number(item) for item in mean):
         raise ConfigError("RandomErasing.mean: only [0, 0, 0], the mean of normalised photos, has a meaning here.")

@@ -9,10 +9,12 @@ from ppclas_core.config.paddleclas.common import (
     drop_data_facts,
     set_image_size,
     set_learning_rates,
+    set_optimizer,
     set_pretrained,
     set_root,
+    set_transforms,
 )
-from ppclas_core.config.paddleclas.operators import translate_batch_operators, translate_operators
+from ppclas_core.config.paddleclas.operators import translate_batch_operators
 from ppclas_core.config.paddleclas.translation import Translation
 
 KEYS = (
@@ -67,13 +69,6 @@ _SCHEDULE_PARAMS = {
     "decay_epochs": ("decay_epochs", ("Piecewise", "ExponentialWarmup")),
 }
 """Old parameter → new one, and the schedules that read it."""
-_OPTIMIZERS = {
-    "Momentum": {"momentum": "momentum", "use_nesterov": "nesterov"},
-    "SGD": {},
-    "RMSProp": {"momentum": "momentum", "rho": "rho", "epsilon": "epsilon"},
-    "Adam": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
-    "AdamW": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
-}
 
 
 def translate_2020(t: Translation) -> None:
@@ -226,13 +221,8 @@ def _translate_schedule(t: Translation) -> None:
 def _translate_optimizer(t: Translation) -> None:
     if not t.has("OPTIMIZER"):
         return
-    function = t.get("OPTIMIZER", "function")
-    if function not in _OPTIMIZERS:
-        t.refuse(("OPTIMIZER", "function"), f"expected one of {', '.join(_OPTIMIZERS)}, got {function!r}.")
+    if not set_optimizer(t, ("OPTIMIZER", "function"), ("OPTIMIZER", "params")):
         return
-    t.set("optimizer.name", function, "OPTIMIZER", "function")
-    for old, new in _OPTIMIZERS[function].items():
-        t.move(f"optimizer.{new}", "OPTIMIZER", "params", old)
     penalty = ("OPTIMIZER", "regularizer")
     if not t.has(*penalty):
         t.set("optimizer.weight_decay", 0.0, "OPTIMIZER", "function")
@@ -255,8 +245,5 @@ def _translate_data(t: Translation) -> None:
     for part in ("TRAIN", "VALID"):
         t.drop("space, tab and comma are told apart by looking", part, "delimiter")
     for part, key in (("TRAIN", "train_transforms"), ("VALID", "eval_transforms")):
-        transforms = translate_operators(t, part, "transforms")
-        if t.has(part, "transforms"):
-            t.set(f"data.{key}", transforms, part, "transforms", quiet=True)
-            t.lines.append(f"{part}.transforms → data.{key}: {', '.join(item['name'] for item in transforms)}")
+        set_transforms(t, key, part, "transforms")
     set_learning_rates(t)

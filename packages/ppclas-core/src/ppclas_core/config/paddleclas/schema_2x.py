@@ -10,10 +10,12 @@ from ppclas_core.config.paddleclas.common import (
     drop_data_facts,
     set_image_size,
     set_learning_rates,
+    set_optimizer,
     set_pretrained,
     set_root,
+    set_transforms,
 )
-from ppclas_core.config.paddleclas.operators import translate_batch_operators, translate_operators
+from ppclas_core.config.paddleclas.operators import translate_batch_operators
 from ppclas_core.config.paddleclas.translation import Translation, one_entry, read_number
 from ppclas_core.errors import ConfigError
 
@@ -31,13 +33,6 @@ KEYS = (
     "profiler_options",
 )
 
-_OPTIMIZERS = {
-    "Momentum": {"momentum": "momentum", "use_nesterov": "nesterov"},
-    "SGD": {},
-    "RMSProp": {"momentum": "momentum", "rho": "rho", "epsilon": "epsilon"},
-    "Adam": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
-    "AdamW": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
-}
 _DISTILLATION = "DistillationModel"
 _DISTILLATION_LOSSES = {
     "DistillationDMLLoss": "ssld",
@@ -69,7 +64,7 @@ def translate_2x(t: Translation) -> None:
     _translate_loader(t)
     _translate_precision(t)
     t.drop("prediction takes its preprocessing and labels from the bundle", "Infer")
-    t.drop("top-1, top-5, macro F1 and the calibration error are always measured", "Metric")
+    t.drop("the task's own are always measured; metrics: adds others", "Metric")
     t.drop("an option of the command line", "profiler_options")
     as_published(t)
 
@@ -133,7 +128,7 @@ def _translate_weights(t: Translation) -> None:
     path = t.get("Global", "pretrained_model")
     if path:
         set_pretrained(t, path, "Global", "pretrained_model")
-        t.get("Arch", "pretrained")
+        t.drop("Global.pretrained_model is given, which comes before it", "Arch", "pretrained")
     else:
         set_pretrained(t, t.get("Arch", "pretrained", default=False), "Arch", "pretrained")
 
@@ -206,7 +201,8 @@ def _translate_loss(t: Translation) -> None:
         return
     where = ("Loss", "Train", 0)
     try:
-        name, params = one_entry(items[0])
+        name, given = one_entry(items[0])
+        params = dict(given)
         weight = float(read_number(params.pop("weight", 1.0)))
         epsilon = float(read_number(params.pop("epsilon", 0.0) or 0.0))
     except ConfigError as error:
@@ -226,13 +222,8 @@ def _translate_loss(t: Translation) -> None:
 def _translate_optimizer(t: Translation) -> None:
     if not t.has("Optimizer"):
         return
-    name = t.get("Optimizer", "name")
-    if name not in _OPTIMIZERS:
-        t.refuse(("Optimizer", "name"), f"expected one of {', '.join(_OPTIMIZERS)}, got {name!r}.")
+    if not set_optimizer(t, ("Optimizer", "name"), ("Optimizer",)):
         return
-    t.set("optimizer.name", name, "Optimizer", "name")
-    for old, new in _OPTIMIZERS[name].items():
-        t.move(f"optimizer.{new}", "Optimizer", old)
     t.move("optimizer.clip_norm", "Optimizer", "clip_norm")
     if t.get("Optimizer", "one_dim_param_no_weight_decay", default=False):
         t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "one_dim_param_no_weight_decay")
@@ -265,7 +256,8 @@ def _translate_schedule(t: Translation) -> None:
     warmup = t.number(*lr, "warmup_epoch", default=0) or 0
     if t.number(*lr, "warmup_start_lr", default=0):
         t.refuse((*lr, "warmup_start_lr"), "warmup starts from 0 here.")
-    t.get(*lr, "by_epoch")
+    if t.get(*lr, "by_epoch", default=False):
+        t.refuse((*lr, "by_epoch"), "true: the rate changes with each step here. Leave the key out.")
     if name == "Cosine":
         t.set("schedule.name", "CosineWarmup", *lr, "name")
         t.set("schedule.warmup_epochs", warmup, *lr, "warmup_epoch")
@@ -323,12 +315,7 @@ def _translate_loader(t: Translation) -> None:
         t.drop("space, tab and comma are told apart by looking", *data, "delimiter")
         if t.get(*data, "relabel", default=False):
             t.refuse((*data, "relabel"), "true: labels are ids from 0 here. Number them so in the list.")
-        found = translate_operators(t, *data, "transform_ops")
-        if t.has(*data, "transform_ops"):
-            t.set(f"data.{transforms}", found, *data, "transform_ops", quiet=True)
-            t.lines.append(
-                f"DataLoader.{part} transform_ops → data.{transforms}: {', '.join(item['name'] for item in found)}"
-            )
+        set_transforms(t, transforms, *data, "transform_ops")
         for key, reason in (
             ("name", "the loop samples"),
             ("drop_last", "training drops no photo for good, evaluation none at all"),
