@@ -31,6 +31,25 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
+def files_of_one_set(location: str, suffix: str) -> list[str]:
+    """The files of a folder that end in ``suffix``, by name, or those that a path or pattern names.
+
+    Raises:
+        DataError: the folder holds a training set and a validation set.
+    """
+    folder = Path(location)
+    if not folder.is_dir():
+        return expand_shards(location)
+    files = sorted(folder.glob(f"*{suffix}"))
+    parts = {part for file in files for part in ("train", *VAL_NAMES) if file.name.startswith(part)}
+    if len(parts) > 1:
+        raise DataError(
+            f"{folder}: expected the files of one set, got those of {', '.join(sorted(parts))}; give one of them "
+            f"as a pattern: {folder / f'train*{suffix}'}"
+        )
+    return [str(file) for file in files]
+
+
 def expand_shards(location: str) -> list[str]:
     """The files that a path with ``{000..012}``, ``{a,b}`` and glob characters stands for, sorted.
 
@@ -87,26 +106,13 @@ class TarSource(Source):
 
     def load(self) -> ImageSet:
         """Index every shard; one record a photo, in the order of the shards."""
-        shards = self._shards()
+        shards = files_of_one_set(self.location, ".tar")
         notes: list[str] = []
         members = [member for shard in shards for member in _index_tar(shard, notes)]
         if len(shards) > 1:
             notes.append(f"{self.location}: {len(members)} photos in {len(shards)} shards.")
         records, names, more = _label(self, members)
         return ImageSet(tuple(records), names, self.location, (*notes, *more))
-
-    def _shards(self) -> list[str]:
-        folder = Path(self.location)
-        if not folder.is_dir():
-            return expand_shards(self.location)
-        shards = sorted(folder.glob("*.tar"))
-        parts = {part for shard in shards for part in ("train", *VAL_NAMES) if shard.name.startswith(part)}
-        if len(parts) > 1:
-            raise DataError(
-                f"{folder}: expected the shards of one set, got those of {', '.join(sorted(parts))}; give one of them "
-                f"as a pattern: {folder / 'train*.tar'}"
-            )
-        return [str(shard) for shard in shards]
 
 
 class ZipSource(Source):

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppclas_core.data.archives import expand_shards, is_pattern
+from ppclas_core.data.archives import files_of_one_set, is_pattern
 from ppclas_core.data.base import ImageSet, Record, Source
-from ppclas_core.data.parts import VAL_NAMES
 from ppclas_core.data.sources import LABEL_COLUMNS, PATH_COLUMNS, settle_labels
 from ppclas_core.errors import DataError, ImageError, MissingDependencyError
 
@@ -44,7 +43,7 @@ class ParquetSource(Source):
         said, places = [], []
         names: tuple[str, ...] | None = None
         column, largest = "", 0
-        for path in self._files():
+        for path in files_of_one_set(self.location, ".parquet"):
             file = _open(path)
             column, label = _columns(file, path)
             names = names or _names_in(file, label)
@@ -72,19 +71,6 @@ class ParquetSource(Source):
             for (path, group, offset), label, (_, where) in zip(places, ids, said, strict=True)
         )
         return ParquetImageSet(records, class_names, self.location, tuple(notes), column=column)
-
-    def _files(self) -> list[str]:
-        folder = Path(self.location)
-        if not folder.is_dir():
-            return expand_shards(self.location)
-        files = sorted(folder.glob("*.parquet"))
-        parts = {part for file in files for part in ("train", *VAL_NAMES) if file.name.startswith(part)}
-        if len(parts) > 1:
-            raise DataError(
-                f"{folder}: expected the files of one set, got those of {', '.join(sorted(parts))}; give one of them "
-                f"as a pattern: {folder / 'train-*.parquet'}"
-            )
-        return [str(file) for file in files]
 
 
 @dataclass(frozen=True)
