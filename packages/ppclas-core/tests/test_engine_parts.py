@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import Config, DataSection, ModelSection, OptimizerSection, TrainSection
 from ppclas_core.data.base import ImageSet, Record
+from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.evaluate import evaluate, score
 from ppclas_core.engine.pictures import draw_confusion, draw_curves
 from ppclas_core.engine.plan import make_plan
-from ppclas_core.engine.predict import expand_paths
+from ppclas_core.engine.predict import expand_paths, predict
 from ppclas_core.engine.probe import logistic_regression, probe_set
 from ppclas_core.engine.run import RunFolder, create_run_folder, find_unfinished
 from ppclas_core.errors import ConfigError, DataError, TrainingError
@@ -177,3 +181,46 @@ def test_without_a_terminal_there_is_a_line_every_so_many_steps():
         for _ in range(5):
             bar.advance("loss 1")
     assert stream.getvalue().splitlines() == ["epoch 1/1 3/7 loss 1", "epoch 1/1 6/7 loss 1"]
+
+
+def _reads_the_corner(sizes: list[int]) -> Any:
+    """An engine whose logits are the first pixel, for a bundle without transforms; notes the size of each batch."""
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        sizes.append(len(images))
+        return images[:, 0, 0, :].astype(np.float32)
+
+    return SimpleNamespace(prepare=lambda pixels: pixels, logits=logits)
+
+
+PLAIN_BUNDLE = cast(
+    "Bundle",
+    SimpleNamespace(
+        manifest=SimpleNamespace(kind="export", task="classification"),
+        labels=("red", "green", "blue"),
+        pipeline=lambda: Pipeline(()),
+        probabilities=lambda logits: logits / 255,
+    ),
+)
+
+
+def test_answers_stay_with_their_images(tmp_path):
+    """Batches use the same memory again: no answer may be another batch's."""
+    sizes: list[int] = []
+    colours = [np.full((4, 6, 3), np.roll((200, n, 0), n % 3), np.uint8) for n in range(23)]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    inputs = [*colours[:6], str(broken), *colours[6:]]
+    answers = list(predict(PLAIN_BUNDLE, inputs, batch_size=4, threads=3, engine=_reads_the_corner(sizes), top_k=2))
+    assert "broken.jpg" in answers.pop(6).error
+    assert sizes == [4, 3, 4, 4, 4, 4]
+    for n, answer in enumerate(answers):
+        names = np.roll(["red", "green", "blue"], -(n % 3))
+        assert answer.top == ((names[0], pytest.approx(200 / 255)), (names[1], pytest.approx(n / 255)))
+
+
+def test_images_of_several_shapes_make_no_batch():
+    images = [np.zeros((4, 6, 3), np.uint8), np.zeros((5, 6, 3), np.uint8)]
+    answers = list(predict(PLAIN_BUNDLE, images, batch_size=2, threads=1, engine=_reads_the_corner([])))
+    assert answers[1].error.startswith("image 2: 5 x 6 x 3 after the bundle's transforms, where others are 4 x 6 x 3")
+    assert not any(one.error for one in predict(PLAIN_BUNDLE, images, batch_size=1, engine=_reads_the_corner([])))

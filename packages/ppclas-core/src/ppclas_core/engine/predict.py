@@ -6,7 +6,9 @@ import glob
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count, repeat
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -111,38 +113,81 @@ def predict(
     predictor = bundle_predictor(bundle) if engine is None else engine.logits
     pipeline, draw = bundle.pipeline(), Draw(np.random.default_rng(0))
 
-    def read(named: tuple[str, str | NDArray[np.uint8]]) -> NDArray[Any] | str:
+    def read(named: tuple[str, str | NDArray[np.uint8]], batch: _Batch, row: int) -> str:
+        """Put the image into a row of the batch. What hindered that, or nothing."""
         path, image = named
         try:
             if isinstance(image, str):
                 pixels = pipeline(Path(image).read_bytes(), draw, path)
             else:
                 pixels = pipeline.transform(image, draw, path)
+            batch.put(row, pixels if engine is None else engine.prepare(pixels[None])[0], path)
         except ImageError as error:
             return str(error)
         except OSError as error:
             return f"{path}: {error.strerror or error}"
-        return pixels if engine is None else engine.prepare(pixels[None])[0]
+        return ""
 
-    def answer(batch: list[tuple[str, NDArray[Any] | str]]) -> Iterator[Prediction]:
-        good = [image for _, image in batch if not isinstance(image, str)]
-        probabilities = iter(bundle.probabilities(predictor(np.stack(good))) if good else ())
-        for path, image in batch:
-            if isinstance(image, str):
-                yield Prediction(path, error=image)
-            else:
-                yield _prediction(path, next(probabilities), bundle, top_k)
+    def answer(paths: list[str], errors: list[str], batch: _Batch) -> Iterator[Prediction]:
+        good = [row for row, error in enumerate(errors) if not error]
+        probabilities = iter(bundle.probabilities(predictor(batch.images(good))) if good else ())
+        for path, error in zip(paths, errors, strict=True):
+            yield Prediction(path, error=error) if error else _prediction(path, next(probabilities), bundle, top_k)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:  # OpenCV decodes without holding the interpreter lock
         named = (
             (image if isinstance(image, str) else f"image {number}", image) for number, image in enumerate(paths, 1)
         )
-        batches = _chunks(named, batch_size)
-        waiting = [(chunk, pool.map(read, chunk)) for chunk in _take(batches, 2)]
+        chunks = _chunks(named, batch_size)
+        idle = [_Batch(batch_size) for _ in range(3)]  # one is answered, one is read, one may be read ahead
+        waiting: list[tuple[list[str], Iterator[str], _Batch]] = []
+
+        def read_on() -> None:
+            for chunk in _take(chunks, len(idle)):
+                batch = idle.pop()
+                waiting.append(([path for path, _ in chunk], pool.map(read, chunk, repeat(batch), count()), batch))
+
+        read_on()
         while waiting:
-            chunk, images = waiting.pop(0)
-            waiting += [(following, pool.map(read, following)) for following in _take(batches, 1)]
-            yield from answer([(path, image) for (path, _), image in zip(chunk, images, strict=True)])
+            paths_of_batch, errors, batch = waiting.pop(0)
+            yield from answer(paths_of_batch, list(errors), batch)
+            idle.append(batch)
+            read_on()
+
+
+class _Batch:
+    """Where readers lay their images down: [size, ...]. Used again, as memory that was touched before is faster."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._array: NDArray[Any] | None = None
+        self._allocating = Lock()
+
+    def put(self, row: int, image: NDArray[Any], path: str) -> None:
+        """From any thread.
+
+        Raises:
+            ImageError: the image is not of the others' shape.
+        """
+        with self._allocating:
+            if self._array is None or (self._size == 1 and self._array.shape[1:] != image.shape):
+                self._array = np.empty((self._size, *image.shape), image.dtype)
+        expected = self._array.shape[1:]
+        if image.shape != expected:
+            raise ImageError(
+                f"{path}: {_shape(image.shape)} after the bundle's transforms, where others are {_shape(expected)}: "
+                "they make no batch. Try --batch-size 1, or end the transforms with a crop of fixed size."
+            )
+        self._array[row] = image
+
+    def images(self, rows: list[int]) -> NDArray[Any]:
+        """Those of the rows: no copy where no row between them is left out."""
+        assert self._array is not None
+        return self._array[: len(rows)] if rows[-1] == len(rows) - 1 else self._array[rows]
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in sizes)
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
