@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -154,6 +155,21 @@ class TestTampering:
 
         stored_onnx(flip)
         self.refused(source, tmp_path)
+
+    def test_weights_a_trifle_too_large(self, source, tmp_path, stored_onnx):
+        """A narrow miss: double precision says that it is not the model's own rounding."""
+
+        def stretch(model):
+            tensor = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
+            weights = onnx.numpy_helper.to_array(tensor) * np.float32(1.0005)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
+
+        stored_onnx(stretch)
+        message = self.refused(source, tmp_path)
+        own = float(
+            re.search(r"from double precision, where the model's own is (\S+) \(tolerance 0\.0001\)", message)[1]
+        )
+        assert own < 1e-5
 
     def test_blue_for_red(self, source, tmp_path, stored_onnx):
         def swap(model):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ppclas_core.errors import ParityError
-from ppclas_deploy.parity import compare, require_agreement
+from ppclas_deploy.parity import compare, compare_exactly, require_agreement
 
 # RMS: sqrt((9 + 16 + 0 + 0 + 1 + 4) / 6) = sqrt(5)
 REFERENCE = np.array([[3.0, -4.0, 0.0], [0.0, 1.0, 2.0]], np.float32)
@@ -55,3 +55,27 @@ def test_what_is_not_finite_never_agrees(value):
 def test_another_number_of_classes_never_agrees():
     with pytest.raises(ParityError, match=r"logits \[2, 3\] for 2 photos and the export \[2, 2\]"):
         compare(REFERENCE, REFERENCE[:, :2], ["a", "b"], 1e-4)
+
+
+class TestDoublePrecision:
+    """The model is 0.04 of the RMS from the exact answer at one logit; the export may be 0.08 from it at any."""
+
+    exact = REFERENCE.astype(np.float64)
+    model = (exact + np.array([[0.04, 0.0, 0.0], [0.0, 0.0, 0.0]]) * 5**0.5).astype(np.float32)
+
+    @pytest.mark.parametrize(("share", "agrees"), [(0.079, True), (0.081, False)])
+    def test_twice_the_models_own_rounding_is_allowed(self, share, agrees):
+        exported = (self.exact - np.array([[0.0, 0.0, 0.0], [0.0, share, 0.0]]) * 5**0.5).astype(np.float32)
+        parity = compare_exactly(self.exact, self.model, exported, ["a", "b"], 0.01)
+        assert parity.agrees is agrees
+        assert parity.own_rounding == pytest.approx(0.04, rel=1e-5)
+        assert parity.max_rel_diff == pytest.approx(share, rel=1e-5)
+        assert "from double precision, where the model's own is 0.04 (tolerance 0.08)" in parity.summary()
+
+    def test_an_exact_model_leaves_the_tolerance_as_it_is(self):
+        exported = (self.exact + 0.011 * 5**0.5).astype(np.float32)
+        parity = compare_exactly(self.exact, REFERENCE, exported, ["a", "b"], 0.01)
+        assert not parity.agrees
+        assert parity.tolerance == 0.01
+        with pytest.raises(ParityError, match=r"--option tolerance=0\.1 accepts it"):
+            require_agreement(parity)

@@ -5,9 +5,9 @@ Both are steps of ``worker``: each reads the photos from disk through the prepro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +15,49 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.data.base import Draw
 from ppclas_core.engine.predictors import model_predictor
 from ppclas_core.export import export_facts
+from ppclas_core.normalize import normalize_on_device
 from ppclas_core.paddle_runtime import require_paddle
 from ppclas_core.plugins import get_registries
 
 from ppclas_deploy.isolate import bundle_of
 
+if TYPE_CHECKING:
+    from ppclas_core.config.schema import NormalizeConfig
+    from ppclas_core.image_model import ImageModel
+
 _BATCH = 8
 
 
 def run_reference(job: Mapping[str, Any]) -> dict[str, str]:
-    """The step ``reference``: the trained model in Paddle, on the CPU. Writes logits [N, C] to ``job["logits"]``."""
+    """The step ``reference``: the trained model in Paddle, on the CPU. Writes logits [N, C] to ``job["logits"]``.
+
+    They are computed in ``job["dtype"]``, float32 unless that is there.
+    """
     paddle = require_paddle("the trained model's answers")
     paddle.set_device("cpu")
     bundle = bundle_of(job["bundle"])
-    predict = model_predictor(bundle.build_model(), bundle.manifest.preprocessing.normalize)
+    exactly = job.get("dtype") == "float64"
+    predict = (exact_predictor if exactly else model_predictor)(
+        bundle.build_model(), bundle.manifest.preprocessing.normalize
+    )
     pixels = read_photos(bundle, job["photos"])
     np.save(job["logits"], np.concatenate([predict(batch) for batch in _batches(pixels)]))
     return {"paddle": paddle.__version__}
+
+
+def exact_predictor(model: ImageModel, normalize: NormalizeConfig) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """Pixels [N, H, W, 3] → logits [N, C], computed in double precision. ``model`` is changed to that."""
+    import paddle
+
+    model.to(dtype="float64")
+
+    def predict(images: NDArray[Any]) -> NDArray[np.float64]:
+        # The pixels are normalised in single precision as for everyone: it is the network whose rounding counts.
+        with paddle.no_grad():
+            logits = model(normalize_on_device(images, normalize).astype("float64"))
+        return np.asarray(logits.numpy(), dtype=np.float64)
+
+    return predict
 
 
 def run_export(job: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def export_bundle(
     try:
         with building_folder(output) as folder:
             try:
-                result, export = _build(bundle, target, exporter, chosen, folder)
+                result, export = _build(
+                    bundle, target, exporter, chosen, folder, strictly="tolerance" in (options or {})
+                )
             except PpclasError as error:
                 raise type(error)(f"{error}{_keep_log(folder, output)}") from error
             manifest = _read_manifest(folder)
@@ -151,8 +154,13 @@ def export_manifest(bundle: Bundle, target: str, facts: Mapping[str, Any]) -> Ma
     return bundle.manifest.replace(kind="export", export=export, versions=versions(), files={})
 
 
-def _build(bundle: Bundle, target: str, exporter: Exporter, photos: Photos, folder: Path) -> tuple[Parity, Answers]:
-    """Convert into ``folder``, compare, and complete the folder if the answers agree."""
+def _build(
+    bundle: Bundle, target: str, exporter: Exporter, photos: Photos, folder: Path, *, strictly: bool
+) -> tuple[Parity, Answers]:
+    """Convert into ``folder``, compare, and complete the folder if the answers agree.
+
+    A narrow miss is judged again in double precision, unless ``strictly`` a tolerance is to be kept.
+    """
     limit = exporter.timeout
     with tempfile.TemporaryDirectory(prefix="ppclas-") as name, ThreadPoolExecutor(1) as pool:
         # Logs of their own: the export's files must not change between their hashes and the check.
@@ -164,10 +172,15 @@ def _build(bundle: Bundle, target: str, exporter: Exporter, photos: Photos, fold
             write_text(folder / LABELS, "".join(f"{index} {name}\n" for index, name in enumerate(bundle.labels)))
             manifest = write_manifest(folder, export_manifest(bundle, target, facts))
             model, export = asked.result(), parity.ask_export(folder, photos, logs[1], limit)
+            activate = bundle.probabilities if facts.get("output") == "probabilities" else None
+            tolerance, names = exporter.accepted(facts), photos.names()
+            result = parity.compare(model.logits, export.logits, names, tolerance, activate)
+            if result.is_narrow and not strictly:
+                with suppress(ExportError):  # a plugin's layer may know single precision alone: the first answer stands
+                    exact = parity.ask_model_exactly(bundle, photos, logs[0], limit)
+                    result = parity.compare_exactly(exact, model.logits, export.logits, names, tolerance, activate)
         finally:
             _append(logs, folder / LOG)
-        activate = bundle.probabilities if facts.get("output") == "probabilities" else None
-        result = parity.compare(model.logits, export.logits, photos.names(), exporter.accepted(facts), activate)
     parity.require_agreement(result)
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
     write_manifest(folder, manifest)
