@@ -1,5 +1,6 @@
 """Quantisation on networks written by hand, where the right numbers are known."""
 
+import io
 import json
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 from PIL import Image
 from ppclas_core.bundle import Architecture, Bundle, Manifest, Preprocessing, write_manifest
 from ppclas_core.config.schema import ComponentConfig, NormalizeConfig
+from ppclas_core.engine.console import Console
 from ppclas_core.errors import BundleError, DataError, ExportError
 from ppclas_core.normalize import normalize_batch
 from ppclas_deploy.quantize.judge import Judge, relative_error
 from ppclas_deploy.quantize.network import FloatNetwork
 from ppclas_deploy.quantize.photos import choose, spread
 from ppclas_deploy.quantize.ptq import quantize_guarded, sensitivities
-from ppclas_deploy.quantize.run import quantize_bundle, report
+from ppclas_deploy.quantize.receipt import report
+from ppclas_deploy.quantize.run import quantize_bundle
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
@@ -166,7 +169,7 @@ def test_an_export_is_quantised_without_paddle_and_measured(tmp_path):
         export, tmp_path / "int8", calibrate=str(train), data=str(val), num_photos=12, threads=1, guard=0.0
     )
     assert (receipt.float_accuracy, receipt.verdict.accuracy) == (1.0, 1.0)
-    assert len(receipt.photos.calibrate) == 12
+    assert receipt.calibrated_on.count == 12
     said = json.loads((tmp_path / "int8" / "quantization.json").read_text())
     assert said == report(receipt) | {"seconds": said["seconds"]}
     assert said["bytes"]["int8"] == (tmp_path / "int8" / "model.onnx").stat().st_size
@@ -175,11 +178,30 @@ def test_an_export_is_quantised_without_paddle_and_measured(tmp_path):
     assert rows[0] == "rank,layer,op,weights,error,agreement,stays"
     assert len(rows) == 1 + 4
     assert all(row.endswith(",int8") for row in rows[1:])
+    assert (tmp_path / "int8" / "export.log").is_file()
     made = Bundle.load(tmp_path / "int8")
     assert made.manifest.export["quantization"]["method"] == "ptq"
     assert made.manifest.metrics == {"top1": 1.0}
     with pytest.raises(BundleError, match="is quantised already"):
         quantize_bundle(made, tmp_path / "again", calibrate=str(train))
+
+
+def test_what_takes_too_long_is_ended_and_leaves_nothing(tmp_path):
+    export, photos = write_export(tmp_path / "export"), write_photos(tmp_path / "photos", 30)
+    with pytest.raises(ExportError, match=r"the quantize step did not finish within 0\.05 s and was ended.*--timeout"):
+        quantize_bundle(export, tmp_path / "int8", calibrate=str(photos), timeout=0.05)
+    assert [path.name for path in tmp_path.iterdir() if "int8" in path.name] in ([], ["int8.log"])
+
+
+def test_progress_comes_from_the_other_process(tmp_path, monkeypatch):
+    """Paths that are relative mean what they mean here, and lines are shown as they are told."""
+    export, _ = write_export(tmp_path / "export"), write_photos(tmp_path / "photos", 30)
+    monkeypatch.chdir(tmp_path)
+    shown = io.StringIO()
+    quantize_bundle(export, tmp_path / "int8", calibrate="photos", data="photos", console=Console(stream=shown))
+    lines = shown.getvalue().splitlines()
+    assert "Calibrating on 6 photos of photos" in lines
+    assert lines[-1] == "INT8 with 0 layers left float: top-1 100.00%"
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,23 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppclas_core.bundle import Bundle, Manifest
 from ppclas_core.errors import ExportError
+
+from ppclas_deploy.progress import Listener
+
+if TYPE_CHECKING:
+    from ppclas_core.engine.console import Console
 
 LOG = "export.log"
 """Name of the log, in the export's folder."""
@@ -33,23 +40,27 @@ OFFLINE = {
 }
 """Environment variables that keep package managers from the network."""
 _LAST_WORDS = 400  # characters
+_GLANCE = 0.2  # seconds between looks at what a process tells
 _CRASH = re.compile(r"^\s*C\+\+ Traceback", re.MULTILINE)
 _NOISE = re.compile(r"^[\s\-=*^~]*$|^\s*\[(TimeInfo|SignalInfo)|\x1b\[0m$")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def run_isolated(step: str, job: Mapping[str, Any], log: Path, timeout: float) -> dict[str, Any]:
+def run_isolated(
+    step: str, job: Mapping[str, Any], log: Path, timeout: float, console: Console | None = None
+) -> dict[str, Any]:
     """Run ``step`` (a key of ``worker.STEPS``) on ``job`` (plain JSON values) and return what it returned.
 
     The process starts in an empty folder, so that nothing lying in the user's one is imported. Its output is appended
-    to ``log``.
+    to ``log``. With ``console`` the step shows progress there: it gets ``job["progress"]``, the file of its ``Teller``.
 
     Raises:
         ExportError: it raised, crashed, or took longer than ``timeout`` seconds.
     """
     with tempfile.TemporaryDirectory(prefix="ppclas-") as name:
-        job_file, result = Path(name) / "job.json", Path(name) / "result.json"
-        job_file.write_text(json.dumps(job), encoding="utf-8")
+        job_file, result, progress = (Path(name) / file for file in ("job.json", "result.json", "progress.jsonl"))
+        job_file.write_text(json.dumps({**job, "progress": str(progress)}), encoding="utf-8")
+        listener = Listener(progress, console) if console is not None else None
         failure: ExportError | None = None
         try:
             run_command(
@@ -57,9 +68,13 @@ def run_isolated(step: str, job: Mapping[str, Any], log: Path, timeout: float) -
                 [sys.executable, "-m", "ppclas_deploy.worker", step, str(job_file), str(result)],
                 log,
                 timeout,
+                meanwhile=None if listener is None else listener.catch_up,
             )
         except ExportError as error:
             failure = error
+        finally:
+            if listener is not None:
+                listener.close()
         answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
     if "error" in answer:
         raise ExportError(str(answer["error"]))
@@ -70,9 +85,16 @@ def run_isolated(step: str, job: Mapping[str, Any], log: Path, timeout: float) -
 
 
 def run_command(
-    what: str, command: Sequence[str], log: Path, timeout: float, environment: Mapping[str, str] | None = None
+    what: str,
+    command: Sequence[str],
+    log: Path,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Run a command in an empty folder, its output appended to ``log``; ``environment`` as is, or ours, offline.
+
+    While it runs ``meanwhile`` is called a few times a second.
 
     Raises:
         ExportError: it failed, crashed, or took longer than ``timeout`` seconds; the message begins with ``what``.
@@ -89,7 +111,7 @@ def run_command(
             start_new_session=True,
         )
         try:
-            code = process.wait(timeout)
+            code = _wait(process, timeout, meanwhile)
         except subprocess.TimeoutExpired:
             raise ExportError(
                 f"{what} did not finish within {timeout:g} s and was ended. Give it more with --timeout."
@@ -119,6 +141,15 @@ def last_words(said: str) -> str:
     return words if len(words) <= _LAST_WORDS else f"…{words[-_LAST_WORDS:]}"
 
 
+def keep_log(log: Path, output: Path) -> str:
+    """Copy the log of an export that came to nothing to ``<output>.log``; the words that say where it is."""
+    if not log.is_file() or not log.stat().st_size:
+        return ""
+    kept = output.with_name(f"{output.name}.log")
+    shutil.copyfile(log, kept)
+    return f" Log: {kept}"
+
+
 def bundle_job(bundle: Bundle) -> dict[str, Any]:
     """A bundle as plain JSON values, also one that exists only around published weights."""
     return {
@@ -131,6 +162,20 @@ def bundle_job(bundle: Bundle) -> dict[str, Any]:
 def bundle_of(job: Mapping[str, Any]) -> Bundle:
     """The bundle that ``bundle_job`` described."""
     return Bundle(Path(job["folder"]), Manifest.model_validate(job["manifest"]), Path(job["weights"]))
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float, meanwhile: Callable[[], None] | None) -> int:
+    if meanwhile is None:
+        return process.wait(timeout)
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.wait(max(0.0, min(_GLANCE, left)))
+        except subprocess.TimeoutExpired:
+            meanwhile()
+            if left <= _GLANCE:
+                raise
 
 
 def _how(code: int) -> str:

@@ -25,6 +25,7 @@ STEPS = {
     "reference": "ppclas_deploy.answers:run_reference",
     "engine": "ppclas_deploy.answers:run_export",
     "measure": "ppclas_deploy.measuring:run",
+    "quantize": "ppclas_deploy.quantize.work:run",
 }
 """Name of a step → the function that takes its job and returns plain data."""
 

@@ -11,7 +11,7 @@ from ppclas_cli.bundles import open_bundle
 from ppclas_cli.output import JSON_OPTION, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from ppclas_deploy.quantize.run import Receipt
+    from ppclas_deploy.quantize.receipt import Receipt
 
 _SHOWN = 8
 """Layers of the sensitivity table on the screen; the CSV has all."""
@@ -68,6 +68,13 @@ _SHOWN = 8
 @click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
 @click.option("--labels", metavar="FILE", help="Class names of --weights, an id and a name (or a name) a line.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the measurements. Without it: all.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3600,
+    show_default=True,
+    help="Seconds that it may take, without the export to ONNX.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @JSON_OPTION
 def command(
@@ -88,6 +95,7 @@ def command(
     weights: str | None,
     labels: str | None,
     threads: int | None,
+    timeout: float,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -103,7 +111,8 @@ def command(
       ppclas quantize exports/onnx --calibrate train/ --data val/ --guard 0.005
     """
     from ppclas_core.engine.console import Console
-    from ppclas_deploy.quantize.run import default_output, quantize_bundle, report
+    from ppclas_deploy.quantize.receipt import report
+    from ppclas_deploy.quantize.run import default_output, quantize_bundle
     from ppclas_deploy.quantize.training import Training
 
     given = {"steps": steps, "batch_size": batch_size, "lr": lr}
@@ -126,6 +135,7 @@ def command(
         reduce_range=None if weight_bits is None else weight_bits == "7",
         training=Training(**training),
         threads=threads,
+        timeout=timeout,
         overwrite=overwrite,
         console=Console(),
     )
@@ -138,18 +148,16 @@ def command(
 def _print(receipt: Receipt) -> None:
     verdict, (before, after) = receipt.verdict, receipt.sizes
     click.echo(f"INT8 in {receipt.folder} ({receipt.seconds:.0f} s), {receipt.weight_bits}-bit weights")
-    what = "top-1" if receipt.photos.labelled else "same answer"
+    what = "top-1" if receipt.labelled else "same answer"
     click.echo(
-        f"  {what:<12} {receipt.float_accuracy:.2%} → {verdict.accuracy:.2%} on {len(receipt.photos.judge)} photos; "
+        f"  {what:<12} {receipt.float_accuracy:.2%} → {verdict.accuracy:.2%} on {receipt.judged_by.count} photos; "
         f"same class as the float network on {verdict.agreement:.1%}, {verdict.lost} answers lost, {verdict.won} won"
     )
     click.echo(f"  {'size':<12} {before / 1e6:.2f} → {after / 1e6:.2f} MB ({after / before:.2f} of the float model)")
     for batch, (slow, fast) in receipt.latencies.items():
         ratio = receipt.speedup(batch)
         said = f"{ratio:.2f} times faster" if ratio >= 1 else f"SLOWER: {ratio:.2f} of the float network's speed"
-        click.echo(
-            f"  {f'batch {batch}':<12} {slow.milliseconds(50):.1f} → {fast.milliseconds(50):.1f} ms, {said} on this CPU"
-        )
+        click.echo(f"  {f'batch {batch}':<12} {slow:.1f} → {fast:.1f} ms, {said} on this CPU")
     kept = f"{len(receipt.stay_float)} of {len(receipt.sensitivities)} layers stay float"
     click.echo(f"  {'layers':<12} {kept}{': ' + ', '.join(receipt.stay_float) if receipt.stay_float else ''}")
     click.echo("Most sensitive layers (each quantised alone; all are in sensitivity.csv):")
