@@ -1,4 +1,4 @@
-"""Batches of decoded, transformed images, read ahead by worker processes.
+"""Batches of decoded, transformed images, read ahead by worker processes or by what a plugin brings.
 
 What a batch holds depends on (seed, epoch, position) alone: not on the number of workers, nor on where the epoch was
 entered.
@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import math
 import os
-import queue
-import signal
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.config.schema import SamplingConfig
-from ppclas_core.data.base import ImageSet, Record
+from ppclas_core.data.base import ImageSet
 from ppclas_core.data.multilabel import ManyHot
 from ppclas_core.data.pipeline import Pipeline
+from ppclas_core.data.readers import BatchReader, Request, Workers
 from ppclas_core.data.sampling import check_repeats, count_batches, count_earlier, cut, epoch_order, image_shares
-from ppclas_core.data.worker import Answer, BadImage, Reader, Samples, WorkerProcess
-from ppclas_core.errors import ConfigError, DataError, TrainingError
+from ppclas_core.data.worker import BadImage, Reader
+from ppclas_core.errors import DataError
+
+if TYPE_CHECKING:
+    from paddle import Tensor
 
 __all__ = ["BadImage", "Batch", "Loader", "auto_workers"]
-
-_AHEAD = 2
-"""Batches under way for each worker."""
 
 _Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Of a batch: [N] places in the image set, and how many times each has come before in the epoch."""
@@ -43,8 +41,9 @@ _Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 class Batch:
     """N labelled images."""
 
-    images: NDArray[Any]
-    """[N, H, W, C] uint8 RGB (float32 if the transforms normalise); the consumer's own."""
+    images: NDArray[Any] | Tensor
+    """[N, H, W, C] uint8 RGB (float32 if the transforms normalise); the consumer's own. A tensor where a reader has
+    put them on the GPU."""
     labels: NDArray[Any]
     """[N] int64 class indices; [N, C] float32, 1 where a class is there, for images with several labels."""
     indices: NDArray[np.int64]
@@ -72,14 +71,16 @@ class Loader:
         seed: int = 0,
         epochs: int = 1,
         workers: int = 0,
+        reader: BatchReader | None = None,
         max_bad_fraction: float = 0.01,
         drop_last: bool = False,
         repeat_draws_after: int | None = None,
         sampling: SamplingConfig | None = None,
         on_bad: Callable[[BadImage], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
         part: Callable[[list[NDArray[np.int64]]], list[NDArray[np.int64]]] | None = None,
     ) -> None:
-        """Start the worker processes; ``close`` ends them, as does leaving a ``with`` block.
+        """Start the reader; ``close`` ends it, as does leaving a ``with`` block.
 
         Args:
             image_set: what to read.
@@ -89,11 +90,14 @@ class Loader:
             seed: of order and transforms.
             epochs: how many there will be, for transforms that change over a run.
             workers: processes that read; 0 reads in this process.
+            reader: who reads. None: the worker processes.
             max_bad_fraction: share of the set that may be unreadable.
             drop_last: leave an incomplete last batch out, unless it is the only one.
             repeat_draws_after: epochs after which the random draws of transforms come again. None: never.
             sampling: which images an epoch shows, and how often; needs ``shuffle``. None: each once.
             on_bad: called once for each unreadable image.
+            on_note: called with a line where the reader cannot run and something else is done. None: it goes to
+                stderr.
             part: what this process reads of an epoch's batches, where several share them. A batch of which nothing is
                 left comes empty then, so that all keep step.
 
@@ -117,14 +121,9 @@ class Loader:
         check_repeats(batch_size, self._sampling.repeats)
         self._shares = image_shares(image_set, self._sampling)
         self._labels = ManyHot(image_set) if image_set.task == "multilabel" else image_set.labels()
-        self._reader = Reader(image_set.subset(()), pipeline, seed, epochs)
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._next_ticket = 0
-        self._workers: list[WorkerProcess] = []
-        if workers:
-            _check_importable(pipeline)
-            self._workers = [WorkerProcess(number, self._reader, self._answers) for number in range(workers)]
-        self._finalizer = weakref.finalize(self, _kill_all, self._workers)
+        self._seed = seed
+        plain = Reader(image_set.subset(()), pipeline, seed, epochs)
+        self._reader = (reader or Workers()).open(plain, workers, on_note or _on_stderr)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -135,7 +134,7 @@ class Loader:
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the workers."""
-        return tuple(worker.pid for worker in self._workers)
+        return self._reader.pids
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` (0-based) from position ``start`` on.
@@ -144,12 +143,11 @@ class Loader:
             DataError: more unreadable images than allowed; the message lists the first few.
             TrainingError: a worker process died.
         """
-        if self._workers and not self._finalizer.alive:
-            raise TrainingError("expected an open loader, got one that was closed; make a new one")
         batches = self._batches(epoch)
         asked = time.perf_counter()
         draws_of = epoch if self._repeat_draws_after is None else epoch % self._repeat_draws_after
-        for position, samples in self._read(draws_of, batches, start):
+        requests = (self._request(draws_of, places) for places in batches[start:])
+        for position, samples in enumerate(self._reader.read(requests), start):
             self._note_bad(samples.bad)
             if len(samples.indices) or self._part is not None:
                 waited = time.perf_counter() - asked
@@ -157,8 +155,8 @@ class Loader:
                 asked = time.perf_counter()
 
     def close(self) -> None:
-        """End the worker processes. Once is enough; more do nothing."""
-        self._finalizer()
+        """End the reader. Once is enough; more do nothing."""
+        self._reader.close()
 
     def __enter__(self) -> Loader:
         return self
@@ -172,7 +170,7 @@ class Loader:
         order = epoch_order(
             len(self.image_set),
             shuffle=self._shuffle,
-            seed=self._reader.seed,
+            seed=self._seed,
             epoch=epoch,
             shares=self._shares,
             repeats=self._sampling.repeats,
@@ -184,49 +182,9 @@ class Loader:
             indices, earlier = self._part(indices), self._part(earlier)
         return list(zip(indices, earlier, strict=True))
 
-    def _read(self, epoch: int, batches: list[_Places], start: int) -> Iterator[tuple[int, Samples]]:
-        if not self._workers:
-            for position in range(start, len(batches)):
-                yield position, self._reader.read(epoch, *self._task(batches[position]))
-            return
-        tickets: dict[int, int] = {}  # ticket → position; answers to an abandoned epoch have none and are dropped
-        ready: dict[int, Samples] = {}
-        sent = start
-        for position in range(start, len(batches)):
-            while position not in ready:
-                sent = self._send(epoch, batches, sent, tickets)
-                answer = self._receive()
-                if answer.ticket in tickets:
-                    if answer.error is not None:
-                        raise answer.error
-                    assert answer.samples is not None  # neither an error nor a death
-                    ready[tickets.pop(answer.ticket)] = answer.samples
-            sent = self._send(epoch, batches, sent, tickets)
-            yield position, ready.pop(position)
-
-    def _send(self, epoch: int, batches: list[_Places], sent: int, tickets: dict[int, int]) -> int:
-        """Hand out tasks, the least busy worker first, until all have enough; the first position not sent."""
-        while sent < len(batches):
-            worker = min(self._workers, key=lambda worker: len(worker.open_tickets))
-            if len(worker.open_tickets) >= _AHEAD:
-                break
-            tickets[self._next_ticket] = sent
-            worker.send(self._next_ticket, epoch, *self._task(batches[sent]))
-            self._next_ticket += 1
-            sent += 1
-        return sent
-
-    def _task(self, places: _Places) -> tuple[list[int], tuple[Record, ...], list[int] | None]:
+    def _request(self, epoch: int, places: _Places) -> Request:
         indices, earlier = (values.tolist() for values in places)
-        return indices, self.image_set.subset(indices).records, earlier if any(earlier) else None
-
-    def _receive(self) -> Answer:
-        answer = self._answers.get()
-        if answer.exit_code is not None:
-            self.close()
-            raise TrainingError(f"a loader worker {_how_it_ended(answer.exit_code)}")
-        self._workers[answer.worker].open_tickets.discard(answer.ticket)
-        return answer
+        return Request(epoch, indices, self.image_set.subset(indices).records, earlier if any(earlier) else None)
 
     def _note_bad(self, found: tuple[BadImage, ...]) -> None:
         known = {bad.index for bad in self.bad_images}
@@ -276,25 +234,5 @@ def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     return None
 
 
-def _check_importable(pipeline: Pipeline) -> None:
-    for transform in pipeline.transforms:
-        if type(transform).__module__ == "__main__":
-            script = getattr(sys.modules["__main__"], "__file__", "the notebook")
-            raise ConfigError(
-                f"transform {type(transform).__name__} is defined in {script}, which worker processes do not run; move "
-                f"it to a module of its own, or use 0 workers"
-            )
-
-
-def _kill_all(workers: list[WorkerProcess]) -> None:
-    for worker in workers:
-        worker.kill()
-
-
-def _how_it_ended(exit_code: int) -> str:
-    advice = "use fewer workers, or 0 (data.workers) to see what happens"
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else str(-exit_code)
-        cause = "; the system ends processes this way when memory runs out" if name == "SIGKILL" else ""
-        return f"was ended by the signal {name}{cause}: {advice}"
-    return f"ended with exit code {exit_code} (its own message is above): {advice}"
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 from ppclas_core.data.base import ImageSet, Record, SampleDraws
 from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.errors import ConfigError, ImageError, PpclasError, ShapeError, TrainingError
+
+if TYPE_CHECKING:
+    from paddle import Tensor
 
 _START = """
 import pickle, signal, sys
@@ -47,12 +50,25 @@ class BadImage:
     reason: str
 
 
+class Request(NamedTuple):
+    """A batch to read, N images."""
+
+    epoch: int
+    """0-based; transforms draw from it."""
+    indices: list[int]
+    """[N] places in the whole image set."""
+    records: tuple[Record, ...]
+    """[N]: where the images are."""
+    earlier: list[int] | None
+    """[N]: how many times each has come before in the epoch. None: not once."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """The readable images of a batch."""
 
-    images: NDArray[Any]
-    """[N, H, W, C] uint8 (float32 if the transforms normalise)."""
+    images: NDArray[Any] | Tensor
+    """[N, H, W, C] uint8 (float32 if the transforms normalise); a tensor where they are on a GPU already."""
     indices: NDArray[np.int64]
     """[N] places in the image set."""
     bad: tuple[BadImage, ...]
@@ -151,17 +167,10 @@ class WorkerProcess:
         """Process id."""
         return self._process.pid
 
-    def send(
-        self,
-        ticket: int,
-        epoch: int,
-        indices: Sequence[int],
-        records: tuple[Record, ...],
-        earlier: Sequence[int] | None,
-    ) -> None:
+    def send(self, ticket: int, request: Request) -> None:
         """Ask for a batch; its answer carries ``ticket``."""
         self.open_tickets.add(ticket)
-        self._write(pickle.dumps((ticket, epoch, indices, records, earlier)))
+        self._write(pickle.dumps((ticket, *request)))
 
     def kill(self) -> None:
         """End the process at once: it holds nothing that could be lost."""

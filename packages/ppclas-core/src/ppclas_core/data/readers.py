@@ -1,0 +1,149 @@
+"""Who reads the batches of a loader: worker processes, or what a plugin brings (``data.reader``)."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+
+from ppclas_core.component import Params
+from ppclas_core.data.pipeline import Pipeline
+from ppclas_core.data.worker import Answer, Reader, Request, Samples, WorkerProcess
+from ppclas_core.errors import ConfigError, TrainingError
+
+__all__ = ["BatchReader", "OpenReader", "Reader", "Request", "Samples", "Workers"]
+
+_AHEAD = 2
+"""Batches under way for each worker."""
+
+
+class OpenReader:
+    """A reader at work: processes, threads and buffers, until it is closed."""
+
+    pids: tuple[int, ...] = ()
+    """Process ids of its workers, where it has any."""
+
+    def read(self, requests: Iterable[Request]) -> Iterator[Samples]:
+        """The samples of each request, in their order.
+
+        ``requests`` are those of the rest of an epoch. A reader that reads ahead takes the next ones before it gives
+        the samples of the first, and no more of them than it can hold. An epoch may be left in the middle: the iterator
+        is closed then, and later ``read`` is called again.
+
+        Raises:
+            PpclasError: a batch could not be read at all. Single bad images are left out, see ``Samples.bad``.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End what was started. Once is enough; more do nothing."""
+
+
+class BatchReader(Params):
+    """A way to read batches. Its fields are what a config may set beside the name in ``data.reader``."""
+
+    def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
+        """Start reading.
+
+        Args:
+            plain: reads one batch in this process. Every reader gives its samples: the same images left out, and the
+                same pixels but for what decoders and resizers differ in.
+            workers: processes or threads, ``data.workers``; 0: none beside the training process.
+            note: takes a line for the console, of what else is done where this reader cannot run.
+        """
+        raise NotImplementedError
+
+
+class Workers(BatchReader):
+    """Fresh worker processes, or this process alone; see ``ppclas_core.data.worker``."""
+
+    def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
+        if not workers:
+            return _InThisProcess(plain)
+        _check_importable(plain.pipeline)
+        return _WorkerPool(plain, workers)
+
+
+class _InThisProcess(OpenReader):
+    def __init__(self, plain: Reader) -> None:
+        self._plain = plain
+
+    def read(self, requests: Iterable[Request]) -> Iterator[Samples]:
+        for request in requests:
+            yield self._plain.read(*request)
+
+
+class _WorkerPool(OpenReader):
+    def __init__(self, plain: Reader, workers: int) -> None:
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._next_ticket = 0
+        self._workers = [WorkerProcess(number, plain, self._answers) for number in range(workers)]
+        self.pids = tuple(worker.pid for worker in self._workers)
+        self._finalizer = weakref.finalize(self, _kill_all, self._workers)
+
+    def read(self, requests: Iterable[Request]) -> Iterator[Samples]:
+        if not self._finalizer.alive:
+            raise TrainingError("expected an open loader, got one that was closed; make a new one")
+        coming = enumerate(requests)
+        following = next(coming, None)
+        places: dict[int, int] = {}  # ticket → place; answers to an abandoned epoch have none and are dropped
+        ready: dict[int, Samples] = {}
+        place = 0
+        while following is not None or places or ready:
+            while following is not None and (worker := self._free_worker()) is not None:
+                places[self._next_ticket] = following[0]
+                worker.send(self._next_ticket, following[1])
+                self._next_ticket += 1
+                following = next(coming, None)
+            if place in ready:
+                yield ready.pop(place)
+                place += 1
+                continue
+            answer = self._receive()
+            if answer.ticket in places:
+                if answer.error is not None:
+                    raise answer.error
+                assert answer.samples is not None  # neither an error nor a death
+                ready[places.pop(answer.ticket)] = answer.samples
+
+    def close(self) -> None:
+        self._finalizer()
+
+    def _free_worker(self) -> WorkerProcess | None:
+        """The least busy worker; None where all have enough to do."""
+        worker = min(self._workers, key=lambda worker: len(worker.open_tickets))
+        return worker if len(worker.open_tickets) < _AHEAD else None
+
+    def _receive(self) -> Answer:
+        answer = self._answers.get()
+        if answer.exit_code is not None:
+            self.close()
+            raise TrainingError(f"a loader worker {_how_it_ended(answer.exit_code)}")
+        self._workers[answer.worker].open_tickets.discard(answer.ticket)
+        return answer
+
+
+def _check_importable(pipeline: Pipeline) -> None:
+    for transform in pipeline.transforms:
+        if type(transform).__module__ == "__main__":
+            script = getattr(sys.modules["__main__"], "__file__", "the notebook")
+            raise ConfigError(
+                f"transform {type(transform).__name__} is defined in {script}, which worker processes do not run; move "
+                f"it to a module of its own, or use 0 workers"
+            )
+
+
+def _kill_all(workers: list[WorkerProcess]) -> None:
+    for worker in workers:
+        worker.kill()
+
+
+def _how_it_ended(exit_code: int) -> str:
+    advice = "use fewer workers, or 0 (data.workers) to see what happens"
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else str(-exit_code)
+        cause = "; the system ends processes this way when memory runs out" if name == "SIGKILL" else ""
+        return f"was ended by the signal {name}{cause}: {advice}"
+    return f"ended with exit code {exit_code} (its own message is above): {advice}"
