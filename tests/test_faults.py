@@ -69,13 +69,14 @@ for line in sys.stdin:
             code = 70
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(code)
-    done = 0
+    done, killed = 0, False
     while not done:
         done, status = os.waitpid(child, os.WNOHANG)
         if not done and time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
+            killed = True
         time.sleep(0.01)
-    print(status, flush=True)
+    print(json.dumps([killed and os.WIFSIGNALED(status), os.waitstatus_to_exitcode(status)]), flush=True)
 """
 
 
@@ -99,9 +100,10 @@ class Forge:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([[str(a) for a in arguments], str(self._log), kill_after]) + "\n")
         self._process.stdin.flush()
-        status = int(self._process.stdout.readline())
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.WEXITSTATUS(status) == 0, self._log.read_text()
+        killed: bool
+        killed, code = json.loads(self._process.stdout.readline())
+        # A run that ends by a signal of its own (a crash, or the system short of memory) has not been killed by us.
+        assert killed or code == 0, f"exit code {code}\n{self._log.read_text()}"
         return killed
 
     def close(self) -> None:
