@@ -1,6 +1,9 @@
 """A teacher's answers on disk: right ones, or none."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from ppclas_distill.cache import LogitCache, pixel_digests
 
 RNG = np.random.default_rng(0)
@@ -39,3 +42,28 @@ def test_a_longer_list_of_photos_keeps_the_answers(tmp_path):
     assert grown.look_up(ROWS, digests)[1].all()
     assert not grown.look_up(np.array([19, 18, 17, 16]), digests)[1].any()
     assert LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].all()  # and a shorter one takes nothing away
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_full_disk_is_said_once_and_costs_no_answer(tmp_path, monkeypatch):
+    digests, said = pixel_digests(PIXELS), []
+    cache = LogitCache(tmp_path, "teacher", 8, 3, said.append)
+    cache.store(ROWS[:2], digests[:2], LOGITS[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "path", Path("/dev/full"))  # every write: no space left on device
+        cache.store(ROWS[2:], digests[2:], LOGITS[2:])
+        cache.store(ROWS[2:], digests[2:], LOGITS[2:])
+    (line,) = said
+    assert "takes no more answers (No space left on device)" in line
+    assert cache.look_up(ROWS, digests)[1].tolist() == [True, True, False, False]
+
+
+def test_a_file_that_was_cut_off_is_asked_again(tmp_path):
+    digests = pixel_digests(PIXELS)
+    cache = LogitCache(tmp_path, "teacher", 8, 3)
+    cache.store(ROWS, digests, LOGITS)
+    with open(cache.path, "r+b") as file:
+        file.truncate(6 * (len(cache.path.read_bytes()) // 8) - 5)  # in the middle of row 5
+    assert cache.look_up(ROWS, digests)[1].tolist() == [False, True, False, True]
+    cache.store(ROWS, digests, LOGITS)
+    assert LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].all()

@@ -238,7 +238,10 @@ class Distill(Objective):
         fingerprint = " ".join(
             [*(teacher.fingerprint for teacher in self._teachers), self.average, f"{draws} draws", *names]
         )
-        cache = LogitCache(self.cache or "", fingerprint, self._images * draws, len(names))
+        rows = self._images * draws
+        cache = LogitCache(
+            self.cache or "", fingerprint, rows, len(names), lambda words: context.note(f"warning: {words}")
+        )
         context.note(f"the teachers' logits are kept in {cache.path}, for {draws} crop(s) of {self._images} photos")
         return cache
 
