@@ -52,7 +52,7 @@ def test_help_lists_the_registered_targets(capsys):
         (["RUN", "--target", "onnx", "--option", "fast"], 2, "expected KEY=VALUE"),
         (["RUN", "--target", "onnx", "--option", "fast=1"], 1, "onnx has no option 'fast'"),
         (["RUN", "--target", "onnx", "--num-photos", "0"], 2, "--num-photos"),
-        (["RUN", "--target", "onnx", "--photos", "no/photos"], 1, "No such file, folder or pattern: no/photos"),
+        (["RUN", "--target", "paddle", "--photos", "no/photos"], 1, "No such file, folder or pattern: no/photos"),
     ],
 )
 def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, capsys, arguments, code, words):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, TrainSection
-from ppclas_core.data.sources import image_files
+from ppclas_core.data.photo_files import image_files
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.session import resume, train
 from ppclas_core.errors import ConfigError, DataError, TrainingError

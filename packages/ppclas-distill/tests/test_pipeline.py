@@ -52,6 +52,38 @@ def test_unknown_pipelines_are_told_with_near_names():
         load_pipeline("ssld-resnet50")
 
 
+def test_what_is_not_there_is_told_before_anything_runs(tmp_path):
+    """Not after a week of the stages before it."""
+    from ppclas_core.engine.console import Console
+    from ppclas_distill.pipeline import run_pipeline
+
+    (tmp_path / "pool").mkdir()
+    stages = [
+        {
+            "name": "select",
+            "select": {"pool": str(tmp_path / "pool"), "teacher": {"source": "big.onnx"}, "per_class": 1},
+        },
+        {"name": "dedup", "dedup": {"pool_from": "select"}},
+        {"name": "distil", "train": "demo", "extra_from": "dedup", "set": {"data": {"train": "nowhere"}}},
+    ]
+    file = write(tmp_path, stages, common={"data": {"val": "val.txt"}})
+    with pytest.raises(ConfigError) as told:
+        run_pipeline(load_pipeline(file), tmp_path / "out", Console(quiet=True))
+    words = str(told.value)
+    assert "There is no big.onnx (stage select, teacher); no val.txt (stage dedup, against); no nowhere (stage" in words
+    assert words.endswith("Nothing has been started.")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_validation_photos_are_those_of_the_stages_that_train(tmp_path):
+    given = ["common.data.val=/data/val.txt", "common.data.root=/photos"]
+    pipeline = load_pipeline("ssld-resnet50-vd", given)
+    assert pipeline.stages[1].dedup is not None
+    assert pipeline.against(pipeline.stages[1].dedup) == ("/data/val.txt", "/photos")
+    with pytest.raises(ConfigError, match=r"stage a: give against, or the validation photos as common\.data\.val"):
+        load_pipeline(write(tmp_path, [{"name": "a", "dedup": {"pool": "photos"}}]))
+
+
 @pytest.mark.parametrize(
     ("recipe", "old"),
     [
@@ -88,7 +120,7 @@ def test_every_recipe_is_a_config():
 def test_a_pipeline_runs_its_stages_and_goes_on(tmp_path):
     pytest.importorskip("paddle")
     from ppclas_core.config.schema import Config, DataSection, ModelSection, TrainSection
-    from ppclas_core.data.sources import image_files
+    from ppclas_core.data.photo_files import image_files
     from ppclas_core.engine.console import Console
     from ppclas_core.engine.session import train
     from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
@@ -147,3 +179,14 @@ def test_a_pipeline_runs_its_stages_and_goes_on(tmp_path):
         assert {key for key in first if (first[key] != last[key]).any()} == {"fc.weight", "fc.bias"}
         with pytest.raises(ConfigError, match=r"stage distil is done in .* with other settings \(train.train.epochs"):
             run_pipeline(load_pipeline(file, ["stages.1.set.train.epochs=2"]), out, Console(quiet=True))
+        # Stopped between the end of a training and its note: trained once, and only with the same settings.
+        finished = (out / "fix" / "summary.json").stat().st_mtime_ns
+        (out / "fix" / "stage.json").unlink()
+        with pytest.raises(ConfigError, match=r"started with another recipe: train\.epochs was 1, now 2"):
+            run_pipeline(load_pipeline(file, ["stages.2.set.train.epochs=2"]), out, Console(quiet=True))
+        run_pipeline(load_pipeline(file), out, Console(quiet=True))
+        assert (out / "fix" / "summary.json").stat().st_mtime_ns == finished
+        # A stage whose input has been made anew is not done.
+        (out / "select" / "selected.txt").write_text("")
+        with pytest.raises(ConfigError, match=r"stage distil is done in .*, and stage select, which it started from"):
+            run_pipeline(load_pipeline(file), out, Console(quiet=True))

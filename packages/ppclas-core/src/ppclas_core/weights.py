@@ -6,7 +6,7 @@ by its content, not by its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from ppclas_core.files import write_atomic
 from ppclas_core.pdparams import read_pdparams
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
+from ppclas_core.wording import first_few
 
 if TYPE_CHECKING:
     from ppclas_core.image_model import ImageModel
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 State = dict[str, NDArray[Any]]
 
 SUFFIXES = (".pdparams", ".safetensors")
-_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class LoadReport:
         elif in_file is not None and in_model is None:
             parts.append(f"head of {in_file} classes left out")
         if self.missing:
-            parts.append(f"{len(self.missing)} not in the file and newly initialised: {_some(self.missing)}")
+            parts.append(f"{len(self.missing)} not in the file and newly initialised: {first_few(self.missing)}")
         if self.extra:
-            parts.append(f"{len(self.extra)} in the file and not in the model: {_some(self.extra)}")
+            parts.append(f"{len(self.extra)} in the file and not in the model: {first_few(self.extra)}")
         return ", ".join(parts)
 
 
@@ -105,8 +105,8 @@ def fit_state(model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: b
     matched = [key for key in body if key in state]
     if not matched:
         raise WeightsError(
-            f"none of the file's {len(state)} tensors belongs to this {type(model).__name__}: it has {_some(target)}, "
-            f"the file {_some(state)}. Are these the weights of another model?"
+            f"none of the file's {len(state)} tensors belongs to this {type(model).__name__}: it has "
+            f"{first_few(target)}, the file {first_few(state)}. Are these the weights of another model?"
         )
     different = [
         f"{key} {_shape(state[key])} instead of {_shape(target[key])}"
@@ -116,13 +116,14 @@ def fit_state(model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: b
     if different:
         raise WeightsError(
             f"{len(different)} of {len(body)} tensors outside the head have another shape than in this "
-            f"{type(model).__name__}: {_some(different, '; ')}. Are these the weights of another width or depth?"
+            f"{type(model).__name__}: {first_few(different, separator='; ')}. Are these the weights of another width "
+            f"or depth?"
         )
     missing = [key for key in body if key not in state]
     if missing and strict:
         raise WeightsError(
             f"the file lacks {len(missing)} of the {len(body)} tensors that this {type(model).__name__} has outside "
-            f"the head: {_some(missing)}. Are these the weights of another model, or only a part of them?"
+            f"the head: {first_few(missing)}. Are these the weights of another model, or only a part of them?"
         )
     head_loaded = all(key in state and _shape(state[key]) == _shape(target[key]) for key in head)
     chosen = matched + (head if head_loaded else [])
@@ -275,9 +276,3 @@ def _classes(head: Mapping[str, Any]) -> int | None:
     """The class count of a classifier: the length of its bias."""
     widths = [_shape(tensor)[0] for tensor in head.values() if len(tensor.shape) == 1]
     return widths[0] if widths else None
-
-
-def _some(names: Iterable[str], separator: str = ", ") -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return separator.join(listed[:_SHOWN]) + more

@@ -11,7 +11,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.data.decode import decode
-from ppclas_core.data.sources import image_files
+from ppclas_core.data.photo_files import image_files
 from ppclas_core.data.splits import open_splits
 from ppclas_core.engine.predict import expand_paths
 from ppclas_core.errors import DataError, ImageError, PpclasError

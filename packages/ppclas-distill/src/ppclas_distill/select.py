@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.data.sources import IMAGE_SUFFIXES, ListSource
+from ppclas_core.data.lists import ListSource
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES
 from ppclas_core.errors import DataError
 from ppclas_core.files import write_atomic, write_json
 

@@ -247,7 +247,8 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
 
     \b
     Example:
-      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld -o data.root=/data/ILSVRC2012
+      ppclas distill pipeline -c pipeline.yaml --output runs/ssld
+      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld -o stages.0.select.pool=pool.txt --dry-run
     """
     from ppclas_core.engine.console import Console
     from ppclas_distill.pipeline import load_pipeline, run_pipeline

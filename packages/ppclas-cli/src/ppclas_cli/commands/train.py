@@ -69,6 +69,7 @@ _AUTO = "auto"
 @click.option(
     "--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read photos; 0: none beside this one."
 )
+@click.option("--reader", metavar="NAME", help="Who reads the photos: workers, or dali where there is a GPU.")
 @click.option(
     "--resume",
     is_flag=False,
@@ -237,6 +238,7 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
         "--output": given["output"],
         "--seed": given["seed"],
         "--workers": given["workers"],
+        "--reader": given["reader"],
         "--class-weights": given["class_weights"],
         "--tracker": _trackers(given["trackers"], given["vdl_dir"]),
         "--amp": given["amp"],

@@ -115,10 +115,16 @@ def register_datasets(registry: Registry) -> None:
         ("zip", "archives", "a zip file of class folders"),
         ("parquet", "parquet", "Parquet files with encoded images (needs the extra [parquet])"),
         ("folder", "sources", "a folder of class folders"),
-        ("csv", "sources", "a CSV or TSV file with a column of paths and one of labels"),
-        ("list", "sources", "a text file of lines 'path label'"),
+        ("csv", "lists", "a CSV or TSV file with a column of paths and one of labels"),
+        ("list", "lists", "a text file of lines 'path label'"),
     ):
         registry.register(name, f"ppclas_core.data.{module}:{name.capitalize()}Source", summary=summary)
+
+
+@hookimpl
+def register_readers(registry: Registry) -> None:
+    """Add the worker processes."""
+    registry.register("workers", "ppclas_core.data.readers:Workers", summary="worker processes of our own")
 
 
 @hookimpl

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ppclas_core.data.base import ImageSet, Record, Source
+from ppclas_core.data.lists import LABEL_COLUMNS, settle_labels
 from ppclas_core.data.parts import VAL_NAMES
-from ppclas_core.data.sources import IMAGE_SUFFIXES, LABEL_COLUMNS, settle_labels
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES
 from ppclas_core.errors import DataError, ImageError
 
 MAX_IMAGE_BYTES = 1 << 28

@@ -20,6 +20,7 @@ from ppclas_core.data.base import SEVERAL, ImageSet, Record
 from ppclas_core.data.labels import are_ids, check_labels
 from ppclas_core.errors import DataError
 from ppclas_core.near import near_names
+from ppclas_core.wording import first_few
 
 LABELS_COLUMNS = ("labels", "tags", "classes", "categories", "targets")
 """Headers of a CSV column that says by its name that an image may have several."""
@@ -143,8 +144,8 @@ def image_set(table: Table, known: tuple[str, ...] | None, base: str, origin: st
         lost = [name for name in table.class_names if name not in names]
         if lost or len(names) != len(table.class_names):
             raise DataError(
-                f"{origin}: expected a column for each of the classes {_listing(names)}, got "
-                f"{_listing(table.class_names)}"
+                f"{origin}: expected a column for each of the classes {first_few(names)}, got "
+                f"{first_few(table.class_names)}"
             )
         ids = _by_name(table.rows, names)
     elif all(label.isdigit() for label in said):
@@ -270,7 +271,7 @@ def _binary_columns(
         )
     names = tuple(header[index] for index in binary)
     if len(set(names)) < len(names):
-        raise DataError(f"{location}:1: expected each class in one column, got {_listing(names)}")
+        raise DataError(f"{location}:1: expected each class in one column, got {first_few(names)}")
     found = [
         Row(
             row[path_column],
@@ -282,7 +283,7 @@ def _binary_columns(
     left_out = [header[index] for index in others if index not in binary]
     notes = [f"{location}: several labels an image, a column of 0 and 1 for each of {len(names)} classes."]
     if left_out:
-        notes.append(f"{location}: not classes, as they hold other values: {_listing(left_out)}.")
+        notes.append(f"{location}: not classes, as they hold other values: {first_few(left_out)}.")
     return Table(tuple(found), tuple(notes), names)
 
 
@@ -300,15 +301,9 @@ def _id_of(label: str, ids: Mapping[str, int], where: str) -> int:
         return ids[label]
     near = near_names(label, tuple(ids), 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"{where}: expected one of the classes {_listing(ids)}, got {label!r}.{hint}")
+    raise DataError(f"{where}: expected one of the classes {first_few(ids)}, got {label!r}.{hint}")
 
 
 def _takes_names(known: tuple[str, ...], found: tuple[str, ...]) -> bool:
     """Whether ``known`` are only ids, which the names of as many columns may replace."""
     return are_ids(known) and len(known) == len(found)
-
-
-def _listing(names: Iterable[str], limit: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

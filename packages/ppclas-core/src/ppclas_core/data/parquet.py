@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppclas_core.data.archives import files_of_one_set, is_pattern
 from ppclas_core.data.base import ImageSet, Record, Source
-from ppclas_core.data.sources import LABEL_COLUMNS, PATH_COLUMNS, settle_labels
+from ppclas_core.data.lists import LABEL_COLUMNS, PATH_COLUMNS, settle_labels
 from ppclas_core.errors import DataError, ImageError, MissingDependencyError
 
 if TYPE_CHECKING:

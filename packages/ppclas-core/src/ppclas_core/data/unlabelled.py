@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ppclas_core.data.base import ImageSet, Record
 from ppclas_core.data.labels import read_lines
-from ppclas_core.data.sources import IMAGE_SUFFIXES, ListSource, check_files_exist, image_files
+from ppclas_core.data.lists import ListSource, check_files_exist
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES, image_files
 from ppclas_core.errors import DataError
 
 UNLABELLED = -1

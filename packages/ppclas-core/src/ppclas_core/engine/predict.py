@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ppclas_core.bundle import Bundle
 from ppclas_core.data.base import Draw
-from ppclas_core.data.sources import IMAGE_SUFFIXES
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES
 from ppclas_core.engine.predictors import bundle_predictor, open_engine
 from ppclas_core.errors import DataError, ImageError
 
