@@ -103,6 +103,9 @@ def test_the_commands_and_constants_of_this_bundle(bundle, tmp_path):
     assert "2. Resize: short 72.\n3. CenterCrop: size (48, 64)." in readme
     assert "--input_shape=1,3,48,64" in readme
     assert "logits; softmax makes probabilities" in readme
+    assert (
+        "classify $LITE/cxx/lib/libpaddle_light_api_shared.so photo.rgb /data" in readme
+    )  # all that the program opens
     for name in ("classify.cc", "Classifier.java"):
         code = (tmp_path / name).read_text()
         assert "0.485f, 0.456f, 0.406f" in code
@@ -110,10 +113,11 @@ def test_the_commands_and_constants_of_this_bundle(bundle, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_cpp_sample_prepares_pixels_as_the_bundle_does(bundle, tmp_path):
+@pytest.mark.parametrize("batch", [None, 3])
+def test_the_cpp_sample_prepares_pixels_as_the_bundle_does(bundle, tmp_path, batch):
     if shutil.which("g++") is None:
         pytest.skip("needs g++")
-    write_phone_files(bundle, tmp_path, IMAGES, "arm")
+    write_phone_files(bundle, tmp_path, {**IMAGES, "batch": batch}, "arm")
     (tmp_path / "paddle_api.h").write_text(FAKE_API)
     build = ["g++", "-std=c++11", "-Wall", "-Werror", "-I", str(tmp_path), str(tmp_path / "classify.cc"), "-o"]
     subprocess.run([*build, str(tmp_path / "classify")], check=True)
@@ -129,6 +133,46 @@ def test_the_cpp_sample_prepares_pixels_as_the_bundle_does(bundle, tmp_path):
     assert said == f"class_id: {best}, output:"
     assert float(value) == pytest.approx(planes[best].sum(), rel=1e-3)
 
+
+@pytest.mark.slow
+def test_the_java_sample_fills_a_fixed_batch(bundle, tmp_path):
+    """It compiles against the calls of Paddle-Lite's Java API, and the photo is the first image of the batch."""
+    if shutil.which("javac") is None:
+        pytest.skip("needs javac")
+    write_phone_files(bundle, tmp_path, {**IMAGES, "batch": 2}, "arm")
+    lite = tmp_path / "com" / "baidu" / "paddle" / "lite"
+    lite.mkdir(parents=True)
+    for name, body in FAKE_JAVA.items():
+        (lite / f"{name}.java").write_text(f"package com.baidu.paddle.lite; public {body}")
+    (tmp_path / "android" / "graphics").mkdir(parents=True)
+    (tmp_path / "android" / "graphics" / "Bitmap.java").write_text(
+        "package android.graphics; public class Bitmap {"
+        "  public void getPixels(int[] p, int o, int s, int x, int y, int w, int h) {"
+        "    for (int i = 0; i < p.length; i++) p[i] = 0xff00ff00; } }"  # opaque green
+    )
+    (tmp_path / "Main.java").write_text(
+        "public class Main { public static void main(String[] a) {"
+        '  System.out.println(new Classifier("model.nb").classify(new android.graphics.Bitmap())); } }'
+    )
+    subprocess.run(["javac", "-Xlint:all", "-Werror", "Main.java"], cwd=tmp_path, check=True)
+    ran = subprocess.run(["java", "-cp", ".", "Main"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["2", "3", "48", "64", "1"]  # the shape, and that the green plane is the largest
+
+
+FAKE_JAVA = {
+    "PowerMode": "enum PowerMode { LITE_POWER_HIGH }",
+    "MobileConfig": "class MobileConfig { public void setModelFromFile(String f) {} public void setThreads(int n) {}"
+    " public void setPowerMode(PowerMode m) {} }",
+    "Tensor": "class Tensor { float[] data; public boolean resize(long[] shape) {"
+    " for (long side : shape) System.out.println(side); return true; }"
+    " public boolean setData(float[] d) { data = d; return true; } public boolean setData(byte[] d) { return true; }"
+    " public float[] getFloatData() { return data; } }",
+    "PaddlePredictor": "class PaddlePredictor { Tensor in = new Tensor(), out = new Tensor();"
+    " public static PaddlePredictor createPaddlePredictor(MobileConfig c) { return new PaddlePredictor(); }"
+    " public Tensor getInput(int i) { return in; } public Tensor getOutput(int i) { return out; }"
+    " public boolean run() { out.data = new float[6]; for (int c = 0; c < 6; c++)"
+    " for (int i = 0; i < 48 * 64; i++) out.data[c] += in.data[c * 48 * 64 + i]; out.data[5] += 1e9f; return true; } }",
+}
 
 FAKE_API = """
 #include <memory>
@@ -150,7 +194,7 @@ struct Predictor {
   Tensor* GetOutput(int) { return &out; }
   void Run() {
     out.floats.assign(3, 0.f);
-    size_t plane = in.floats.size() / 3;
+    size_t plane = 48 * 64;
     for (int c = 0; c < 3; ++c) {
       double sum = 0;
       for (size_t i = 0; i < plane; ++i) sum += in.floats[c * plane + i];

@@ -17,14 +17,28 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 FILES = ("README.md", "classify.cc", "Classifier.java")
 
+_LIBRARIES = {
+    "arm": "the phone's architecture",
+    "armv8-fp16": "armv8, built with half precision (`--with_arm82_fp16=ON`)",
+    "opencl": "the phone's architecture, built with OpenCL (`--with_opencl=ON`)",
+    "x86": "x86; on a phone a model for `x86` does not run, so export another with `--place arm`",
+}
+_ANSWERS = {
+    "softmax": "The largest output is the answer with and without it.",
+    "sigmoid": "Of several labels those count whose probability reaches its threshold; the largest is the likeliest.",
+    "none": "The largest output is the answer.",
+}
+
 
 def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place: str) -> None:
     """Fill the templates with the bundle's constants and write them into ``folder``."""
     preprocessing = bundle.manifest.preprocessing
     height, width = bundle.image_size
+    rows = interface["batch"] or 1
     normalize = preprocessing.normalize
     steps = [f"{number}. {_sentence(step)}" for number, step in enumerate(preprocessing.transforms, 2)]
-    activation = bundle.manifest.activation if interface["output"] == "logits" else "none"
+    given = bundle.manifest.activation
+    activation = given if interface["output"] == "logits" else "none"
     output = interface["output"] if activation == "none" else f"logits; {activation} makes probabilities of them"
     values = {
         "name": bundle.manifest.architecture.name,
@@ -34,6 +48,9 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
         "mean": ", ".join(f"{value!r}f" for value in normalize.mean),
         "std": ", ".join(f"{value!r}f" for value in normalize.std),
         "activation": activation,
+        "answer": _ANSWERS[given if given == "sigmoid" else activation],
+        "rows": str(rows),
+        "library": _LIBRARIES[place],
         "mean_text": ", ".join(map(str, normalize.mean)),
         "std_text": ", ".join(map(str, normalize.std)),
         "pixels": "true" if interface["input"] == "pixels" else "false",
@@ -44,7 +61,7 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
             if interface["input"] == "pixels"
             else f"float32 [N, 3, {height}, {width}], RGB planes, (pixel / 255 - mean) / std"
         ),
-        "shape": f"1,{height},{width},3" if interface["input"] == "pixels" else f"1,3,{height},{width}",
+        "shape": f"{rows},{height},{width},3" if interface["input"] == "pixels" else f"{rows},3,{height},{width}",
         "output": output,
         "batch": "any" if interface["batch"] is None else str(interface["batch"]),
         "threads": "1 2 4",

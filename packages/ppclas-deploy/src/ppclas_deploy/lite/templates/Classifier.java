@@ -8,6 +8,8 @@ import com.baidu.paddle.lite.Tensor;
 public final class Classifier {
     private static final int HEIGHT = $height;
     private static final int WIDTH = $width;
+    private static final int CLASSES = $classes;
+    private static final int BATCH = $rows; // images that the model takes at a time; the photo is the first
     private static final float[] MEAN = {$mean};
     private static final float[] STD = {$std};
     private static final boolean PIXELS_INSIDE = $pixels; // whether the model normalises by itself
@@ -29,16 +31,16 @@ public final class Classifier {
         bitmap.getPixels(pixels, 0, WIDTH, 0, 0, WIDTH, HEIGHT);
         Tensor input = predictor.getInput(0);
         if (PIXELS_INSIDE) {
-            input.resize(new long[] {1, HEIGHT, WIDTH, 3});
+            input.resize(new long[] {BATCH, HEIGHT, WIDTH, 3});
             input.setData(bytes(pixels));
         } else {
-            input.resize(new long[] {1, 3, HEIGHT, WIDTH});
+            input.resize(new long[] {BATCH, 3, HEIGHT, WIDTH});
             input.setData(planes(pixels));
         }
         predictor.run();
         float[] output = predictor.getOutput(0).getFloatData();
         int best = 0;
-        for (int i = 1; i < output.length; i++) {
+        for (int i = 1; i < CLASSES; i++) {
             if (output[i] > output[best]) {
                 best = i;
             }
@@ -48,7 +50,7 @@ public final class Classifier {
 
     /** Normalised planes [3, H, W] of packed ARGB pixels. */
     static float[] planes(int[] pixels) {
-        float[] planes = new float[3 * pixels.length];
+        float[] planes = new float[BATCH * 3 * pixels.length];
         for (int channel = 0; channel < 3; channel++) {
             for (int i = 0; i < pixels.length; i++) {
                 int value = (pixels[i] >> (16 - 8 * channel)) & 0xff;
@@ -60,7 +62,7 @@ public final class Classifier {
 
     /** RGB bytes [H, W, 3] of packed ARGB pixels. */
     static byte[] bytes(int[] pixels) {
-        byte[] bytes = new byte[3 * pixels.length];
+        byte[] bytes = new byte[BATCH * 3 * pixels.length];
         for (int i = 0; i < pixels.length; i++) {
             for (int channel = 0; channel < 3; channel++) {
                 bytes[3 * i + channel] = (byte) (pixels[i] >> (16 - 8 * channel));

@@ -10,6 +10,7 @@
 #include "paddle_api.h"
 
 static const int kHeight = $height, kWidth = $width, kClasses = $classes;
+static const int kBatch = $rows;  // images that the model takes at a time; the photo is the first
 static const float kMean[3] = {$mean};
 static const float kStd[3] = {$std};
 static const bool kPixelsInside = $pixels;  // whether the model normalises by itself
@@ -38,15 +39,19 @@ int main(int argc, char** argv) {
   auto predictor = paddle::lite_api::CreatePaddlePredictor<paddle::lite_api::MobileConfig>(config);
   auto input = predictor->GetInput(0);
   if (kPixelsInside) {
-    input->Resize({1, kHeight, kWidth, 3});
-    std::copy(pixels.begin(), pixels.end(), input->mutable_data<uint8_t>());
+    input->Resize({kBatch, kHeight, kWidth, 3});
+    uint8_t* data = input->mutable_data<uint8_t>();
+    std::fill_n(data, kBatch * kHeight * kWidth * 3, 0);
+    std::copy(pixels.begin(), pixels.end(), data);
   } else {
-    input->Resize({1, 3, kHeight, kWidth});
-    Normalize(pixels.data(), input->mutable_data<float>());
+    input->Resize({kBatch, 3, kHeight, kWidth});
+    float* data = input->mutable_data<float>();
+    std::fill_n(data, kBatch * 3 * kHeight * kWidth, 0.f);
+    Normalize(pixels.data(), data);
   }
   predictor->Run();
 
-  // Activation still to apply: $activation. The largest output is the answer with and without it.
+  // Activation still to apply: $activation. $answer
   const float* output = predictor->GetOutput(0)->data<float>();
   const int best = std::max_element(output, output + kClasses) - output;
   std::printf("class_id: %d, output: %f\n", best, output[best]);
