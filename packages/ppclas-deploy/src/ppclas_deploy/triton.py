@@ -16,13 +16,12 @@ TYPES = {"tensor(float)": "TYPE_FP32", "tensor(float16)": "TYPE_FP16", "tensor(u
 """ONNX Runtime's type → Triton's."""
 
 _TYPE_NAMES = tuple(TYPES.values())
-_END = {
+_INPUT_END = {
     "name": Field(1, "string"),
     "data_type": Field(2, "enum", values=_TYPE_NAMES),
-    "dims": Field(3, "int", repeated=True),
-    "label_filename": Field(4, "string"),
+    "dims": Field(4, "int", repeated=True),
 }
-_INPUT_END = {name: field for name, field in _END.items() if name != "label_filename"}
+_OUTPUT_END = {**_INPUT_END, "dims": Field(3, "int", repeated=True), "label_filename": Field(4, "string")}
 _PAIR = {"key": Field(1, "string"), "value": Field(2, "string")}
 _STEP = {
     "model_name": Field(1, "string"),
@@ -37,7 +36,7 @@ SCHEMA = {
     "backend": Field(17, "string"),
     "max_batch_size": Field(4, "int"),
     "input": Field(5, "message", repeated=True, fields=_INPUT_END),
-    "output": Field(6, "message", repeated=True, fields=_END),
+    "output": Field(6, "message", repeated=True, fields=_OUTPUT_END),
     "dynamic_batching": Field(
         11,
         "message",
@@ -57,7 +56,7 @@ SCHEMA = {
         "message",
         fields={
             "execution_accelerators": Field(
-                5,
+                4,
                 "message",
                 fields={"gpu_execution_accelerator": Field(1, "message", repeated=True, fields=_ACCELERATOR)},
             )
