@@ -186,6 +186,31 @@ def test_an_export_is_quantised_without_paddle_and_measured(tmp_path):
         quantize_bundle(made, tmp_path / "again", calibrate=str(train))
 
 
+def test_labels_of_another_model_cannot_hide_a_loss(tmp_path):
+    """An accuracy that is chance has nothing to lose: the guard counts changed answers then."""
+    export, train = write_export(tmp_path / "export"), write_photos(tmp_path / "train", 12)
+    pixels, labels = colors(30, seed=9)
+    listed = []
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+        listed.append(f"{index}.png {(label + 1) % 3}\n")
+    (tmp_path / "shifted.txt").write_text("".join(listed))
+    shown = io.StringIO()
+    receipt = quantize_bundle(
+        export,
+        tmp_path / "int8",
+        calibrate=str(train),
+        data=str(tmp_path / "shifted.txt"),
+        console=Console(stream=shown),
+    )
+    assert "is right on 0.00% of" in shown.getvalue()
+    assert "are its labels this model's?" in shown.getvalue()
+    assert not receipt.labelled
+    assert receipt.float_accuracy == 1.0
+    assert "top1" not in Bundle.load(tmp_path / "int8").manifest.metrics
+    assert "warning: the float network" in (tmp_path / "int8" / "export.log").read_text()
+
+
 def test_what_takes_too_long_is_ended_and_leaves_nothing(tmp_path):
     export, photos = write_export(tmp_path / "export"), write_photos(tmp_path / "photos", 30)
     with pytest.raises(ExportError, match=r"the quantize step did not finish within 0\.05 s and was ended.*--timeout"):

@@ -26,12 +26,14 @@ class Teller(Console):
         self._file.write(json.dumps([what, *values]) + "\n")
 
     def line(self, text: str = "") -> None:
-        """A line for the person."""
+        """A line for the person, and for the step's log."""
         self.tell("line", text)
+        print(text, flush=True)
 
     def warn(self, text: str) -> None:
         """A line that starts with ``warning:``."""
         self.tell("warn", text)
+        print(f"warning: {text}", flush=True)
 
     @contextmanager
     def bar(self, title: str, total: int, start: int = 0, every: int | None = None) -> Iterator[Bar]:

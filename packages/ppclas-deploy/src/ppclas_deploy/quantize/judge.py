@@ -44,6 +44,17 @@ class Judge:
         self.reference = self.logits(float_model)
         self._labels = self.reference.argmax(axis=1) if labels is None else labels
         self.float_accuracy = float(np.mean(self.reference.argmax(axis=1) == self._labels))
+        self.labelled = labels is not None
+        """Whether answers are judged by labels."""
+
+    def is_guessing(self) -> bool:
+        """Whether the float network is right no more often than chance: an accuracy that has nothing to lose."""
+        chance, count = 1 / self.reference.shape[1], len(self._labels)
+        return self.float_accuracy <= chance + 2 * (chance * (1 - chance) / count) ** 0.5
+
+    def without_labels(self) -> None:
+        """From now on the float network's answers are the right ones."""
+        self._labels, self.float_accuracy, self.labelled = self.reference.argmax(axis=1), 1.0, False
 
     def logits(self, model: Any, count: int | None = None) -> NDArray[np.float32]:
         """Logits [N, C] of an ONNX model on all photos, or on ``count`` of them, evenly spaced."""

@@ -69,7 +69,13 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     network.calibrate(batches, job["ranges"])
     shown, labels = _read(chosen.judge, bundle, console, "reading photos to judge by")
     judge = Judge(shown, labels if chosen.labelled else None, normalize, network.model, threads)
-    what = "top-1" if chosen.labelled else "agreement"
+    if judge.labelled and judge.is_guessing():
+        console.warn(
+            f"the float network is right on {judge.float_accuracy:.2%} of {chosen.judge.origin}, which is chance: are "
+            f"its labels this model's? Judged by agreement with the float network instead."
+        )
+        judge.without_labels()
+    what = "top-1" if judge.labelled else "agreement"
     console.line(f"Float network: {what} {judge.float_accuracy:.2%} on {len(shown)} photos of {chosen.judge.origin}")
     with console.bar("layer by layer", len(network.nodes())) as bar:
         table = sensitivities(network, judge, bar.advance)
@@ -89,7 +95,7 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
         method=job["method"],
         calibrated_on=PhotoCount(chosen.calibrate.origin, len(pixels)),
         judged_by=PhotoCount(chosen.judge.origin, len(shown)),
-        labelled=chosen.labelled,
+        labelled=judge.labelled,
         float_accuracy=judge.float_accuracy,
         verdict=quantized.verdict,
         stay_float=quantized.stay_float,
