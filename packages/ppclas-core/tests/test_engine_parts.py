@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -181,6 +182,25 @@ def test_without_a_terminal_there_is_a_line_every_so_many_steps():
         for _ in range(5):
             bar.advance("loss 1")
     assert stream.getvalue().splitlines() == ["epoch 1/1 3/7 loss 1", "epoch 1/1 6/7 loss 1"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (60, "1/22 6:20 left  loss 2.1034"),
+        (80, "1/22 6:20 left  loss 2.1034  103.1 img/s  wait 12%  0.9 GB"),
+        (120, "1/22 6:20 left  loss 2.1034  103.1 img/s  wait 12%  0.9 GB  lr 9.99e-04"),
+    ],
+)
+def test_a_narrow_terminal_shows_the_bar_and_fewer_facts(monkeypatch, columns, shown):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}.items():
+        monkeypatch.setenv(name, value)
+    stream = io.StringIO()
+    with Console(stream=stream).bar("epoch 1/8", 22) as bar:
+        bar.advance("6:20 left  loss 2.1034  103.1 img/s  wait 12%  0.9 GB  lr 9.99e-04")
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
+    assert any(line.endswith(shown) and "━━━━━━" in line for line in drawn), drawn
+    assert max(map(len, drawn)) <= columns
 
 
 def _reads_the_corner(sizes: list[int]) -> Any:

@@ -10,8 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+_WIDE = 110
+"""Characters a line from which on a bar is long."""
 
 
 class Console:
@@ -67,12 +72,12 @@ class Console:
         if not self.is_terminal:
             yield Bar(self, title, total, start, every)
             return
+        wide = 24 if self._rich.width >= _WIDE else 10
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=wide),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[facts]}"),
+            _FactsColumn(self._rich, wide),
         )
         with Progress(*columns, console=self._rich, transient=True) as progress:
             task = progress.add_task(title, total=total, completed=start, facts="")
@@ -90,7 +95,7 @@ class Bar:
         self._last_line = time.monotonic()
 
     def advance(self, facts: str = "") -> None:
-        """One step is done; ``facts`` stands beside the count."""
+        """One step is done; ``facts`` stand beside the count, two spaces apart, what matters most first."""
         self._done += 1
         now = time.monotonic()
         due = (
@@ -108,3 +113,35 @@ class _TerminalBar(Bar):
 
     def advance(self, facts: str = "") -> None:
         self._progress.update(self._task, advance=1, facts=facts)  # type: ignore[arg-type]
+
+
+class _FactsColumn(ProgressColumn):
+    """As many facts as fit in the line, each of them whole; how long it still takes where there are none."""
+
+    def __init__(self, console: RichConsole, bar_width: int) -> None:
+        super().__init__()
+        self._console, self._bar_width = console, bar_width
+
+    def render(self, task: Task) -> Text:
+        """The facts that fit."""
+        facts = str(task.fields["facts"]) or self._time_left(task)
+        count = 2 * len(f"{task.total:.0f}") + 1
+        room = self._console.width - cell_len(task.description) - self._bar_width - count - 3  # spaces between columns
+        shown = ""
+        for fact in facts.split("  "):
+            longer = f"{shown}  {fact}" if shown else fact
+            if cell_len(longer) > room:
+                break
+            shown = longer
+        return Text(shown, no_wrap=True)
+
+    @staticmethod
+    def _time_left(task: Task) -> str:
+        seconds = task.time_remaining
+        return f"{duration(seconds)} left" if seconds is not None and not task.finished else ""
+
+
+def duration(seconds: float) -> str:
+    """``m:ss``, or ``h:mm:ss`` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

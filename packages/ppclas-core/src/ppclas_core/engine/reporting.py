@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ppclas_core.engine.console import duration
 from ppclas_core.engine.evaluate import Evaluation
 from ppclas_core.engine.monitor import format_metric
 from ppclas_core.engine.plan import Plan
@@ -52,15 +53,17 @@ def epoch_line(row: Mapping[str, Any], epochs: int, better: bool, monitor: str) 
 
 
 def step_facts(totals: Totals, rate: float, steps_done: int, steps_left: int) -> str:
-    """What stands beside the bar; ``steps_done`` are those that ``totals`` sums over."""
+    """What stands beside the bar, what matters most first; ``steps_done`` are those that ``totals`` sums over."""
     seconds = totals.seconds
     speed = totals.images / seconds if seconds else 0.0
     wait = totals.wait / seconds if seconds else 0.0
     left = steps_left * seconds / max(steps_done, 1)
-    return (
-        f"loss {totals.loss / max(totals.images, 1):.4f}  lr {rate:.2e}  {speed:.1f} img/s  "
-        f"wait {wait:.0%}  {_memory()}  {_duration(left)} left"
+    loss = totals.loss / max(totals.images, 1)
+    facts = (
+        *(f"{duration(left)} left", f"loss {loss:.4f}", f"{speed:.1f} img/s"),
+        *(f"wait {wait:.0%}", _memory(), f"lr {rate:.2e}"),
     )
+    return "  ".join(fact for fact in facts if fact)
 
 
 class Pictures:
@@ -100,8 +103,3 @@ def _memory() -> str:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes, except on macOS, which counts bytes.
     return f"{peak / (2**30 if sys.platform == 'darwin' else 2**20):.1f} GB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
