@@ -245,6 +245,23 @@ def test_what_is_not_quantised(tmp_path, facts, said):
     assert not (tmp_path / "int8").exists()
 
 
+def test_several_labels_a_photo(easy):
+    """The answer is the set of labels whose logits reach their limits; one wrong label makes it wrong."""
+    pixels, _ = colors(9)
+    logits = Judge(pixels, None, PLAIN, easy.model, 1).reference
+    limits = np.array([np.median(logits[:, c]) for c in range(3)])
+    truth = (logits >= limits).astype(np.float32)
+    truth[:2, 0] = 1 - truth[:2, 0]  # wrong in one label of three, twice
+    judge = Judge(pixels, truth, PLAIN, easy.model, 1, limits)
+    assert judge.measure == "exact match"
+    assert judge.float_accuracy == pytest.approx(7 / 9)
+    moved = logits.copy()
+    moved[8, 2] = limits[2] + (1 if logits[8, 2] < limits[2] else -1)
+    verdict = judge.verdict(moved)
+    assert (verdict.lost, verdict.won) == (1, 0)
+    assert verdict.agreement == pytest.approx(8 / 9)
+
+
 class TestPhotos:
     def test_no_photo_calibrates_and_judges(self, tmp_path):
         export, photos = write_export(tmp_path / "export"), write_photos(tmp_path / "photos", 30)

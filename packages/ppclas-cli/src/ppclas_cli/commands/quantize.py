@@ -148,10 +148,9 @@ def command(
 def _print(receipt: Receipt) -> None:
     verdict, (before, after) = receipt.verdict, receipt.sizes
     click.echo(f"INT8 in {receipt.folder} ({receipt.seconds:.0f} s), {receipt.weight_bits}-bit weights")
-    what = "top-1" if receipt.labelled else "same answer"
     click.echo(
-        f"  {what:<12} {receipt.float_accuracy:.2%} → {verdict.accuracy:.2%} on {receipt.judged_by.count} photos; "
-        f"same class as the float network on {verdict.agreement:.1%}, {verdict.lost} answers lost, {verdict.won} won"
+        f"  {receipt.measure:<12} {receipt.float_accuracy:.2%} → {verdict.accuracy:.2%} on "
+        f"{receipt.judged_by.count} photos; same answer as the float network on {verdict.agreement:.1%}, {verdict.lost} answers lost, {verdict.won} won"
     )
     click.echo(f"  {'size':<12} {before / 1e6:.2f} → {after / 1e6:.2f} MB ({after / before:.2f} of the float model)")
     for batch, (slow, fast) in receipt.latencies.items():
@@ -172,5 +171,5 @@ def _print(receipt: Receipt) -> None:
         ]
         for row in receipt.sensitivities[:_SHOWN]
     ]
-    print_table(rows, ["layer", "op", "weights", "logit change", "same class", "stays"])
+    print_table(rows, ["layer", "op", "weights", "logit change", "same answer", "stays"])
     click.echo(f"Use it: ppclas predict PHOTO -m {receipt.folder}")

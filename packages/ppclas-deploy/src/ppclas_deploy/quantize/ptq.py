@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from ppclas_core.errors import ExportError
 
 from ppclas_deploy.quantize.judge import Judge, Verdict, relative_error
@@ -23,7 +22,7 @@ class Sensitivity:
     error: float
     """Root mean square of the change of the logits, as a share of their own."""
     agreement: float
-    """Share of photos whose class stays the same, 0..1."""
+    """Share of photos whose answer stays the same, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def sensitivities(network: FloatNetwork, judge: Judge, on_node: Callable[[], Non
     found = []
     for node in network.nodes():
         logits = judge.logits(network.quantized(only=[node.name]), PHOTOS_A_LAYER)
-        same = float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1)))
-        found.append(Sensitivity(node, relative_error(logits, reference), same))
+        found.append(Sensitivity(node, relative_error(logits, reference), judge.agreement(logits, reference)))
         on_node()
     return sorted(found, key=lambda one: -one.error)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from ppclas_deploy.quantize.judge import Verdict
+from ppclas_deploy.quantize.judge import Measure, Verdict
 from ppclas_deploy.quantize.ptq import Sensitivity
 
 RECEIPT = "quantization.json"
@@ -33,6 +33,8 @@ class Receipt:
     judged_by: PhotoCount
     labelled: bool
     """Whether the photos judged by have labels; if not, accuracies are agreement with the float network."""
+    measure: Measure
+    """What accuracies are."""
     float_accuracy: float
     """Share of right answers of the float network, 0..1; 1 where there are no labels."""
     verdict: Verdict
@@ -67,6 +69,7 @@ def report(receipt: Receipt) -> dict[str, Any]:
             "judged_by": {"origin": judged.origin, "count": judged.count},
             "labelled": receipt.labelled,
         },
+        "measure": receipt.measure,
         "accuracy": {"float": receipt.float_accuracy, "int8": receipt.verdict.accuracy},
         "drop": receipt.float_accuracy - receipt.verdict.accuracy,
         "agreement": receipt.verdict.agreement,

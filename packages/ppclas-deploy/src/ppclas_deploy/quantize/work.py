@@ -68,14 +68,14 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     batches = (normalize_batch(part, normalize) for part in _batches(pixels, _CALIBRATION_BATCH))
     network.calibrate(batches, job["ranges"])
     shown, labels = _read(chosen.judge, bundle, console, "reading photos to judge by")
-    judge = Judge(shown, labels if chosen.labelled else None, normalize, network.model, threads)
+    judge = Judge(shown, labels if chosen.labelled else None, normalize, network.model, threads, _limits(bundle))
     if judge.labelled and judge.is_guessing():
         console.warn(
             f"the float network is right on {judge.float_accuracy:.2%} of {chosen.judge.origin}, which is chance: are "
             f"its labels this model's? Judged by agreement with the float network instead."
         )
         judge.without_labels()
-    what = "top-1" if judge.labelled else "agreement"
+    what = judge.measure
     console.line(f"Float network: {what} {judge.float_accuracy:.2%} on {len(shown)} photos of {chosen.judge.origin}")
     with console.bar("layer by layer", len(network.nodes())) as bar:
         table = sensitivities(network, judge, bar.advance)
@@ -96,6 +96,7 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
         calibrated_on=PhotoCount(chosen.calibrate.origin, len(pixels)),
         judged_by=PhotoCount(chosen.judge.origin, len(shown)),
         labelled=judge.labelled,
+        measure=judge.measure,
         float_accuracy=judge.float_accuracy,
         verdict=quantized.verdict,
         stay_float=quantized.stay_float,
@@ -112,6 +113,14 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     _write_manifest(folder, receipt, export)
     _check_written(folder, judge, quantized.model, shown)
     return to_plain(receipt)
+
+
+def _limits(bundle: Bundle) -> NDArray[np.float64] | None:
+    """Logits from which a label counts, of a model for several labels a photo."""
+    if bundle.manifest.task != "multilabel":
+        return None
+    share = np.clip(np.asarray(bundle.thresholds, np.float64), 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(share) - np.log1p(-share))
 
 
 def _train(
@@ -201,7 +210,8 @@ def _measure(
 
 def _write_manifest(folder: Path, receipt: Receipt, export: Bundle) -> None:
     """``bundle.json``: the float export's, with what quantisation changed."""
-    accuracy = {"top1": receipt.verdict.accuracy} if receipt.labelled else {}
+    name = {"top-1": "top1", "exact match": "exact_match"}.get(receipt.measure)
+    accuracy = {} if name is None else {name: receipt.verdict.accuracy}
     quantization = {
         "method": receipt.method,
         "weight_bits": receipt.weight_bits,
