@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.errors import DataError, ImageError
-from ppclas_distill.dedup import LookAlikes
+from ppclas_distill.dedup import DedupOptions, LookAlikes
 from ppclas_distill.dedup_report import dedup
 
 FLOWERS = Path(__file__).parents[4] / "shared" / "data" / "flowers14"
@@ -81,7 +81,69 @@ def test_planted_photos_are_found_and_written_down(tmp_path):
     assert {row["pool"]: row["validation"] for row in rows} == found
     assert len(json.loads((tmp_path / "out" / "removed.json").read_text())["removed"]) == len(found)
     sheet = cv2.imread(str(tmp_path / "out" / "removed.png"))
-    assert sheet.shape[1] == 4 * (2 * 160 + 8)
+    pairs_a_row = 4
+    assert sheet.shape[1] == pairs_a_row * (2 * 180 + 4 + 14) + 14
+    assert sheet.shape[0] > 2 * 180  # a second row
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Two validation photos and a pool of four, of which the first is a known part of the first."""
+    folder = tmp_path_factory.mktemp("few")
+    photos = sorted((builtin_photos() / "train").rglob("*.jpg"))
+    for name, chosen in (("val", photos[:20:10]), ("pool", photos[5:60:20])):
+        (folder / name).mkdir()
+        for number, photo in enumerate(chosen):
+            (folder / name / f"{number}.jpg").write_bytes(photo.read_bytes())
+    known = cv2.imread(str(folder / "val" / "0.jpg"))
+    height, width = known.shape[:2]
+    part = known[height // 4 :, : width * 3 // 4, :][:, ::-1]
+    assert cv2.imwrite(str(folder / "pool" / "00.jpg"), part)
+    return folder
+
+
+def test_the_outline_is_where_the_photo_was_cut(few):
+    (match,) = (
+        m for p in sorted((few / "pool").iterdir()) if (m := LookAlikes([str(few / "val" / "0.jpg")]).find(str(p)))
+    )
+    assert Path(match.pool).name == "00.jpg"
+    assert match.mirrored
+    # The left three quarters of its lower three, mirrored: its top left corner is their top right one.
+    np.testing.assert_allclose(match.outline, [(0.75, 0.25), (0.0, 0.25), (0.0, 1.0), (0.75, 1.0)], atol=0.03)
+
+
+def test_a_stopped_comparison_goes_on(few, tmp_path):
+    def run(folder, **given):
+        said: list[str] = []
+        dedup(str(few / "pool"), str(few / "val"), folder, threads=1, note=said.append, **given)
+        return said
+
+    run(tmp_path / "whole")
+    looked = 0
+
+    def stop(count):
+        nonlocal looked
+        looked += count
+        if looked == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", on_photo=stop)
+    progress = tmp_path / "stopped" / "progress.jsonl"
+    with open(progress, "a") as file:
+        file.write('["half a li')  # what a kill leaves
+    left = progress.read_bytes()
+    rest: list[int] = []
+    assert "going on after 2 photos of the pool" in run(tmp_path / "stopped", on_photo=rest.append)
+    assert len(rest) == 2
+    names = ("kept.txt", "removed.csv", "removed.json", "removed.png")
+    assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == sorted(names)
+    for name in names:
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    # What was found with other options is of no use.
+    progress.write_bytes(left)
+    said = run(tmp_path / "stopped", options=DedupOptions(inliers=20))
+    assert any("other photos or with other options: starting anew" in line for line in said)
 
 
 def test_what_cannot_be_compared_is_an_error(tmp_path):
@@ -99,8 +161,14 @@ def flowers(part):
     return [str(FLOWERS / line.split()[0]) for line in (FLOWERS / f"{part}_list.txt").read_text().splitlines()]
 
 
-REAL = {("image_00816", "image_00850"), ("image_01870", "image_01840")}
-"""Looked at: a crop of a validation photo among the training photos, and one flower at two zooms of one moment."""
+REAL = {
+    ("image_00816", "image_00850"),
+    ("image_01870", "image_01840"),
+    ("image_00824", "image_00850"),
+    ("image_01488", "image_01404"),
+    ("image_01937", "image_01923"),
+}
+"""Looked at: other crops of a validation photo (of 00850 two), and one flower at two zooms of one moment (01870)."""
 
 
 @pytest.mark.slow

@@ -85,6 +85,15 @@ def test_a_stopped_selection_goes_on_where_it_was(tmp_path, monkeypatch):
     assert plain[0].startswith(str(tmp_path / "data" / "photos"))
 
 
+def test_an_answer_that_is_no_number_is_told(tmp_path):
+    pool, scores, said = make_pool(tmp_path / "data", 10), probabilities(10, 3), []
+    scores[4, 2] = np.nan
+
+    result = select(str(pool), lambda paths: (scores, []), NAMES, tmp_path / "out", per_class=10, note=said.append)
+    assert (result.chosen, result.unreadable) == (9, 1)
+    assert [line for line in said if "00004.jpg: the teacher's answer is not a number (left out)" in line]
+
+
 def test_other_settings_or_another_pool_are_refused(tmp_path):
     pool = make_pool(tmp_path / "data", 10)
 

@@ -10,6 +10,7 @@ a homography is fitted to the matches (RANSAC), and what it maps onto each other
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ _NEAREST = 400
 """Nearest hashes that are looked at: many belong to one photo, whose crops overlap."""
 _SMALL = 64
 """Side of the reduced photos that thumbnails of crops are cut from."""
+Outline = tuple[tuple[float, float], ...]
+_WHOLE: Outline = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 _ALIKE = 0.5
 """Smallest correlation of a candidate's thumbnail."""
 
@@ -74,6 +77,9 @@ class Match:
     """Feature matches that the homography explains; 0 where thumbnails alone agree (photos almost without features)."""
     correlation: float
     """Of the grey values, -1..1."""
+    outline: Outline
+    """Where the corners of the pool photo (top left, then clockwise) lie in the validation photo: x and y as shares of
+    its width and height."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,8 @@ class LookAlikes:
         self._views = hashes.reshape(-1, hashes.shape[3])
         self._wholes = np.ascontiguousarray(hashes[:, :, 0].reshape(-1, hashes.shape[3]))
         self._features = functools.lru_cache(maxsize=512)(self._read_features)
+        self.fingerprint = hashlib.sha256(self._small.tobytes() + "\n".join(self.paths).encode()).hexdigest()[:16]
+        """Changes with the validation photos."""
 
     def find(self, path: str) -> Match | None:
         """The validation photo that ``path`` shows, if any.
@@ -122,7 +130,10 @@ class LookAlikes:
         for bits, number, mirrored in candidates:
             found = self._compare(ours, self._features(number, mirrored))
             if found is not None:
-                return Match(path, self.paths[number], mirrored, bits, *found)
+                inliers, correlation, outline = found
+                if mirrored:
+                    outline = tuple((1.0 - x, y) for x, y in outline)
+                return Match(path, self.paths[number], mirrored, bits, inliers, correlation, outline)
         return None
 
     def _candidates(self, grey: Grey) -> list[tuple[int, int, bool]]:
@@ -150,8 +161,8 @@ class LookAlikes:
         grey = _read(self.paths[number])
         return _features(_mirrored(grey) if mirrored else grey)
 
-    def _compare(self, ours: _Features, theirs: _Features) -> tuple[int, float] | None:
-        """Inliers and correlation, where both are enough."""
+    def _compare(self, ours: _Features, theirs: _Features) -> tuple[int, float, Outline] | None:
+        """Inliers, correlation and outline, where the first two are enough."""
         options = self.options
         pairs = _matches(ours, theirs, options.ratio)
         if len(pairs) >= max(4, options.inliers):
@@ -160,12 +171,12 @@ class LookAlikes:
             if homography is not None and int(mask.sum()) >= options.inliers:
                 correlation = _aligned_correlation(ours.grey, theirs.grey, homography)
                 if correlation >= options.correlation:
-                    return int(mask.sum()), correlation
+                    return int(mask.sum()), correlation, _outline(ours.grey, theirs.grey, homography)
         if min(len(ours.points), len(theirs.points)) < 2 * options.inliers:
             # Fog, sky, a plain wall: hardly a feature to match. Whole against whole, with less tolerance.
             correlation = _correlation(_small(ours.grey), _small(theirs.grey))
             if correlation >= 1 - (1 - options.correlation) / 5:
-                return 0, correlation
+                return 0, correlation, _WHOLE
         return None
 
 
@@ -296,6 +307,14 @@ def _aligned_correlation(ours: Grey, theirs: Grey, homography: NDArray[np.float6
         return -1.0
     blurred = (cv2.GaussianBlur(image, (0, 0), 2.0)[covered] for image in (ours, warped))
     return _correlation(*blurred)
+
+
+def _outline(ours: Grey, theirs: Grey, homography: NDArray[np.float64]) -> Outline:
+    """Where the corners of ``ours`` lie in ``theirs``, which ``homography`` lays over it."""
+    height, width = ours.shape
+    corners = np.array([_WHOLE], np.float64) * (width, height)
+    places = cv2.perspectiveTransform(corners, np.linalg.inv(homography))[0] / theirs.shape[::-1]
+    return tuple((round(x, 4), round(y, 4)) for x, y in places.tolist())
 
 
 def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -18,12 +18,21 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json, write_text
 
 from ppclas_distill.dedup import DedupOptions, LookAlikes, Match, find_look_alikes
+from ppclas_distill.findings import Findings
 from ppclas_distill.select import pool_paths
 
-_TILE = 160
+_TILE = 180
 """Side of a photo on the contact sheet, in pixels."""
+_GAP = 4
+"""Between the two photos of a pair, in pixels."""
+_MARGIN = 14
+"""Around a pair."""
+_LINE = 16
+"""Height of a line of text."""
 _COLUMNS = 4
 """Pairs a row."""
+_CARD, _INK, _OUTLINE = (242, 242, 242), (30, 30, 30), (255, 60, 0)
+"""RGB: behind a pair, of text, of the part of a validation photo that the pool photo shows."""
 _PAIRS = 60
 """Pairs that the sheet has room for: those that agree least, which are the ones to look at."""
 
@@ -58,12 +67,24 @@ def dedup(
     root: str | None = None,
     options: DedupOptions | None = None,
     threads: int = 2,
+    note: Callable[[str], None] = lambda _: None,
     on_photo: Callable[[int], None] = lambda _: None,
 ) -> DedupReport:
     """Compare ``pool`` with the validation photos ``against``; both are folders or list files.
 
     Writes into ``output``: ``kept.txt`` (a path a line), ``removed.csv`` and ``removed.json``, and ``removed.png``, a
-    contact sheet with each removed photo beside its validation photo. No photo is deleted.
+    contact sheet with each removed photo beside its validation photo. No photo is deleted. What a stopped comparison of
+    the same photos with the same options found in ``output`` is gone on with.
+
+    Args:
+        pool: photos to look through.
+        against: validation photos.
+        output: folder to write into.
+        root: folder that paths in lists are relative to; by default the list's own.
+        options: how much two photos must have in common.
+        threads: photos looked at at once.
+        note: called with lines for the person.
+        on_photo: called with 1 for each photo of the pool that was compared.
 
     Raises:
         DataError: one of the two has no photos.
@@ -72,8 +93,25 @@ def dedup(
     known = list(pool_paths(against, root))
     if not known:
         raise DataError(f"{against}: expected validation photos, found none")
+    if next(pool_paths(pool, root), None) is None:
+        raise DataError(f"{pool}: expected photos, found none")
     look_alikes = LookAlikes(known, options, threads)
+    note(f"{len(known)} validation photos are read")
     output.mkdir(parents=True, exist_ok=True)
+    settings = f"{look_alikes.fingerprint} {look_alikes.options!r}"
+    found = Findings(output / "progress.jsonl", settings)
+    rest = found.go_on(lambda: pool_paths(pool, root), note)
+    with found.adding() as add:
+        for path, result in find_look_alikes(rest, look_alikes, threads):
+            add(path, result)
+            on_photo(1)
+    report = _written(found, len(known), output)
+    found.path.unlink()
+    return report
+
+
+def _written(found: Findings, against: int, output: Path) -> DedupReport:
+    """The report on what was found, and its files."""
     matches: list[Match] = []
     unreadable: list[str] = []
     photos = 0
@@ -81,53 +119,83 @@ def dedup(
     def write_kept(temporary: Path) -> None:
         nonlocal photos
         with open(temporary, "w", encoding="utf-8") as kept:
-            for path, found in find_look_alikes(pool_paths(pool, root), look_alikes, threads):
+            for path, result in found:
                 photos += 1
-                on_photo(1)
-                if isinstance(found, Match):
-                    matches.append(found)
-                elif found is not None:
-                    unreadable.append(str(found))
+                if isinstance(result, Match):
+                    matches.append(result)
+                elif result is not None:
+                    unreadable.append(result)
                 else:
                     kept.write(f"{os.path.abspath(path)}\n")  # noqa: PTH100 - a million Paths take seconds
 
     write_atomic(output / "kept.txt", write_kept)
-    if not photos:
-        raise DataError(f"{pool}: expected photos, found none")
-    report = DedupReport(photos, len(known), tuple(matches), tuple(unreadable))
+    report = DedupReport(photos, against, tuple(matches), tuple(unreadable))
     write_text(output / "removed.csv", _table(report.matches))
     write_json(output / "removed.json", report.to_dict())
     if matches:
-        draw_pairs(report.matches, output / "removed.png")
+        draw_pairs(report, output / "removed.png")
     else:
         (output / "removed.png").unlink(missing_ok=True)  # of an earlier call
     return report
 
 
-def draw_pairs(matches: Sequence[Match], path: Path) -> None:
+def draw_pairs(report: DedupReport, path: Path) -> None:
     """A contact sheet: each pool photo with its validation photo at its right, the least alike first."""
-    shown = sorted(matches, key=lambda match: match.correlation)[:_PAIRS]
+    shown = sorted(report.matches, key=lambda match: match.correlation)[:_PAIRS]
     pairs = [_pair(match) for match in shown]
-    while len(pairs) % _COLUMNS and len(pairs) > _COLUMNS:
-        pairs.append(np.full_like(pairs[0], 255))
-    rows = [np.hstack(pairs[start : start + _COLUMNS]) for start in range(0, len(pairs), _COLUMNS)]
-    sheet = np.vstack(rows)
+    columns = min(_COLUMNS, len(pairs))
+    pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % columns)
+    rows = [np.hstack(pairs[start : start + columns]) for start in range(0, len(pairs), columns)]
+    of = f"the {len(shown)} least alike of " if len(shown) < len(report.matches) else ""
+    words = (
+        f"{of}{len(report.matches)} of {report.photos} photos show one of {report.against} validation photos.",
+        "Left: the photo of the pool. Right: the validation photo, and what of it the left one shows.",
+    )
+    header = np.full((_MARGIN + _LINE * len(words), rows[0].shape[1], 3), 255, np.uint8)
+    for line, text in enumerate(words):
+        _print(header, text, _MARGIN, _MARGIN + _LINE * line)
+    sheet = np.pad(np.vstack([header, *rows]), ((0, _MARGIN), (0, _MARGIN), (0, 0)), constant_values=255)
     done, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert done
     write_atomic(path, lambda temporary: _write(temporary, encoded.tobytes()))
 
 
 def _pair(match: Match) -> NDArray[np.uint8]:
-    """The two photos side by side on white, what was measured below."""
-    gap, text = 8, 34
-    tile = np.full((_TILE + text, 2 * _TILE + gap, 3), 255, np.uint8)
-    for left, path in ((0, match.pool), (_TILE, match.validation)):
-        photo = _fitted(path)
-        tile[: photo.shape[0], left : left + photo.shape[1]] = photo
-    words = f"{match.inliers} features, r {match.correlation:.2f}{', mirrored' if match.mirrored else ''}"
-    for line, said in enumerate((Path(match.pool).name[-26:] + " | " + Path(match.validation).name[-20:], words)):
-        cv2.putText(tile, said, (2, _TILE + 13 + 15 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 1, cv2.LINE_AA)
-    return tile
+    """The two photos side by side on a card, what they are called and what was measured below."""
+    ours, theirs = _fitted(match.pool), _fitted(match.validation)
+    outline = np.array(match.outline) * (theirs.shape[1] - 1, theirs.shape[0] - 1)
+    cv2.polylines(theirs, [outline.round().astype(np.int32)], True, _OUTLINE, 2, cv2.LINE_AA)
+    width = 2 * _TILE + _GAP
+    card = np.full((_TILE + 3 * _LINE + 6, width, 3), _CARD, np.uint8)
+    for left, photo in ((0, ours), (_TILE + _GAP, theirs)):
+        height, across = photo.shape[:2]
+        top, start = (_TILE - height) // 2, left + (_TILE - across) // 2
+        card[top : top + height, start : start + across] = photo
+    measured = f"{match.inliers} features agree, correlation {match.correlation:.3f}"
+    lines = (
+        _shortened(Path(match.pool).name, width),
+        _shortened(f"shows {Path(match.validation).name}", width),
+        f"{measured}{', mirrored' if match.mirrored else ''}",
+    )
+    for line, text in enumerate(lines):
+        _print(card, text, 4, _TILE + 3 + _LINE * line)
+    return np.pad(card, ((_MARGIN, 0), (_MARGIN, 0), (0, 0)), constant_values=255)
+
+
+_FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.4)
+
+
+def _print(image: NDArray[np.uint8], text: str, left: int, top: int) -> None:
+    cv2.putText(image, text, (left, top + _LINE - 5), *_FONT, _INK, 1, cv2.LINE_AA)
+
+
+def _shortened(text: str, width: int) -> str:
+    """``text`` without its middle, where it is wider than ``width`` pixels."""
+    shown = text
+    while cv2.getTextSize(shown, *_FONT, 1)[0][0] > width - 8:
+        keep = (len(shown) - 4) // 2
+        shown = f"{text[:keep]}...{text[-keep:]}"
+    return shown
 
 
 def _fitted(path: str) -> NDArray[np.uint8]:
@@ -135,7 +203,7 @@ def _fitted(path: str) -> NDArray[np.uint8]:
         photo = decode(Path(path).read_bytes(), path)
     except (OSError, ImageError):
         return np.full((_TILE, _TILE, 3), 128, np.uint8)  # it went away since
-    scale = (_TILE - 4) / max(photo.shape[:2])
+    scale = _TILE / max(photo.shape[:2])
     size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
     fitted: NDArray[np.uint8] = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     return fitted

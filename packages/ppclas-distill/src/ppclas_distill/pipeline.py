@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from ppclas_core.config.load import load_config
 from ppclas_core.config.overrides import apply_override
 from ppclas_core.config.schema import Config, Fraction
 from ppclas_core.config.yaml_source import read_yaml
-from ppclas_core.errors import ConfigError
-from ppclas_core.files import write_json
+from ppclas_core.errors import ConfigError, PpclasError
+from ppclas_core.files import sha256, write_json
 from ppclas_core.near import near_names
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
@@ -46,8 +47,8 @@ class SelectStage(Params):
 class DedupStage(Params):
     """``ppclas distill dedup``."""
 
-    against: str
-    """Validation photos: a folder or a list file."""
+    against: str | None = None
+    """Validation photos: a folder or a list file. Nothing: ``data.val`` of ``common``, with its ``root``."""
     pool: str | None = None
     """Photos to look through."""
     pool_from: str | None = None
@@ -116,8 +117,17 @@ class Pipeline(Params):
                     )
             if stage.name in seen:
                 raise ValueError(f"two stages are called {stage.name!r}")
+            if stage.dedup is not None and self.against(stage.dedup)[0] is None:
+                raise ValueError(f"stage {stage.name}: give against, or the validation photos as common.data.val")
             seen[stage.name] = stage.kind
         return self
+
+    def against(self, stage: DedupStage) -> tuple[str | None, str | None]:
+        """The validation photos that ``stage`` compares with, and the folder that their paths are relative to."""
+        if stage.against is not None:
+            return stage.against, stage.root
+        data = self.common.get("data") or {}
+        return data.get("val"), stage.root or data.get("root")
 
 
 def shipped() -> list[str]:
@@ -153,32 +163,87 @@ def load_pipeline(source: str, overrides: Sequence[str] = ()) -> Pipeline:
 def run_pipeline(pipeline: Pipeline, folder: Path, console: Console, *, dry_run: bool = False) -> None:
     """Run the stages that are not done yet, each in ``folder/<name>``.
 
-    Every config is checked before the first stage starts.
+    Every config is checked before the first stage starts, and that the photos and teachers it names are there.
 
     Raises:
-        ConfigError: a stage's config is wrong, or a stage that is done has changed since.
+        ConfigError: a stage's config is wrong, something it names is missing, or a stage that is done has changed
+            since, or what it started from has.
         PpclasError: what a stage raises; run the same line again to go on.
     """
     configs = {stage.name: _config(stage, pipeline, folder) for stage in pipeline.stages if stage.train is not None}
+    missing = list(_missing(pipeline, configs, folder))
+    if missing and not dry_run:
+        raise ConfigError(f"There is no {'; no '.join(missing)}. Nothing has been started.")
     for number, stage in enumerate(pipeline.stages, 1):
         title = f"stage {number}/{len(pipeline.stages)} {stage.name}"
         said = _said(stage, configs)
-        if _is_done(folder / stage.name, said, stage.name):
+        if _is_done(stage, pipeline, folder, said):
             console.line(f"{title}: done already")
             continue
         console.line(f"{title}: {'to be done' if dry_run else stage.kind}")
         if dry_run:
             continue
         started = time.monotonic()
-        if stage.select is not None:
-            _run_select(stage.select, folder / stage.name, console)
-        elif stage.dedup is not None:
-            _run_dedup(stage.dedup, folder, stage.name, console)
-        else:
-            _run_train(configs[stage.name], folder / stage.name, console)
+        try:
+            if stage.select is not None:
+                _run_select(stage.select, folder / stage.name, console)
+            elif stage.dedup is not None:
+                _run_dedup(stage.dedup, pipeline, folder, stage.name, console)
+            else:
+                _run_train(configs[stage.name], folder / stage.name, console)
+        except (PpclasError, KeyboardInterrupt):
+            console.line(f"{title}: not done. The same command again goes on from here")
+            raise
         seconds = time.monotonic() - started
-        write_json(folder / stage.name / _DONE, {"stage": said, "seconds": round(seconds, 1)})
+        note = {"stage": said, "made_from": _made_from(stage, pipeline, folder), "seconds": round(seconds, 1)}
+        write_json(folder / stage.name / _DONE, note)
         console.line(f"{title}: done in {seconds / 60:.1f} minutes")
+    for lack in missing:
+        console.warn(f"there is no {lack}")
+    if not dry_run and pipeline.stages[-1].train is not None:
+        run = shlex.quote(str(folder / pipeline.stages[-1].name))
+        console.line(f"The student is in {run}. Try: ppclas predict PHOTO -m {run}")
+
+
+def _missing(pipeline: Pipeline, configs: Mapping[str, Config], folder: Path) -> Iterator[str]:
+    """Photos and teachers that stages name and nobody has made or will make."""
+    earlier: list[Path] = []
+    for stage in pipeline.stages:
+        for what, path in _named(stage, pipeline, configs):
+            place = Path(path).absolute()
+            if not place.exists() and not any(place.is_relative_to(made) for made in earlier):
+                yield f"{path} (stage {stage.name}, {what})"
+        earlier.append((folder / stage.name).absolute())
+
+
+def _named(stage: Stage, pipeline: Pipeline, configs: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
+    """The files and folders that a stage names, each with what it is."""
+    teachers: Sequence[TeacherConfig] = ()
+    if stage.select is not None:
+        yield "pool", stage.select.pool
+        teachers = (stage.select.teacher,)
+    elif stage.dedup is not None:
+        against, _ = pipeline.against(stage.dedup)
+        for what, path in (("against", against), ("pool", stage.dedup.pool)):
+            if path is not None:
+                yield what, path
+    else:
+        config = configs[stage.name]
+        extra = config.data.train_extra if stage.extra_from is None else None
+        for what, path in (
+            ("data.train", config.data.train),
+            ("data.val", config.data.val),
+            ("data.train_extra", extra),
+        ):
+            if path is not None:
+                yield what, path
+        if config.objective.name == "Distill":
+            teachers = [TeacherConfig.model_validate(given) for given in config.objective.params["teachers"]]
+    for teacher in teachers:
+        if not teacher.is_name:
+            yield "teacher", teacher.source
+        if teacher.weights is not None:
+            yield "teacher's weights", teacher.weights
 
 
 def _config(stage: Stage, pipeline: Pipeline, folder: Path) -> Config:
@@ -186,18 +251,20 @@ def _config(stage: Stage, pipeline: Pipeline, folder: Path) -> Config:
     said = {**_leaves(pipeline.common), **_leaves(stage.set)}
     said["train.output"] = str(folder / stage.name)
     if stage.weights_from is not None:
-        said["model.pretrained"] = str(folder / stage.weights_from / "bundle" / "model.safetensors")
+        said["model.pretrained"] = str(_outcome(pipeline, folder, stage.weights_from))
     if stage.extra_from is not None:
-        said["data.train_extra"] = str(folder / stage.extra_from / _list_of(pipeline, stage.extra_from))
+        said["data.train_extra"] = str(_outcome(pipeline, folder, stage.extra_from))
     try:
         return load_config(stage.train, [f"{key}={json.dumps(value)}" for key, value in said.items()]).config
     except ConfigError as error:
         raise ConfigError(f"stage {stage.name}: {error}") from error
 
 
-def _list_of(pipeline: Pipeline, name: str) -> str:
+def _outcome(pipeline: Pipeline, folder: Path, name: str) -> Path:
+    """The file of a stage that later stages start from."""
     kind = next(stage.kind for stage in pipeline.stages if stage.name == name)
-    return "selected.txt" if kind == "select" else "kept.txt"
+    files = {"select": "selected.txt", "dedup": "kept.txt", "train": "bundle/model.safetensors"}
+    return folder / name / files[kind]
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -218,16 +285,34 @@ def _said(stage: Stage, configs: Mapping[str, Config]) -> dict[str, Any]:
     return stage.model_dump(mode="json", include={"select", "dedup"}, exclude_none=True)
 
 
-def _is_done(folder: Path, said: Mapping[str, Any], name: str) -> bool:
-    file = folder / _DONE
+def _made_from(stage: Stage, pipeline: Pipeline, folder: Path) -> dict[str, str]:
+    """The stages that ``stage`` takes something from, each with the hash of what it takes."""
+    pool_from = stage.dedup.pool_from if stage.dedup is not None else None
+    sources = [name for name in (stage.weights_from, stage.extra_from, pool_from) if name is not None]
+    files = {name: _outcome(pipeline, folder, name) for name in sources}
+    return {name: sha256(file) for name, file in files.items() if file.is_file()}
+
+
+def _is_done(stage: Stage, pipeline: Pipeline, folder: Path, said: Mapping[str, Any]) -> bool:
+    place = folder / stage.name
+    file = place / _DONE
     if not file.is_file():
         return False
-    before = json.loads(file.read_text(encoding="utf-8"))["stage"]
-    if before != json.loads(json.dumps(said)):
-        keys = sorted(_differing(before, json.loads(json.dumps(said))))
+    note = json.loads(file.read_text(encoding="utf-8"))
+    advice = "Choose another --output, or remove that folder and those of the stages after it."
+    now = json.loads(json.dumps(said))
+    if note["stage"] != now:
+        keys = sorted(_differing(note["stage"], now))
         raise ConfigError(
-            f"stage {name} is done in {folder} with other settings ({', '.join(keys[:5])}). Choose another --output, "
-            f"or remove that folder and those of the stages after it."
+            f"stage {stage.name} is done in {place} with other settings ({', '.join(keys[:5])}). {advice}"
+        )
+    changed = [
+        name for name, digest in _made_from(stage, pipeline, folder).items() if note["made_from"].get(name) != digest
+    ]
+    if changed:
+        raise ConfigError(
+            f"stage {stage.name} is done in {place}, and stage {changed[0]}, which it started from, has another "
+            f"outcome since. {advice}"
         )
     return True
 
@@ -260,15 +345,16 @@ def _run_select(stage: SelectStage, folder: Path, console: Console) -> None:
     console.line(f"{result.chosen} of {result.photos} photos chosen; {result.unreadable} could not be read")
 
 
-def _run_dedup(stage: DedupStage, folder: Path, name: str, console: Console) -> None:
+def _run_dedup(stage: DedupStage, pipeline: Pipeline, folder: Path, name: str, console: Console) -> None:
     from ppclas_distill.dedup_report import dedup
 
     pool = stage.pool
     if pool is None:
         assert stage.pool_from is not None
-        source = folder / stage.pool_from
-        pool = str(next(path for path in (source / "kept.txt", source / "selected.txt") if path.is_file()))
-    report = dedup(pool, stage.against, folder / name, root=stage.root, on_photo=photo_counter(console))
+        pool = str(_outcome(pipeline, folder, stage.pool_from))
+    against, root = pipeline.against(stage)
+    assert against is not None
+    report = dedup(pool, against, folder / name, root=root, note=console.line, on_photo=photo_counter(console))
     console.line(
         f"{len(report.matches)} of {report.photos} photos show a validation photo; "
         f"{len(report.unreadable)} could not be read"
@@ -277,26 +363,31 @@ def _run_dedup(stage: DedupStage, folder: Path, name: str, console: Console) -> 
 
 def _run_train(config: Config, folder: Path, console: Console) -> None:
     from ppclas_core.engine.run import RunFolder
-    from ppclas_core.engine.session import check_same_recipe, resume, train
+    from ppclas_core.engine.session import check_same_recipe, plan_run, resume, train_plan
 
     run = RunFolder(folder)
-    if run.finished.is_file():
-        return  # stopped between the end of the training and the note that the stage is done
     if run.config.is_file():
-        resume(folder, console, check_same_recipe(folder, config))
-    else:
-        train(config, console)
+        config = check_same_recipe(folder, config)
+        if not run.finished.is_file():  # else: stopped between its end and the note that the stage is done
+            resume(folder, console, config)
+        return
+    plan = plan_run(config)
+    for note in plan.notes:
+        console.line(f"  {note}")
+    train_plan(plan, console)
 
 
 def photo_counter(console: Console, seconds: float = 10.0) -> Callable[[int], None]:
     """Count photos, with a line every so many seconds."""
-    done, started = 0, time.monotonic()
-    said = started
+    done = 0
+    started = said = None
 
     def count(photos: int) -> None:
-        nonlocal done, said
-        done += photos
+        nonlocal done, said, started
         now = time.monotonic()
+        if started is None or said is None:
+            started = said = now  # what is got ready before the first photo is not counted
+        done += photos
         if now - said > seconds:
             said = now
             console.line(f"{done} photos, {done / (now - started):.1f} a second")

@@ -26,7 +26,7 @@ from ppclas_core.files import write_atomic, write_json
 Answers = tuple[NDArray[np.float32], list[tuple[int, str]]]
 """Probabilities [N, C] of N photos, NaN for those that cannot be read, and of these place and reason."""
 
-_SECONDS_BETWEEN_SAVES = 300.0
+_SECONDS_BETWEEN_SAVES = 30.0
 
 
 class TopPerClass:
@@ -46,7 +46,7 @@ class TopPerClass:
 
     def add(self, places: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
         """Consider photos: places [N] in the pool, ascending, and probabilities [N, C]; rows of NaN are passed over."""
-        readable = ~np.isnan(probabilities[:, 0])
+        readable = ~np.isnan(probabilities).any(axis=1)
         places, probabilities = places[readable], probabilities[readable]
         if not len(places):
             return
@@ -170,6 +170,9 @@ def select(
     while batch := list(islice(paths, batch_size)):
         probabilities, bad = answer(batch)
         table.add(np.arange(progress.done, progress.done + len(batch)), probabilities)
+        told = {place for place, _ in bad}
+        odd = (place for place in np.flatnonzero(np.isnan(probabilities).any(axis=1)).tolist() if place not in told)
+        bad = [*bad, *((place, "the teacher's answer is not a number") for place in odd)]
         for place, reason in bad:
             progress.unreadable += 1
             note(f"warning: {batch[place]}: {reason} (left out)")

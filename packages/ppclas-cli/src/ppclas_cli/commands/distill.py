@@ -210,7 +210,7 @@ def dedup_command(pool: str, against: str, folder: str, root: str | None, thread
     """Find the photos of POOL that show a validation photo: the same, mirrored, cropped, brightened, recompressed.
 
     Nothing is deleted. DIR/kept.txt lists the rest of the pool, DIR/removed.csv what was found, each with its
-    validation photo, and DIR/removed.png shows the pairs side by side.
+    validation photo, and DIR/removed.png shows the pairs side by side. Run the same line again to go on after a stop.
 
     \b
     Example:
@@ -221,7 +221,9 @@ def dedup_command(pool: str, against: str, folder: str, root: str | None, thread
     from ppclas_distill.pipeline import photo_counter
 
     console = Console()
-    report = dedup(pool, against, Path(folder), root=root, threads=threads, on_photo=photo_counter(console))
+    report = dedup(
+        pool, against, Path(folder), root=root, threads=threads, note=console.line, on_photo=photo_counter(console)
+    )
     for text in report.unreadable[:10]:
         console.warn(f"{text} (left out)")
     console.line(
