@@ -12,10 +12,11 @@ pytest.importorskip("onnxruntime")
 
 CLASSES = 3
 WEIGHTS = np.random.default_rng(0).standard_normal((3, CLASSES)).astype(np.float32)
+KINDS = {"FLOAT": np.float32, "FLOAT16": np.float16, "DOUBLE": np.float64, "UINT8": np.uint8}
 STUDENT = Student(("a", "b", "c"), NormalizeConfig(), (8, 8))
 
 
-def write(path, batch="N", side="S", softmax=False, channels=3):
+def write(path, batch="N", side="S", softmax=False, channels=3, kind="FLOAT", shape=None):
     """Mean colour times a matrix: [N, 3, S, S] → [N, 3]."""
     helper, kinds = onnx.helper, onnx.TensorProto
     nodes = [
@@ -27,9 +28,9 @@ def write(path, batch="N", side="S", softmax=False, channels=3):
     graph = helper.make_graph(
         nodes,
         "teacher",
-        [helper.make_tensor_value_info("images", kinds.FLOAT, [batch, channels, side, side])],
-        [helper.make_tensor_value_info("answers", kinds.FLOAT, [batch, CLASSES])],
-        [onnx.numpy_helper.from_array(WEIGHTS[:channels], "weights")],
+        [helper.make_tensor_value_info("images", getattr(kinds, kind), shape or [batch, channels, side, side])],
+        [helper.make_tensor_value_info("answers", getattr(kinds, kind), [batch, CLASSES])],
+        [onnx.numpy_helper.from_array(WEIGHTS[:channels].astype(KINDS[kind]), "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, path)
@@ -52,6 +53,24 @@ def test_answers_are_logits_for_any_batch(tmp_path, batch, softmax):
     assert teacher.state() == {}
 
 
+@pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE"])
+def test_files_of_other_floats_are_given_theirs(tmp_path, kind):
+    teacher = open_teacher(write(tmp_path / "t.onnx", kind=kind), STUDENT, True)
+    expected = images().mean(axis=(2, 3)) @ WEIGHTS
+    np.testing.assert_allclose(teacher.answer(paddle.to_tensor(images())).numpy(), expected, atol=1e-2)
+
+
+def test_what_a_bare_file_does_not_say_is_said(tmp_path):
+    config = write(tmp_path / "t.onnx")
+    words = open_teacher(config, STUDENT, True).words
+    assert "it is taken to want ImageNet's mean and std" in words
+    assert "its classes are taken to be in the data's order" in words
+    given = config.model_copy(update={"normalize": NormalizeConfig()})
+    assert "ImageNet's mean" not in open_teacher(given, STUDENT, True).words
+    (tmp_path / "bundle.json").write_text("{}")
+    assert f"name its folder, {tmp_path}" in open_teacher(config, STUDENT, True).words
+
+
 def test_it_sees_its_own_size_and_constants(tmp_path):
     config = write(tmp_path / "t.onnx", side=16)
     own = NormalizeConfig(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -68,6 +87,11 @@ def test_what_does_not_fit_is_told(tmp_path):
         open_teacher(write(tmp_path / "t.onnx"), Student(("a", "b"), NormalizeConfig(), (8, 8)), True)
     with pytest.raises(ConfigError, match=r"expected one input of images \[N, 3, H, W\], got images \['N', 1"):
         open_teacher(write(tmp_path / "grey.onnx", channels=1), STUDENT, True)
+    with pytest.raises(ConfigError, match=r"images \[N, 3, H, W\] of floats, got images .* tensor\(uint8\)"):
+        open_teacher(write(tmp_path / "bytes.onnx", kind="UINT8"), STUDENT, True)
+    last = write(tmp_path / "last.onnx", shape=["N", "H", "W", 3])  # channels last, of any size
+    with pytest.raises(ConfigError, match=r"does not answer for two images \[2, 3, 8, 8\]"):
+        open_teacher(last, STUDENT, True)
     fixed = write(tmp_path / "fixed.onnx", side=16)
     with pytest.raises(ConfigError, match="takes images of 16x16; image_size says"):
         open_teacher(fixed.model_copy(update={"image_size": 32}), STUDENT, True)

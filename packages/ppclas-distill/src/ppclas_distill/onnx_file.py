@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from ppclas_core.config.schema import Size
 from ppclas_core.errors import ConfigError, MissingDependencyError
 from ppclas_core.files import sha256
 
+_TYPES: Mapping[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
 
 class OnnxFile:
-    """One input of images [N, 3, H, W] float32; its first output, [N, C], is taken: logits or probabilities."""
+    """One input of images [N, 3, H, W] of floats; its first output, [N, C], is taken: logits or probabilities."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -46,11 +49,13 @@ class OnnxFile:
             ) from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
-        if len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+        odd = len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3)
+        if odd or inputs[0].type not in _TYPES:
             raise ConfigError(
-                f"teacher {path}: expected one input of images [N, 3, H, W], got "
-                f"{'; '.join(f'{i.name} {i.shape}' for i in inputs) or 'none'}."
+                f"teacher {path}: expected one input of images [N, 3, H, W] of floats, got "
+                f"{'; '.join(f'{i.name} {i.shape} {i.type}' for i in inputs) or 'none'}."
             )
+        self._type = _TYPES[inputs[0].type]
         self._input, self._output, self._shape = inputs[0].name, self._session.get_outputs()[0].name, shape
 
     @property
@@ -73,8 +78,19 @@ class OnnxFile:
         return height, width
 
     def try_out(self, size: tuple[int, int]) -> tuple[int, bool]:
-        """Its number of classes, and whether it answers in probabilities: tried on two images of noise."""
-        answers = self.run(np.random.default_rng(0).standard_normal((2, 3, *size)).astype(np.float32))
+        """Its number of classes, and whether it answers in probabilities: tried on two images of noise.
+
+        Raises:
+            ConfigError: it cannot answer.
+        """
+        try:
+            answers = self.run(np.random.default_rng(0).standard_normal((2, 3, *size)).astype(np.float32))
+        except Exception as error:  # as above
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ConfigError(
+                f"teacher {self.path} does not answer for two images [2, 3, {size[0]}, {size[1]}]: {said}. "
+                f"Another image_size may be what it takes."
+            ) from error
         sums_to_one = bool((answers >= 0).all() and np.allclose(answers.sum(axis=1), 1.0, atol=1e-3))
         return answers.shape[1], sums_to_one
 
@@ -86,6 +102,8 @@ class OnnxFile:
             piece = images[start : start + step]
             padding = np.zeros((step - len(piece), *piece.shape[1:]), piece.dtype)
             padded: Any = np.concatenate([piece, padding]) if len(padding) else piece
-            answers = np.asarray(self._session.run([self._output], {self._input: padded})[0])
+            answers = np.asarray(
+                self._session.run([self._output], {self._input: padded.astype(self._type, copy=False)})[0]
+            )
             pieces.append(answers[: len(piece)])
         return np.concatenate(pieces).astype(np.float32).reshape(len(images), -1)

@@ -115,6 +115,8 @@ class Teacher:
 
     batch_statistics: bool = False
     """Whether its batch norms normalise by the batch."""
+    assumed: str = ""
+    """What had to be assumed about it, for the console."""
 
     def __init__(self, name: str, view: View, columns: Sequence[int] | None, fingerprint: str) -> None:
         self.name = name
@@ -128,7 +130,8 @@ class Teacher:
         """One line for the console."""
         order = "; its classes are put into the data's order" if self._columns is not None else ""
         norm = "; its batch norms go by the batch" if self.batch_statistics else ""
-        return f"teacher {self.name} {self._view.words}{norm}{order}"
+        assumed = f"; {self.assumed}" if self.assumed else ""
+        return f"teacher {self.name} {self._view.words}{norm}{order}{assumed}"
 
     def answer(self, images: Tensor) -> Tensor:
         """Logits [N, C] float32 in the order of the student's classes, for images [N, 3, H, W] as the student sees."""
@@ -269,11 +272,16 @@ def open_teacher(config: TeacherConfig, student: Student, batch_statistics: bool
     if manifest.activation != "softmax":
         raise ConfigError(f"teacher {config.source}: expected one of exclusive classes, got one of several labels.")
     columns = _columns(bundle.labels, student.class_names, config.source)
+    teacher: Teacher
     if manifest.export is not None:
         run = _engine_run(bundle, config.normalize or manifest.preprocessing.normalize)
-        return ArrayTeacher(config.source, view, columns, _fingerprint(bundle, view), run)
-    model = bundle.build_model()
-    return PaddleTeacher(config.source, view, columns, _fingerprint(bundle, view), model, batch_statistics)
+        teacher = ArrayTeacher(config.source, view, columns, _fingerprint(bundle, view), run)
+    else:
+        model = bundle.build_model()
+        teacher = PaddleTeacher(config.source, view, columns, _fingerprint(bundle, view), model, batch_statistics)
+    if columns is None and bundle.labels != student.class_names:
+        teacher.assumed = "its classes or the data's have no names: taken to be in the same order"
+    return teacher
 
 
 def open_bundle(config: TeacherConfig) -> Bundle:
@@ -359,7 +367,14 @@ def _open_onnx(config: TeacherConfig, student: Student) -> Teacher:
         )
     view = View(student, config.normalize_or_default, size)
     name = f"{config.source}{' (answers in probabilities)' if probabilities else ''}"
-    return ArrayTeacher(name, view, None, f"{file.fingerprint} {view.fingerprint}", file.run, probabilities)
+    teacher = ArrayTeacher(name, view, None, f"{file.fingerprint} {view.fingerprint}", file.run, probabilities)
+    assumed = ["its classes are taken to be in the data's order"]
+    if config.normalize is None:
+        assumed.insert(0, "it is taken to want ImageNet's mean and std (the teacher's normalize says otherwise)")
+    if (Path(config.source).parent / "bundle.json").is_file():
+        assumed.append(f"the export around it knows both: name its folder, {Path(config.source).parent}")
+    teacher.assumed = "; ".join(assumed)
+    return teacher
 
 
 def _pair(size: Size) -> tuple[int, int]:
