@@ -91,6 +91,23 @@ def test_benchmark_prints_a_row_for_each_batch(ppclas, export, photos, tmp_path)
     assert (tmp_path / "lite.txt").read_text().startswith("PaddleLite Benchmark\nThreads=1 ")
 
 
+def test_several_labels_a_photo(ppclas, export, photos, tmp_path):
+    """INT8 is judged by the whole answer; benchmark compares top-1 and says that there is none."""
+    manifest = json.loads((export / "bundle.json").read_text())
+    (export / "bundle.json").write_text(json.dumps({**manifest, "task": "multilabel", "activation": "sigmoid"}))
+    rows = [f"{name}/{index}.png,{name}" for name in ("dark", "light") for index in range(10)]
+    (photos / "many.csv").write_text("\n".join(["path,labels", *rows]) + "\n")
+    output = str(tmp_path / "int8")
+    given = ["--data", str(photos / "many.csv"), "--threads", "1"]
+    done = ppclas("quantize", str(export), "--calibrate", str(photos), "-o", output, *given)
+    assert done.code == 0, done.err
+    assert "exact match" in done.out
+    assert json.loads((tmp_path / "int8" / "quantization.json").read_text())["measure"] == "exact match"
+    refused = ppclas("benchmark", str(export), *given)
+    assert refused.code == 1
+    assert "--data compares top-1, and a photo of light-onnx may have several labels" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -69,6 +69,7 @@ def command(
     from ppclas_core.bundle import Bundle
     from ppclas_core.engine.console import Console
     from ppclas_core.engine.score import plan_scoring
+    from ppclas_core.errors import DataError
     from ppclas_core.files import write_text
     from ppclas_deploy import benchmark as measuring
     from ppclas_deploy.quantize.photos import spread
@@ -80,8 +81,13 @@ def command(
     bundles = [(_name(path), Bundle.load(path)) for path in paths]
     scoring = []
     if data is not None:
-        for _, bundle in bundles:
+        for name, bundle in bundles:
             plan = plan_scoring(bundle, None, data)
+            if plan.images.task == "multilabel":
+                raise DataError(
+                    f"--data compares top-1, and a photo of {name} may have several labels. Leave --data out, and "
+                    f"compare accuracies with: ppclas eval"
+                )
             kept = plan.images.subset(spread(len(plan.images), num_photos))
             scoring.append(replace(plan, images=kept))
     rows = measuring.benchmark(

@@ -150,7 +150,8 @@ def _print(receipt: Receipt) -> None:
     click.echo(f"INT8 in {receipt.folder} ({receipt.seconds:.0f} s), {receipt.weight_bits}-bit weights")
     click.echo(
         f"  {receipt.measure:<12} {receipt.float_accuracy:.2%} → {verdict.accuracy:.2%} on "
-        f"{receipt.judged_by.count} photos; same answer as the float network on {verdict.agreement:.1%}, {verdict.lost} answers lost, {verdict.won} won"
+        f"{receipt.judged_by.count} photos; same answer as the float network on {verdict.agreement:.1%}, "
+        f"{verdict.lost} answers lost, {verdict.won} won"
     )
     click.echo(f"  {'size':<12} {before / 1e6:.2f} → {after / 1e6:.2f} MB ({after / before:.2f} of the float model)")
     for batch, (slow, fast) in receipt.latencies.items():

@@ -62,7 +62,7 @@ def choose(bundle: Bundle, calibrate: str | None, data: str | None, *, count: in
     else:
         raise DataError("Which photos to calibrate on? This is no run, so name some: --calibrate FOLDER|LIST|CSV")
     if data is not None:
-        judge = open_image_set(data, class_names=bundle.labels)
+        judge = open_image_set(data, class_names=bundle.labels, task=bundle.manifest.task)
     elif splits is not None:
         judge = splits.val
     else:
