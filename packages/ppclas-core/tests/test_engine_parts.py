@@ -133,6 +133,19 @@ def test_run_folders_are_never_overwritten(tmp_path):
         create_run_folder("/proc/nowhere", "A")
 
 
+def test_a_run_that_was_killed_before_it_began_is_not_in_the_way(tmp_path):
+    """The same command again must do: a launcher's restart says nothing else."""
+    for name in ("command.txt", ".config.yaml.k3w_x1.tmp", ".writable"):
+        (tmp_path / name).write_text("half")
+    assert create_run_folder(str(tmp_path), "A").path == tmp_path
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "command.txt").touch()
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(TrainingError, match=r"is not empty \(it holds weights.safetensors\)"):
+        create_run_folder(str(tmp_path), "A")
+    assert (tmp_path / "command.txt").exists()
+
+
 def test_the_newest_unfinished_run_is_found(tmp_path):
     with pytest.raises(TrainingError, match="Nothing to resume: there is no run"):
         find_unfinished(tmp_path)

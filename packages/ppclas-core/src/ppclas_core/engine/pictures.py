@@ -145,26 +145,21 @@ def draw_reliability(curve: Reliability, path: Path, *, several: bool = False) -
     error = float((np.abs(curve.accuracy - curve.confidence) * curve.count).sum() / total)
     figure = _figure(5.6, 6.0)
     top, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-    top.bar(left[filled] + width / 2, curve.accuracy[filled], width * 0.94, color=_LIGHT_BLUE, label="right")
-    low = np.minimum(curve.accuracy, curve.confidence)[filled]
-    gap = np.abs(curve.accuracy - curve.confidence)[filled]
-    top.bar(
-        left[filled] + width / 2,
-        gap,
-        width * 0.94,
-        bottom=low,
-        color=_RED,
-        alpha=0.35,
-        hatch="//",
-        edgecolor=_RED,
-        linewidth=0,
-        label="gap",
-    )
+    right, sure, middle = curve.accuracy[filled], curve.confidence[filled], left[filled] + width / 2
+    top.bar(middle, right, width * 0.94, color=_LIGHT_BLUE, label="right")
+    for height, colour, label in (
+        (sure - right, _RED, "surer than right"),
+        (right - sure, _BLUE, "less sure than right"),
+    ):
+        gap = np.maximum(height, 0.0)
+        patch: Any = {"color": "none", "hatch": "///", "edgecolor": colour, "linewidth": 0, "label": label}
+        top.bar(middle, gap, width * 0.94, bottom=np.minimum(right, sure), **patch)
     top.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="as sure as right")
     top.set_ylabel("share in which the class is there" if several else "share that is right")
     top.set_ylim(0, 1.02)
-    top.set_title(f"Calibration error {error:.3f} (ECE, {bins} bins)")
-    top.legend(fontsize=8, frameon=False, loc="upper left")
+    top.set_title(f"Calibration error {error:.3f} (ECE, {bins} bins)", pad=24)
+    # Above the axes: bars can be anywhere inside.
+    top.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2)
     below.bar(left + width / 2, curve.count, width * 0.94, color=_GREY)
     if curve.count.max(initial=0) > 50 * max(curve.count[filled].min(initial=1), 1):
         below.set_yscale("log")
@@ -270,7 +265,7 @@ def _list_confusions(axes: Any, listed: Sequence[tuple[str, str, int, int]]) -> 
         text = f"{textwrap.shorten(true, 22, placeholder='…')} → {textwrap.shorten(said, 22, placeholder='…')}"
         axes.text(0, place, f" {text}  {count}/{total}", va="center", ha="left", fontsize=8)
     axes.set_ylim(max(len(listed), 10) - 0.5, -0.5)
-    axes.set_title("true → predicted", fontsize=9)
+    axes.set_title("most frequent confusions: true → predicted", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

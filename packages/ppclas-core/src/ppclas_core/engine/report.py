@@ -254,7 +254,12 @@ def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterabl
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f'<th><button type="button">{html.escape(column)}</button></th>' for column in columns)
+    rows = list(rows)
+    numeric = [all(isinstance(row[place], int | float | None) for row in rows) for place in range(len(columns))]
+    head = "".join(
+        f'<th{" class=number" if number else ""}><button type="button">{html.escape(column)}</button></th>'
+        for column, number in zip(columns, numeric, strict=True)
+    )
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
     return (
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -263,7 +268,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return '<td data-value="">–</td>'
+        return '<td class="number" data-value="">–</td>'
     if isinstance(value, int | float):
         text = str(value) if isinstance(value, int) else f"{value:.4g}"
         return f'<td class="number" data-value="{value}">{text}</td>'

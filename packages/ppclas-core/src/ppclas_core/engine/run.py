@@ -19,6 +19,8 @@ from ppclas_core.errors import TrainingError
 from ppclas_core.files import write_text
 
 _TABLES = ("per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv")
+_TRACE = re.compile(r"command\.txt|\.writable|\.(command\.txt|config\.yaml)\..*\.tmp")
+"""Names of what a run that was killed before its ``config.yaml`` was written can leave behind."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class RunFolder:
 def create_run_folder(output: str | None, model: str, base: Path | None = None) -> RunFolder:
     """A new, empty run folder: ``output`` itself, or ``runs/<model>-<n>`` with the next free number.
 
+    What a run left in ``output`` that was killed before it began is removed.
+
     Raises:
         TrainingError: ``output`` has files in it already, or the folder cannot be made.
     """
@@ -101,7 +105,8 @@ def create_run_folder(output: str | None, model: str, base: Path | None = None) 
         if output is not None:
             folder = Path(output)
             folder.mkdir(parents=True, exist_ok=True)
-            taken = next(iter(folder.iterdir()), None)
+            found = list(folder.iterdir())
+            taken = next((path for path in found if not _TRACE.fullmatch(path.name)), None)
             if taken is not None:
                 hint = (
                     f" or go on with it: --resume {shlex.quote(output)}" if (folder / "config.yaml").is_file() else ""
@@ -110,8 +115,9 @@ def create_run_folder(output: str | None, model: str, base: Path | None = None) 
                     f"The output folder {output} is not empty (it holds {taken.name}). Runs are never overwritten: "
                     f"choose another --output{hint}."
                 )
-            (folder / ".writable").touch()
-            (folder / ".writable").unlink()
+            for trace in (*found, folder / ".writable"):
+                trace.touch()
+                trace.unlink()
             return RunFolder(folder)
         base = base or Path("runs")
         base.mkdir(parents=True, exist_ok=True)
