@@ -44,11 +44,12 @@ MODES = {
     "two ranks": ["--devices", "cpu:2", "-o", "train.sync_batch_norm=true"],
 }
 
-# Importing Paddle takes longer than a whole run here: one process imports, and forks one for each run.
+# Imports take longer than a whole run here: one process imports, and forks one for each run.
 _FORGE = """
 import os, signal, sys, time, json, traceback
 import paddle
 import ppclas_core.engine.session, ppclas_cli.main, safetensors.numpy
+import matplotlib.figure, matplotlib.backends.backend_agg
 for line in sys.stdin:
     argv, output, kill_after = json.loads(line)
     deadline = time.monotonic() + (kill_after or 1e9)
