@@ -50,6 +50,7 @@ def test_help_lists_the_registered_targets(capsys):
         ),
         (["RUN", "--target", "paddle", "--ir", "new"], 1, "option 'ir'"),
         (["RUN", "--target", "onnx", "--option", "fast"], 2, "expected KEY=VALUE"),
+        (["RUN", "--target", "onnx", "--image-size", "0"], 2, "expected a side (160) or HEIGHTxWIDTH (192x256)"),
         (["RUN", "--target", "onnx", "--option", "fast=1"], 1, "onnx has no option 'fast'"),
         (["RUN", "--target", "onnx", "--num-photos", "0"], 2, "--num-photos"),
         (["RUN", "--target", "paddle", "--photos", "no/photos"], 1, "No such file, folder or pattern: no/photos"),

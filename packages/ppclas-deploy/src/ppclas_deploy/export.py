@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from ppclas_core.plugins import get_registries
 from pydantic import ValidationError
 
 from ppclas_deploy import parity
-from ppclas_deploy.isolate import LOG
+from ppclas_deploy.isolate import LOG, keep_log
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
 from ppclas_deploy.sizes import at_size
@@ -94,7 +93,7 @@ def export_bundle(
                     bundle, target, exporter, chosen, folder, strictly="tolerance" in (options or {})
                 )
             except PpclasError as error:
-                raise type(error)(f"{error}{_keep_log(folder, output)}") from error
+                raise type(error)(f"{error}{keep_log(folder / LOG, output)}") from error
             manifest = _read_manifest(folder)
     except OSError as error:
         raise ExportError(
@@ -215,15 +214,6 @@ def _read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except ValidationError as error:
         raise ExportError(f"{folder / MANIFEST} is no bundle of this version, so it is not touched.") from error
-
-
-def _keep_log(folder: Path, output: Path) -> str:
-    """Move the log out of a folder that is about to go; the words that say where it is."""
-    if not (folder / LOG).is_file():
-        return ""
-    kept = output.with_name(f"{output.name}.log")
-    shutil.copyfile(folder / LOG, kept)
-    return f" Log: {kept}"
 
 
 def _append(logs: Sequence[Path], whole: Path) -> None:

@@ -126,7 +126,7 @@ def _parse(more: tuple[str, ...]) -> dict[str, Any]:
 
 def _size_of(text: str) -> int | tuple[int, int]:
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
         raise click.UsageError(f"--image-size {text}: expected a side (160) or HEIGHTxWIDTH (192x256), in pixels.")
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
