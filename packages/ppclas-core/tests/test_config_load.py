@@ -155,12 +155,13 @@ def test_every_flag_sets_a_known_key(registries):
         "train.compile": True,
         "loss.class_weights": "balanced",
         "trackers": [{"name": "TensorBoard"}],
+        "data.reader.name": "workers",
     }
     for flag, key in FLAGS.items():
         value = values.get(key, "x" if key in ("data.train", "data.val", "train.output") else 8)
         value = "ResNet18" if key == "model.name" else value
-        # The fixture's loss takes no class weights, and it has no trackers.
-        of_ours = key in ("loss.class_weights", "trackers")
+        # The fixture's loss takes no class weights, and it has no trackers and readers.
+        of_ours = key in ("loss.class_weights", "trackers", "data.reader.name")
         loaded = load_config(None, (), {flag: value}, registries=None if of_ours else registries)
         assert loaded.origins["trackers.0.name" if key == "trackers" else key] == flag
 

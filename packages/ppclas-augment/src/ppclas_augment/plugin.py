@@ -38,6 +38,14 @@ def register_transforms(registry: Registry) -> None:
 
 
 @hookimpl
+def register_readers(registry: Registry) -> None:
+    """Add the reader that works on the GPU."""
+    registry.register(
+        "dali", "ppclas_augment.dali:Dali", summary="NVIDIA DALI: decoding and resizing on the GPU (extra: dali)"
+    )
+
+
+@hookimpl
 def register_batch_transforms(registry: Registry) -> None:
     """Add the augmentations of whole batches."""
     for name, summary, preview in (

@@ -91,6 +91,11 @@ def register_datasets(registry: Registry) -> None:
 
 
 @hookspec
+def register_readers(registry: Registry) -> None:
+    """Add ways to read batches: subclasses of ``ppclas_core.data.readers.BatchReader``."""
+
+
+@hookspec
 def register_recipes(registry: Registry) -> None:
     """Add recipes: the builder takes nothing and returns the path of a YAML file."""
 

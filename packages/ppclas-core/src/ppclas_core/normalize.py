@@ -29,15 +29,18 @@ def normalize_batch(images: NDArray[Any], config: NormalizeConfig) -> NDArray[np
     return batch
 
 
-def normalize_on_device(images: NDArray[Any], config: NormalizeConfig) -> Tensor:
-    """``normalize_batch`` as a tensor on Paddle's current device; a GPU gets the bytes and does the arithmetic."""
+def normalize_on_device(images: NDArray[Any] | Tensor, config: NormalizeConfig) -> Tensor:
+    """``normalize_batch`` as a tensor on Paddle's current device; a GPU gets the bytes and does the arithmetic.
+
+    Images that are a tensor already, [N, H, W, C] uint8, stay on their device.
+    """
     import paddle
 
-    if images.dtype != np.uint8 or paddle.get_device() == "cpu":
+    if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or paddle.get_device() == "cpu"):
         return paddle.to_tensor(normalize_batch(images, config))
     scale, shift = (paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in _scale_and_shift(config))
-    pixels = paddle.to_tensor(images).transpose([0, 3, 1, 2]).astype("float32")
-    return pixels * scale + shift
+    pixels = paddle.to_tensor(images) if isinstance(images, np.ndarray) else images
+    return pixels.transpose([0, 3, 1, 2]).astype("float32") * scale + shift
 
 
 def _scale_and_shift(config: NormalizeConfig) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -48,8 +48,9 @@ class TrainBatch:
     images: Tensor
     """[N, 3, H, W] float32, normalised, after the batch transforms."""
     targets: Targets
-    pixels: NDArray[Any]
-    """[N, H, W, 3] as the loader shipped them (uint8 RGB), before normalisation and batch transforms."""
+    pixels: NDArray[Any] | Tensor
+    """[N, H, W, 3] as the loader shipped them (uint8 RGB), before normalisation and batch transforms; a tensor where a
+    reader has put them on the GPU."""
     indices: NDArray[np.int64]
     """[N] places in the training set."""
     epoch: int

@@ -43,6 +43,7 @@ class Registries:
     engines: Registry = field(default_factory=lambda: Registry("engine"))
     trackers: Registry = field(default_factory=lambda: Registry("tracker"))
     datasets: Registry = field(default_factory=lambda: Registry("data source"))
+    readers: Registry = field(default_factory=lambda: Registry("reader"))
     recipes: Registry = field(default_factory=lambda: Registry("recipe", "ppclas recipes list"))
     commands: Registry = field(default_factory=lambda: Registry("command", "ppclas --help"))
 

@@ -11,11 +11,14 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from paddle import Tensor
 
 
 class LogitCache:
@@ -99,12 +102,12 @@ class LogitCache:
         return bytes(found)
 
 
-def pixel_digests(pixels: NDArray[Any]) -> NDArray[np.uint64]:
+def pixel_digests(pixels: NDArray[Any] | Tensor) -> NDArray[np.uint64]:
     """[N] numbers that tell images [N, H, W, C] apart."""
     return np.array(
         [
             int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest(), "big")
-            for image in pixels
+            for image in np.asarray(pixels)
         ],
         dtype=np.uint64,
     )

@@ -46,13 +46,14 @@ def check(values: dict[str, Any], registries: Registries) -> Checked:
     return Checked(config, problems + model_problems, notes)
 
 
-def single_components(registries: Registries) -> dict[str, Registry]:
-    """The sections that are one component, and the registry of each."""
+def single_components(registries: Registries) -> dict[KeyPath, Registry]:
+    """The paths that hold one component, and the registry of each."""
     return {
-        "loss": registries.losses,
-        "objective": registries.objectives,
-        "optimizer": registries.optimizers,
-        "schedule": registries.schedulers,
+        ("loss",): registries.losses,
+        ("objective",): registries.objectives,
+        ("optimizer",): registries.optimizers,
+        ("schedule",): registries.schedulers,
+        ("data", "reader"): registries.readers,
     }
 
 
@@ -67,22 +68,26 @@ def component_lists(registries: Registries) -> dict[KeyPath, Registry]:
     }
 
 
-def default_component(section: str) -> str:
-    """The name of the component that ``section`` has where none is named."""
-    name: str = Config.model_fields[section].get_default().name
-    return name
+def default_component(path: KeyPath) -> str:
+    """The name of the component that stands at ``path`` where none is named."""
+    return str(value_at(Config().model_dump(), path)["name"])
+
+
+def value_at(values: Any, path: KeyPath) -> Any:
+    """What stands at ``path`` in nested maps; None where the way there ends."""
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
 
 
 def _components(values: dict[str, Any], registries: Registries) -> Iterator[tuple[KeyPath, dict[str, Any], Registry]]:
     """Each component that was given, with its registry; what is not shaped like one is left to the schema."""
-    for section, registry in single_components(registries).items():
-        value = values.get(section)
+    for path, registry in single_components(registries).items():
+        value = value_at(values, path)
         if _is_component(value):
-            yield (section,), value, registry
+            yield path, value, registry
     for path, registry in component_lists(registries).items():
-        items: Any = values
-        for part in path:
-            items = items.get(part) if isinstance(items, dict) else None
+        items = value_at(values, path)
         for index, item in enumerate(items if isinstance(items, list) else ()):
             if _is_component(item):
                 yield (*path, index), item, registry
@@ -151,10 +156,10 @@ def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[st
 def _known_keys(registries: Registries) -> list[str]:
     """Every dotted key of the schema and of the default components, to find where a misplaced key belongs."""
     known = [dotted(path) for path in paths(Config().model_dump())]
-    for section, registry in single_components(registries).items():
-        name = default_component(section)
+    for path, registry in single_components(registries).items():
+        name = default_component(path)
         if name in registry:
-            known += [f"{section}.{key}" for key in registry.entry(name).params_model().model_fields]
+            known += [f"{dotted(path)}.{key}" for key in registry.entry(name).params_model().model_fields]
     return known
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppclas_core.config.check import component_lists, single_components
+from ppclas_core.config.check import component_lists, default_component, single_components
 from ppclas_core.config.schema import Config, OptimizerSection
 from ppclas_core.plugins import Registries
 from ppclas_core.registry import Registry
@@ -20,12 +20,14 @@ def config_schema(registries: Registries) -> dict[str, Any]:
     schema = Config.model_json_schema(ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = schema["$defs"]
     properties: dict[str, Any] = schema["properties"]
-    for key, registry in single_components(registries).items():
-        default = Config.model_fields[key].get_default().name
+    for path, registry in single_components(registries).items():
+        key = str(path[-1])
+        holder = definitions["DataSection"]["properties"] if len(path) > 1 else properties
         common = definitions["OptimizerSection"]["properties"] if key == "optimizer" else {}
+        default = default_component(path)
         definitions[key] = _choice(registry, definitions, default, {k: v for k, v in common.items() if k != "name"})
-        description = properties[key].get("description")
-        properties[key] = {"$ref": f"#/$defs/{key}", **({"description": description} if description else {})}
+        description = holder[key].get("description")
+        holder[key] = {"$ref": f"#/$defs/{key}", **({"description": description} if description else {})}
     for path, registry in component_lists(registries).items():
         key = str(path[-1])
         kind = registry.kind.replace(" ", "_")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ppclas_core.config.check import check, default_component, paths, single_components
+from ppclas_core.config.check import check, default_component, paths, single_components, value_at
 from ppclas_core.config.dump import dump_config, leaves
 from ppclas_core.config.explain import Problem, dotted
 from ppclas_core.config.json_schema import config_schema
@@ -44,6 +44,7 @@ FLAGS: Mapping[str, str] = {
     "--output": "train.output",
     "--seed": "train.seed",
     "--workers": "data.workers",
+    "--reader": "data.reader.name",
     "--class-weights": "loss.class_weights",
     "--tracker": "trackers",
     "--amp": "train.precision",
@@ -142,13 +143,13 @@ class _Tree:
                 return self.said[path[:length]]
         return None
 
-    def name_components(self, sections: Iterable[str]) -> None:
+    def name_components(self, places: Iterable[KeyPath]) -> None:
         """Give a component without a name the default one: ``schedule: {lr: 0.1}`` keeps the default schedule."""
-        for section in sections:
-            value = self.values.get(section)
+        for path in places:
+            value = value_at(self.values, path)
             if isinstance(value, dict) and "name" not in value:
-                self.values[section] = {"name": default_component(section), **value}
-                self.said[section, "name"] = _Said(DEFAULT, "", "")
+                value_at(self.values, path[:-1])[path[-1]] = {"name": default_component(path), **value}
+                self.said[(*path, "name")] = _Said(DEFAULT, "", "")
 
 
 def load_config(

@@ -138,8 +138,12 @@ class DataSection(Params):
     """Images a step, over all devices. Nothing: inferred from the number of photos."""
     eval_batch_size: PositiveInt | None = None
     """Images a step in evaluation. Nothing: the training batch size."""
+    reader: ComponentConfig = ComponentConfig(name="workers")
+    """Who reads the batches: ``workers``, processes of our own, or what a plugin brings. One that cannot run here says
+    so in a line, and the workers read."""
     workers: NonNegativeInt | None = None
-    """Processes that read images; 0 reads in the training process. Nothing: inferred from the machine."""
+    """Processes that read images, or threads of another reader; 0 reads in the training process. Nothing: inferred from
+    the machine."""
     max_bad_fraction: Fraction = 0.01
     """Share of unreadable images that is skipped, each with a line; more is an error."""
 
@@ -216,6 +220,9 @@ class TrainSection(Params):
     monitor: str | None = None
     """Metric of the evaluations that decides which epoch is the best: ``loss``, ``top1``, ``macro_f1``, ``map``, or one
     of ``metrics``. Nothing: ``top1``; ``map`` where images have several labels."""
+    thresholds: Literal["half", "tuned"] = "half"
+    """Where images have several labels: the probability from which a class is said to be there. ``half``: 0.5;
+    ``tuned``: for each class the one with the highest F1 on the validation photos."""
     eval_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     checkpoint_minutes: PositiveFloat = 10.0

@@ -94,6 +94,16 @@ def decode_window(data: bytes, where: str, choose: Callable[[int, int], Window])
     return crop(image, window.top, window.left, window.height, window.width), window
 
 
+def plain_jpeg_size(data: bytes, where: str) -> tuple[int, int] | None:
+    """(height, width) of the upright picture of a grey or RGB JPEG, which every decoder shows alike; None for others.
+
+    Raises:
+        ImageError: what ``decode`` raises for a file whose header says so.
+    """
+    header = _jpeg_header(data, where)
+    return header.size if header is not None and _is_plain(header) else None
+
+
 def count_frames(data: bytes) -> int:
     """Frames of an image that ``decode`` can read: more than one for an animation."""
     if data.startswith(_JPEG) or (data.startswith(_PNG) and b"acTL" not in data[:4096]):

@@ -49,6 +49,13 @@ class BadImage:
     """List file and line, or the path."""
     reason: str
 
+    @classmethod
+    def of(cls, index: int, record: Record, error: ImageError | OSError) -> BadImage:
+        """``record``, number ``index`` of its set, which ``error`` tells about."""
+        if isinstance(error, ImageError):
+            return cls(index, record.where, str(error).removeprefix(f"{record.where}: "))
+        return cls(index, record.where, f"{record.path}: {error.strerror or error}")
+
 
 class Request(NamedTuple):
     """A batch to read, N images."""
@@ -110,12 +117,10 @@ class Reader:
         for place, (index, record) in enumerate(zip(indices, records, strict=True)):
             draw = draws(epoch, index, earlier[place] if earlier is not None else 0)
             try:
-                image = self.pipeline(batch.read(place), draw, record.where)
-            except ImageError as error:
-                bad.append(BadImage(index, record.where, str(error).removeprefix(f"{record.where}: ")))
-                continue
-            except OSError as error:
-                bad.append(BadImage(index, record.where, f"{record.path}: {error.strerror or error}"))
+                row = None if images is None else images[len(kept)]
+                image = self.pipeline(batch.read(place), draw, record.where, row)
+            except (ImageError, OSError) as error:
+                bad.append(BadImage.of(index, record, error))
                 continue
             if images is None:
                 images = np.empty((len(records), *image.shape), image.dtype)
@@ -124,7 +129,8 @@ class Reader:
                     f"{record.where}: expected every image of a batch to have one shape, got {list(image.shape)} after "
                     f"{list(images.shape[1:])}; end the transforms with Resize (size) or CenterCrop"
                 )
-            images[len(kept)] = image  # now, while it is in the processor's cache
+            if image is not row:
+                images[len(kept)] = image  # now, while it is in the processor's cache
             kept.append(index)
         if images is None:
             images = np.empty((0, 0, 0, 0), np.uint8)

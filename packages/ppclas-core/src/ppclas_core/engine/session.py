@@ -145,6 +145,7 @@ def resume(
 
 
 _FREE_TO_CHANGE = (
+    "data.reader",
     "data.workers",
     "train.device",
     "train.devices",

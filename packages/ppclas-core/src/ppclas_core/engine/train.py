@@ -18,6 +18,7 @@ from ppclas_core.component import build_component
 from ppclas_core.data.base import ImageSet
 from ppclas_core.data.loader import BadImage, Loader
 from ppclas_core.data.pipeline import Pipeline, build_transforms
+from ppclas_core.data.readers import BatchReader
 from ppclas_core.data.sampling import count_batches
 from ppclas_core.engine.averaging import LastWeights
 from ppclas_core.engine.console import Console
@@ -102,6 +103,8 @@ class Trainer:
         self._keeper = Keeper(plan, run, self._trained, self._last_weights)
         self._pictures = Pictures(run, plan)
         self._stepper = Stepper(plan, self._trained, ranks, console.line)
+        self._reader: BatchReader = build_component(registries.readers, config.data.reader)
+        self._noted: set[str] = set()
         self._train_loader = self._loader(plan.train, train=True)
         self._val_loader = self._loader(plan.val, train=False)
         self._evaluation: Evaluation | None = None
@@ -266,6 +269,8 @@ class Trainer:
         better = None
         for weights, evaluation in evaluations.items():
             candidate = {"weights": weights, "epoch": row["epoch"], **evaluation.summary()}
+            if evaluation.thresholds is not None:
+                candidate["thresholds"] = evaluation.thresholds.tolist()
             if is_better(candidate, progress.best, self._monitor):
                 progress.best, better = candidate, evaluation
         if better is not None:
@@ -328,7 +333,10 @@ class Trainer:
         predictor = model_predictor(self._trained.model, self._plan.config.data.normalize)
         with self._console.bar("evaluating", self._val_loader.batches_per_epoch) as bar:
             batches, names = self._val_loader.epoch(0), self._plan.train.class_names
-            return evaluate(predictor, batches, names, lambda _: bar.advance(), self._metrics, self._ranks.gather)
+            return evaluate(
+                *(predictor, batches, names, lambda _: bar.advance(), self._metrics, self._ranks.gather),
+                thresholds="tuned" if self._plan.config.train.thresholds == "tuned" else None,
+            )
 
     def _save(self) -> None:
         self._progress.seconds = round(time.monotonic() - self._began, 3)
@@ -363,6 +371,12 @@ class Trainer:
     def _warn_of(self, bad: BadImage) -> None:
         self._console.warn(f"{bad.where}: {bad.reason} (left out)")
 
+    def _note_once(self, line: str) -> None:
+        # The loaders of training and validation have the same reason where there is no GPU.
+        if line not in self._noted:
+            self._noted.add(line)
+            self._console.line(line)
+
     def _synchronize_norms(self) -> None:
         if self._ranks.alone:
             self._console.line("sync_batch_norm: one device sees the whole batch as it is")
@@ -389,10 +403,12 @@ class Trainer:
             seed=self._seed,
             epochs=self._epochs,
             workers=workers,
+            reader=self._reader,
             max_bad_fraction=data.max_bad_fraction,
             repeat_draws_after=data.repeat_draws_after,
             sampling=data.sampling if train else None,
             on_bad=self._warn_of,
+            on_note=self._note_once,
             part=part,
         )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ppclas_core.builtin.base import Loss, Metric, Optimizer, Scheduler, Targets
 from ppclas_core.builtin.losses import split_outputs
 from ppclas_core.builtin.optimizers import SGD
 from ppclas_core.data import BatchTransform, Draw, Image, ImageSet, Record, Source, Transform
+from ppclas_core.data.readers import BatchReader, OpenReader, Reader, Request, Samples
 from ppclas_core.export import Engine, Exporter
 from ppclas_core.feature_loss import FeatureLoss
 from ppclas_core.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
@@ -171,6 +173,31 @@ class FakeSource(Source):
             for path in sorted((folder / name).iterdir())
         ]
         return ImageSet(tuple(records), names, self.location)
+
+
+class FakeReader(BatchReader):
+    """Read in a thread, a batch ahead."""
+
+    def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
+        return _FakeOpenReader(plain)
+
+
+class _FakeOpenReader(OpenReader):
+    def __init__(self, plain: Reader) -> None:
+        self._plain, self._thread = plain, ThreadPoolExecutor(1)
+
+    def read(self, requests: Iterable[Request]) -> Iterator[Samples]:
+        before = None
+        for request in requests:
+            following = self._thread.submit(self._plain.read, *request)
+            if before is not None:
+                yield before.result()
+            before = following
+        if before is not None:
+            yield before.result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
 
 
 def fake_recipe() -> Path:

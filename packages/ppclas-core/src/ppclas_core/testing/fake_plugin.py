@@ -97,6 +97,10 @@ class FakePlugin:
         self._register("register_datasets", registry, "FakeSource")
 
     @hookimpl
+    def register_readers(self, registry: Registry) -> None:
+        self._register("register_readers", registry, "FakeReader")
+
+    @hookimpl
     def register_recipes(self, registry: Registry) -> None:
         self._register("register_recipes", registry, "fake_recipe")
 

@@ -188,7 +188,7 @@ def _translate_precision(t: Translation) -> None:
     for option in _GRAPH_OPTIONS:
         t.drop("an option of the static graph", option)
     if t.get("use_dali", default=False):
-        t.refuse(("use_dali",), "true: the reader is chosen by what is installed. Leave the key out.")
+        t.set("data.reader.name", "dali", "use_dali")
 
 
 def _translate_device(t: Translation) -> None:

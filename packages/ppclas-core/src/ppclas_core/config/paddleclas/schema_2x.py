@@ -91,6 +91,8 @@ def _translate_global(t: Translation) -> None:
         t.refuse(("Global", "checkpoints"), "a run is gone on with by --resume RUN, not by its config.")
     if t.get("Global", "train_mode"):
         t.refuse(("Global", "train_mode"), "other loops than plain training are not translated.")
+    if t.get("Global", "use_dali", default=False):
+        t.set("data.reader.name", "dali", "Global", "use_dali")
     for key, reason in (
         ("output_dir", "every run has a folder of its own, runs/<model>-<n> or --output"),
         ("save_interval", "there is a checkpoint after every epoch"),
@@ -99,7 +101,6 @@ def _translate_global(t: Translation) -> None:
         ("use_visualdl", "give --vdl-dir"),
         ("save_inference_dir", "ppclas export says where"),
         ("to_static", "the numbers are the same"),
-        ("use_dali", "the reader is chosen by what is installed"),
         ("iter_per_epoch", "counted from the data"),
         ("class_num", "counted from the data"),
     ):

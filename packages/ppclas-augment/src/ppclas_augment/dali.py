@@ -1,0 +1,323 @@
+"""NVIDIA DALI as the reader of batches: it decodes, crops, resizes and mirrors on the GPU, and the batch stays there.
+
+Nothing is left to DALI's own random numbers. The transforms of the config draw from the samples' draws as everywhere,
+and what they drew goes to DALI as arguments of each picture: so the boxes and mirrorings are those of the worker
+processes, for any number of threads and after a resume.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.data.base import Draw, SampleDraws, Transform
+from ppclas_core.data.decode import decode, plain_jpeg_size
+from ppclas_core.data.framing import Letterbox
+from ppclas_core.data.functional import Interpolation, fitting_size
+from ppclas_core.data.readers import BatchReader, OpenReader, Reader, Request, Samples, Workers
+from ppclas_core.data.transforms import CenterCrop, RandomFlip, RandomResizedCrop, Resize, size_pair
+from ppclas_core.data.window import Window
+from ppclas_core.data.worker import BadImage
+from ppclas_core.errors import ImageError
+
+_FILTERS = {"bilinear": "INTERP_LINEAR", "bicubic": "INTERP_CUBIC", "lanczos": "INTERP_LANCZOS3"}
+"""Where DALI resizes as OpenCV does. Its nearest neighbour is another pixel, and it has no area average."""
+_ABLE_TO = "RandomResizedCrop, Resize (size), Resize (short) with CenterCrop, Letterbox, each with RandomFlip after it"
+_AHEAD = 4
+"""Batches that are being read or decoded while one is consumed."""
+
+
+class Dali(BatchReader):
+    """NVIDIA DALI (the extra ``[dali]``). Where it cannot run or lacks a transform, the worker processes read."""
+
+    device: Literal["gpu", "cpu"] = "gpu"
+    """gpu: decode on the GPU that Paddle trains on. cpu: decode in ``data.workers`` threads of the training process."""
+
+    def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
+        frame = Frame.of(plain.pipeline.transforms)
+        hindrance = frame if isinstance(frame, str) else self._hindrance()
+        if isinstance(frame, str) or hindrance is not None:
+            note(f"the reader dali is not used: {hindrance}; {_who_instead(workers)}")
+            return Workers().open(plain, workers, note)
+        return _DaliReader(plain, frame, max(1, workers), _paddle_gpu() if self.device == "gpu" else None, note)
+
+    def _hindrance(self) -> str | None:
+        if self.device == "gpu" and _paddle_gpu() is None:
+            return "Paddle has no GPU here (data.reader.device: cpu decodes with DALI on the CPU)"
+        try:
+            import nvidia.dali  # noqa: F401
+        except ImportError as error:
+            return f"it cannot be imported ({error}); pip install 'ppclas-augment[dali]'"
+        return None
+
+
+class Placement(NamedTuple):
+    """Where a picture goes: a box of it is resized, a part of ``Frame.size`` is cut from that, and mirrored."""
+
+    window: Window
+    top: int
+    """Of the cut in the resized box, in pixels; negative: rows of the fill colour come first."""
+    left: int
+    mirrored: tuple[bool, bool]
+    """Left-right, and top-bottom."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a list of transforms does to the frame of a picture, where that is all that it does."""
+
+    sizing: Resize | RandomResizedCrop | Letterbox
+    crop: CenterCrop | None
+    flips: tuple[RandomFlip, ...]
+
+    @classmethod
+    def of(cls, transforms: Sequence[Transform]) -> Frame | str:
+        """The frame, or why there is none."""
+        sizing = transforms[0] if transforms else None
+        # Not subclasses: they may do more.
+        if type(sizing) not in (Resize, RandomResizedCrop, Letterbox):
+            name = type(sizing).__name__ if transforms else "a list without transforms"
+            return f"{name} does not come first in what it can do ({_ABLE_TO})"
+        assert isinstance(sizing, Resize | RandomResizedCrop | Letterbox)
+        rest = list(transforms[1:])
+        by_short_side = isinstance(sizing, Resize) and sizing.short is not None
+        crop = rest.pop(0) if by_short_side and rest and type(rest[0]) is CenterCrop else None
+        assert crop is None or isinstance(crop, CenterCrop)
+        for transform in rest:
+            if type(transform) is not RandomFlip:
+                return f"{type(transform).__name__} is not among what it can do ({_ABLE_TO})"
+        if by_short_side and crop is None:
+            return f"Resize (short) alone leaves pictures of several sizes; it can do {_ABLE_TO}"
+        if sizing.interpolation not in _FILTERS:
+            return f"it has no interpolation {sizing.interpolation!r} as OpenCV has it, only {', '.join(_FILTERS)}"
+        return cls(sizing, crop, tuple(flip for flip in rest if isinstance(flip, RandomFlip)))
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """Of the resize."""
+        return self.sizing.interpolation
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of what comes out."""
+        size = self.sizing.size if self.crop is None else self.crop.size
+        assert size is not None  # Resize by its short side has a crop
+        return size_pair(size)
+
+    @property
+    def fill(self) -> tuple[int, int, int]:
+        """RGB of what lies outside the picture."""
+        fill = self.crop.fill if self.crop is not None else getattr(self.sizing, "fill", 0)
+        return (fill, fill, fill) if isinstance(fill, int) else fill
+
+    def place(self, height: int, width: int, draw: Draw) -> Placement:
+        """The placement of a picture of ``height`` x ``width``; draws what the transforms would, in their order."""
+        if isinstance(self.sizing, Letterbox):
+            fitting = fitting_size(height, width, self.size)
+            window = Window(0, 0, height, width, fitting, self.interpolation)
+        else:
+            window = self.sizing.window(height, width, draw)
+        top, left = (_middle(have, want) for have, want in zip(window.size, self.size, strict=True))
+        mirrored = {"horizontal": False, "vertical": False}
+        for flip in self.flips:
+            if draw.rng.random() < flip.probability:
+                for axis in mirrored:
+                    mirrored[axis] ^= flip.axis in (axis, "both")
+        return Placement(window, top, left, (mirrored["horizontal"], mirrored["vertical"]))
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What DALI needs for a batch of N readable pictures."""
+
+    files: list[NDArray[np.uint8]]
+    placements: list[Placement]
+    indices: list[int]
+    bad: tuple[BadImage, ...]
+
+
+class _DaliError(Exception):
+    """DALI could not read a batch."""
+
+
+class _DaliReader(OpenReader):
+    def __init__(self, plain: Reader, frame: Frame, threads: int, gpu: int | None, note: Callable[[str], None]) -> None:
+        self._plain, self._frame, self._note = plain, frame, note
+        self._decoder = _Decoder(frame, threads, gpu)
+        self._files = ThreadPoolExecutor(min(threads, _AHEAD), "dali-files")
+        self._runs = ThreadPoolExecutor(1, "dali-runs")  # a pipeline takes one batch at a time
+        self._told = False
+
+    def read(self, requests: Iterable[Request]) -> Iterator[Samples]:
+        under_way: deque[tuple[Request, Future[Samples]]] = deque()
+        try:
+            for request in requests:
+                encoded = self._files.submit(self._encode, request)
+                under_way.append((request, self._runs.submit(self._decode, encoded)))
+                if len(under_way) > _AHEAD:
+                    yield self._finished(*under_way.popleft())
+            while under_way:
+                yield self._finished(*under_way.popleft())
+        finally:
+            for _, abandoned in under_way:
+                abandoned.cancel()
+
+    def close(self) -> None:
+        for pool in (self._runs, self._files):
+            pool.shutdown(cancel_futures=True)
+
+    def _encode(self, request: Request) -> _Encoded:
+        draws = SampleDraws(self._plain.seed, self._plain.epochs)
+        batch = replace(self._plain.image_set, records=request.records)
+        files, placements, indices, bad = [], [], [], []
+        earlier = request.earlier or itertools.repeat(0)
+        for place, (index, record, repeat) in enumerate(zip(request.indices, request.records, earlier, strict=False)):
+            try:
+                data = batch.read(place)
+                size = plain_jpeg_size(data, record.where)
+                if size is None:
+                    # Decoded as everywhere, so that transparency, CMYK and animations look the same.
+                    pixels = decode(data, record.where)
+                    size, data = (pixels.shape[0], pixels.shape[1]), _as_ppm(pixels)
+            except (ImageError, OSError) as error:
+                bad.append(BadImage.of(index, record, error))
+                continue
+            files.append(np.frombuffer(data, np.uint8))
+            placements.append(self._frame.place(*size, draws(request.epoch, index, repeat)))
+            indices.append(index)
+        return _Encoded(files, placements, indices, tuple(bad))
+
+    def _decode(self, coming: Future[_Encoded]) -> Samples:
+        encoded = coming.result()
+        images = self._decoder(encoded.files, encoded.placements) if encoded.files else np.empty((0, 0, 0, 0), np.uint8)
+        return Samples(images, np.array(encoded.indices, np.int64), encoded.bad)
+
+    def _finished(self, request: Request, samples: Future[Samples]) -> Samples:
+        try:
+            return samples.result()
+        except _DaliError as error:
+            # One damaged file fails the whole batch. Reading it here tells which, or shows what there is of it.
+            if not self._told:
+                self._told = True
+                self._note(f"DALI could not read a batch ({error}); it is read without DALI, as are others like it")
+            return self._plain.read(*request)
+
+
+class _Decoder:
+    """A DALI pipeline from encoded files to a batch [N, H, W, 3] uint8 RGB, on the CPU or in the GPU's memory."""
+
+    def __init__(self, frame: Frame, threads: int, gpu: int | None) -> None:
+        self._frame, self._threads, self._gpu = frame, threads, gpu
+        self._pipeline: Any = None
+
+    def __call__(self, files: list[NDArray[np.uint8]], placements: list[Placement]) -> Any:
+        """NumPy on the CPU; on the GPU a Paddle tensor over DALI's memory."""
+        if self._pipeline is None or len(files) > self._pipeline.max_batch_size:
+            self._pipeline = self._build(len(files))
+        windows = [placement.window for placement in placements]
+        try:
+            (images,) = self._pipeline.run(
+                files=files,
+                box_start=[np.array((w.top, w.left), np.int32) for w in windows],
+                box_shape=[np.array((w.height, w.width), np.int32) for w in windows],
+                reduced=[np.array(_reduced(w), np.float32) for w in windows],
+                resized=[np.array(w.size, np.float32) for w in windows],
+                start=[np.array((p.top, p.left), np.int32) for p in placements],
+                left_right=[np.int32(p.mirrored[0]) for p in placements],
+                top_bottom=[np.int32(p.mirrored[1]) for p in placements],
+            )
+        except RuntimeError as error:
+            self._pipeline = None  # it is of no use any more
+            raise _DaliError(_gist(error)) from error
+        if self._gpu is None:
+            return np.array(images.as_array())
+        from paddle.utils.dlpack import from_dlpack
+
+        return from_dlpack(images.as_tensor())  # keeps the memory alive, and DALI takes other memory next time
+
+    def _build(self, batch_size: int) -> Any:
+        from nvidia.dali import Pipeline, fn, types
+
+        pipeline = Pipeline(
+            batch_size,
+            self._threads,
+            self._gpu,
+            prefetch_queue_depth=1,  # reading ahead is done here, and a run ends when its batch is complete
+            exec_dynamic=True,  # a batch keeps its memory until nobody has it any more
+        )
+
+        def given(name: str, dtype: Any, ndim: int) -> Any:
+            return fn.external_source(name=name, dtype=dtype, ndim=ndim)
+
+        height, width = self._frame.size
+        with pipeline:
+            images = fn.decoders.image_slice(
+                given("files", types.UINT8, 1),
+                start=given("box_start", types.INT32, 1),
+                shape=given("box_shape", types.INT32, 1),
+                axis_names="HW",
+                output_type=types.RGB,
+                device="cpu" if self._gpu is None else "mixed",
+            )
+            images = fn.resize(images, size=given("reduced", types.FLOAT, 1), antialias=True)
+            images = fn.resize(
+                images,
+                size=given("resized", types.FLOAT, 1),
+                interp_type=getattr(types, _FILTERS[self._frame.interpolation]),
+                antialias=False,  # as OpenCV
+            )
+            images = fn.slice(
+                images,
+                start=given("start", types.INT32, 1),
+                shape=[height, width],
+                axis_names="HW",
+                out_of_bounds_policy="pad",
+                fill_values=list(self._frame.fill),
+            )
+            images = fn.flip(
+                images, horizontal=given("left_right", types.INT32, 0), vertical=given("top_bottom", types.INT32, 0)
+            )
+            pipeline.set_outputs(images)
+        pipeline.build()
+        return pipeline
+
+
+def _paddle_gpu() -> int | None:
+    """Number of the GPU that Paddle uses; None on a CPU."""
+    import paddle
+
+    kind, _, number = paddle.get_device().partition(":")
+    return int(number) if kind == "gpu" else None
+
+
+def _who_instead(workers: int) -> str:
+    return f"{workers} worker process(es) read" if workers else "the training process reads"
+
+
+def _middle(have: int, want: int) -> int:
+    """Where the middle ``want`` of ``have`` pixels begins; of an odd number of missing ones, the last is at the end."""
+    return (have - want) // 2 if have >= want else -((want - have) // 2)
+
+
+def _reduced(window: Window) -> tuple[int, int]:
+    """(height, width) to which a box is averaged first: what the workers' JPEG decoder would give of it."""
+    scale = next((n for n in (8, 4, 2) if all(b // n >= s for b, s in zip(window[2:4], window.size, strict=True))), 1)
+    return -(-window.height // scale), -(-window.width // scale)
+
+
+def _as_ppm(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels [H, W, 3] as a file that says no more than that: Netpbm's binary PPM."""
+    return b"P6\n%d %d\n255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
+
+
+def _gist(error: Exception) -> str:
+    """The line of DALI's message that says what happened, after those that say where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((after for before, after in itertools.pairwise(lines) if before == "encountered:"), lines[0])
+    return said.rstrip(" :")
