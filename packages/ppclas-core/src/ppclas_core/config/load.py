@@ -149,7 +149,8 @@ class _Tree:
             value = value_at(self.values, path)
             if isinstance(value, dict) and "name" not in value:
                 value_at(self.values, path[:-1])[path[-1]] = {"name": default_component(path), **value}
-                self.said[(*path, "name")] = _Said(DEFAULT, "", "")
+                name: KeyPath = (*path, "name")
+                self.said[name] = _Said(DEFAULT, "", "")
 
 
 def load_config(
