@@ -12,7 +12,7 @@ pytest.importorskip("onnxruntime")
 
 CLASSES = 3
 WEIGHTS = np.random.default_rng(0).standard_normal((3, CLASSES)).astype(np.float32)
-KINDS = {"FLOAT": np.float32, "FLOAT16": np.float16, "DOUBLE": np.float64, "UINT8": np.uint8}
+KINDS = {"FLOAT": np.float32, "FLOAT16": np.float16, "DOUBLE": np.float64, "UINT8": np.float32}
 STUDENT = Student(("a", "b", "c"), NormalizeConfig(), (8, 8))
 
 
@@ -20,16 +20,20 @@ def write(path, batch="N", side="S", softmax=False, channels=3, kind="FLOAT", sh
     """Mean colour times a matrix: [N, 3, S, S] → [N, 3]."""
     helper, kinds = onnx.helper, onnx.TensorProto
     nodes = [
-        helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
-        helper.make_node("Flatten", ["mean"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Cast", ["images"], ["pixels"], to=kinds.FLOAT if kind == "UINT8" else getattr(kinds, kind)),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
         helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["answers"]),
     ]
     graph = helper.make_graph(
         nodes,
         "teacher",
         [helper.make_tensor_value_info("images", getattr(kinds, kind), shape or [batch, channels, side, side])],
-        [helper.make_tensor_value_info("answers", getattr(kinds, kind), [batch, CLASSES])],
+        [
+            helper.make_tensor_value_info(
+                "answers", kinds.FLOAT if kind == "UINT8" else getattr(kinds, kind), [batch, CLASSES]
+            )
+        ],
         [onnx.numpy_helper.from_array(WEIGHTS[:channels].astype(KINDS[kind]), "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -85,13 +89,14 @@ def test_it_sees_its_own_size_and_constants(tmp_path):
 def test_what_does_not_fit_is_told(tmp_path):
     with pytest.raises(ConfigError, match="answers with 3 values and the data has 2 classes"):
         open_teacher(write(tmp_path / "t.onnx"), Student(("a", "b"), NormalizeConfig(), (8, 8)), True)
-    with pytest.raises(ConfigError, match=r"expected one input of images \[N, 3, H, W\], got images \['N', 1"):
+    with pytest.raises(ConfigError, match=r"one input of images \[N, 3, H, W\] of floats, got images \['N', 1"):
         open_teacher(write(tmp_path / "grey.onnx", channels=1), STUDENT, True)
     with pytest.raises(ConfigError, match=r"images \[N, 3, H, W\] of floats, got images .* tensor\(uint8\)"):
         open_teacher(write(tmp_path / "bytes.onnx", kind="UINT8"), STUDENT, True)
-    last = write(tmp_path / "last.onnx", shape=["N", "H", "W", 3])  # channels last, of any size
-    with pytest.raises(ConfigError, match=r"does not answer for two images \[2, 3, 8, 8\]"):
-        open_teacher(last, STUDENT, True)
+    with pytest.raises(ConfigError, match=r"images \[N, 3, H, W\] of floats, got images \['N', 'H', 'W', 3\]"):
+        open_teacher(write(tmp_path / "last.onnx", shape=["N", "H", "W", 3]), STUDENT, True)
+    with pytest.raises(ConfigError, match=r"does not answer for two images \[2, 3, 8, 8\].*Another image_size may be"):
+        open_teacher(write(tmp_path / "high.onnx", shape=["N", 3, 16, "W"]), STUDENT, True)  # 16 high, any width
     fixed = write(tmp_path / "fixed.onnx", side=16)
     with pytest.raises(ConfigError, match="takes images of 16x16; image_size says"):
         open_teacher(fixed.model_copy(update={"image_size": 32}), STUDENT, True)

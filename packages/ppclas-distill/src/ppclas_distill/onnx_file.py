@@ -49,7 +49,7 @@ class OnnxFile:
             ) from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
-        odd = len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3)
+        odd = len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3) or shape[3] == 3
         if odd or inputs[0].type not in _TYPES:
             raise ConfigError(
                 f"teacher {path}: expected one input of images [N, 3, H, W] of floats, got "
