@@ -4,6 +4,7 @@ import pytest
 from ppclas_core.errors import BundleError
 from ppclas_deploy import triton
 from ppclas_deploy.exporters import serving
+from ppclas_deploy.exporters.triton import TritonExporter
 from ppclas_deploy.prototext import encode, format_text, parse_text
 
 SERVING = {
@@ -89,3 +90,17 @@ def test_what_a_server_would_refuse_is_refused(text, message):
 def test_values_of_another_kind_are_not_written():
     with pytest.raises(BundleError, match="max_batch_size should be of kind int; got True"):
         format_text({"max_batch_size": True}, triton.SCHEMA)
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_tritons_readme_asks_the_entry_by_its_own_names(bundle, tmp_path, batch):
+    ends = [[triton.End("pixels", "TYPE_UINT8", (48, 64, 3))], [triton.End("probabilities", "TYPE_FP32", (3,))]]
+    options = {"instances": 1, "kind": "gpu", "delay": 0, "tensorrt": False}
+    config = triton.network_config("Tiny", *ends, batch=batch, most=8, options=options)
+    (tmp_path / "config.pbtxt").write_text(format_text(config, triton.SCHEMA), encoding="utf-8")
+    said = TritonExporter(kind="gpu", batch=batch)._readme(bundle, tmp_path / "config.pbtxt")
+    assert f"np.zeros([{batch or 1}, 48, 64, 3], np.uint8)" in said
+    assert 'InferInput("pixels", images.shape, "UINT8")' in said
+    assert '.infer("Tiny", [given])' in said
+    assert 'answer.as_numpy("probabilities")' in said
+    assert " --gpus all " in said

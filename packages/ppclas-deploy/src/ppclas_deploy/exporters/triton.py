@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ppclas_core.errors import ExportError
+from ppclas_core.files import write_text
 from pydantic import NonNegativeInt, PositiveInt
 
 from ppclas_deploy.exporters.base import HalfPrecisionExporter
 from ppclas_deploy.exporters.onnx import need_converter, write_onnx
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
-from ppclas_deploy.prototext import format_text
+from ppclas_deploy.prototext import format_text, parse_text
 from ppclas_deploy.triton import CONFIG, MODEL, SCHEMA, TYPES, End, ensemble_config, network_config, require_ends
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class TritonExporter(HalfPrecisionExporter):
         job = self.job(bundle, folder, plain, opset=self.opset, fp16=self.fp16)
         extra = {"name": name, "ensemble": self.ensemble, "most": self.max_batch, "options": options}
         run_isolated("triton", {**job, **extra}, folder / LOG, self.timeout)
+        write_text(folder / "README.md", self._readme(bundle, folder / REPOSITORY / name / CONFIG))
         verified = (
             "the models of the repository, in ONNX Runtime, run as its config.pbtxt says (read back, and compared with "
             "their inputs and outputs); Triton itself was not run"
@@ -72,6 +74,43 @@ class TritonExporter(HalfPrecisionExporter):
             "verified": verified,
             **plain,
         }
+
+    def _readme(self, bundle: Bundle, entry: Path) -> str:
+        """How to start Triton with the repository, and how to ask the model that ``entry`` configures."""
+        config = parse_text(entry.read_text(encoding="utf-8"), SCHEMA, CONFIG)
+        takes, gives = config["input"][0], config["output"][0]
+        shape = takes["dims"] if self.batch else [1, *takes["dims"]]
+        kind = takes["data_type"].removeprefix("TYPE_")
+        numpy = {"UINT8": "uint8", "FP32": "float32", "FP16": "float16"}[kind]
+        what = (
+            "RGB pixels, uint8"
+            if kind == "UINT8"
+            else "RGB planes, normalised as `bundle.json` says under `preprocessing`"
+        )
+        gpus = " --gpus all" if self.kind == "gpu" else ""
+        return f"""\
+# {bundle.manifest.architecture.name} for Triton
+
+```shell
+docker run --rm -p 8000:8000{gpus} -v "$PWD/{REPOSITORY}:/models" nvcr.io/nvidia/tritonserver:RELEASE-py3 \\
+  tritonserver --model-repository=/models
+curl --fail localhost:8000/v2/models/{config["name"]}/ready
+```
+
+```python
+import numpy as np
+import tritonclient.http as triton
+
+images = np.zeros({shape}, np.{numpy})  # put photos here
+given = triton.InferInput("{takes["name"]}", images.shape, "{kind}")
+given.set_data_from_numpy(images)
+answer = triton.InferenceServerClient("localhost:8000").infer("{config["name"]}", [given])
+print(answer.as_numpy("{gives["name"]}"))
+```
+
+`{takes["name"]}` is {what}; `{gives["name"]}` has {len(bundle.labels)} numbers an image, in the order of
+`labels.txt`. `parity.json` says what was verified.
+"""
 
 
 def convert(job: Mapping[str, Any]) -> dict[str, str]:
