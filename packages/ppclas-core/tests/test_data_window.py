@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from ppclas_core.data import jpeg
-from ppclas_core.data.base import sample_draw
+from ppclas_core.data.base import ImageSet, Record, sample_draw
 from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.data.decode import decode, decode_window
 from ppclas_core.data.pipeline import Pipeline
-from ppclas_core.data.transforms import CenterCrop, RandomResizedCrop, Resize
+from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, RandomResizedCrop, Resize
 from ppclas_core.data.window import Window
+from ppclas_core.data.worker import Reader
 
 SAMPLINGS = {"4:4:4": 0x111111, "4:2:2": 0x211111, "4:2:0": 0x221111, "4:1:1": 0x411111, "4:4:0": 0x121111}
 
@@ -140,3 +141,36 @@ def test_a_subclass_with_a_call_of_its_own_is_called():
     data = as_jpeg(photo(64, 64))
     plain, mirrored = (Pipeline([kind(size=64)])(data, sample_draw(0, 0, 0), "photo") for kind in (Resize, Twice))
     np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+
+
+class Mirror(RandomFlip):
+    """A stranger's transform, which hands out a view with strides that are negative."""
+
+    def __call__(self, image, draw):
+        return super().__call__(image, draw)[::-1]
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        (RandomResizedCrop(size=48), RandomFlip()),
+        (RandomResizedCrop(size=48, sampling="ten_tries"), Mirror(), RandomFlip(axis="both")),
+        (Resize(size=64), RandomFlip(axis="vertical", probability=1.0)),  # as large as the photos: nothing to resize
+        (Resize(short=72), CenterCrop(size=64), RandomFlip()),
+        (RandomResizedCrop(size=64), RandomFlip(), Normalize()),
+    ],
+    ids=str,
+)
+def test_a_row_of_a_batch_is_what_its_photo_becomes_alone(tmp_path, transforms):
+    # A batch is written row by row into the memory that the resize already fills.
+    pixels = photo(64, 64 * 6)
+    paths = [tmp_path / f"{i}.jpg" for i in range(6)]
+    for i, path in enumerate(paths):
+        path.write_bytes(as_jpeg(pixels[:, 64 * i :][:, :64]))
+    paths[2].write_bytes(b"no photo")
+    records = tuple(Record(str(path), 0, path.name) for path in paths)
+    pipeline = Pipeline(transforms)
+    read = Reader(ImageSet((), ("one",), "test"), pipeline, seed=4, epochs=1).read(0, range(6), records)
+    assert read.indices.tolist() == [0, 1, 3, 4, 5]
+    for image, index in zip(read.images, read.indices.tolist(), strict=True):
+        np.testing.assert_array_equal(image, pipeline(paths[index].read_bytes(), sample_draw(4, 0, index), "photo"))

@@ -41,8 +41,8 @@ class SampleDraws:
     """
 
     def __init__(self, seed: int, epochs: int = 1) -> None:
-        self._seed, self._epochs = seed & _WORD, epochs
-        self._counter, self._key = np.zeros(4, np.uint64), np.zeros(2, np.uint64)
+        self._epochs = epochs
+        self._counter, self._key = np.zeros(4, np.uint64), np.array([seed & _WORD, 0], np.uint64)
         self._philox = np.random.Philox()
         self._state: Any = {
             **self._philox.state,
@@ -54,8 +54,10 @@ class SampleDraws:
 
     def __call__(self, epoch: int, index: int, repeat: int = 0) -> Draw:
         """The draw of sample ``index`` (0-based) when it comes for the ``repeat``-th time (0-based) in ``epoch``."""
-        self._key[:] = self._seed, epoch
-        self._counter[:] = 0, index, repeat, 0
+        # One number at a time: NumPy takes several times as long for a tuple.
+        self._key[1] = epoch
+        self._counter[1] = index
+        self._counter[2] = repeat
         self._philox.state = self._state
         return Draw(self._rng, epoch, self._epochs)
 

@@ -30,11 +30,24 @@ _CV2_INTERPOLATION: dict[str, int] = {
 _CV2_FLIP = {"horizontal": 1, "vertical": 0, "both": -1}
 
 
-def resize(image: Image, size: tuple[int, int], interpolation: Interpolation = "bilinear") -> Image:
-    """Resize to ``size`` (height, width), changing the aspect ratio if it must. No antialiasing, except by "area"."""
+def resize(
+    image: Image, size: tuple[int, int], interpolation: Interpolation = "bilinear", out: Image | None = None
+) -> Image:
+    """Resize to ``size`` (height, width), changing the aspect ratio if it must. No antialiasing, except by "area".
+
+    ``out``, where it is given and has the shape and dtype of the result, is what the result is written to.
+    """
     height, width = size
+    fits = out is not None and out.shape == (height, width, image.shape[2]) and out.dtype == image.dtype
     if image.shape[:2] == size:
-        return image
+        if out is None or not fits:
+            return image
+        out[...] = image
+        return out
+    if fits:
+        cv2.resize(image, (width, height), dst=out, interpolation=_CV2_INTERPOLATION[interpolation])
+        assert out is not None
+        return out
     return _with_channels(cv2.resize(image, (width, height), interpolation=_CV2_INTERPOLATION[interpolation]), image)
 
 
@@ -94,10 +107,14 @@ def center_crop(image: Image, size: tuple[int, int], fill: Fill = 0) -> Image:
 
 def flip(image: Image, axis: Axis = "horizontal") -> Image:
     """Mirror left-right ("horizontal"), top-bottom ("vertical") or both."""
-    # In place on a copy: into other memory OpenCV takes four times as long.
-    flipped = image.copy()
-    cv2.flip(flipped, _CV2_FLIP[axis], dst=flipped)
+    flipped = image.copy()  # into other memory OpenCV takes longer than both
+    flip_in_place(flipped, axis)
     return flipped
+
+
+def flip_in_place(image: Image, axis: Axis = "horizontal") -> None:
+    """``flip`` of an image that is the caller's own."""
+    cv2.flip(image, _CV2_FLIP[axis], dst=image)
 
 
 def normalize(image: Image, mean: Sequence[float], std: Sequence[float], scale: float = 1 / 255) -> NDArray[np.float32]:

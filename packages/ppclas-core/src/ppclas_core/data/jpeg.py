@@ -118,10 +118,11 @@ def read_header(data: bytes, where: str) -> JpegHeader:
         if marker == 0xFF or marker in _NO_LENGTH:  # fill bytes may precede a marker
             position += 1 if marker == 0xFF else 2
             continue
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        length = data[position + 2] << 8 | data[position + 3]
         if marker in _FRAMES and position + 10 <= len(data):
             height_at = position + 5
-            height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (5, 7))
+            height = data[position + 5] << 8 | data[position + 6]
+            width = data[position + 7] << 8 | data[position + 8]
             components = data[position + 9]
         elif marker == _EXIF and data.startswith(b"Exif\0\0", position + 4):
             orientation = _read_orientation(data[position + 4 : position + 2 + length])

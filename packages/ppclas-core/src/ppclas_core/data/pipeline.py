@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ppclas_core.config.schema import ComponentConfig, ResizeMode, Size
 from ppclas_core.data.base import Draw, Image, Transform, sample_draw
 from ppclas_core.data.decode import decode, decode_window
+from ppclas_core.data.transforms import RandomFlip
 from ppclas_core.data.window import Window, WindowTransform
 from ppclas_core.errors import ConfigError, PpclasError, ShapeError, UnknownNameError
 
@@ -23,8 +24,10 @@ class Pipeline:
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = tuple(transforms)
 
-    def __call__(self, data: bytes, draw: Draw, where: str) -> Image:
+    def __call__(self, data: bytes, draw: Draw, where: str, out: Image | None = None) -> Image:
         """[H, W, C] uint8, or float32 if a transform normalises, from the bytes of an image file.
+
+        ``out`` is memory that may be written to on the way: the row of a batch. The result may be it, or not.
 
         Raises:
             ImageError: the image cannot be read.
@@ -45,7 +48,10 @@ class Pipeline:
                 raise _explained(error, first, (height, width), where) from error
 
         pixels, window = decode_window(data, where, choose)
-        return self._apply(rest, window.resize(pixels), draw, where)
+        image = window.resize(pixels, out)
+        if image is out and rest and type(rest[0]) is RandomFlip:  # a subclass may do more
+            rest.pop(0).in_place(image, draw)
+        return self._apply(rest, image, draw, where)
 
     def transform(self, image: Image, draw: Draw, where: str) -> Image:
         """Apply the transforms to a decoded image [H, W, 3] uint8."""

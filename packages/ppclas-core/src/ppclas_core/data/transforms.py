@@ -106,14 +106,17 @@ class RandomResizedCrop(WindowTransform):
         return _clip(math.sqrt(area / ratio), height), _clip(math.sqrt(area * ratio), width)
 
     def _try_ten_times(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        (smallest, largest), (low, high) = self.scale, self.ratio
         for _ in range(10):
-            area = height * width * _uniform(rng, *self.scale)
-            ratio = _log_uniform(rng, self.ratio)
+            # All that a try needs at once: a call of the generator takes longer than the rest of it.
+            share, shape, down, right = rng.random(4).tolist()
+            area = height * width * (smallest + (largest - smallest) * share)
+            ratio = low * (high / low) ** shape
             box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < box_height <= height and 0 < box_width <= width:
-                return _place(height, width, box_height, box_width, rng)
+                top, left = int(down * (height - box_height + 1)), int(right * (width - box_width + 1))
+                return top, left, box_height, box_width
         # The largest box of an allowed ratio, in the middle.
-        low, high = self.ratio
         box_height, box_width = _clip(round(width / low), height), _clip(round(height * high), width)
         return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
@@ -128,7 +131,15 @@ class RandomFlip(Transform):
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C], unchanged in shape."""
-        return functional.flip(image, self.axis) if draw.rng.random() < self.probability else image
+        return functional.flip(image, self.axis) if self._drawn(draw) else image
+
+    def in_place(self, image: Image, draw: Draw) -> None:
+        """The same of an image that is the caller's own."""
+        if self._drawn(draw):
+            functional.flip_in_place(image, self.axis)
+
+    def _drawn(self, draw: Draw) -> bool:
+        return draw.rng.random() < self.probability
 
 
 class Normalize(Transform):

@@ -20,9 +20,9 @@ class Window(NamedTuple):
     """(height, width) after the resize."""
     interpolation: Interpolation = "bilinear"
 
-    def resize(self, pixels: Image) -> Image:
-        """The box's pixels, at any resolution, [h, w, C] to [*size, C]."""
-        return functional.resize(pixels, self.size, self.interpolation)
+    def resize(self, pixels: Image, out: Image | None = None) -> Image:
+        """The box's pixels, at any resolution, [h, w, C] to [*size, C]; written to ``out`` if that fits."""
+        return functional.resize(pixels, self.size, self.interpolation, out)
 
 
 class WindowTransform(Transform):
