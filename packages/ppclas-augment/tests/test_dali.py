@@ -18,6 +18,7 @@ from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.data.sources import open_image_set
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, RandomResizedCrop, Resize
+from ppclas_core.testing import check_reader
 
 SAMPLE = Path(__file__).parents[4] / "shared" / "data" / "imagenet-sample"
 TRAIN = (RandomResizedCrop(size=64), RandomFlip())
@@ -70,6 +71,30 @@ def differences(ours, theirs):
 # The same pictures
 
 
+def test_it_keeps_the_contract_of_readers(dali, tmp_path):
+    check_reader(ON_CPU, tmp_path)
+
+
+def test_a_batch_of_dali_becomes_a_tensor_without_a_copy(dali):
+    """What the GPU path does with DALI's memory, tried with DALI's memory on the CPU."""
+    pytest.importorskip("paddle")
+    from nvidia.dali import Pipeline as DaliPipeline
+    from nvidia.dali import fn, types
+    from paddle.utils.dlpack import from_dlpack
+
+    pipeline = DaliPipeline(2, 1, None, prefetch_queue_depth=1, exec_dynamic=True)
+    with pipeline:
+        pipeline.set_outputs(fn.external_source(name="x", dtype=types.UINT8, ndim=3) + np.uint8(0))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 4, 5, 3), np.uint8)
+    tensors = []
+    for batch in pixels:
+        (out,) = pipeline.run(x=list(batch))
+        tensors.append(from_dlpack(out.as_tensor()))
+        del out
+    # The first batches keep what they had while DALI goes on.
+    assert [(tensor.numpy() == batch).all() for tensor, batch in zip(tensors, pixels, strict=True)] == [True] * 3
+
+
 @pytest.mark.parametrize(
     ("transforms", "mean", "worst"),
     [
@@ -100,7 +125,7 @@ def test_the_pictures_of_the_workers(dali, sample, transforms, mean, worst):
 
 
 def test_boxes_that_are_made_much_smaller(dali, sample):
-    """Ours are decoded at 1/2 or 1/4, DALI's averaged afterwards; neither may be further from an average of all pixels."""
+    """Ours are decoded at 1/2 or 1/4, DALI's averaged afterwards: no further from the mean of all pixels than ours."""
     crop = RandomResizedCrop(size=48)
     (ours,), _ = read(sample, (crop,), batch=24)
     (theirs,), _ = read(sample, (crop,), ON_CPU, batch=24)

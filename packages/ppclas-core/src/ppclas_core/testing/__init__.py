@@ -9,6 +9,7 @@ from ppclas_core.testing.data import check_batch_transform, check_transform, mak
 from ppclas_core.testing.exporters import check_exporter, make_tiny_bundle
 from ppclas_core.testing.fake_plugin import FakePlugin, use_plugin
 from ppclas_core.testing.models import check_model
+from ppclas_core.testing.readers import check_reader
 from ppclas_core.testing.training import check_loss, check_metric, check_optimizer, check_scheduler
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "check_model",
     "check_optimizer",
     "check_params",
+    "check_reader",
     "check_scheduler",
     "check_transform",
     "make_tiny_bundle",
