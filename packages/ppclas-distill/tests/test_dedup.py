@@ -112,6 +112,14 @@ def test_the_outline_is_where_the_photo_was_cut(few):
     np.testing.assert_allclose(match.outline, [(0.75, 0.25), (0.0, 0.25), (0.0, 1.0), (0.75, 1.0)], atol=0.03)
 
 
+def test_each_list_has_a_root_of_its_own(few, tmp_path):
+    (tmp_path / "pool.txt").write_text("00.jpg\n")
+    (tmp_path / "val.txt").write_text("0.jpg 3\n1.jpg 4\n")
+    lists = str(tmp_path / "pool.txt"), str(tmp_path / "val.txt")
+    report = dedup(*lists, tmp_path / "out", root=str(few / "pool"), against_root=str(few / "val"))
+    assert [Path(match.validation).name for match in report.matches] == ["0.jpg"]
+
+
 def test_a_stopped_comparison_goes_on(few, tmp_path):
     def run(folder, **given):
         said: list[str] = []

@@ -190,20 +190,35 @@ def test_a_stopped_run_goes_on_bit_for_bit(photos, teacher, extra, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path):
+def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path, monkeypatch):
+    from ppclas_distill.teacher import PaddleTeacher
+
+    asked: list[int] = []
+    answer = PaddleTeacher.answer
+    monkeypatch.setattr(PaddleTeacher, "answer", lambda self, images: asked.append(len(images)) or answer(self, images))
     objective = distill(teacher, teacher_norm="running", cache=str(tmp_path / "cache"))
     without = distill(teacher, teacher_norm="running")
     train(config(photos, tmp_path / "plain", without, repeat_draws_after=1), Console(quiet=True))
+    twice = sum(asked)  # two epochs
+    asked.clear()
     train(config(photos, tmp_path / "first", objective, repeat_draws_after=1), Console(quiet=True))
+    assert 2 * sum(asked) == twice
     (file,) = (tmp_path / "cache").iterdir()
     stored = file.read_bytes()
+    asked.clear()
     train(config(photos, tmp_path / "second", objective, repeat_draws_after=1), Console(quiet=True))
+    assert asked == []
     assert file.read_bytes() == stored
     plain, first, second = (
         load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("plain", "first", "second")
     )
     assert all(np.array_equal(first[key], second[key]) for key in first)
     assert all(np.allclose(first[key], plain[key], atol=1e-4) for key in first)
+    # Another seed has other crops: it neither finds nor spoils these answers.
+    given = config(photos, tmp_path / "third", objective, repeat_draws_after=1)
+    train(given.replace(train=given.train.replace(seed=7)), Console(quiet=True))
+    assert 2 * sum(asked) == twice
+    assert file.read_bytes() == stored
 
 
 @pytest.mark.parametrize(

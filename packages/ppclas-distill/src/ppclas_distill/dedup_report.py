@@ -65,6 +65,7 @@ def dedup(
     output: Path,
     *,
     root: str | None = None,
+    against_root: str | None = None,
     options: DedupOptions | None = None,
     threads: int = 2,
     note: Callable[[str], None] = lambda _: None,
@@ -81,6 +82,7 @@ def dedup(
         against: validation photos.
         output: folder to write into.
         root: folder that paths in lists are relative to; by default the list's own.
+        against_root: the same for ``against`` alone; by default ``root``.
         options: how much two photos must have in common.
         threads: photos looked at at once.
         note: called with lines for the person.
@@ -90,7 +92,7 @@ def dedup(
         DataError: one of the two has no photos.
         ImageError: a validation photo cannot be read.
     """
-    known = list(pool_paths(against, root))
+    known = list(pool_paths(against, against_root or root))
     if not known:
         raise DataError(f"{against}: expected validation photos, found none")
     if next(pool_paths(pool, root), None) is None:

@@ -235,9 +235,9 @@ class Distill(Objective):
             raise ConfigError(f"objective.cache cannot be used here: {reason}.")
         self._draws = draws
         names = context.train.class_names
-        fingerprint = " ".join(
-            [*(teacher.fingerprint for teacher in self._teachers), self.average, f"{draws} draws", *names]
-        )
+        # Another seed has other crops: in one file the two would take each other's rows.
+        which = f"{draws} draws of seed {config.train.seed}"
+        fingerprint = " ".join([*(teacher.fingerprint for teacher in self._teachers), self.average, which, *names])
         rows = self._images * draws
         cache = LogitCache(
             self.cache or "", fingerprint, rows, len(names), lambda words: context.note(f"warning: {words}")

@@ -354,7 +354,7 @@ def _run_dedup(stage: DedupStage, pipeline: Pipeline, folder: Path, name: str, c
         pool = str(_outcome(pipeline, folder, stage.pool_from))
     against, root = pipeline.against(stage)
     assert against is not None
-    report = dedup(pool, against, folder / name, root=root, note=console.line, on_photo=photo_counter(console))
+    report = dedup(pool, against, folder / name, against_root=root, note=console.line, on_photo=photo_counter(console))
     console.line(
         f"{len(report.matches)} of {report.photos} photos show a validation photo; "
         f"{len(report.unreadable)} could not be read"
