@@ -8,7 +8,8 @@ Every way decodes, cuts a random box, resizes it to 224 x 224, mirrors half of t
   normalisation, transpose; the box by its one-draw rule;
 - albumentations (RandomResizedCrop, HorizontalFlip) on cv2.imdecode(IMREAD_COLOR_RGB);
 - Pillow, as torchvision's transforms use it (box and resize with antialiasing);
-- ppclas, the Reader of its loader, with simplejpeg and with OpenCV alone.
+- ppclas, the Reader of its loader, with simplejpeg and with OpenCV alone;
+- ppclas' reader "dali" on the CPU, in one thread, where NVIDIA DALI is installed.
 
 The targets are 2 x the first, 1.2 x the other two. Albumentations must be installed; nothing else here needs it. FOLDER
 holds JPEGs (default: ../shared/data/imagenet-sample/val beside the clone). They are read at their own size, and as
@@ -32,16 +33,18 @@ import albumentations
 import cv2
 import numpy as np
 from PIL import Image
+from ppclas_augment.dali import Dali
 from ppclas_core.data import jpeg
 from ppclas_core.data.base import ImageSet, Record
 from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.data.transforms import RandomFlip, RandomResizedCrop
-from ppclas_core.data.worker import Reader
+from ppclas_core.data.worker import Reader, Request
 
 SIDE, BATCH, ROUNDS, PHOTOS = 224, 32, 20, 96
 MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 1, 3)
 STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 1, 3)
 TARGETS = {"PaddleClas' operators": 2.0, "albumentations": 1.2, "Pillow": 1.2}
+RECORDS = tuple(Record(str(i), 0, "photo") for i in range(PHOTOS))
 
 Photos = Sequence[bytes]
 
@@ -65,13 +68,29 @@ def with_ppclas(sampling: Literal["one_draw", "ten_tries"]) -> Callable[[Photos]
     """The loader's own code, with the given rule for boxes."""
     transforms = [RandomResizedCrop(size=SIDE, sampling=sampling), RandomFlip()]
     reader = Reader(InMemory((), ("photo",), "memory"), Pipeline(transforms), seed=0, epochs=1)
-    records = tuple(Record(str(i), 0, "photo") for i in range(PHOTOS))
 
     def run(photos: Photos) -> Any:
         InMemory.photos = photos
-        return reader.read(0, range(len(photos)), records[: len(photos)])
+        return reader.read(0, range(len(photos)), RECORDS[: len(photos)])
 
     return run
+
+
+def with_dali() -> dict[str, Callable[[Photos], Any]]:
+    """The reader "dali"; nothing where it is not installed."""
+    try:
+        import nvidia.dali  # noqa: F401
+    except ImportError:
+        return {}
+    pipeline = Pipeline([RandomResizedCrop(size=SIDE, sampling="ten_tries"), RandomFlip()])
+    plain = Reader(InMemory((), ("photo",), "memory"), pipeline, seed=0, epochs=1)
+    reader = Dali(device="cpu").open(plain, 1, print)
+
+    def run(photos: Photos) -> Any:
+        InMemory.photos = photos
+        return list(reader.read([Request(0, list(range(len(photos))), RECORDS[: len(photos)], None)]))
+
+    return {"ppclas, DALI on the CPU": run}
 
 
 def without_simplejpeg(run: Callable[[Photos], Any]) -> Callable[[Photos], Any]:
@@ -179,6 +198,7 @@ def main() -> None:
         "ppclas, OpenCV": without_simplejpeg(with_ppclas("ten_tries")),
         "ppclas, one draw": with_ppclas("one_draw"),
         "ppclas": with_ppclas("ten_tries"),
+        **with_dali(),
     }
     if jpeg.decoder_name().startswith("OpenCV"):
         del ways["ppclas, OpenCV"]
