@@ -18,7 +18,7 @@ from ppclas_core.engine.evaluate import evaluate, score
 from ppclas_core.engine.pictures import draw_confusion, draw_curves
 from ppclas_core.engine.plan import make_plan
 from ppclas_core.engine.predict import expand_paths, predict
-from ppclas_core.engine.probe import logistic_regression, probe_set
+from ppclas_core.engine.probe import logistic_regression, probe_class_weights, probe_set
 from ppclas_core.engine.run import RunFolder, create_run_folder, find_unfinished
 from ppclas_core.errors import ConfigError, DataError, TrainingError
 from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
@@ -49,20 +49,30 @@ def test_a_sure_model_is_ranked_by_logits():
     assert score(logits, np.array([6]), np.arange(1), tuple("abcdefg")).metrics["top5"] == 0.0
 
 
-def test_logistic_regression_finds_the_minimum():
-    """At the minimum the gradient of the penalised mean cross entropy is zero."""
+@pytest.mark.parametrize("class_weights", [None, (1.0, 3.0, 0.5)])
+def test_logistic_regression_finds_the_minimum(class_weights):
+    """At the minimum the gradient of the penalised (weighted) mean cross entropy is zero."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
     features = (rng.normal(size=(3, 8))[labels] + rng.normal(size=(300, 8)) * 2 + 5).astype(np.float32)
-    weight, bias = logistic_regression(features, labels, 3)
+    weight, bias = logistic_regression(features, labels, 3, class_weights)
     logits = features @ weight + bias
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    error = probabilities - np.eye(3)[labels]
+    of_image = np.array(class_weights or (1.0, 1.0, 1.0))[labels]
+    error = (of_image / of_image.mean())[:, None] * (probabilities - np.eye(3)[labels])
     scale = np.sqrt(features.var(axis=0).mean())
     standard, standard_weight = (features - features.mean(axis=0)) / scale, weight * scale
-    np.testing.assert_allclose(standard.T @ error / 300 + 0.01 * standard_weight, 0, atol=2e-3)
-    np.testing.assert_allclose(error.mean(axis=0), 0, atol=2e-3)
+    np.testing.assert_allclose(standard.T @ error / 300 + 0.01 * standard_weight, 0, atol=4e-3)
+    np.testing.assert_allclose(error.mean(axis=0), 0, atol=4e-3)
+
+
+def test_a_weight_of_several_labels_is_that_of_the_images_that_have_it():
+    """Without features the bias is all there is: the log odds of the label, times its weight."""
+    labels = np.zeros((400, 2), np.float32)
+    labels[:100] = 1.0
+    _, bias = logistic_regression(np.zeros((400, 1), np.float32), labels, 2, (1.0, 3.0))
+    np.testing.assert_allclose(bias, [np.log(1 / 3), 0.0], atol=0.03)
 
 
 def test_probe_set_is_even_over_classes(monkeypatch):
@@ -71,6 +81,8 @@ def test_probe_set_is_even_over_classes(monkeypatch):
     images = ImageSet(tuple(Record(str(i), label, str(i)) for i, label in enumerate(labels)), ("a", "b", "c"), "x")
     chosen = probe_set(images).labels()
     assert np.bincount(chosen).tolist() == [4, 2, 3]
+    assert probe_class_weights(images, (1.0, 25.0, 2.0)) is None  # evened out already
+    assert probe_class_weights(images.subset(range(9)), (1.0, 25.0, 2.0)) == (1.0, 25.0, 2.0)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 from html.parser import HTMLParser
@@ -24,7 +25,7 @@ from ppclas_core.engine.report import Page, write_report
 from ppclas_core.engine.score import evaluate_bundle, plan_scoring, report_scoring
 from ppclas_core.engine.session import train
 from ppclas_core.engine.tables import read_tables, write_tables
-from ppclas_core.engine.task import balanced_weights
+from ppclas_core.engine.task import balanced_weights, check_task
 from ppclas_core.errors import ConfigError
 from ppclas_core.testing import FakePlugin, use_plugin
 
@@ -264,3 +265,23 @@ def test_a_run_with_several_labels(tinted, tmp_path):
 def test_what_is_for_one_label_meets_several(tinted, tmp_path, changes, said):
     with use_plugin(FakePlugin()), pytest.raises(ConfigError, match=said):
         make_plan(config(tinted, tmp_path / "run", **changes), "cpu")
+
+
+def test_tuned_thresholds_are_those_of_the_bundle(tinted, tmp_path):
+    with use_plugin(FakePlugin()):
+        run = tmp_path / "run"
+        tuned = TrainSection(epochs=1, output=str(run), device="cpu", thresholds="tuned")
+        result = train(config(tinted, run, train=tuned), Console(quiet=True))
+        bundle = Bundle.load(run)
+        with open(run / "per_class.csv", encoding="utf-8") as file:
+            of_table = [float(row["threshold"]) for row in csv.DictReader(file)]
+        assert bundle.thresholds == pytest.approx(of_table)
+        assert bundle.thresholds != (0.5, 0.5)
+        scoring = plan_scoring(bundle, str(run), None)
+        again = evaluate_bundle(bundle, scoring, Console(quiet=True))
+    assert again.metrics == pytest.approx({key: result.best[key] for key in again.metrics})
+    halves = score(again.logits, again.labels, again.indices, bundle.labels)
+    assert again.metrics["macro_f1"] > halves.metrics["macro_f1"]
+    assert again.metrics["map"] == halves.metrics["map"]
+    with pytest.raises(ConfigError, match=r"train.thresholds: tuned is for images that may have several labels"):
+        check_task(Config(train=tuned), "classification")

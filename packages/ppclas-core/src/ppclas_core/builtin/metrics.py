@@ -268,6 +268,26 @@ def average_precision_per_class(probabilities: Probabilities, truth: Truth) -> N
     return areas
 
 
+def best_thresholds(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
+    """The threshold of each class with the highest F1 on these images: [C], in 0..1; 0.5 where a class is in none.
+
+    It lies in the middle between two probabilities that came. Of equally good ones the nearest to 0.5. For calibrated
+    probabilities it is half of the F1 that it reaches (Lipton et al. 2014, https://arxiv.org/abs/1402.1892).
+    """
+    thresholds = np.full(truth.shape[1], 0.5)
+    for c in range(truth.shape[1]):
+        there = int(truth[:, c].sum())
+        if there:
+            order = np.argsort(-probabilities[:, c], kind="stable")
+            falling = probabilities[order, c].astype(np.float64)
+            last_of_tie = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
+            f1 = 2.0 * np.cumsum(truth[order, c])[last_of_tie] / (last_of_tie + 1 + there)
+            middles = (falling[last_of_tie] + np.append(falling, 0.0)[last_of_tie + 1]) / 2.0
+            best = middles[f1 == f1.max()]
+            thresholds[c] = best[np.abs(best - 0.5).argmin()]
+    return thresholds
+
+
 def _mean(values: NDArray[np.float64], otherwise: float) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else otherwise

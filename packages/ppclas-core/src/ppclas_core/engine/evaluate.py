@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from ppclas_core.builtin.metrics import (
     TopK,
     auroc_per_class,
     average_precision_per_class,
+    best_thresholds,
     class_scores,
     confusion_matrix,
     decision_scores,
@@ -83,12 +84,12 @@ def evaluate(
     on_batch: Callable[[int], None] = lambda _: None,
     more_metrics: Sequence[Metric] = (),
     gather: Callable[[Answers], list[Answers]] = lambda answers: [answers],
-    thresholds: Sequence[float] | None = None,
+    thresholds: Sequence[float] | Literal["tuned"] | None = None,
 ) -> Evaluation:
     """Run ``predictor`` over ``batches``; ``on_batch`` gets the number of images of each.
 
     Where images have several labels, ``thresholds`` are the probabilities from which a class is said to be there, one a
-    class (0.5 without them).
+    class (0.5 without them; ``tuned``: those with the highest F1 of each class on these very images).
 
     Where several processes share the batches, ``gather`` gives each of them everyone's answers: then every image
     counts once, in the order of the set, and all come to the same numbers.
@@ -123,12 +124,11 @@ def score(
     indices: NDArray[np.int64],
     class_names: tuple[str, ...],
     more_metrics: Sequence[Metric] = (),
-    thresholds: Sequence[float] | None = None,
+    thresholds: Sequence[float] | Literal["tuned"] | None = None,
 ) -> Evaluation:
     """Metrics of logits [N, C] against labels [N] or [N, C]: the ones always given, and ``more_metrics``."""
     if labels.ndim == 2:
-        limits = np.full(len(class_names), 0.5) if thresholds is None else np.asarray(thresholds, np.float64)
-        return _score_several(logits, labels, indices, class_names, more_metrics, limits)
+        return _score_several(logits, labels, indices, class_names, more_metrics, thresholds)
     log_probabilities = _log_softmax(logits)
     probabilities = np.exp(log_probabilities)
     predicted = logits.argmax(axis=1)
@@ -161,11 +161,16 @@ def _score_several(
     indices: NDArray[np.int64],
     class_names: tuple[str, ...],
     more_metrics: Sequence[Metric],
-    thresholds: NDArray[np.float64],
+    wanted: Sequence[float] | Literal["tuned"] | None,
 ) -> Evaluation:
     wide = logits.astype(np.float64)
     probabilities = sigmoid(wide)
-    truth, given = truth_of(probabilities, labels), probabilities >= thresholds
+    truth = truth_of(probabilities, labels)
+    if wanted == "tuned":
+        thresholds = best_thresholds(probabilities, truth)
+    else:
+        thresholds = np.full(len(class_names), 0.5) if wanted is None else np.asarray(wanted, np.float64)
+    given = probabilities >= thresholds
     # -[t log σ(x) + (1 - t) log(1 - σ(x))] = log(1 + exp(x)) - t x
     each = np.logaddexp(0.0, wide) - truth * wide
     metrics = {

@@ -41,7 +41,7 @@ class Keeper:
         manifest = Manifest(
             task=plan.train.task,
             activation="sigmoid" if several else "softmax",
-            thresholds=(0.5,) * len(plan.train.class_names) if several else None,
+            thresholds=tuple(best["thresholds"]) if "thresholds" in best else None,
             architecture=architecture_of(model.name, len(plan.train.class_names), model.params),
             preprocessing=Preprocessing(
                 image_size=(size, size) if isinstance(size, int) else size,
@@ -49,7 +49,7 @@ class Keeper:
                 normalize=data.normalize,
             ),
             labels=plan.train.class_names,
-            metrics={key: value for key, value in best.items() if key != "weights"},
+            metrics={key: value for key, value in best.items() if key not in ("weights", "thresholds")},
             versions=versions(),
         )
         try:

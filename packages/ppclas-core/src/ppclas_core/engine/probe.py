@@ -8,7 +8,7 @@ pass over the training photos.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,14 +61,24 @@ def probe_set(images: ImageSet) -> ImageSet:
     return images.subset(np.sort(np.argsort(places, kind="stable")[:MAX_IMAGES]).tolist())
 
 
+def probe_class_weights(images: ImageSet, class_weights: Sequence[float] | None) -> Sequence[float] | None:
+    """What of the loss's ``class_weights`` is left for ``probe_set``: nothing where it evens out the classes itself."""
+    evened = images.task == "classification" and len(labelled_part(images)) > MAX_IMAGES
+    return None if evened else class_weights
+
+
 def fit_linear_head(
     model: ImageModel,
     head: nn.Linear,
     batches: Iterable[Batch],
     normalize: NormalizeConfig,
     on_batch: Callable[[], None] = lambda: None,
+    class_weights: Sequence[float] | None = None,
 ) -> None:
-    """Set the weights of ``head`` to a logistic regression on what reaches it in eval mode for ``batches``."""
+    """Set the weights of ``head`` to a logistic regression on what reaches it in eval mode for ``batches``.
+
+    ``class_weights`` are those of the loss that training goes on with, one a class.
+    """
     import paddle
 
     features: list[NDArray[np.float32]] = []
@@ -83,18 +93,23 @@ def fit_linear_head(
                 on_batch()
     finally:
         handle.remove()
-    weight, bias = logistic_regression(np.concatenate(features), np.concatenate(labels), head.weight.shape[1])
+    weight, bias = logistic_regression(
+        np.concatenate(features), np.concatenate(labels), head.weight.shape[1], class_weights
+    )
     head.weight.set_value(weight)
     if head.bias is not None:
         head.bias.set_value(bias)
 
 
 def logistic_regression(
-    features: NDArray[Any], labels: NDArray[Any], num_classes: int
+    features: NDArray[Any], labels: NDArray[Any], num_classes: int, class_weights: Sequence[float] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weight [D, C] and bias [C] of a logistic regression on features [N, D].
 
     It is multinomial for labels [N]; for labels [N, C] of ones and zeros it is one regression a class.
+
+    An image counts as much as the weight of its class; with labels [N, C] a class's weight is that of the images that
+    have it against those that do not, as in the losses.
 
     Minimises the mean cross entropy plus ``_PENALTY / 2 · ‖W‖²`` over centred features, scaled by one number to a mean
     variance of 1, with Adam on all of them at once.
@@ -107,6 +122,12 @@ def logistic_regression(
     inputs = np.concatenate([inputs, np.ones((len(inputs), 1), np.float32)], axis=1)
     several = labels.ndim == 2
     targets = labels if several else np.eye(num_classes, dtype=np.float32)[labels]
+    importance = np.ones((len(inputs), num_classes if several else 1), np.float32)
+    if class_weights is not None:
+        of_class = np.asarray(class_weights, np.float32)
+        importance = np.where(labels > 0, of_class, 1.0).astype(np.float32) if several else of_class[labels][:, None]
+        if not several:
+            importance /= importance.mean()
     weights = np.zeros((inputs.shape[1], num_classes), np.float32)
     penalty = np.full((inputs.shape[1], 1), _PENALTY, np.float32)
     penalty[-1] = 0.0
@@ -118,7 +139,7 @@ def logistic_regression(
         else:
             exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        gradient = inputs.T @ (probabilities - targets) / len(inputs) + penalty * weights
+        gradient = inputs.T @ (importance * (probabilities - targets)) / len(inputs) + penalty * weights
         first += 0.1 * (gradient - first)
         second += 0.01 * (gradient**2 - second)
         rate = _RATE * (1 - step / (_STEPS + 1))

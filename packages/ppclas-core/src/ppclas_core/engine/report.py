@@ -122,7 +122,7 @@ def run_page(
     config = plan.config
     data, train = config.data, config.train
     which = {"raw": "", "ema": ", the moving average of the weights", "mean": ", the mean of the last epochs' weights"}
-    metrics = {key: value for key, value in best.items() if key not in ("epoch", "weights", "num_images")}
+    metrics = {key: value for key, value in best.items() if key not in ("epoch", "weights", "thresholds", "num_images")}
     size = data.image_size if isinstance(data.image_size, int) else "x".join(map(str, data.image_size or ()))
     started_from = Path(plan.weights).name if plan.weights is not None else "random weights"
     schedule = config.schedule.params

@@ -71,6 +71,11 @@ def check_task(config: Config, task: Task) -> None:
     """
     registries = get_registries()
     _check("objective", registries.objectives, config.objective, task)
+    if config.train.thresholds == "tuned" and task == "classification":
+        raise ConfigError(
+            f"train.thresholds: tuned is for {_SAID['multilabel']}, and these photos are {_SAID[task]}: the most "
+            f"probable class is the answer. Leave it out, or say data.task: multilabel."
+        )
     for index, metric in enumerate(config.metrics):
         _check(f"metrics.{index}", registries.metrics, metric, task)
 

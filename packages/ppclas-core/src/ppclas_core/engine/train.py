@@ -30,7 +30,7 @@ from ppclas_core.engine.monitor import TITLES, height, is_better
 from ppclas_core.engine.parts import build_parts
 from ppclas_core.engine.plan import Plan
 from ppclas_core.engine.predictors import model_predictor
-from ppclas_core.engine.probe import fit_linear_head, probe_set
+from ppclas_core.engine.probe import fit_linear_head, probe_class_weights, probe_set
 from ppclas_core.engine.progress import Totals
 from ppclas_core.engine.reporting import (
     EMA,
@@ -158,7 +158,8 @@ class Trainer:
         if self._ranks.first:
             loader = self._loader(probe_set(plan.train), train=False, alone=True)
             with loader, self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar:
-                fit_linear_head(model, head, loader.epoch(0), plan.config.data.normalize, bar.advance)
+                weights = probe_class_weights(plan.train, plan.config.loss.params.get("class_weights"))
+                fit_linear_head(model, head, loader.epoch(0), plan.config.data.normalize, bar.advance, weights)
         self._ranks.share_state([head])
         if self._trained.ema is not None:
             self._trained.ema.start_again()
