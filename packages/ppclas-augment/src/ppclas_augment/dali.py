@@ -43,9 +43,14 @@ class Dali(BatchReader):
         frame = Frame.of(plain.pipeline.transforms)
         hindrance = frame if isinstance(frame, str) else self._hindrance()
         if isinstance(frame, str) or hindrance is not None:
-            note(f"the reader dali is not used: {hindrance}; {_who_instead(workers)}")
+            note(f"the photos are {_who_instead(workers)}, not by dali: {hindrance}")
             return Workers().open(plain, workers, note)
-        return _DaliReader(plain, frame, max(1, workers), _paddle_gpu() if self.device == "gpu" else None, note)
+        import nvidia.dali
+
+        threads, gpu = max(1, workers), _paddle_gpu() if self.device == "gpu" else None
+        place = "the CPU" if gpu is None else f"GPU {gpu}"
+        note(f"the photos are read by NVIDIA DALI {nvidia.dali.__version__} on {place}, {_count(threads, 'thread')}")
+        return _DaliReader(plain, frame, threads, gpu, note)
 
     def _hindrance(self) -> str | None:
         if self.device == "gpu" and _paddle_gpu() is None:
@@ -297,7 +302,11 @@ def _paddle_gpu() -> int | None:
 
 
 def _who_instead(workers: int) -> str:
-    return f"{workers} worker process(es) read" if workers else "the training process reads"
+    return f"read by {_count(workers, 'worker process', 'es')}" if workers else "read by the training process"
+
+
+def _count(number: int, what: str, plural: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else plural}"
 
 
 def _middle(have: int, want: int) -> int:

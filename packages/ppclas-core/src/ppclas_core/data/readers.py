@@ -51,7 +51,7 @@ class BatchReader(Params):
             plain: reads one batch in this process. Every reader gives its samples: the same images left out, and the
                 same pixels but for what decoders and resizers differ in.
             workers: processes or threads, ``data.workers``; 0: none beside the training process.
-            note: takes a line for the console, of what else is done where this reader cannot run.
+            note: takes a line for the console: who reads, and what else is done where this reader cannot run.
         """
         raise NotImplementedError
 

@@ -206,8 +206,10 @@ def _plan_data(
     workers = data.workers
     if workers is None:
         workers = auto_workers(device)
-        notes.append(f"{workers} worker process{'' if workers == 1 else 'es'} read the photos")
-    notes.append(f"JPEGs are decoded by {decoder_note()}")
+        if data.reader.name == "workers":
+            notes.append(f"{workers} worker process{'' if workers == 1 else 'es'} read the photos")
+    if data.reader.name == "workers":  # another reader says itself what it does
+        notes.append(f"JPEGs are decoded by {decoder_note()}")
     return data.replace(
         train=_absolute(data.train),
         val=_absolute(data.val),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppclas_core.builtin.base import Metric, Scheduler, Tracker
@@ -372,11 +373,11 @@ class Trainer:
     def _warn_of(self, bad: BadImage) -> None:
         self._console.warn(f"{bad.where}: {bad.reason} (left out)")
 
-    def _note_once(self, line: str) -> None:
-        # The loaders of training and validation have the same reason where there is no GPU.
+    def _note_once(self, train: bool, line: str) -> None:
+        # Mostly both loaders have the same to say.
         if line not in self._noted:
             self._noted.add(line)
-            self._console.line(line)
+            self._console.line(line if train else f"in evaluation: {line}")
 
     def _synchronize_norms(self) -> None:
         if self._ranks.alone:
@@ -409,7 +410,7 @@ class Trainer:
             repeat_draws_after=data.repeat_draws_after,
             sampling=data.sampling if train else None,
             on_bad=self._warn_of,
-            on_note=self._note_once,
+            on_note=partial(self._note_once, train),
             part=part,
         )
 
