@@ -96,7 +96,7 @@ class Loader:
             repeat_draws_after: epochs after which the random draws of transforms come again. None: never.
             sampling: which images an epoch shows, and how often; needs ``shuffle``. None: each once.
             on_bad: called once for each unreadable image.
-            on_note: called with a line on what the reader does, or on what is done where it cannot run. None: to stderr.
+            on_note: called with a line on what the reader does, or what is done where it cannot run. None: to stderr.
             part: what this process reads of an epoch's batches, where several share them. A batch of which nothing is
                 left comes empty then, so that all keep step.
 
