@@ -61,8 +61,7 @@ for line in sys.stdin:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv = ["ppclas", *argv]
         try:
-            ppclas_cli.main.main()
-            code = 0
+            code = ppclas_cli.main.main()
         except SystemExit as stop:
             code = stop.code or 0
         except BaseException:
