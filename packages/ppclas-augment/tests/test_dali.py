@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ppclas_core.data import ImageSet, Record, sample_draw
 from ppclas_core.data.framing import Letterbox, RandomCrop
 from ppclas_core.data.loader import Loader
 from ppclas_core.data.pipeline import Pipeline
+from ppclas_core.data.readers import Reader, Request
 from ppclas_core.data.sources import open_image_set
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, RandomResizedCrop, Resize
@@ -81,24 +83,18 @@ def test_it_keeps_the_contract_of_readers(dali, tmp_path):
     check_reader(ON_CPU, tmp_path)
 
 
-def test_a_batch_of_dali_becomes_a_tensor_without_a_copy(dali):
-    """What the GPU path does with DALI's memory, tried with DALI's memory on the CPU."""
-    pytest.importorskip("paddle")
-    from nvidia.dali import Pipeline as DaliPipeline
-    from nvidia.dali import fn, types
-    from paddle.utils.dlpack import from_dlpack
-
-    pipeline = DaliPipeline(2, 1, None, prefetch_queue_depth=1, exec_dynamic=True)
-    with pipeline:
-        pipeline.set_outputs(fn.external_source(name="x", dtype=types.UINT8, ndim=3) + np.uint8(0))
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 4, 5, 3), np.uint8)
-    tensors = []
-    for batch in pixels:
-        (out,) = pipeline.run(x=list(batch))
-        tensors.append(from_dlpack(out.as_tensor()))
-        del out
-    # The first batches keep what they had while DALI goes on.
-    assert [(tensor.numpy() == batch).all() for tensor, batch in zip(tensors, pixels, strict=True)] == [True] * 3
+def test_batches_become_tensors_without_a_copy(dali, photos):
+    """The way of a GPU's batches into Paddle, gone with DALI's memory on the CPU."""
+    paddle = pytest.importorskip("paddle")
+    plain = Reader(photos, Pipeline(TRAIN), seed=0, epochs=1)
+    requests = [Request(0, list(range(i, i + 4)), photos.records[i : i + 4], None) for i in range(0, 24, 4)]
+    with closing(ON_CPU.open(plain, 2, print)) as reader:
+        arrays = [samples.images for samples in reader.read(requests)]
+        reader._decoder._gpu = 0  # the pipeline is there already, and has no GPU
+        tensors = [samples.images for samples in reader.read(requests)]
+    assert all(isinstance(tensor, paddle.Tensor) for tensor in tensors)
+    # Each has kept its memory while DALI went on.
+    assert [(tensor.numpy() == array).all() for tensor, array in zip(tensors, arrays, strict=True)] == [True] * 6
 
 
 @pytest.mark.parametrize(
@@ -255,10 +251,13 @@ class Stranger(RandomResizedCrop):
 @pytest.mark.parametrize(
     ("transforms", "reason"),
     [
-        ((RandomResizedCrop(size=32), RandAugment()), "RandAugment is not among what it can do (RandomResizedCrop, "),
-        ((RandomResizedCrop(size=32), RandomFlip(), Normalize()), "Normalize is not among what it can do"),
-        ((Stranger(size=32),), "Stranger does not come first in what it can do"),
-        ((RandomCrop(size=32),), "RandomCrop does not come first in what it can do"),
+        (
+            (RandomResizedCrop(size=32), RandAugment()),
+            "RandAugment is more than it can do, which is RandomRes",
+        ),
+        ((RandomResizedCrop(size=32), RandomFlip(), Normalize()), "Normalize is more than it can do, which is"),
+        ((Stranger(size=32),), "Stranger is not what it can begin with; it can do"),
+        ((RandomCrop(size=32),), "RandomCrop is not what it can begin with; it can do"),
         ((Resize(size=32, interpolation="area"),), "it has no interpolation 'area' as OpenCV has it, only bilinear, "),
     ],
 )
@@ -296,4 +295,4 @@ def test_there_is_no_gpu(photos):
 
 def test_a_resize_that_leaves_several_sizes(photos):
     with Loader(photos, Pipeline((Resize(short=32),)), 2, reader=ON_CPU, on_note=(said := []).append):
-        assert "not by dali: Resize (short) alone leaves pictures of several sizes" in said[0]
+        assert "not by dali: Resize (short) alone leaves photos of several sizes" in said[0]

@@ -87,8 +87,8 @@ class Frame:
         sizing = transforms[0] if transforms else None
         # Not subclasses: they may do more.
         if type(sizing) not in (Resize, RandomResizedCrop, Letterbox):
-            name = type(sizing).__name__ if transforms else "a list without transforms"
-            return f"{name} does not come first in what it can do ({_ABLE_TO})"
+            name = type(sizing).__name__ if transforms else "no transform at all"
+            return f"{name} is not what it can begin with; it can do {_ABLE_TO}"
         assert isinstance(sizing, Resize | RandomResizedCrop | Letterbox)
         rest = list(transforms[1:])
         by_short_side = isinstance(sizing, Resize) and sizing.short is not None
@@ -96,9 +96,9 @@ class Frame:
         assert crop is None or isinstance(crop, CenterCrop)
         for transform in rest:
             if type(transform) is not RandomFlip:
-                return f"{type(transform).__name__} is not among what it can do ({_ABLE_TO})"
+                return f"{type(transform).__name__} is more than it can do, which is {_ABLE_TO}"
         if by_short_side and crop is None:
-            return f"Resize (short) alone leaves pictures of several sizes; it can do {_ABLE_TO}"
+            return f"Resize (short) alone leaves photos of several sizes; it can do {_ABLE_TO}"
         if sizing.interpolation not in _FILTERS:
             return f"it has no interpolation {sizing.interpolation!r} as OpenCV has it, only {', '.join(_FILTERS)}"
         return cls(sizing, crop, tuple(flip for flip in rest if isinstance(flip, RandomFlip)))
@@ -205,13 +205,19 @@ class _DaliReader(OpenReader):
 
     def _finished(self, request: Request, samples: Future[Samples]) -> Samples:
         try:
-            return samples.result()
+            finished = samples.result()
         except _DaliError as error:
             # One damaged file fails the whole batch. Reading it here tells which, or shows what there is of it.
             if not self._told:
                 self._told = True
                 self._note(f"DALI could not read a batch ({error}); it is read without DALI, as are others like it")
             return self._plain.read(*request)
+        if isinstance(finished.images, np.ndarray):
+            return finished
+        from paddle.utils.dlpack import from_dlpack
+
+        # Here, in the thread that trains: Paddle's device and stream are a thread's own.
+        return replace(finished, images=from_dlpack(finished.images))
 
 
 class _Decoder:
@@ -222,7 +228,7 @@ class _Decoder:
         self._pipeline: Any = None
 
     def __call__(self, files: list[NDArray[np.uint8]], placements: list[Placement]) -> Any:
-        """NumPy on the CPU; on the GPU a Paddle tensor over DALI's memory."""
+        """NumPy on the CPU; on the GPU a tensor of DALI's, which keeps its memory: DALI takes other for the next."""
         if self._pipeline is None or len(files) > self._pipeline.max_batch_size:
             self._pipeline = self._build(len(files))
         windows = [placement.window for placement in placements]
@@ -240,11 +246,7 @@ class _Decoder:
         except RuntimeError as error:
             self._pipeline = None  # it is of no use any more
             raise _DaliError(_gist(error)) from error
-        if self._gpu is None:
-            return np.array(images.as_array())
-        from paddle.utils.dlpack import from_dlpack
-
-        return from_dlpack(images.as_tensor())  # keeps the memory alive, and DALI takes other memory next time
+        return np.array(images.as_array()) if self._gpu is None else images.as_tensor()
 
     def _build(self, batch_size: int) -> Any:
         from nvidia.dali import Pipeline, fn, types

@@ -148,7 +148,10 @@ class ImageSet:
         return np.array([record.label for record in self.records], dtype=np.int64)
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of an image. Sources with other places for them than files and archives subclass this."""
+        """The encoded bytes of an image. Sources with other places for them than files and archives subclass this.
+
+        Several threads may call it at once.
+        """
         record = self.records[index]
         with open(record.path, "rb") as file:
             if record.span is None:
