@@ -125,7 +125,9 @@ def make_plan(config: Config, device: Device) -> Plan:
     if keep_statistics is None:
         keep_statistics = weights is not None
         if keep_statistics:
-            notes.append("batch norms keep their statistics: a few photos say less about them than the weights do")
+            notes.append(
+                "batch norms, if any, keep their statistics: a few photos say less about them than the weights"
+            )
     objective: Objective = build_component(get_registries().objectives, config.objective)
     resolved = config.replace(
         objective=ComponentConfig(

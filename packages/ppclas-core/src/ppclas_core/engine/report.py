@@ -99,7 +99,8 @@ def render(folder: Path, page: Page, tables: Tables, images: ImageSet, worst: Se
     tiles = "".join(
         f'<div class="tile"><b>{html.escape(format_metric(name, value).rpartition(" ")[2])}</b>'
         f"<span>{html.escape(TITLES.get(name, name))}</span></div>"
-        for name, value in page.metrics.items()
+        # What people ask for first.
+        for name, value in sorted(page.metrics.items(), key=lambda item: item[0] in ("loss", "ece"))
     )
     title = html.escape(page.title)
     return (
@@ -196,6 +197,8 @@ def bundle_page(bundle: Bundle, evaluation: Evaluation, images: ImageSet, name: 
 def _class_counts(images: ImageSet) -> str:
     counts = Counter(label for record in images.records for label in record.class_ids if label >= 0)
     numbers = sorted(counts[label] for label in range(len(images.class_names)))
+    if numbers[0] == numbers[-1]:
+        return str(numbers[0])
     return f"{numbers[0]} to {numbers[-1]}, half of the classes up to {numbers[len(numbers) // 2]}"
 
 
