@@ -93,3 +93,13 @@ def test_the_stages_of_a_pipeline(ppclas, tmp_path):
     ]
     assert "warning: there is no dataset/pool_list.txt (stage select, pool)" in result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_who_stops_a_tool_is_told_that_nothing_is_lost(ppclas, tmp_path, monkeypatch):
+    def stop(*_args, **_given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppclas_distill.dedup_report.dedup", stop)
+    result = ppclas("distill", "dedup", "pool", "--against", "val", "-o", str(tmp_path))
+    assert result.code != 0
+    assert "stopped. The same command again goes on from here" in result.err

@@ -191,7 +191,8 @@ def find_look_alikes(
         except ImageError as error:
             return path, error
 
-    with ThreadPoolExecutor(max(1, threads)) as executor:
+    executor = ThreadPoolExecutor(max(1, threads))
+    try:
         paths = iter(pool)
         waiting: list[Future[tuple[str, Match | ImageError | None]]] = [
             executor.submit(look, path) for path in islice(paths, 8 * threads)
@@ -199,6 +200,8 @@ def find_look_alikes(
         while waiting:
             yield waiting.pop(0).result()
             waiting += [executor.submit(look, path) for path in islice(paths, 1)]
+    finally:
+        executor.shutdown(cancel_futures=True)  # Ctrl-C need not wait for those that wait
 
 
 # Photos

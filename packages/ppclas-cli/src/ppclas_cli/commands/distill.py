@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from ppclas_cli import output
 from ppclas_cli.commands.train import command as train
 
 if TYPE_CHECKING:
+    from ppclas_core.engine.console import Console
     from ppclas_distill.teacher import TeacherConfig
 
 
@@ -176,19 +179,20 @@ def select_command(
 
     console = Console()
     scorer = open_scorer(_teacher(teacher, teacher_weights))
-    result = select(
-        pool,
-        scorer.answer,
-        scorer.class_names,
-        Path(folder),
-        per_class=per_class,
-        least=least,
-        batch_size=batch_size,
-        root=root,
-        teacher=scorer.fingerprint,
-        note=console.line,
-        on_batch=photo_counter(console),
-    )
+    with _can_go_on(console):
+        result = select(
+            pool,
+            scorer.answer,
+            scorer.class_names,
+            Path(folder),
+            per_class=per_class,
+            least=least,
+            batch_size=batch_size,
+            root=root,
+            teacher=scorer.fingerprint,
+            note=console.line,
+            on_batch=photo_counter(console),
+        )
     few = min(result.per_class)
     console.line(
         f"{result.chosen} of {result.photos} photos chosen, {few} to {max(result.per_class)} of a class; "
@@ -221,9 +225,10 @@ def dedup_command(pool: str, against: str, folder: str, root: str | None, thread
     from ppclas_distill.pipeline import photo_counter
 
     console = Console()
-    report = dedup(
-        pool, against, Path(folder), root=root, threads=threads, note=console.line, on_photo=photo_counter(console)
-    )
+    with _can_go_on(console):
+        report = dedup(
+            pool, against, Path(folder), root=root, threads=threads, note=console.line, on_photo=photo_counter(console)
+        )
     for text in report.unreadable[:10]:
         console.warn(f"{text} (left out)")
     console.line(
@@ -256,6 +261,16 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
     from ppclas_distill.pipeline import load_pipeline, run_pipeline
 
     run_pipeline(load_pipeline(source, overrides), Path(folder), Console(), dry_run=dry_run)
+
+
+@contextmanager
+def _can_go_on(console: Console) -> Iterator[None]:
+    """Tell who presses Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.line("stopped. The same command again goes on from here")
+        raise
 
 
 def _teacher(source: str, weights: str | None) -> TeacherConfig:
