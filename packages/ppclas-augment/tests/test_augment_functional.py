@@ -92,6 +92,14 @@ def test_geometry_is_pillows(resampling, amount):
         assert (difference(expected, ours) > 1).mean() < 0.02
 
 
+@pytest.mark.parametrize("slope", [-1.4, -0.3, -0.004, 0.0, 0.17, 0.99])
+def test_rows_sheared_by_the_nearest_pixel_are_pillows_exactly(slope):
+    for image in (PHOTO, noise(1, 1), noise(3, 90), noise(90, 3)):
+        pillow = Image.fromarray(image)
+        expected = pillow.transform(pillow.size, Image.Transform.AFFINE, (1, slope, 0, 0, 1, 0), fillcolor=(1, 2, 3))
+        assert difference(expected, functional.shear_x(image, slope, (1, 2, 3))).max() == 0
+
+
 @pytest.mark.parametrize(("right", "down"), [(7, 0), (-7, 0), (0, 12), (0, -12), (5, -9), (500, 0), (0, -500)])
 def test_translate_shifts_and_fills(right, down):
     shifted = functional.translate(PHOTO, right, down, (1, 2, 3))

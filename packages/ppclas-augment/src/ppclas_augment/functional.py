@@ -12,6 +12,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
 from ppclas_core.data import Image
 
@@ -46,41 +47,51 @@ def posterize(image: Image, bits: int) -> Image:
 
 def autocontrast(image: Image) -> Image:
     """Stretch each channel to 0..255. A channel of one value stays."""
-    scale, shift = np.ones(image.shape[2]), np.zeros(image.shape[2])
-    for index, channel in enumerate(cv2.split(image)):
-        low, high, _, _ = cv2.minMaxLoc(channel)
-        if high > low:
-            scale[index] = 255.0 / (high - low)
-            shift[index] = -low * scale[index]
-    return _mix_channels(image, np.diag(scale), shift)
+    height, width, channels = image.shape
+    # Rows first: NumPy compares whole rows many values at a time.
+    rows = image.reshape(height, width * channels)
+    low = rows.min(axis=0).reshape(width, channels).min(axis=0).astype(np.float64)
+    high = rows.max(axis=0).reshape(width, channels).max(axis=0).astype(np.float64)
+    single = low == high
+    low[single], high[single] = 0.0, 255.0
+    if not low.any() and (high == 255.0).all():
+        return image
+    scale = 255.0 / (high - low)
+    return _mix_channels(image, np.diag(scale), -low * scale)
 
 
 def equalize(image: Image) -> Image:
     """Give each channel an even histogram, by Pillow's rule. A channel of one value stays."""
     channels = cv2.split(image)
     # OpenCV 4 gives [256, 1], OpenCV 5 [256].
-    histograms = [cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel() for channel in channels]
-    counts = np.stack(histograms).astype(np.int64)
+    counts = np.stack([cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel() for channel in channels])
     pixels = channels[0].size
+    # Whole numbers all the way: doubles hold and divide them exactly, several times as fast as integers.
+    tables = counts.cumsum(axis=1, dtype=np.float64)
+    tables -= counts
     # The brightest value that occurs ends at 255, so its own count is left out of the step.
-    brightest = 255 - (counts[:, ::-1] != 0).argmax(axis=1)
-    steps = (pixels - counts[np.arange(len(channels)), brightest]) // 255
-    below = np.cumsum(counts, axis=1) - counts
-    step = np.maximum(steps, 1)[:, None]
-    tables = np.minimum((step // 2 + below) // step, 255).astype(np.uint8)
-    tables[steps == 0] = np.arange(256, dtype=np.uint8)
-    return _like(cv2.merge([cv2.LUT(channel, table) for channel, table in zip(channels, tables, strict=True)]), image)
+    steps = np.where(tables < pixels, tables, 0.0).max(axis=1) // 255
+    step = np.maximum(steps, 1.0)[:, None]
+    tables += step // 2
+    tables /= step
+    levels = np.minimum(tables, 255.0, out=tables).astype(np.uint8)
+    even = [
+        cv2.LUT(channel, table) if changes else channel
+        for channel, table, changes in zip(channels, levels, steps.tolist(), strict=True)
+    ]
+    return _like(cv2.merge(even), image)
 
 
 def brightness(image: Image, factor: float) -> Image:
     """``factor · image``: 0 is black, 1 the image."""
-    return _mix_channels(image, factor * np.eye(image.shape[2]), 0.0)
+    return _scale(image, max(0.0, factor), 0.0)
 
 
 def contrast(image: Image, factor: float) -> Image:
     """Away from the mean grey level of the image: 0 is that grey, 1 the image."""
-    mean = int(cv2.mean(_grey(image))[0] + 0.5)
-    return _mix_channels(image, factor * np.eye(image.shape[2]), (1.0 - factor) * mean)
+    means = cv2.mean(image)
+    grey = sum(weight * mean for weight, mean in zip(_LUMA, means, strict=False)) if image.shape[2] == 3 else means[0]
+    return _scale(image, factor, (1.0 - factor) * int(grey + 0.5))
 
 
 def saturation(image: Image, factor: float) -> Image:
@@ -110,8 +121,12 @@ def hue(image: Image, shift: float) -> Image:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
-def _grey(image: Image) -> NDArray[np.uint8]:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else image
+def _scale(image: Image, factor: float, shift: float) -> Image:
+    """``factor · image + shift``, rounded and limited to 0..255."""
+    if factor >= 0 and shift >= 0:
+        return _like(cv2.convertScaleAbs(image, alpha=factor, beta=shift), image)
+    # OpenCV has no such operation for what may become negative but this one, whose second image counts nothing.
+    return _like(cv2.addWeighted(image, factor, image, 0.0, shift), image)
 
 
 def _mix_channels(image: Image, matrix: NDArray[np.float64], shift: ArrayLike) -> Image:
@@ -126,7 +141,20 @@ def _mix_channels(image: Image, matrix: NDArray[np.float64], shift: ArrayLike) -
 
 def shear_x(image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
     """Shift each row by ``slope`` times its distance from the top: to the left where that is positive."""
-    return _warp(image, ((1.0, slope), (0.0, 1.0)), fill, resampling)
+    if resampling != "nearest":
+        return _warp(image, ((1.0, slope), (0.0, 1.0)), fill, resampling)
+    # By the nearest pixel, rows move as a whole: each is a cut from a row of the image with fill beside it.
+    height, width, channels = image.shape
+    shifts = np.floor(slope * (np.arange(height) + 0.5) + 0.5).clip(-width, width).astype(np.intp)
+    beside = abs(shifts[-1].item())
+    start, filled_from = (beside, 0) if slope < 0 else (0, width)
+    wide = np.empty((height, width + beside, channels), image.dtype)
+    wide[:, start : start + width] = image
+    wide[:, filled_from : filled_from + beside] = _row(fill, beside, image)
+    cuts = as_strided(
+        wide, (height, beside + 1, width * channels), (wide.strides[0], wide.strides[1], wide.itemsize), writeable=False
+    )
+    return cuts[np.arange(height), start + shifts].reshape(image.shape)
 
 
 def shear_y(image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
@@ -144,11 +172,16 @@ def rotate(image: Image, degrees: float, fill: Sequence[float], resampling: Resa
 def translate(image: Image, right: int, down: int, fill: Sequence[float]) -> Image:
     """Shift the image by whole pixels; negative ones go left and up."""
     height, width = image.shape[:2]
-    shifted = filled(image, fill)
     rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
-    if rows and columns:
-        target = shifted[max(0, down) :][:rows, max(0, right) :][:, :columns]
-        target[...] = image[max(0, -down) :][:rows, max(0, -right) :][:, :columns]
+    if not rows or not columns:
+        return filled(image, fill)
+    top, left = max(0, down), max(0, right)
+    shifted = np.empty(image.shape, image.dtype)
+    row = _row(fill, width, image)
+    shifted[:top], shifted[top + rows :] = row, row
+    middle = shifted[top : top + rows]
+    middle[:, :left], middle[:, left + columns :] = row[:left], row[left + columns :]
+    middle[:, left : left + columns] = image[max(0, -down) :][:rows, max(0, -right) :][:, :columns]
     return shifted
 
 

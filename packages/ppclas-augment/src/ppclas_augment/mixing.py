@@ -66,8 +66,9 @@ class Paste(Mix):
         return weights
 
     def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
-        mixed = images.copy()
+        mixed = np.empty(images.shape, np.float32)
         for own, (other, (top, bottom, left, right)) in enumerate(zip(partners.tolist(), self.boxes, strict=True)):
+            mixed[own] = images[own]  # one at a time: it is in the processor's cache when the box is pasted
             mixed[own, :, top:bottom, left:right] = images[other, :, top:bottom, left:right]
         return mixed
 
