@@ -118,7 +118,7 @@ def forge(environment, tiny_net, tmp_path_factory) -> Iterator[Forge]:
     made.close()
 
 
-def campaign(forge, photos, folder, mode, kills, assert_same_run) -> None:
+def campaign(forge, photos, folder, mode, kills, assert_same_run, part=1) -> None:
     """Kill a run ``kills`` times, resuming it each time; the end must be that of a run that was left alone."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(BASE)
@@ -126,7 +126,7 @@ def campaign(forge, photos, folder, mode, kills, assert_same_run) -> None:
     started = time.monotonic()
     forge.run(*command, "--output", folder / "alone")
     seconds = time.monotonic() - started
-    rng = random.Random(mode)
+    rng = random.Random(f"{mode} {part}")
     done, attempt = 0, 0
     while done < kills:
         run = folder / f"run {attempt}"
@@ -150,9 +150,10 @@ def test_three_kills(forge, tiny_photos, tmp_path, assert_same_run):
 
 
 @pytest.mark.sweep
+@pytest.mark.parametrize("part", [1, 2])
 @pytest.mark.parametrize("mode", MODES)
-def test_fifty_kills_over_five_modes(forge, tiny_photos, tmp_path, assert_same_run, mode):
-    campaign(forge, tiny_photos, tmp_path, mode, 10, assert_same_run)
+def test_fifty_kills_over_five_modes(forge, tiny_photos, tmp_path, assert_same_run, mode, part):
+    campaign(forge, tiny_photos, tmp_path, mode, 5, assert_same_run, part)
 
 
 # Faults in this process
