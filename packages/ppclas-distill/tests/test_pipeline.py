@@ -179,6 +179,14 @@ def test_a_pipeline_runs_its_stages_and_goes_on(tmp_path):
         assert {key for key in first if (first[key] != last[key]).any()} == {"fc.weight", "fc.bias"}
         with pytest.raises(ConfigError, match=r"stage distil is done in .* with other settings \(train.train.epochs"):
             run_pipeline(load_pipeline(file, ["stages.1.set.train.epochs=2"]), out, Console(quiet=True))
+        # A key that came with a newer version, at its default, is no change.
+        note = out / "distil" / "stage.json"
+        known = note.read_text()
+        older = json.loads(known)
+        del older["stage"]["train"]["train"]["patience"]
+        note.write_text(json.dumps(older))
+        run_pipeline(load_pipeline(file), out, Console(quiet=True))
+        note.write_text(known)
         # Stopped between the end of a training and its note: trained once, and only with the same settings.
         finished = (out / "fix" / "summary.json").stat().st_mtime_ns
         (out / "fix" / "stage.json").unlink()

@@ -300,9 +300,9 @@ def _is_done(stage: Stage, pipeline: Pipeline, folder: Path, said: Mapping[str, 
         return False
     note = json.loads(file.read_text(encoding="utf-8"))
     advice = "Choose another --output, or remove that folder and those of the stages after it."
-    now = json.loads(json.dumps(said))
-    if note["stage"] != now:
-        keys = sorted(_differing(note["stage"], now))
+    before, now = _noted(note["stage"], stage), json.loads(json.dumps(said))
+    if before != now:
+        keys = sorted(_differing(before, now))
         raise ConfigError(
             f"stage {stage.name} is done in {place} with other settings ({', '.join(keys[:5])}). {advice}"
         )
@@ -315,6 +315,17 @@ def _is_done(stage: Stage, pipeline: Pipeline, folder: Path, said: Mapping[str, 
             f"outcome since. {advice}"
         )
     return True
+
+
+def _noted(said: Mapping[str, Any], stage: Stage) -> Mapping[str, Any]:
+    """What a stage was, with the defaults of keys that there were not yet when it was noted."""
+    try:
+        if stage.train is not None and "train" in said:
+            return {"train": Config.model_validate_json(json.dumps(said["train"])).model_dump(mode="json")}
+        known = Stage.model_validate_json(json.dumps({"name": stage.name, **said}))
+    except ValidationError:
+        return said
+    return known.model_dump(mode="json", include={"select", "dedup"}, exclude_none=True)
 
 
 def _differing(before: Any, now: Any, key: str = "") -> Iterator[str]:
