@@ -49,8 +49,10 @@ class Pipeline:
 
         pixels, window = decode_window(data, where, choose)
         image = window.resize(pixels, out)
-        if image is out and rest and type(rest[0]) is RandomFlip:  # a subclass may do more
-            rest.pop(0).in_place(image, draw)
+        second = rest[0] if rest else None
+        if image is out and type(second) is RandomFlip:  # a subclass may do more
+            second.in_place(image, draw)
+            rest = rest[1:]
         return self._apply(rest, image, draw, where)
 
     def transform(self, image: Image, draw: Draw, where: str) -> Image:
