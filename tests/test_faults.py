@@ -131,7 +131,7 @@ def campaign(forge, photos, folder, mode, kills, assert_same_run, part=1) -> Non
     while done < kills:
         run = folder / f"run {attempt}"
         attempt += 1
-        finished = False
+        finished, done_before, began = False, done, time.monotonic()
         while not finished and done < kills:
             workers = ["--workers", str(rng.randint(0, 2))] if mode == "other workers" else []
             killed = forge.run(
@@ -139,6 +139,8 @@ def campaign(forge, photos, folder, mode, kills, assert_same_run, part=1) -> Non
             )
             done += killed
             finished = not killed
+        if done == done_before:  # the first run may have been slow: kills are to come before the end
+            seconds = min(seconds, time.monotonic() - began)
         if not finished:
             forge.run(*command, "--output", run, "--resume")
         assert_same_run(run, folder / "alone")
