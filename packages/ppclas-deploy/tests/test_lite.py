@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from ppclas_core.errors import ConfigError, ExportError, MissingDependencyError
-from ppclas_deploy.engines.lite import _Process
+from ppclas_deploy.engines.lite import LiteProcess
 from ppclas_deploy.export import make_exporter
 from ppclas_deploy.lite import interpreters
 from ppclas_deploy.lite.interpreters import find_runtime
@@ -91,8 +91,18 @@ def test_int8_weights_are_refused_where_they_would_be_chance():
         make_exporter("lite", {"place": "x86", "weights": "int8"}).check()
 
 
+def test_rounding_to_steps_of_a_channel():
+    pytest.importorskip("paddle", reason="needs the extra [cpu]")
+    from ppclas_deploy.lite.rounding import round_to_steps
+
+    weights = np.array([[12.7, 0.06, -0.04], [0.0, 0.0, 0.0]], np.float32)  # steps of 0.1; nothing to divide by
+    np.testing.assert_allclose(round_to_steps(weights, 0, 8), [[12.7, 0.1, 0.0], [0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(round_to_steps(weights.T, 1, 8), [[12.7, 0], [0.1, 0], [0.0, 0]], atol=1e-6)
+    np.testing.assert_allclose(round_to_steps(weights, 0, 16), weights, atol=12.7 / 32767 / 2)
+
+
 def test_a_runtime_that_dies_is_an_error_with_its_last_words():
-    process = _Process([sys.executable, "-c", "import sys; sys.exit('no kernel for conv9d')"])
+    process = LiteProcess([sys.executable, "-c", "import sys; sys.exit('no kernel for conv9d')"])
     with pytest.raises(Exception, match=r"Paddle-Lite ended \(exit code 1\): no kernel for conv9d"):
         process.ask(np.zeros((1, 3, 4, 5), np.float32))
 

@@ -37,6 +37,7 @@ CASES = {
     "triton, ensemble": ("triton", {"ensemble": True}),
     "trt": ("trt", {}),
     "lite": ("lite", {}),
+    "lite, int8": ("lite", {"weights": "int8", "with_preprocess": True, "batch": 2}),
     "lite, pixels in": ("lite", {"with_preprocess": True, "place": "x86"}),
 }
 
@@ -125,6 +126,23 @@ def test_receipts_say_what_was_not_run(exported):
     assert said["triton, ensemble"].endswith("Triton itself was not run")
     assert "so TensorRT and fp16 were not run" in said["trt"]
     assert said["lite"].endswith("model.nb itself (arm) was converted and not run")
+
+
+def test_an_int8_nb_holds_the_weights_that_its_second_twin_was_asked_with(exported, source):
+    """model.nb cannot run here; that it has these integers can be seen."""
+    from ppclas_core.weights import read_state
+
+    export, state = exported("lite, int8"), read_state(source.weights_file)
+    stored = (export.folder / "model.nb").read_bytes()
+    for name, others in (("conv.weight", (1, 2, 3)), ("fc.weight", (0,))):
+        weights = state[name]
+        integers = np.rint(weights / (np.abs(weights).max(axis=others, keepdims=True) / 127))
+        assert integers.astype(np.int8).tobytes() in stored
+    facts = export.manifest.export
+    assert 0 < facts["rounding"]["max_rel_diff"] < 0.2
+    assert facts["rounding"]["changed"] == 0
+    assert "Its int8 weights, in rounded-x86.nb, change a logit by up to" in facts["verified"]
+    assert (export.folder / "rounded-x86.nb").read_bytes() != (export.folder / "twin-x86.nb").read_bytes()
 
 
 def test_a_trt_export_never_runs_on_the_cpu(exported):

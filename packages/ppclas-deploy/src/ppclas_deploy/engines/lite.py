@@ -31,7 +31,7 @@ class LiteEngine(Engine):
     lite_python: str | None = None
     """A CPython 3.7. Nothing: $PPCLAS_LITE_PYTHON, or one that is found here."""
 
-    _process: _Process | None = PrivateAttr(None)
+    _process: LiteProcess | None = PrivateAttr(None)
     _versions: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def open(self, bundle: Bundle) -> None:
@@ -47,7 +47,7 @@ class LiteEngine(Engine):
         runtime = find_runtime(self.lite_python, computing=True)
         with tempfile.TemporaryDirectory(prefix="ppclas-") as folder:
             make_ready(runtime, Path(folder) / "log")
-        self._process = _Process(runtime.script("run", str(model.resolve())))
+        self._process = LiteProcess(runtime.script("run", str(model.resolve())))
         ran = f"{model.name}, {'this machine' if facts.get('place') == 'x86' else 'x86 twin'}"
         self._versions = {"paddlelite": runtime.version, "model": ran}
 
@@ -61,7 +61,7 @@ class LiteEngine(Engine):
         return dict(self._versions)
 
 
-class _Process:
+class LiteProcess:
     """A running ``script.py run``; it ends with this object."""
 
     def __init__(self, command: list[str]) -> None:

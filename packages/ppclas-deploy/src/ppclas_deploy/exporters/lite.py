@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from ppclas_core.errors import ExportError
 from ppclas_core.paddle_runtime import require_paddle
 
+from ppclas_deploy.answers import read_photos
+from ppclas_deploy.engines.lite import LiteProcess
 from ppclas_deploy.exporters.base import NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, run_command, run_isolated
 from ppclas_deploy.lite.interpreters import LiteRuntime, find_runtime, make_ready
 from ppclas_deploy.lite.phone import write_phone_files
+from ppclas_deploy.photos import choose_photos
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
 
+    from ppclas_deploy.exporters.base import Interface
+
 MODEL = "model.nb"
 TWIN = "twin-x86.nb"
+ROUNDED = "rounded-x86.nb"
+"""The twin with the weights of an int8 or int16 ``model.nb``, as float32: Lite's x86 runtime cannot read the others."""
 PLACES = {"arm": "arm", "armv8-fp16": "arm", "opencl": "opencl,arm", "x86": "x86"}
 """Place → Opt's valid places, the preferred one first; it adds the host itself."""
 
@@ -34,7 +43,10 @@ class LiteExporter(NetworkExporter):
     """``arm``: 32- and 64-bit phones; ``armv8-fp16``: half-precision kernels (ARMv8.2); ``opencl``: the phone's GPU,
     with arm for what it lacks; ``x86``: this kind of machine."""
     weights: Literal["float32", "int16", "int8"] = "float32"
-    """How the file stores them: int16 is half the size, int8 a quarter; Lite turns them back on loading, not on x86."""
+    """How the file stores them: int16 is half the size, int8 a quarter; Lite turns them back on loading, not on x86.
+
+    What rounding them changes is measured on photos, with a second twin.
+    """
     lite_python: str | None = None
     """A Python that can load Paddle-Lite. Nothing: $PPCLAS_LITE_PYTHON, or one that is found here."""
 
@@ -51,13 +63,18 @@ class LiteExporter(NetworkExporter):
         """Trace and patch in one process, convert in Lite's Python, once for the place and once for its twin."""
         runtime, log, interface = find_runtime(self.lite_python), folder / LOG, self.interface(bundle)
         make_ready(runtime, log)
+        whole = self.weights == "float32"
         with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
             # Beside the export if it is what can be run here, else thrown away.
             program = Path(work) if runtime.computes else folder
-            run_isolated("lite", self.job(bundle, program, interface), log, self.timeout)
-            self._convert(runtime, program, folder / MODEL, self.place, self.weights, log)
+            rounded = program if whole else Path(work) / "rounded"
+            rounding = None if whole else {"bits": int(self.weights[3:]), "folder": str(rounded)}
+            run_isolated("lite", self.job(bundle, program, interface, rounding=rounding), log, self.timeout)
+            self._convert(runtime, rounded, folder / MODEL, self.place, self.weights, log)
             if runtime.computes and self.place != "x86":
                 self._convert(runtime, program, folder / TWIN, "x86", "float32", log)
+            if runtime.computes and not whole:
+                self._convert(runtime, rounded, folder / ROUNDED, "x86", "float32", log)
         write_phone_files(bundle, folder, interface, self.place)
         facts = {"place": self.place, "weights": self.weights, "paddlelite": runtime.version, "nb": MODEL, **interface}
         if not runtime.computes:
@@ -69,12 +86,42 @@ class LiteExporter(NetworkExporter):
             return {"engine": "paddle_inference", "verified": verified, **files, **facts}
         if self.place == "x86":
             return {"engine": "lite", "model": MODEL, **facts}
-        rest = "" if self.weights == "float32" else f", and with float32 weights, not {self.weights} ones"
+        weights = "" if whole else ", with float32 weights"
         verified = (
-            f"the x86 twin of {MODEL}, made by the same converter from the same program{rest}, in Paddle-Lite; "
+            f"the x86 twin of {MODEL}, made by the same converter from the same program{weights}, in Paddle-Lite; "
             f"{MODEL} itself ({self.place}) was converted and not run"
         )
+        if not whole:
+            effect = self._rounding(bundle, runtime, folder, interface)
+            verified += (
+                f". Its {self.weights} weights, in {ROUNDED}, change a logit by up to {effect['max_rel_diff']:.2g} of "
+                f"the logits' RMS and the class of {effect['changed']} of {effect['photos']} photos "
+                f"({effect['origin']})"
+            )
+            facts["rounding"] = effect
         return {"engine": "lite", "model": TWIN, "verified": verified, **facts}
+
+    def _rounding(self, bundle: Bundle, runtime: LiteRuntime, folder: Path, interface: Interface) -> dict[str, Any]:
+        """What rounded weights change: both twins, asked about the same photos in Paddle-Lite."""
+        photos = choose_photos(bundle, None)
+        pixels = read_photos(bundle, [str(path) for path in photos.paths])
+        images = pixels if interface["input"] == "pixels" else bundle.normalize(pixels)
+        batch = interface["batch"] or 1
+        answers = []
+        for name in (TWIN, ROUNDED):
+            lite = LiteProcess(runtime.script("run", str((folder / name).resolve())))
+            rows = [lite.ask(np.repeat(image[None], batch, axis=0))[0] for image in images]
+            answers.append(np.stack(rows).astype(np.float64))
+        if interface["output"] == "probabilities":
+            answers = [np.log(np.maximum(rows, 1e-30)) for rows in answers]
+            answers = [rows - rows.mean(axis=1, keepdims=True) for rows in answers]  # logits, but for a constant
+        exact, rounded = answers
+        return {
+            "photos": len(images),
+            "origin": photos.origin,
+            "max_rel_diff": float(np.abs(rounded - exact).max() / (np.sqrt(np.mean(exact**2)) or 1.0)),
+            "changed": int(np.sum(exact.argmax(axis=1) != rounded.argmax(axis=1))),
+        }
 
     def _convert(self, runtime: LiteRuntime, program: Path, file: Path, place: str, weights: str, log: Path) -> None:
         inputs = [str((program / f"inference.{end}").resolve()) for end in ("pdmodel", "pdiparams")]
@@ -90,8 +137,15 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     """The step ``lite``, in its own process: the old-IR program, patched for Lite."""
     require_paddle("the export")
     from ppclas_deploy.lite.patch import patch_for_lite
+    from ppclas_deploy.lite.rounding import round_weights
     from ppclas_deploy.program import save_program
 
     model = save_program(bundle_of(job["bundle"]), Path(job["folder"]) / "inference", job["interface"], "old")
     patch_for_lite(model)
+    if rounding := job["rounding"]:
+        params, folder = model.with_suffix(".pdiparams"), Path(rounding["folder"])
+        folder.mkdir()
+        shutil.copyfile(model, folder / model.name)
+        shutil.copyfile(params, folder / params.name)
+        round_weights(model, folder / params.name, rounding["bits"])
     return {"model": model.name}
