@@ -6,6 +6,7 @@ colour; ``color`` sets another.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Annotated, Literal
 
@@ -49,15 +50,23 @@ class _Erasing(Transform):
 
     def _color(self, image: Image) -> NDArray[np.generic]:
         """A colour [C] in the image's dtype."""
-        channels, color = image.shape[2], self.color
-        if color is None:
-            color = IMAGENET_MEAN if image.dtype == np.uint8 else (0.0,) * channels
-        if len(color) != channels:
+        color = _color_of(self.color, image.shape[2], image.dtype)
+        if len(color) != image.shape[2]:
             raise ConfigError(
-                f"{type(self).__name__}: color has {len(color)} values and the image {channels} channels. "
+                f"{type(self).__name__}: color has {len(color)} values and the image {image.shape[2]} channels. "
                 f"Set one value a channel."
             )
-        return np.asarray(color).astype(image.dtype)
+        return color
+
+
+@functools.lru_cache(maxsize=64)
+def _color_of(color: tuple[float, ...] | None, channels: int, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    # Kept: NumPy takes as long to make three values an array as to fill a small box with them.
+    if color is None:
+        color = IMAGENET_MEAN if dtype == np.uint8 else (0.0,) * channels
+    made = np.asarray(color).astype(dtype)
+    made.flags.writeable = False
+    return made
 
 
 class Cutout(_Erasing):
