@@ -15,7 +15,7 @@ from ppclas_core.config.schema import ComponentConfig, Config, DataSection, Mode
 from ppclas_core.data.photo_files import image_files
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.session import resume, train
-from ppclas_core.errors import ConfigError, DataError, TrainingError
+from ppclas_core.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from ppclas_core.hookspecs import hookimpl
 from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
 from safetensors.numpy import load_file
@@ -300,3 +300,17 @@ def test_unknown_losses_are_told_with_near_names(photos, teacher, tmp_path):
 def test_no_photo_beside_the_labelled_ones_is_an_error(photos, teacher, tmp_path):
     with pytest.raises(DataError, match="got no other; leave train_extra out"):
         train(config(photos, tmp_path / "run", distill(teacher), train_extra=str(photos)), Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "words"),
+    [
+        ("FakeNett", UnknownNameError, r"Unknown model 'FakeNett'\. Did you mean 'FakeNet'"),
+        ("runs/nowhere", ConfigError, r"teacher runs/nowhere: there is no such run, bundle, export or \.onnx file"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_told_as_it_was_written(source, error, words):
+    from ppclas_distill.teacher import TeacherConfig, open_bundle
+
+    with pytest.raises(error, match=words):
+        open_bundle(TeacherConfig(source=source).resolved())

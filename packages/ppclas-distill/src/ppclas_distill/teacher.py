@@ -58,7 +58,7 @@ class TeacherConfig(Params):
     def resolved(self) -> TeacherConfig:
         """The same with absolute paths."""
         changes = {}
-        if not self.is_name:
+        if Path(self.source).exists():  # else: a name, or a mistake that is told as it was written
             changes["source"] = str(Path(self.source).absolute())
         if self.weights is not None:
             changes["weights"] = str(Path(self.weights).absolute())
@@ -305,6 +305,8 @@ def open_bundle(config: TeacherConfig) -> Bundle:
     if config.weights is not None:
         raise ConfigError(f"teacher {source}: weights are for a catalogue name; a run, bundle or export has its own.")
     if not Path(source).exists():
+        if Path(source).name != source:
+            raise ConfigError(f"teacher {source}: there is no such run, bundle, export or .onnx file.")
         get_registries().models.entry(source)  # an unknown name: says so, with near ones
     return Bundle.load(source)
 
