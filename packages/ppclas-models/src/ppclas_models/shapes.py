@@ -32,16 +32,22 @@ def shapes_of(architecture: str) -> Shapes:
     return table[architecture]
 
 
-def check_shapes(found: Shapes, architecture: str, *, any_classes: bool = False) -> None:
+def head_of(architecture: str) -> list[str]:
+    """Names of the classifier's tensors."""
+    return [name for name, shape in shapes_of(architecture).items() if _CLASSES in shape]
+
+
+def check_shapes(found: Shapes, architecture: str, *, any_classes: bool = False, without_head: bool = False) -> None:
     """Tensors of the names and shapes ``found`` are all that ``architecture`` has; more of them do not matter.
 
-    With ``any_classes`` the classifier may have another number of classes.
+    With ``any_classes`` the classifier may have another number of classes, with ``without_head`` it may be missing.
 
     Raises:
         WeightsError: some are missing or of another shape; the message names them.
     """
     wanted = shapes_of(architecture)
-    missing = [name for name in wanted if name not in found]
+    optional = head_of(architecture) if without_head else []
+    missing = [name for name in wanted if name not in found and name not in optional]
     different = [
         f"{name} {list(found[name])} instead of {list(shape)}"
         for name, shape in wanted.items()

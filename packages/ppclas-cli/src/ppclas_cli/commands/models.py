@@ -134,12 +134,18 @@ def download_command(name: str, folder: Path | None, mirror: str | None, as_json
 @click.option(
     "--to", "kind", type=click.Choice(["safetensors", "pdparams", "scattered"]), help="Without it: by PATH's suffix."
 )
+@click.option(
+    "--torch-model",
+    metavar="NAME",
+    help="The torch model that the weights are of, where torch has several with the same tensor names.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @output.JSON_OPTION
 def convert_command(
     source: Path,
     name: str,
     origin: str | None,
+    torch_model: str | None,
     target: Path | None,
     kind: str | None,
     overwrite: bool,
@@ -147,13 +153,15 @@ def convert_command(
 ) -> None:
     """Turn weights of another kind into a file for the model NAME, and say what became of each tensor.
 
-    legacy is the 2020 format: a folder or tar with one file per tensor under the old names. torch is a state dict of
-    torchvision or timm (.pth, or .safetensors with --from torch), read without torch. Nothing in a file is executed.
+    legacy is the 2020 format: a folder or tar with one file per tensor under the old names. torch is a state dict or
+    checkpoint of torchvision or timm (.pth or .safetensors), read without torch. Nothing in a file is executed. A
+    warning names each reason why the answers may differ from the original's.
 
     \b
     Examples:
       ppclas models convert ResNet50_vd_pretrained.tar --model ResNet50_vd
       ppclas models convert resnet50-0676ba61.pth --from torch --model ResNet50 -o resnet50.pdparams
+      ppclas models convert model.safetensors --model EfficientNetB0 --torch-model tf_efficientnet_b0
       ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o old/
     """
     convert = _conversion()
@@ -161,10 +169,14 @@ def convert_command(
     target = target or Path(f"{name}{extension}")
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} is there already: choose another -o, or give --overwrite.")
-    state, report = convert.read_weights(source, name, origin)
+    if torch_model and origin not in (None, "torch"):
+        raise click.UsageError(f"--torch-model says that the weights are torch's, --from that they are {origin}.")
+    state, report = convert.read_weights(source, name, origin, torch_model)
     written = convert.write_weights(target, state, name, kind)
     for line in report.notes:
         output.note(f"note: {line}")
+    for line in report.differences:
+        output.note(f"warning: {line}")
     if as_json:
         output.print_json({"output": str(target), "format": written, **vars(report)})
     else:

@@ -6,7 +6,7 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,10 @@ from ppclas_core.weights import read_state, save_state
 from ppclas_models.catalog import load_catalog
 from ppclas_models.conversion.legacy_names import legacy_names
 from ppclas_models.conversion.scattered import read_scattered, write_scattered
-from ppclas_models.conversion.torch_file import read_torch
-from ppclas_models.conversion.torch_names import TorchNames, torch_names
-from ppclas_models.shapes import Shapes, check_shapes, shapes_of, some
+from ppclas_models.conversion.torch_file import is_safetensors, read_torch
+from ppclas_models.conversion.torch_names import torch_names
+from ppclas_models.conversion.torch_weights import take_torch
+from ppclas_models.shapes import Shapes, check_shapes, head_of, shapes_of, some
 
 State = dict[str, NDArray[Any]]
 Origin = Literal["paddle", "legacy", "torch"]
@@ -30,8 +31,6 @@ Format = Literal["safetensors", "pdparams", "scattered"]
 
 ORIGINS: tuple[Origin, ...] = ("paddle", "legacy", "torch")
 FORMATS: tuple[Format, ...] = ("safetensors", "pdparams", "scattered")
-_EPSILON = 1e-5
-"""Of the batch norms that are made the identity."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,11 @@ class ConversionReport:
     unused: tuple[str, ...] = ()
     """Tensors of the file that the model has no place for."""
     notes: tuple[str, ...] = ()
+    """What else was done."""
+    differences: tuple[str, ...] = ()
+    """Why the model's answers may differ from the original's."""
+    head: bool = True
+    """Whether the file has a classifier."""
 
     def __str__(self) -> str:
         """One sentence, for example "320/320 tensors taken, 2 of the file not used: a, b"."""
@@ -60,23 +64,38 @@ class ConversionReport:
             parts.append(f"{len(self.scaled)} scaled: {some(self.scaled)}")
         if self.unused:
             parts.append(f"{len(self.unused)} of the file not used: {some(self.unused)}")
+        if not self.head:
+            parts.append("no classifier in the file: the model's will start afresh")
         return ", ".join(parts)
 
 
-def read_weights(path: Path, name: str, origin: Origin | None = None) -> tuple[State, ConversionReport]:
+def read_weights(
+    path: Path, name: str, origin: Origin | None = None, torch_model: str | None = None
+) -> tuple[State, ConversionReport]:
     """The state dict for the model ``name`` of a weight file or folder; ``origin`` is recognised if not given.
 
-    The classifier may have any number of classes.
+    The classifier may have any number of classes, or be missing. ``torch_model`` names the torch model that the file
+    is of, where torch has models of the same tensor names that compute differently.
 
     Raises:
         WeightsError: it cannot be read, its names are not known for this model, or tensors are missing or of another
             shape.
     """
     architecture = _architecture(name)
-    kind = origin or _origin(path)
-    state, report = _READERS[kind](path, architecture)
+    kind = "torch" if torch_model else origin or _origin(path)
+    if kind == "torch":
+        state, report = _read_torch(path, architecture, torch_model)
+    elif kind == "legacy":
+        state, report = _read_legacy(path, architecture)
+    else:
+        state, report = _read_paddle(path, architecture)
+        if not state and origin is None and is_safetensors(path):  # other tools write those too
+            state, report = _read_torch(path, architecture)
+    head = head_of(architecture)
+    if not any(key in state for key in head):
+        report = replace(report, head=False)
     try:
-        check_shapes(_shapes(state), architecture, any_classes=True)
+        check_shapes(_shapes(state), architecture, any_classes=True, without_head=not report.head)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     return state, report
@@ -159,54 +178,17 @@ def _read_legacy(path: Path, architecture: str) -> tuple[State, ConversionReport
     return state, ConversionReport("legacy", len(names), len(state), unused=tuple(others))
 
 
-def _read_torch(path: Path, architecture: str) -> tuple[State, ConversionReport]:
-    namings = torch_names(architecture)
-    found = _renumbered(read_state(path) if path.suffix == ".safetensors" else read_torch(path))
-    naming = max(namings, key=lambda each: sum(name in found for name in each.names.values()))
-    known = {name for name in naming.names.values() if name is not None}
-    if not known & found.keys():
-        raise WeightsError(
-            f"{path} has no tensor of a {architecture} as torchvision or timm name it, such as {some(sorted(known))}; "
-            f"it has {some(found)}"
-        )
-    state, made = {}, []
-    for key, shape in shapes_of(architecture).items():
-        name = naming.names[key]
-        if name is None:
-            state[key] = _identity(key, shape)
-            made.append(key)
-        elif name in found:
-            state[key] = _converted(found[name], shape, naming, key)
-    total = len(naming.names)
-    unused = tuple(name for name in found if name not in known)
-    scaled = tuple(naming.factors)
-    report = ConversionReport("torch", total, len(state) - len(made), tuple(made), scaled, unused, naming.notes)
-    return state, report
-
-
-_READERS = {"paddle": _read_paddle, "legacy": _read_legacy, "torch": _read_torch}
-
-
-def _renumbered(state: State) -> State:
-    """Old files of torchvision's DenseNet say ``norm.1`` for ``norm1``."""
-    renamed = {}
-    for name, array in state.items():
-        head, layer, tail = name.rpartition("denselayer")
-        renamed[head + layer + tail.replace("norm.", "norm").replace("conv.", "conv") if layer else name] = array
-    return renamed
-
-
-def _converted(array: NDArray[Any], shape: tuple[int, ...], naming: TorchNames, key: str) -> NDArray[Any]:
-    # torch keeps the weight of a linear layer as [out, in]; a 1x1 convolution may stand for one.
-    value = array.T if len(shape) == 2 and array.ndim == 2 else array
-    if key in naming.factors:
-        value = value * np.asarray(naming.factors[key], value.dtype)
-    return np.ascontiguousarray(value)
-
-
-def _identity(key: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """What makes a 1x1 convolution, or the batch norm behind it, give back its input."""
-    if len(shape) == 4:
-        return np.eye(shape[0], shape[1], dtype=np.float32).reshape(shape)
-    leaf = key.rpartition(".")[2]
-    return np.full(shape, {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - _EPSILON}[leaf], np.float32)
+def _read_torch(path: Path, architecture: str, model: str | None = None) -> tuple[State, ConversionReport]:
+    torch_names(architecture)  # says no before a large file is read
+    found, notes = read_torch(path)
+    taken = take_torch(found, path, architecture, model)
+    return taken.state, ConversionReport(
+        origin="torch",
+        total=len(shapes_of(architecture)),
+        taken=len(taken.state) - len(taken.made),
+        made=taken.made,
+        scaled=taken.scaled,
+        unused=taken.unused,
+        notes=(*taken.notes, *notes),
+        differences=taken.differences,
+    )

@@ -53,7 +53,8 @@ class Position:
 def residual_positions(units: list[str]) -> dict[str, Position]:
     """Name of each residual block of a ResNet-like model → its position.
 
-    Blocks are named by both (``bb_1_0``), or counted (``blocks.3``): then those with a shortcut begin a stage.
+    Blocks are named by both (``bb_1_0``, or ``_conv2_0`` with the 1-based stage), or counted (``blocks.3``): then those
+    with a shortcut begin a stage.
     """
     positions: dict[str, Position] = {}
     begins = {unit.removesuffix(".short") for unit in units if unit.endswith(".short")}
@@ -62,6 +63,8 @@ def residual_positions(units: list[str]) -> dict[str, Position]:
         name = unit.rpartition(".")[0]
         if named := re.fullmatch(r"bb_(\d+)_(\d+)", name):
             positions[name] = Position(int(named[1]), int(named[2]))
+        elif named := re.fullmatch(r"_conv(\d)_(\d+)", name):
+            positions[name] = Position(int(named[1]) - 1, int(named[2]))
         elif re.fullmatch(r"blocks\.\d+", name) and name not in positions:
             stage, block = (stage + 1, 0) if name in begins else (stage, block + 1)
             positions[name] = Position(stage, block)

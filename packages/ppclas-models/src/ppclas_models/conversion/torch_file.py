@@ -1,7 +1,8 @@
-"""Read a state dict that ``torch.save`` wrote, without torch and without executing anything in it.
+"""Read the state dict of a torch model, without torch and without executing anything in the file.
 
-Both of its formats are pickles that refer to raw storages: a zip with one member a storage, and the older one with all
-of them behind the pickle. The unpickler knows the globals that tensors need, as inert stand-ins, and nothing else.
+Both formats of ``torch.save`` are pickles that refer to raw storages: a zip with one member a storage, and the older
+one with all of them behind the pickle. The unpickler knows the globals that tensors need, as inert stand-ins, and
+nothing else. ``.safetensors`` cannot hold code.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
+from ppclas_core.weights import State, read_state
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_BYTES = 8 * 2**30
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
+_WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model")
+"""What training scripts call a model's tensors, the averaged ones first: those are what gets evaluated."""
+_PREFIXES = ("module.", "_orig_mod.", "model.", "ema_model.")
+"""What wrappers put before all names: DataParallel and AveragedModel, torch.compile, Lightning."""
+_COUNTERS = ("num_batches_tracked", "n_averaged")
 _DTYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
@@ -95,8 +101,16 @@ class _Dict(dict[Any, Any]):
         pass
 
 
+class _Namespace:
+    """The command line's options, which training scripts save beside the tensors; all of it is dropped."""
+
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+
 _GLOBALS: dict[str, Callable[..., Any] | _StorageType] = {
     "collections.OrderedDict": _Dict,
+    "argparse.Namespace": _Namespace,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
@@ -124,21 +138,35 @@ class _Unpickler(pickle.Unpickler):
         return self._storages.setdefault(str(key), _Storage(kind, str(key), size))
 
 
-def read_torch(path: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of a state dict by name; ``module.`` before all names and the batch norms' counters are dropped.
+def is_safetensors(path: Path) -> bool:
+    """Whether that is the file's format, by its content."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[5:] == b"\0\0\0{"
+    except OSError:
+        return False
 
-    A training checkpoint that has the state dict under one of the usual names will do.
+
+def read_torch(path: Path) -> tuple[State, list[str]]:
+    """The tensors of a state dict by the model's own names, and what was chosen or left out on the way to them.
+
+    The batch norms' counters are dropped, and what wrappers put before all names (``module.`` and the like). A training
+    checkpoint that has the state dict under one of the usual names will do.
 
     Raises:
         WeightsError: it is no such file, it is damaged, or its pickle asks for anything but tensors.
     """
+    if is_safetensors(path):
+        return _named(read_state(path))
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(4)
+        loaded = _read_zip(path) if start == b"PK\x03\x04" else _read_old(path.read_bytes())
+        tensors, notes = _unwrapped(loaded)
+        state, more = _named({key: tensor.array() for key, tensor in tensors.items()})
+        return state, [*notes, *more]
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}") from error
-    try:
-        loaded = _read_zip(content) if content[:4] == b"PK\x03\x04" else _read_old(content)
-        return _state(loaded)
     except _RefusedGlobalError as error:
         raise WeightsError(
             f"{path} asks for {str(error)!r}, which no weights need: nothing of it was run or loaded. "
@@ -150,8 +178,8 @@ def read_torch(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _read_zip(content: bytes) -> Any:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+def _read_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
             raise ValueError("more than 8 GiB")
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
@@ -184,15 +212,46 @@ def _read_old(content: bytes) -> Any:
     return loaded
 
 
-def _state(loaded: Any) -> dict[str, NDArray[Any]]:
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
+def _unwrapped(loaded: Any) -> tuple[dict[str, _Tensor], list[str]]:
+    """The tensors by name, and what was passed over."""
     if not isinstance(loaded, Mapping):
         raise ValueError(f"it holds a {type(loaded).__name__}")
-    tensors = {key: value for key, value in loaded.items() if not str(key).endswith("num_batches_tracked")}
-    for key, value in tensors.items():
+    inside = {key: value for key, value in loaded.items() if isinstance(value, Mapping) and _is_state(value)}
+    if not inside:
+        return _tensors(loaded), []
+    chosen = next((key for key in _WRAPPERS if key in inside), None)
+    if chosen is None and len(inside) > 1:
+        raise ValueError(f"it holds several state dicts, {', '.join(map(str, inside))}: save the one that is meant")
+    chosen = next(iter(inside)) if chosen is None else chosen
+    others = ", ".join(str(key) for key in inside if key != chosen)
+    notes = [f"took the checkpoint's {chosen}, not its {others}"] if others else []
+    return _tensors(inside[chosen]), notes
+
+
+def _is_state(value: Mapping[Any, Any]) -> bool:
+    return bool(value) and all(isinstance(each, _Tensor) for each in value.values())
+
+
+def _tensors(loaded: Mapping[Any, Any]) -> dict[str, _Tensor]:
+    for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, _Tensor):
             raise ValueError(f"{key!r} is a {type(value).__name__.strip('_').lower()}, no tensor")
-    prefix = "module." if tensors and all(key.startswith("module.") for key in tensors) else ""
-    return {key.removeprefix(prefix): value.array() for key, value in tensors.items()}
+    return dict(loaded)
+
+
+def _named(tensors: State) -> tuple[State, list[str]]:
+    """``tensors`` without counters, and without what wrappers put before all names."""
+    state = {key: value for key, value in tensors.items() if key.rpartition(".")[2] not in _COUNTERS}
+    cut = ""
+    while prefix := next((each for each in _PREFIXES if state and all(key.startswith(each) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+        cut += prefix
+    return {_renumbered(key): value for key, value in state.items()}, [
+        f"{cut} before all names was dropped"
+    ] if cut else []
+
+
+def _renumbered(name: str) -> str:
+    """Old files of torchvision's DenseNet say ``norm.1`` for ``norm1``."""
+    head, layer, tail = name.rpartition("denselayer")
+    return head + layer + tail.replace("norm.", "norm").replace("conv.", "conv") if layer else name

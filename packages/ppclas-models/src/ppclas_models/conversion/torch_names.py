@@ -1,299 +1,232 @@
-"""What torchvision and timm call the tensors of the models that they share with this zoo.
+"""Which torch models are built like those of this zoo, under which names, and what else is different.
 
-Not every difference is one of names: a layer that only the models here have is made the identity, and where these
-models scale features in evaluation (a dropout of the old kind before a layer), the layer's weights make up for it.
+Most differences that are not of names can be made up for exactly, in evaluation: a layer that only the models here
+have becomes the identity; where these models scale features (a dropout of the old kind), the next layer's weights do
+the opposite; another epsilon of the batch norms goes into the variances; a convolution's bias goes into the mean that
+the batch norm behind it subtracts. What cannot be made up for is said, or refused where the shapes differ.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from ppclas_core.errors import WeightsError
 
-from ppclas_models.conversion.parts import Part, parts_of, residual_positions
-
-Namer = Callable[[str, bool], str | None]
-"""A unit, and whether its batch norm is meant → the torch module; None where there is none."""
-
-
-@dataclass(frozen=True)
-class TorchNames:
-    """How one torch package names a model."""
-
-    names: dict[str, str | None]
-    """State-dict name here → there; None for a tensor of a layer that the torch model lacks."""
-    factors: dict[str, float] = field(default_factory=dict)
-    """State-dict name here → what its values are multiplied by."""
-    notes: tuple[str, ...] = ()
-    """What stays different."""
-
+from ppclas_models.conversion import torch_families as families
+from ppclas_models.conversion.parts import Part, parts_of
 
 _LEAVES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_variance": "running_var"}
 
 
+@dataclass(frozen=True)
+class Layout:
+    """A torch package's way to build and name a family."""
+
+    models: tuple[str, ...]
+    """Globs of its models' names, each with the package before it: ``timm/resnet*d``."""
+    family: families.Family
+    epsilon: float = 1e-5
+    """Of its batch norms."""
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """State-dict name here → what its values are multiplied by."""
+    biased: str = ""
+    """Pattern of the units whose convolution has a bias before its batch norm there."""
+    dropped: str = ""
+    """Pattern of the torch tensors that ``differences`` speaks of."""
+    differences: tuple[str, ...] = ()
+    """What no weights can make up for."""
+
+    @property
+    def title(self) -> str:
+        """For example "timm's resnet*d"."""
+        packages: dict[str, list[str]] = {}
+        for model in self.models:
+            package, _, name = model.partition("/")
+            packages.setdefault(package, []).append(name)
+        return " and ".join(f"{package}'s {', '.join(names)}" for package, names in packages.items())
+
+    def fits(self, model: str) -> bool:
+        """Whether the torch model called ``model`` (or a file named after it) is one of them."""
+        return any(fnmatchcase(model, each.partition("/")[2] + "*") for each in self.models)
+
+
+@dataclass(frozen=True)
+class TorchNames:
+    """How the weights of a torch model become those of an architecture."""
+
+    layout: Layout
+    names: dict[str, str | None]
+    """State-dict name here → there; None for a tensor of a layer that the torch model lacks."""
+    factors: dict[str, float]
+    """State-dict name here → what its values are multiplied by."""
+    biases: dict[str, str]
+    """Name of a batch norm's mean here → torch's of the convolution's bias that it takes up."""
+    variance: float
+    """What is added to the batch norms' variances."""
+
+
 def torch_names(architecture: str) -> list[TorchNames]:
-    """The namings to try for ``architecture``, torchvision's first.
+    """The layouts that weights for ``architecture`` may have, the likeliest first.
 
     Raises:
-        WeightsError: torchvision and timm have no such model, or its names are not known here.
+        WeightsError: torchvision and timm have no model that is built like this one.
     """
-    for pattern, families in _FAMILIES.items():
+    for pattern, layouts in _LAYOUTS.items():
         if re.fullmatch(pattern, architecture):
             parts = parts_of(architecture)
-            units = list(dict.fromkeys(part.unit for part in parts.values()))
-            extras = _EXTRAS.get(pattern, ({}, ()))
-            factors = {key: factor for key, factor in extras[0].items() if key in parts}
-            return [TorchNames(_names(parts, family(units)), factors, extras[1]) for family in families]
+            epsilon = next((value for name, value in _EPSILONS.items() if architecture.endswith(name)), 1e-5)
+            return [_names(architecture, parts, layout, epsilon) for layout in layouts]
+    reasons = (reason for pattern, reason in _REFUSED.items() if re.fullmatch(pattern, architecture))
     raise WeightsError(
-        f"no names of torch weights are known for {architecture}; they are for ResNet, ResNet_vd (timm's d), ResNeXt, "
-        f"MobileNetV2, ShuffleNetV2, SqueezeNet, DenseNet, VGG and EfficientNet"
+        f"no torch weights fit {architecture}: {next(reasons, 'torchvision and timm have no such model')}"
     )
 
 
-def _names(parts: dict[str, Part], namer: Namer) -> dict[str, str | None]:
+def _names(architecture: str, parts: dict[str, Part], layout: Layout, epsilon: float) -> TorchNames:
+    namer = layout.family(architecture, list(dict.fromkeys(part.unit for part in parts.values())))
     names: dict[str, str | None] = {}
+    biases: dict[str, str] = {}
     for key, part in parts.items():
         module = namer(part.unit, part.kind == "norm")
         names[key] = None if module is None else f"{module}.{_LEAVES[part.leaf]}"
-    return names
+        if part.leaf == "_mean" and re.fullmatch(layout.biased, part.unit):
+            biases[key] = f"{namer(part.unit, False)}.bias"
+    factors = {key: factor for key, factor in layout.factors.items() if key in parts}
+    return TorchNames(layout, names, factors, biases, layout.epsilon - epsilon)
 
 
-def _resnet(units: list[str]) -> Namer:
-    positions = residual_positions(units)
-    deep = "stem.1" in units or "conv1_2" in units
-    pooled = deep and "conv1_2" not in units  # the pool is a module of its own in timm's shortcuts
-    # The basic blocks of stage 1 keep the shape: torch has no convolution in their shortcut.
-    basic = not any(unit.endswith(".conv2") for unit in units)
+_EPSILONS = {**dict.fromkeys((f"EfficientNetB{n}" for n in range(8)), 1e-3), "_deeplab": 1e-3}
+"""End of an architecture's name → epsilon of its batch norms here, where it is not 1e-5."""
 
-    def module(unit: str, norm: bool) -> str | None:
-        if unit in ("fc", "out"):
-            return "fc"
-        if stem := re.fullmatch(r"conv|stem\.(\d)|conv1_(\d)", unit):
-            if not deep:
-                return "bn1" if norm else "conv1"
-            index = int(stem[1]) if stem[1] else int(stem[2]) - 1
-            return ("conv1.1", "conv1.4", "bn1")[index] if norm else f"conv1.{3 * index}"
-        name, _, layer = unit.rpartition(".")
-        where = positions[name]
-        block = f"layer{where.stage + 1}.{where.block}"
-        if layer == "short":
-            if basic and where.stage == 0:
-                return None
-            return f"{block}.downsample.{int(norm) + int(pooled)}"
-        return f"{block}.{'bn' if norm else 'conv'}{int(layer.removeprefix('conv')) + 1}"
-
-    return module
-
-
-_MOBILENET_V2_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
-
-
-def _mobilenet_v2_block(unit: str) -> tuple[int, int, str] | None:
-    """Stage and position, 0-based, and layer."""
-    match = re.fullmatch(r"conv(\d)\.(?:_first_block|conv\d_(\d))\._(expand|bottleneck|linear)_conv", unit)
-    return None if match is None else (int(match[1]) - 2, int(match[2] or 1) - 1, match[3])
-
-
-def _mobilenet_v2(_units: list[str]) -> Namer:
-    others = {"conv1": "features.0", "conv9": "features.18", "out": "classifier.1"}
-
-    def module(unit: str, norm: bool) -> str | None:
-        found = _mobilenet_v2_block(unit)
-        if found is None:
-            return others[unit] if unit == "out" else f"{others[unit]}.{int(norm)}"
-        stage, position, layer = found
-        block = f"features.{1 + sum(_MOBILENET_V2_DEPTHS[:stage]) + position}.conv"
-        first = int(stage == 0)  # its block does not expand
-        if layer == "linear":
-            return f"{block}.{2 - first + int(norm)}"
-        if layer == "expand" and first:
-            return None
-        index = 0 if layer == "expand" else 1 - first
-        return f"{block}.{index}.{int(norm)}"
-
-    return module
-
-
-def _mobilenet_v2_timm(_units: list[str]) -> Namer:
-    others = {"conv1": ("conv_stem", "bn1"), "conv9": ("conv_head", "bn2"), "out": ("classifier", "")}
-    layers = {"expand": ("conv_pw", "bn1"), "bottleneck": ("conv_dw", "bn2"), "linear": ("conv_pwl", "bn3")}
-    first = {"expand": None, "bottleneck": ("conv_dw", "bn1"), "linear": ("conv_pw", "bn2")}
-
-    def module(unit: str, norm: bool) -> str | None:
-        found = _mobilenet_v2_block(unit)
-        if found is None:
-            return others[unit][norm]
-        stage, position, layer = found
-        pair = first[layer] if stage == 0 else layers[layer]
-        return None if pair is None else f"blocks.{stage}.{position}.{pair[norm]}"
-
-    return module
-
-
-def _shufflenet_v2(_units: list[str]) -> Namer:
-    others = {"_conv1": "conv1", "_last_conv": "conv5"}
-    # The convolution's number in its branch; its batch norm follows.
-    layers = {
-        "_conv_dw_1": "branch1.0",
-        "_conv_linear_1": "branch1.2",
-        **dict.fromkeys(("_conv_pw", "_conv_pw_2"), "branch2.0"),
-        **dict.fromkeys(("_conv_dw", "_conv_dw_2"), "branch2.3"),
-        **dict.fromkeys(("_conv_linear", "_conv_linear_2"), "branch2.5"),
-    }
-
-    def module(unit: str, norm: bool) -> str | None:
-        if unit == "_fc":
-            return "fc"
-        if unit in others:
-            return f"{others[unit]}.{int(norm)}"
-        block, _, layer = unit.partition(".")
-        stage, position = block.split("_")
-        branch, index = layers[layer].split(".")
-        return f"stage{stage}.{int(position) - 1}.{branch}.{int(index) + int(norm)}"
-
-    return module
-
-
-def _squeezenet(fires: tuple[int, ...]) -> Callable[[list[str]], Namer]:
-    """``fires``: where torchvision's list of layers has the fire modules."""
-
-    def family(_units: list[str]) -> Namer:
-        layers = {"": "squeeze", "._conv_path1": "expand1x1", "._conv_path2": "expand3x3"}
-
-        def module(unit: str, _norm: bool) -> str | None:
-            others = {"_conv": "features.0", "_conv9": "classifier.1"}
-            return others.get(unit) or f"features.{fires[int(unit[5]) - 1]}.{layers[unit[6:]]}"
-
-        return module
-
-    return family
-
-
-def _densenet(_units: list[str]) -> Namer:
-    def module(unit: str, norm: bool) -> str | None:
-        if unit == "out":
-            return "classifier"
-        if unit == "batch_norm":
-            return "features.norm5"
-        layer = "norm" if norm else "conv"
-        if unit == "conv1_func":
-            return f"features.{layer}0"
-        if match := re.fullmatch(r"tr_conv(\d)_blk\.conv_ac_func", unit):
-            return f"features.transition{int(match[1]) - 1}.{layer}"
-        match = re.fullmatch(r"db_conv_(\d)\.conv\d_(\d+)\.bn_ac_func(\d)", unit)
-        assert match is not None
-        return f"features.denseblock{int(match[1]) - 1}.denselayer{match[2]}.{layer}{match[3]}"
-
-    return module
-
-
-def _vgg(units: list[str]) -> Namer:
-    # torchvision counts every layer: a ReLU follows each convolution, a pool each block.
-    indices, index, block = {}, 0, ""
-    for unit in units:
-        if unit.startswith("conv_block_"):
-            name = unit.partition(".")[0]
-            index += 1 if block not in ("", name) else 0
-            indices[unit], block = f"features.{index}", name
-            index += 2
-    classifier = {"fc1": "classifier.0", "fc2": "classifier.3", "fc3": "classifier.6"}
-
-    def module(unit: str, _norm: bool) -> str | None:
-        return indices.get(unit) or classifier[unit]
-
-    return module
-
-
-def _efficientnet_blocks(units: list[str]) -> dict[str, tuple[int, int]]:
-    """Block → stage and position, 0-based: the first of a stage is in ``_blocks``, the others are in ``block``."""
-    found: dict[str, tuple[int, int]] = {}
-    stage, position = -1, 0
-    for unit in units:
-        match = re.match(r"_ef\.(_blocks|block)\.\d+", unit)
-        if match and match[0] not in found:
-            stage, position = (stage + 1, 0) if match[1] == "_blocks" else (stage, position + 1)
-            found[match[0]] = (stage, position)
-    return found
-
-
-def _efficientnet(units: list[str]) -> Namer:
-    blocks = _efficientnet_blocks(units)
-
-    def module(unit: str, norm: bool) -> str | None:
-        others = {"_ef._conv_stem": "features.0", "_conv": "features.8"}
-        if unit == "_fc":
-            return "classifier.1"
-        if unit in others:
-            return f"{others[unit]}.{int(norm)}"
-        name, layer = unit.split("..", 1)
-        stage, position = blocks[name]
-        block = f"features.{stage + 1}.{position}.block"
-        expands = int(f"{name}.._ecn" in units)
-        if layer.startswith("_se."):
-            return f"{block}.{expands + 1}.fc{layer[-1]}"
-        index = {"_ecn": 0, "_dcn": expands, "_pcn": expands + 2}[layer]
-        return f"{block}.{index}.{int(norm)}"
-
-    return module
-
-
-def _efficientnet_timm(units: list[str]) -> Namer:
-    blocks = _efficientnet_blocks(units)
-    others = {"_ef._conv_stem": ("conv_stem", "bn1"), "_conv": ("conv_head", "bn2"), "_fc": ("classifier", "")}
-    squeeze = {"_se._conv1": "se.conv_reduce", "_se._conv2": "se.conv_expand"}
-    layers = {"_ecn": ("conv_pw", "bn1"), "_dcn": ("conv_dw", "bn2"), "_pcn": ("conv_pwl", "bn3")}
-    first = {"_dcn": ("conv_dw", "bn1"), "_pcn": ("conv_pw", "bn2")}
-
-    def module(unit: str, norm: bool) -> str | None:
-        if unit in others:
-            return others[unit][norm]
-        name, layer = unit.split("..", 1)
-        stage, position = blocks[name]
-        block = f"blocks.{stage}.{position}"
-        if layer in squeeze:
-            return f"{block}.{squeeze[layer]}"
-        return f"{block}.{(layers if f'{name}.._ecn' in units else first)[layer][norm]}"
-
-    return module
-
-
-_SQUEEZENET_1_0 = _squeezenet((3, 4, 5, 7, 8, 9, 10, 12))
-_SQUEEZENET_1_1 = _squeezenet((3, 4, 6, 7, 9, 10, 11, 12))
-
-_FAMILIES: dict[str, tuple[Callable[[list[str]], Namer], ...]] = {
-    r"ResNet\d+(_vc|_vd)?|ResNeXt\d+_(32|64)x4d": (_resnet,),
-    r"MobileNetV2.*": (_mobilenet_v2, _mobilenet_v2_timm),
-    r"ShuffleNetV2(_x\d_\d+)?": (_shufflenet_v2,),
-    r"SqueezeNet1_0": (_SQUEEZENET_1_0,),
-    r"SqueezeNet1_1": (_SQUEEZENET_1_1,),
-    r"DenseNet\d+": (_densenet,),
-    r"VGG\d+": (_vgg,),
-    r"EfficientNetB\d": (_efficientnet, _efficientnet_timm),
-}
-"""Pattern of the architectures' names → what makes their namers."""
-
-_SQUEEZENET_EXTRAS = (
-    {"_conv9.weight": 2.0},
-    (
-        "torchvision's pools also take windows that reach over the border, and its 1.1 does not pad the first "
-        "convolution: the logits differ",
-    ),
+_SYMMETRIC = (
+    "its strided convolutions pad both sides alike, those here as TensorFlow does: build the model with "
+    "padded_for=null (-o model.params.padded_for=null) to get the same answers"
 )
-_EXTRAS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
-    r"SqueezeNet1_0": _SQUEEZENET_EXTRAS,
-    r"SqueezeNet1_1": _SQUEEZENET_EXTRAS,
-    r"VGG\d+": (
-        {"fc2.weight": 2.0, "fc3.weight": 2.0},
-        ("the convolutions here have no biases, torchvision's have: the logits differ until it is fine-tuned",),
+_NO_BIASES = (
+    "the convolutions here have no biases: those of the file are left out, and only fine-tuning makes up for it"
+)
+
+_LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    r"ResNet(18|34|50|101|152)": (Layout(("torchvision/resnet*", "timm/resnet*"), families.resnet),),
+    r"ResNet\d+_v[cd]": (Layout(("timm/resnet*c", "timm/resnet*d"), families.resnet),),
+    r"ResNeXt\d+_\d+x\d+d(_wsl)?": (Layout(("torchvision/resnext*", "timm/resnext*"), families.resnet),),
+    r"ResNeXt\d+_vd_\d+x4d": (Layout(("timm/resnext*d_*",), families.resnet),),
+    r"SE_ResNet50_vd|SE_ResNeXt.*|SENet154_vd": (Layout(("timm/seresne*",), families.resnet),),
+    r"Res2Net(50|101)_.*": (
+        Layout(
+            ("timm/res2net*",),
+            families.resnet,
+            differences=(
+                "where a stage begins, its pool counts the zeros around the map; and its very first block pools the "
+                "last rung and adds nothing from rung to rung, the one here does the opposite",
+            ),
+        ),
     ),
-    r"EfficientNetB\d": (
-        {},
-        (
-            "the model here pads as TensorFlow does and adds 1e-3 to variances, as timm's tf_ weights were trained; "
-            "with others the logits differ",
+    r"MobileNetV1": (
+        Layout(
+            ("timm/mobilenetv1_*",),
+            families.mobilenet_v1_timm,
+            differences=("its activations stop at 6 (ReLU6), those here do not",),
+        ),
+    ),
+    r"MobileNetV2": (
+        Layout(("torchvision/mobilenet_v2",), families.mobilenet_v2),
+        Layout(("timm/mobilenetv2_*",), families.mobilenet_v2_timm),
+    ),
+    r"MobileNetV2_x2_0": (Layout(("torchvision/mobilenet_v2",), families.mobilenet_v2),),
+    r"ShuffleNetV2(_x0_25|_x0_33|_x0_5|_x1_5)?": (Layout(("torchvision/shufflenet_v2_*",), families.shufflenet_v2),),
+    r"SqueezeNet1_0": (
+        Layout(
+            ("torchvision/squeezenet1_0",),
+            families.squeezenet,
+            factors={"_conv9.weight": 2.0},
+            differences=(
+                "its pools also take windows that reach over the border: the answers are the same for 227 pixels "
+                "(in general 16 n + 3), and differ for 224",
+            ),
+        ),
+    ),
+    r"SqueezeNet1_1": (
+        Layout(
+            ("torchvision/squeezenet1_1",),
+            families.squeezenet,
+            factors={"_conv9.weight": 2.0},
+            differences=(
+                "its first convolution does not pad: build the model with stem_padding=0 "
+                "(-o model.params.stem_padding=0) to get the same answers, for 224 pixels (in general 16 n)",
+            ),
+        ),
+    ),
+    r"DenseNet\d+": (Layout(("torchvision/densenet*", "timm/densenet*"), families.densenet),),
+    r"VGG\d+": tuple(
+        Layout(
+            (f"{package}/vgg*",),
+            family,
+            factors={"fc2.weight": 2.0, "fc3.weight": 2.0},
+            dropped=r"features\.\d+\.bias",
+            differences=(_NO_BIASES,),
+        )
+        for package, family in (("torchvision", families.vgg), ("timm", families.vgg_timm))
+    ),
+    r"AlexNet": (Layout(("torchvision/alexnet",), families.alexnet, factors={"_fc6.weight": 2.0, "_fc7.weight": 2.0}),),
+    **{
+        f"EfficientNetB{size}": (
+            Layout(("timm/tf_efficientnet_b*",), families.efficientnet_timm, 1e-3),
+            Layout(("timm/efficientnet_b*",), families.efficientnet_timm, differences=(_SYMMETRIC,)),
+            Layout(
+                ("torchvision/efficientnet_b*",),
+                families.efficientnet,
+                1e-5 if size < 5 else 1e-3,
+                differences=(_SYMMETRIC,),
+            ),
+        )
+        for size in range(8)
+    },
+    r"HRNet_W\d+_C": (Layout(("timm/hrnet_w*",), families.hrnet_timm, biased=r"cls_head_conv_list\.\d|conv_last"),),
+    r"DPN\d+": (Layout(("timm/dpn*",), families.dpn_timm, 1e-3),),
+    r"Xception\d+_deeplab": (
+        Layout(
+            ("timm/xception41", "timm/xception65"),
+            families.xception_timm,
+            1e-3,
+            factors={"_fc.weight": 2.0},
+            differences=(
+                "its last three depthwise convolutions are not dilated: build the model with last_dilation=1 "
+                "(-o model.params.last_dilation=1) to get the same answers",
+            ),
+        ),
+    ),
+    r"DarkNet53": (
+        Layout(
+            ("timm/darknet53",),
+            families.darknet_timm,
+            differences=("its activations leak (0.01 of what is negative), those here do not",),
         ),
     ),
 }
-"""Pattern → factors (2: a dropout of one half before the layer halves its input in evaluation here), and notes."""
+"""Pattern of the architectures' names → the layouts."""
+
+_ROUNDED = "torchvision and timm round its channels to multiples of 8, it does not"
+_REFUSED = {
+    r"MobileNetV2_x.*": _ROUNDED,
+    r"MobileNetV3.*": (
+        "torchvision and timm round the channels inside squeeze-and-excitation to multiples of 8 (24 where "
+        "large_x1_0 has 18), and have a bias in the last convolution"
+    ),
+    r"ShuffleNetV2_x2_0": "torchvision's second stage has 244 channels, this one 224, as published",
+    r"ShuffleNetV2_swish": "torchvision's has ReLUs",
+    r"SE_ResNet\d+_vd": "timm has at least 8 channels inside squeeze-and-excitation, its first stage has 4",
+    r"GhostNet.*": (
+        "timm rounds the channels inside squeeze-and-excitation to multiples of 4 (20 where there are 18 here), and "
+        "has no batch norm behind the last convolution"
+    ),
+    r"GoogLeNet": "torchvision's has batch norms, and 3x3 convolutions where this one has 5x5",
+    r"InceptionV4": "timm's has its 7x1 and 1x7 convolutions in another order",
+    r"Xception\d+": "timm's is that of DeepLabv3+ (Xception41_deeplab and Xception65_deeplab here)",
+    r"EfficientNetB0_small": "timm's efficientnet_lite0 has ReLU6, this one swish",
+    r"ResNet50_ACNet_deploy": "its batch norms are folded into its convolutions",
+}
+"""Pattern of the architectures' names → why no torch weights fit, where that is not plain."""

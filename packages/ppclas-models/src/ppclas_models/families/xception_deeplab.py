@@ -36,6 +36,8 @@ class XceptionDeepLabConfig(ModelConfig):
     """Convolutions, a separable one counted once: part of the checkpoints' names."""
     middle: PositiveInt
     """Blocks of the middle flow."""
+    last_dilation: PositiveInt = 2
+    """Of the last three 3x3 convolutions. Weights from timm were trained with 1."""
 
 
 class SeparableConv(nn.Layer):
@@ -80,12 +82,12 @@ class ResidualBlock(nn.Layer):
 class LastBlock(nn.Sequential):
     """[N, in_channels, H, W] → [N, channels[2], H, W]: three dilated convolutions, ReLUs inside and after."""
 
-    def __init__(self, in_channels: int, channels: tuple[int, int, int]) -> None:
+    def __init__(self, in_channels: int, channels: tuple[int, int, int], dilation: int) -> None:
         first, second, third = channels
         super().__init__(
-            ("_conv1", SeparableConv(in_channels, first, dilation=2, relu=True)),
-            ("_conv2", SeparableConv(first, second, dilation=2, relu=True)),
-            ("_conv3", SeparableConv(second, third, dilation=2, relu=True)),
+            ("_conv1", SeparableConv(in_channels, first, dilation=dilation, relu=True)),
+            ("_conv2", SeparableConv(first, second, dilation=dilation, relu=True)),
+            ("_conv3", SeparableConv(second, third, dilation=dilation, relu=True)),
         )
 
 
@@ -112,6 +114,6 @@ class XceptionDeepLab(ChainModel):
             self.append("middle", f"{prefix}/middle_flow/block{number}", middle, self.out_channels)
         first, last = EXIT_CHANNELS
         self.append("exit", "_exit_flow_1", ResidualBlock(self.out_channels, first, 2, project=True), first[2], 2)
-        self.append("exit", "_exit_flow_2", LastBlock(self.out_channels, last), last[2])
+        self.append("exit", "_exit_flow_2", LastBlock(self.out_channels, last, config.last_dilation), last[2])
         # Halves the features in evaluation rather than doubling them in training.
         self.close(self.out_channels, nn.Dropout(0.5, mode="downscale_in_infer"))

@@ -1,0 +1,255 @@
+"""The torch models that are built like ours, and how to make one with weights that show every difference.
+
+Needs torch, torchvision and timm only when called. As a program:
+
+    python torch_peers.py facts                # writes torch_peers.json.xz: what the tests without torch compare with
+    python torch_peers.py compare ['ResNet*']  # converts and compares answers, a row of a Markdown table each
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import lzma
+import sys
+import tempfile
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FACTS = Path(__file__).with_name("torch_peers.json.xz")
+
+
+class Peer(NamedTuple):
+    """A torch model."""
+
+    architecture: str
+    """Ours."""
+    library: str
+    """``torchvision`` or ``timm``."""
+    model: str
+    """Its name there; where the library has none of these sizes, its class, with ``arguments``."""
+    size: int = 64
+    """Pixels that the two are compared at."""
+    arguments: tuple[tuple[str, Any], ...] = ()
+    params: tuple[tuple[str, Any], ...] = ()
+    """What ours is built with, where it takes that to give the same answers."""
+    same: bool = True
+    """Whether the answers are the same. If not, the conversion says why."""
+
+    @property
+    def title(self) -> str:
+        """The library, the model and what it was built with."""
+        given = ", ".join(f"{key}={value}".replace(" ", "") for key, value in self.arguments)
+        return f"{self.library} {self.model}" + (f"({given})" if given else "")
+
+
+def _resnet(architecture: str, depths: tuple[int, ...], size: int = 64, **arguments: Any) -> Peer:
+    """One of timm's class, of a size that timm has no name for."""
+    return Peer(architecture, "timm", "ResNet", size, tuple({"layers": depths, **arguments}.items()))
+
+
+_VD = {"stem_type": "deep", "stem_width": 32, "avg_down": True}
+_WIDE_VD = {"stem_type": "deep", "stem_width": 64, "avg_down": True}
+_PLAIN = (("padded_for", None),)
+# The sizes at which TensorFlow's padding is that of the published size: it depends on which maps are odd.
+_EFFICIENT_SIZES = (96, 112, 68, 108, 124, 72, 80, 88)
+
+PEERS: tuple[Peer, ...] = (
+    *(Peer(f"ResNet{n}", library, f"resnet{n}") for n in (18, 34, 50, 101, 152) for library in ("torchvision", "timm")),
+    Peer("ResNet50_vc", "timm", "resnet50c"),
+    *(Peer(f"ResNet{n}_vd", "timm", f"resnet{n}d") for n in (18, 34, 50, 101, 152)),
+    _resnet("ResNet200_vd", (3, 12, 48, 3), **_VD),
+    Peer("ResNeXt50_32x4d", "torchvision", "resnext50_32x4d"),
+    Peer("ResNeXt50_32x4d", "timm", "resnext50_32x4d"),
+    _resnet("ResNeXt50_64x4d", (3, 4, 6, 3), cardinality=64, base_width=4),
+    Peer("ResNeXt101_32x4d", "timm", "resnext101_32x4d"),
+    Peer("ResNeXt101_64x4d", "torchvision", "resnext101_64x4d"),
+    Peer("ResNeXt101_64x4d", "timm", "resnext101_64x4d"),
+    _resnet("ResNeXt152_32x4d", (3, 8, 36, 3), cardinality=32, base_width=4),
+    _resnet("ResNeXt152_64x4d", (3, 8, 36, 3), cardinality=64, base_width=4),
+    Peer("ResNeXt50_vd_32x4d", "timm", "resnext50d_32x4d"),
+    _resnet("ResNeXt50_vd_64x4d", (3, 4, 6, 3), cardinality=64, base_width=4, **_VD),
+    _resnet("ResNeXt101_vd_32x4d", (3, 4, 23, 3), cardinality=32, base_width=4, **_VD),
+    _resnet("ResNeXt101_vd_64x4d", (3, 4, 23, 3), cardinality=64, base_width=4, **_VD),
+    _resnet("ResNeXt152_vd_32x4d", (3, 8, 36, 3), cardinality=32, base_width=4, **_VD),
+    _resnet("ResNeXt152_vd_64x4d", (3, 8, 36, 3), cardinality=64, base_width=4, **_VD),
+    Peer("ResNeXt101_32x8d_wsl", "torchvision", "resnext101_32x8d"),
+    *(Peer(f"ResNeXt101_32x{n}d_wsl", "timm", f"resnext101_32x{n}d") for n in (8, 16, 32)),
+    _resnet("ResNeXt101_32x48d_wsl", (3, 4, 23, 3), cardinality=32, base_width=48),
+    _resnet("SE_ResNet50_vd", (3, 4, 6, 3), attn_layer="se", **_VD),
+    Peer("SE_ResNeXt50_32x4d", "timm", "seresnext50_32x4d"),
+    Peer("SE_ResNeXt101_32x4d", "timm", "seresnext101_32x4d"),
+    _resnet("SE_ResNeXt50_vd_32x4d", (3, 4, 6, 3), cardinality=32, base_width=4, attn_layer="se", **_WIDE_VD),
+    _resnet("SENet154_vd", (3, 8, 36, 3), cardinality=64, base_width=4, attn_layer="se", **_WIDE_VD),
+    Peer("Res2Net50_26w_4s", "timm", "res2net50_26w_4s", same=False),
+    Peer("Res2Net50_14w_8s", "timm", "res2net50_14w_8s", same=False),
+    Peer("Res2Net50_vd_26w_4s", "timm", "res2net50d", same=False),
+    Peer("Res2Net101_vd_26w_4s", "timm", "res2net101d", same=False),
+    Peer("MobileNetV1", "timm", "mobilenetv1_100", same=False),
+    Peer("MobileNetV2", "torchvision", "mobilenet_v2"),
+    Peer("MobileNetV2", "timm", "mobilenetv2_100"),
+    Peer("MobileNetV2_x2_0", "torchvision", "mobilenet_v2", arguments=(("width_mult", 2.0),)),
+    *(Peer(name, "torchvision", f"shufflenet_v2_{width}") for name, width in (
+        ("ShuffleNetV2_x0_5", "x0_5"), ("ShuffleNetV2", "x1_0"), ("ShuffleNetV2_x1_5", "x1_5"),
+    )),
+    *(Peer(name, "torchvision", "ShuffleNetV2", arguments=(
+        ("stages_repeats", (4, 8, 4)), ("stages_out_channels", (24, *channels, 512)),
+    )) for name, channels in (("ShuffleNetV2_x0_25", (24, 48, 96)), ("ShuffleNetV2_x0_33", (32, 64, 128)))),
+    Peer("SqueezeNet1_0", "torchvision", "squeezenet1_0", 99),
+    Peer("SqueezeNet1_1", "torchvision", "squeezenet1_1", 96, params=(("stem_padding", 0),)),
+    *(Peer(f"DenseNet{n}", library, f"densenet{n}")
+      for n in (121, 161, 169, 201) for library in ("torchvision", "timm")),
+    Peer("DenseNet264", "torchvision", "DenseNet", arguments=(("block_config", (6, 12, 64, 48)),)),
+    *(Peer(f"VGG{n}", library, f"vgg{n}", 224 if library == "timm" else 64, same=False)
+      for n in (11, 13, 16, 19) for library in ("torchvision", "timm")),
+    Peer("AlexNet", "torchvision", "alexnet", 128),
+    *(Peer(f"EfficientNetB{n}", "torchvision", f"efficientnet_b{n}", params=_PLAIN) for n in range(8)),
+    *(Peer(f"EfficientNetB{n}", "timm", f"efficientnet_b{n}", params=_PLAIN) for n in range(8)),
+    *(Peer(f"EfficientNetB{n}", "timm", f"tf_efficientnet_b{n}", size) for n, size in enumerate(_EFFICIENT_SIZES)),
+    *(Peer(f"HRNet_W{n}_C", "timm", f"hrnet_w{n}") for n in (18, 30, 32, 40, 44, 48, 64)),
+    *(Peer(f"DPN{n}", "timm", f"dpn{n}") for n in (68, 92, 98, 107, 131)),
+    *(Peer(f"Xception{n}_deeplab", "timm", f"xception{n}", 96, params=(("last_dilation", 1),)) for n in (41, 65)),
+    Peer("DarkNet53", "timm", "darknet53", same=False),
+)  # fmt: skip
+
+
+_KEPT: list[Any] = []
+"""Declarations of operators, which end when nothing refers to them."""
+
+
+@cache
+def libraries() -> dict[str, Any]:
+    """torch, torchvision and timm by name."""
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:
+        # One whose compiled operators are for another build of torch: models need none of them, yet without the
+        # declarations it cannot be imported.
+        declared = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _KEPT.append(declared)
+        import torchvision
+    import timm
+
+    return {"torch": torch, "torchvision": torchvision, "timm": timm}
+
+
+def build(peer: Peer, **more: Any) -> Any:
+    """The torch model, in eval mode."""
+    found, arguments = libraries(), {**dict(peer.arguments), **more}
+    if peer.library == "torchvision":
+        make: Callable[..., Any] = getattr(found["torchvision"].models, peer.model)
+        return make(**arguments).eval()
+    if peer.model == "ResNet":
+        from timm.models.resnet import Bottleneck, ResNet
+
+        attention = arguments.pop("attn_layer", None)
+        block_args = {"attn_layer": attention} if attention else None
+        return ResNet(block=Bottleneck, block_args=block_args, **arguments).eval()
+    return found["timm"].create_model(peer.model, pretrained=False, **arguments).eval()
+
+
+def facts() -> dict[str, Any]:
+    """Versions, and the shapes of each model's tensors by name."""
+    found = libraries()
+    models: dict[str, dict[str, list[int]]] = {}
+    for peer in PEERS:
+        with found["torch"].device("meta"):  # nothing is drawn
+            state = build(peer).state_dict()
+        models[peer.title] = {key: list(value.shape) for key, value in state.items() if "num_batches" not in key}
+    return {"versions": {name: module.__version__ for name, module in found.items()}, "models": models}
+
+
+def randomise(model: Any, images: Any, seed: int = 0) -> None:
+    """Give every tensor of a torch model random values that keep its features near 1, seeded.
+
+    ``images`` [N, 3, H, W] set the batch norms' statistics, which are then moved away from what they should be.
+    """
+    torch = libraries()["torch"]
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            deviation = (2 / parameter[0].numel()) ** 0.5 if parameter.ndim > 1 else 0.2
+            parameter.normal_(0, deviation, generator=generator)
+        for norm in norms:
+            norm.weight.uniform_(0.5, 1.5, generator=generator)
+            norm.momentum = None  # the statistics become those of the images
+        if norms:
+            model.train()(images)
+        for norm in norms:
+            norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn(norm.num_features, generator=generator)
+            norm.running_var *= 0.7 + 0.7 * torch.rand(norm.num_features, generator=generator)
+    model.eval()
+
+
+def compare(peer: Peer, folder: Path, dtype: str = "float32") -> tuple[float, list[str]]:
+    """The largest difference between the logits, in units of their RMS, and the conversion's warnings.
+
+    The torch model is saved by torch in float32, converted by the command line and read into ours; then both compute in
+    ``dtype``: in float64, next to no rounding is left.
+    """
+    import numpy as np
+    import paddle
+    from ppclas_cli.main import main
+    from ppclas_core.models import create_model
+    from ppclas_core.weights import load_weights
+
+    torch = libraries()["torch"]
+    torch.manual_seed(0)
+    theirs = build(peer)
+    images = torch.randn(4, 3, peer.size, peer.size, generator=torch.Generator().manual_seed(1))
+    randomise(theirs, images)
+    source, target = folder / "theirs.pth", folder / "ours.safetensors"
+    torch.save(theirs.state_dict(), source)
+    images = images[:2].to(getattr(torch, dtype))
+    with torch.no_grad():
+        wanted = theirs.to(images.dtype)(images).double().numpy()
+    del theirs
+    command = ["models", "convert", str(source), "--model", peer.architecture, "-o", str(target), "--overwrite"]
+    if "efficientnet" in peer.model:
+        command += ["--torch-model", peer.model]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        code = main(command)
+    if code:
+        raise RuntimeError(said.getvalue())
+    source.unlink()
+    paddle.set_default_dtype(dtype)
+    try:
+        ours = create_model(peer.architecture, **dict(peer.params))
+    finally:
+        paddle.set_default_dtype("float32")
+    load_weights(ours, target)
+    target.unlink()
+    ours.eval()
+    with paddle.no_grad():
+        found = ours(paddle.to_tensor(images.numpy())).numpy()
+    largest = np.abs(found - wanted).max() / np.sqrt((wanted**2).mean())
+    warnings = [line.removeprefix("warning: ") for line in said.getvalue().splitlines() if line.startswith("warning: ")]
+    return largest.item(), warnings
+
+
+def _compare_all(patterns: list[str]) -> None:
+    for peer in PEERS:
+        if any(fnmatchcase(peer.architecture, pattern) or fnmatchcase(peer.title, pattern) for pattern in patterns):
+            with tempfile.TemporaryDirectory() as folder:
+                largest, warnings = compare(peer, Path(folder))
+            params = ", ".join(f"{key}={value}" for key, value in peer.params)
+            ours = f"{peer.architecture}({params})" if params else peer.architecture
+            print(f"| {ours} | {peer.title} | {peer.size} | {largest:.1e} | {'; '.join(warnings)} |", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "facts":
+        FACTS.write_bytes(lzma.compress(json.dumps(facts()).encode(), preset=9 | lzma.PRESET_EXTREME))
+    else:
+        _compare_all(sys.argv[2:] or ["*"])
