@@ -146,7 +146,8 @@ def test_weights_of_a_larger_model_are_not_taken_silently(tmp_path):
 )
 def test_the_answers_are_the_real_models(peer, tmp_path):
     largest, warnings = torch_peers.compare(peer, tmp_path)
-    assert (largest < 1e-4) == peer.same
+    # A wrong epsilon of one kind of EfficientNet's batch norms makes 3e-3; 2.4e-4 was the largest seen where they are right.
+    assert (largest < 5e-4) == peer.same
     assert warnings or (peer.same and not peer.params)
 
 
