@@ -91,6 +91,18 @@ def test_benchmark_prints_a_row_for_each_batch(ppclas, export, photos, tmp_path)
     assert (tmp_path / "lite.txt").read_text().startswith("PaddleLite Benchmark\nThreads=1 ")
 
 
+def test_the_size_of_a_lite_export_is_that_of_the_file_for_the_phone(export):
+    from ppclas_core.bundle import Bundle
+    from ppclas_deploy.benchmark import model_bytes
+
+    for name, size in (("model.nb", 100), ("twin-x86.nb", 110), ("classify.cc", 7)):
+        (export / name).write_bytes(bytes(size))
+    manifest = Bundle.load(export).manifest
+    facts = {"engine": "lite", "target": "lite", "model": "twin-x86.nb", "nb": "model.nb"}
+    write_manifest(export, manifest.replace(export=facts))
+    assert model_bytes(Bundle.load(export)) == 100
+
+
 def test_several_labels_a_photo(ppclas, export, photos, tmp_path):
     """INT8 is judged by the whole answer; benchmark compares top-1 and says that there is none."""
     manifest = json.loads((export / "bundle.json").read_text())

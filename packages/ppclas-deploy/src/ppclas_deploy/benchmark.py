@@ -193,8 +193,10 @@ def model_bytes(bundle: Bundle) -> int:
     """Of the weights of a bundle, or of an export's files without labels, logs and receipts."""
     if bundle.manifest.kind != "export":
         return bundle.weights_file.stat().st_size
-    beside = (".json", ".txt", ".csv", ".log", ".md")
-    structure = export_facts(bundle).get("model")
+    facts, beside = export_facts(bundle), (".json", ".txt", ".csv", ".log", ".md")
+    if "nb" in facts:  # what goes to the phone, without its twins
+        return bundle.manifest.files[facts["nb"]].bytes
+    structure = facts.get("model")
     return sum(
         entry.bytes for name, entry in bundle.manifest.files.items() if name == structure or not name.endswith(beside)
     )
