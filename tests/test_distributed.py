@@ -19,7 +19,7 @@ from ppclas_core.config.schema import ComponentConfig, Config, DataSection, Mode
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.session import resume, train
 from ppclas_core.errors import TrainingError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
 
 # 39 training photos in batches of 10: the last batch has 9, which two ranks share as 5 and 4.
 DATA = {"image_size": 32, "batch_size": 10, "workers": 1}
@@ -73,6 +73,32 @@ def test_two_ranks_train_as_one_process_does(tiny_photos, two_ranks, tmp_path, c
     for key, value in theirs.items():
         np.testing.assert_allclose(mine[key], value, atol=2e-4, rtol=1e-3, err_msg=key)
     assert {"rank-0.txt", "rank-1.txt"} <= {file.name for file in (two_ranks / "logs").iterdir()}
+
+
+@pytest.mark.slow
+def test_two_ranks_distil_as_one_process_does(tiny_photos, two_ranks, tmp_path, console):
+    """Of teachers, photos without labels and layers that are trained beside the student each rank has its share."""
+    make_tiny_dataset(tmp_path / "extra", classes=2, per_class=5, size=40)
+    objective = ComponentConfig(
+        name="Distill",
+        teachers=[{"source": str(two_ranks)}],
+        losses=[{"name": "ssld"}, {"name": "fitnet", "weight": 0.1}],
+        ground_truth=0.5,
+        teacher_norm="running",
+    )
+
+    def distil(name: str, **changes: object) -> dict[str, np.ndarray]:
+        given = config(tiny_photos, tmp_path / name, epochs=1, **changes)
+        data = given.data.replace(train_extra=str(tmp_path / "extra"))
+        train(given.replace(data=data, objective=objective), console)
+        return last(tmp_path / name).arrays
+
+    one, two = distil("one"), distil("two", devices="cpu:2", sync_batch_norm=True)
+    assert one.keys() == two.keys()
+    assert any(key.startswith("layers/fitnet") for key in one)
+    for key, value in one.items():
+        if key.startswith(("model/", "layers/")):
+            np.testing.assert_allclose(two[key], value, atol=2e-4, rtol=1e-3, err_msg=key)
 
 
 @pytest.mark.slow
