@@ -8,15 +8,15 @@ from __future__ import annotations
 import functools
 import json
 import lzma
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ppclas_core.errors import WeightsError
+from ppclas_core.wording import first_few
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 TABLE = Path(__file__).with_name("shapes.json.xz")
-_SHOWN = 4
 _CLASSES = 1000
 
 
@@ -55,9 +55,9 @@ def check_shapes(found: Shapes, architecture: str, *, any_classes: bool = False,
     ]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of the {len(wanted)} tensors are missing: {some(missing)}")
+        problems.append(f"{len(missing)} of the {len(wanted)} tensors are missing: {first_few(missing)}")
     if different:
-        problems.append(f"{len(different)} have another shape: {some(different)}")
+        problems.append(f"{len(different)} have another shape: {first_few(different)}")
     if problems:
         raise WeightsError(f"these are no weights of {architecture}: {'; '.join(problems)}")
 
@@ -66,13 +66,6 @@ def _fits(found: tuple[int, ...], wanted: tuple[int, ...], any_classes: bool) ->
     if any_classes and len(found) == len(wanted):  # no layer but classifiers has as many channels as there are classes
         return all(a == b or b == _CLASSES for a, b in zip(found, wanted, strict=True))
     return found == wanted
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few of ``names``, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
 
 
 @functools.lru_cache(maxsize=1)

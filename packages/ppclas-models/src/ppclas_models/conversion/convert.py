@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
 from ppclas_core.weights import read_state, save_state
+from ppclas_core.wording import first_few
 
 from ppclas_models.catalog import load_catalog
 from ppclas_models.conversion.legacy_names import legacy_names
@@ -23,7 +24,7 @@ from ppclas_models.conversion.scattered import read_scattered, write_scattered
 from ppclas_models.conversion.torch_file import is_safetensors, read_torch
 from ppclas_models.conversion.torch_names import torch_names
 from ppclas_models.conversion.torch_weights import take_torch
-from ppclas_models.shapes import Shapes, check_shapes, head_of, shapes_of, some
+from ppclas_models.shapes import Shapes, check_shapes, head_of, shapes_of
 
 State = dict[str, NDArray[Any]]
 Origin = Literal["paddle", "legacy", "torch"]
@@ -59,11 +60,11 @@ class ConversionReport:
         """One sentence, for example "320/320 tensors taken, 2 of the file not used: a, b"."""
         parts = [f"{self.taken}/{self.total} tensors taken"]
         if self.made:
-            parts.append(f"{len(self.made)} made the identity, which the original has not: {some(self.made)}")
+            parts.append(f"{len(self.made)} made the identity, which the original has not: {first_few(self.made)}")
         if self.scaled:
-            parts.append(f"{len(self.scaled)} scaled: {some(self.scaled)}")
+            parts.append(f"{len(self.scaled)} scaled: {first_few(self.scaled)}")
         if self.unused:
-            parts.append(f"{len(self.unused)} of the file not used: {some(self.unused)}")
+            parts.append(f"{len(self.unused)} of the file not used: {first_few(self.unused)}")
         if not self.head:
             parts.append("no classifier in the file: the model's will start afresh")
         return ", ".join(parts)
@@ -172,8 +173,8 @@ def _read_legacy(path: Path, architecture: str) -> tuple[State, ConversionReport
     state = {key: found[old] for key, old in names.items() if old in found}
     if not state:
         raise WeightsError(
-            f"{path} has none of the {len(names)} files of a {architecture} of 2020, such as {some(names.values())}; "
-            f"it has {some(others) or 'nothing'}"
+            f"{path} has none of the {len(names)} files of a {architecture} of 2020, such as "
+            f"{first_few(names.values())}; it has {first_few(others) or 'nothing'}"
         )
     return state, ConversionReport("legacy", len(names), len(state), unused=tuple(others))
 

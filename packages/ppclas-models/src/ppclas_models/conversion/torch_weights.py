@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.weights import State
+from ppclas_core.wording import first_few
 
 from ppclas_models.conversion.torch_names import TorchNames, torch_names
-from ppclas_models.shapes import shapes_of, some
+from ppclas_models.shapes import shapes_of
 
 _EPSILON = 1e-5
 """Of the batch norms that are made the identity."""
@@ -81,8 +82,8 @@ def _chosen(
     if not max(fits):
         names = sorted(name for name in namings[0].names.values() if name is not None)
         raise WeightsError(
-            f"{path} has no tensor of a {architecture} as torchvision or timm name it, such as {some(names)}; "
-            f"it has {some(found)}"
+            f"{path} has no tensor of a {architecture} as torchvision or timm name it, such as {first_few(names)}; "
+            f"it has {first_few(found)}"
         )
     best = [naming for naming, fit in zip(namings, fits, strict=True) if fit == max(fits)]
     # Models of the same names that compute differently: perhaps the file is called after one of them.
@@ -100,7 +101,7 @@ def _notes(naming: TorchNames, found: State) -> tuple[str, ...]:
     notes = [f"read as the weights of {naming.layout.title}"]
     folded = [name for name in naming.biases.values() if name in found]
     if folded:
-        notes.append(f"{len(folded)} biases of convolutions went into their batch norms' means: {some(folded)}")
+        notes.append(f"{len(folded)} biases of convolutions went into their batch norms' means: {first_few(folded)}")
     if naming.variance:
         there = naming.layout.epsilon
         notes.append(
@@ -115,7 +116,10 @@ def _differences(naming: TorchNames, unused: Sequence[str]) -> tuple[str, ...]:
     if not unexplained:
         return naming.layout.differences
     count = "1 tensor" if len(unexplained) == 1 else f"{len(unexplained)} tensors"
-    return (*naming.layout.differences, f"no place here for {count} of the file, another model's: {some(unexplained)}")
+    return (
+        *naming.layout.differences,
+        f"no place here for {count} of the file, another model's: {first_few(unexplained)}",
+    )
 
 
 def _converted(found: State, name: str, dimensions: int, naming: TorchNames, key: str) -> NDArray[Any]:
