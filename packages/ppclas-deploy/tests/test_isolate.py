@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 from ppclas_core.errors import ExportError
@@ -69,6 +70,14 @@ def test_a_bug_is_one_line_and_its_traceback_is_in_the_log(tmp_path):
 def test_a_step_that_takes_too_long_is_ended(tmp_path):
     with pytest.raises(ExportError, match=r"did not finish within 0.05 s and was ended.*--timeout"):
         run_isolated("engine", {}, tmp_path / "log", 0.05)
+
+
+def test_another_thread_ends_a_step(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    job = {"folder": str(tmp_path / "nothing"), "photos": [], "logits": str(tmp_path / "logits.npy")}
+    with pytest.raises(ExportError, match=r"^the engine step was stopped$"):
+        run_isolated("engine", job, tmp_path / "log", 120, stop=stop)
 
 
 def test_steps_start_where_nothing_of_the_user_is_imported(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -164,9 +165,10 @@ def _build(
     with tempfile.TemporaryDirectory(prefix="ppclas-") as name, ThreadPoolExecutor(1) as pool:
         # Logs of their own: the export's files must not change between their hashes and the check.
         logs = [Path(name) / "model.log", Path(name) / "engine.log"]
+        stop = threading.Event()
         try:
             # Most of the time goes into starting Paddle: the model answers while the converter works.
-            asked = pool.submit(parity.ask_model, bundle, photos, logs[0], limit)
+            asked = pool.submit(parity.ask_model, bundle, photos, logs[0], limit, stop)
             facts = exporter.export(bundle, folder)
             write_text(folder / LABELS, "".join(f"{index} {name}\n" for index, name in enumerate(bundle.labels)))
             manifest = write_manifest(folder, export_manifest(bundle, target, facts))
@@ -179,6 +181,7 @@ def _build(
                     exact = parity.ask_model_exactly(bundle, photos, logs[0], limit)
                     result = parity.compare_exactly(exact, model.logits, export.logits, names, tolerance, activate)
         finally:
+            stop.set()  # who interrupts the command, or whose converter fails, need not wait for the model
             _append(logs, folder / LOG)
     parity.require_agreement(result)
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,28 +48,41 @@ _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def run_isolated(
-    step: str, job: Mapping[str, Any], log: Path, timeout: float, console: Console | None = None
+    step: str,
+    job: Mapping[str, Any],
+    log: Path,
+    timeout: float,
+    console: Console | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Run ``step`` (a key of ``worker.STEPS``) on ``job`` (plain JSON values) and return what it returned.
 
     The process starts in an empty folder, so that nothing lying in the user's one is imported. Its output is appended
     to ``log``. With ``console`` the step shows progress there: it gets ``job["progress"]``, the file of its ``Teller``.
+    Another thread ends it by setting ``stop``.
 
     Raises:
-        ExportError: it raised, crashed, or took longer than ``timeout`` seconds.
+        ExportError: it raised, crashed, was stopped, or took longer than ``timeout`` seconds.
     """
     with tempfile.TemporaryDirectory(prefix="ppclas-") as name:
         job_file, result, progress = (Path(name) / file for file in ("job.json", "result.json", "progress.jsonl"))
         job_file.write_text(json.dumps({**job, "progress": str(progress)}), encoding="utf-8")
         listener = Listener(progress, console) if console is not None else None
         failure: ExportError | None = None
+
+        def meanwhile() -> None:
+            if listener is not None:
+                listener.catch_up()
+            if stop is not None and stop.is_set():
+                raise ExportError(f"the {step} step was stopped")
+
         try:
             run_command(
                 f"the {step} step",
                 [sys.executable, "-m", "ppclas_deploy.worker", step, str(job_file), str(result)],
                 log,
                 timeout,
-                meanwhile=None if listener is None else listener.catch_up,
+                meanwhile=meanwhile,
             )
         except ExportError as error:
             failure = error
@@ -94,7 +108,7 @@ def run_command(
 ) -> None:
     """Run a command in an empty folder, its output appended to ``log``; ``environment`` as is, or ours, offline.
 
-    While it runs ``meanwhile`` is called a few times a second.
+    While it runs ``meanwhile`` is called a few times a second; what that raises ends it.
 
     Raises:
         ExportError: it failed, crashed, or took longer than ``timeout`` seconds; the message begins with ``what``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -169,13 +170,15 @@ class Answers:
     versions: Mapping[str, str]
 
 
-def ask_model(source: Bundle, photos: Photos, log: Path, timeout: float) -> Answers:
-    """The trained model's answers, in Paddle on the CPU, by the source's preprocessing.
+def ask_model(
+    source: Bundle, photos: Photos, log: Path, timeout: float, stop: threading.Event | None = None
+) -> Answers:
+    """The trained model's answers, in Paddle on the CPU, by the source's preprocessing; ``stop`` ends it.
 
     Raises:
         ExportError: it crashed or took longer than ``timeout`` seconds; the message has its last words.
     """
-    return _ask("reference", {"bundle": bundle_job(source)}, photos, log, timeout)
+    return _ask("reference", {"bundle": bundle_job(source)}, photos, log, timeout, stop)
 
 
 def ask_model_exactly(source: Bundle, photos: Photos, log: Path, timeout: float) -> NDArray[np.float64]:
@@ -227,9 +230,11 @@ def require_agreement(parity: Parity) -> None:
         )
 
 
-def _ask(step: str, job: dict[str, Any], photos: Photos, log: Path, timeout: float) -> Answers:
+def _ask(
+    step: str, job: dict[str, Any], photos: Photos, log: Path, timeout: float, stop: threading.Event | None = None
+) -> Answers:
     with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
         logits = Path(work) / "logits.npy"
         asked = {**job, "photos": [str(path.resolve()) for path in photos.paths], "logits": str(logits)}
-        versions = run_isolated(step, asked, log, timeout)
+        versions = run_isolated(step, asked, log, timeout, stop=stop)
         return Answers(np.load(logits, allow_pickle=False), versions)
