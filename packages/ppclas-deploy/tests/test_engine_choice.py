@@ -1,6 +1,9 @@
 """Which engine is taken, and what is remembered of it."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from ppclas_core.errors import BundleError, ExportError, ShapeError, UnknownName
 from ppclas_deploy import engine_choice, load
 from ppclas_deploy.benchmark import Row, benchmark, draw, lite_format, write_csv
 from ppclas_deploy.engine_choice import candidates, choose, readers, runnable
-from ppclas_deploy.measuring import Measurement, measure_engine
+from ppclas_deploy.measuring import Measurement, measure_engine, most_memory
 from ppclas_deploy.timing import Latency, measure
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
@@ -244,3 +247,18 @@ def test_a_bundle_is_exported_once_into_the_cache(export, monkeypatch, home):
     with pytest.raises(FileExistsError):  # asks to be made again
         runnable(bundle, "onnxruntime", console)
     assert runnable(bundle, "dygraph", console) is bundle
+
+
+def test_memory_counts_what_was_started():
+    """Paddle-Lite runs in a process of its own, and its memory is what a benchmark of it is about."""
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("only Linux says what a process has started")
+    before = most_memory()
+    with subprocess.Popen(
+        [sys.executable, "-c", "held = bytearray(200_000_000); print(len(held), flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"200000000\n"
+        assert most_memory() - before > 200e6
+        process.communicate(b"\n")

@@ -43,7 +43,7 @@ class Row:
     images_per_second: float | None = None
     """At the median."""
     memory_mb: float | None = None
-    """Most memory that a process with this engine and nothing else held, in 10^6 bytes."""
+    """Most memory that a process with this engine and nothing else held, with what it started, in 10^6 bytes."""
     size_mb: float | None = None
     """The model's files, in 10^6 bytes."""
     top1: float | None = None
