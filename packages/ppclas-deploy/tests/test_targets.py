@@ -24,7 +24,7 @@ from ppclas_deploy.worker import STEPS
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("paddle", reason="needs the extra [cpu]")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("targets")]
+pytestmark = pytest.mark.slow
 
 CASES = {
     "openvino": ("openvino", {}),
