@@ -61,7 +61,7 @@ def here():
         threading.Lock()
     )  # the model answers while the converter works, and the working folder is everyone's
 
-    def run(step, job, log, timeout):
+    def run(step, job, log, timeout, stop=None):
         with one_at_a_time, empty_folder():
             return resolve(STEPS[step])(json.loads(json.dumps(job)))
 
