@@ -110,7 +110,7 @@ def compare(
     rms = float(np.sqrt(np.mean(reference.astype(np.float64) ** 2)))
     exact, given = reference.astype(np.float64), exported.astype(np.float64)
     if activate is not None:
-        exact, given = _logarithm(activate(reference.astype(np.float32))), _logarithm(exported)
+        exact, given = logarithm(activate(reference.astype(np.float32))), logarithm(exported)
     diff = np.abs(given - exact)
     # Logits that are all zero (a classifier that was never trained) have no scale; absolute differences count then.
     scale = rms or 1.0
@@ -157,7 +157,7 @@ def compare_exactly(
     return replace(compare(exact, exported, files, accepted, activate), own_rounding=own)
 
 
-def _logarithm(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+def logarithm(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Natural logarithm; what float32 cannot tell from impossible counts as that."""
     return np.asarray(np.log(np.maximum(probabilities.astype(np.float64), _IMPOSSIBLE)))
 

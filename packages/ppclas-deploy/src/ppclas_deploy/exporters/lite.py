@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from ppclas_core.errors import ExportError
 from ppclas_core.paddle_runtime import require_paddle
 
+from ppclas_deploy import parity
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.engines.lite import LiteProcess
 from ppclas_deploy.exporters.base import NetworkExporter
@@ -113,14 +115,15 @@ class LiteExporter(NetworkExporter):
             rows = [lite.ask(np.repeat(image[None], batch, axis=0))[0] for image in images]
             answers.append(np.stack(rows).astype(np.float64))
         if interface["output"] == "probabilities":
-            answers = [np.log(np.maximum(rows, 1e-30)) for rows in answers]
+            answers = [parity.logarithm(rows) for rows in answers]
             answers = [rows - rows.mean(axis=1, keepdims=True) for rows in answers]  # logits, but for a constant
         exact, rounded = answers
+        found = parity.compare(exact, rounded, photos.names(), tolerance=math.inf)
         return {
             "photos": len(images),
             "origin": photos.origin,
-            "max_rel_diff": float(np.abs(rounded - exact).max() / (np.sqrt(np.mean(exact**2)) or 1.0)),
-            "changed": int(np.sum(exact.argmax(axis=1) != rounded.argmax(axis=1))),
+            "max_rel_diff": found.max_rel_diff,
+            "changed": sum(row.reference_top1 != row.export_top1 for row in found.images),
         }
 
     def _convert(self, runtime: LiteRuntime, program: Path, file: Path, place: str, weights: str, log: Path) -> None:
