@@ -28,8 +28,8 @@ def numbered(count, height=12, width=20):
 @pytest.mark.parametrize("mix", MIXES, ids=NAMES)
 def test_the_weight_is_what_the_image_shows(mix):
     # Of constant images, the mean says how much is whose: it must be what the labels are weighted by.
-    images, targets = numbered(16)
     for index in range(8):
+        images, targets = numbered(16)
         mixed, new = mix(images, targets, draw(index))
         own, other, weight = new.labels.numpy(), new.mixed_labels.numpy(), new.weight.numpy()
         assert (own != other).all()
@@ -49,14 +49,24 @@ def test_one_draw_a_batch_where_asked_for(mix):
 
 @pytest.mark.parametrize("mix", MIXES[:3], ids=NAMES[:3])
 def test_the_devices_way_and_the_cpus_give_the_same(mix, monkeypatch):
-    images = paddle.to_tensor(np.random.default_rng(0).normal(size=(5, 3, 17, 9)).astype(np.float32))
+    images = np.random.default_rng(0).normal(size=(5, 3, 17, 9)).astype(np.float32)
     drawn, partner = mix.draw_mix(5, 17, 9, np.random.default_rng(1)), partners(5, np.random.default_rng(2))
-    quick = _mixed_images(images, drawn, partner).numpy()
-    monkeypatch.setattr(type(images.place), "is_cpu_place", lambda self: False, raising=False)
+    quick = _mixed_images(paddle.to_tensor(images), drawn, partner).numpy()
+    monkeypatch.setattr(type(paddle.CPUPlace()), "is_cpu_place", lambda self: False, raising=False)
     weights = drawn.weights(17, 9)
-    np.testing.assert_allclose(quick, weights * images.numpy() + (1 - weights) * images.numpy()[partner], atol=1e-6)
-    general = _mixed_images(images.astype("float64"), drawn, partner).numpy()
+    np.testing.assert_allclose(quick, weights * images + (1 - weights) * images[partner], atol=1e-6)
+    general = _mixed_images(paddle.to_tensor(images.astype(np.float64)), drawn, partner).numpy()
     np.testing.assert_allclose(quick, general, atol=1e-6)
+
+
+@pytest.mark.parametrize("mix", MIXES[:3], ids=NAMES[:3])
+@pytest.mark.parametrize("partner", [[1, 2, 3, 4, 5, 0], [1, 0, 4, 2, 3, 5], [3, 0, 5, 1, 2, 4]])
+def test_any_permutation_of_partners_is_mixed_in_place_as_if_from_a_copy(mix, partner):
+    images = np.random.default_rng(0).normal(size=(6, 3, 8, 10)).astype(np.float32)
+    drawn, before = mix.draw_mix(6, 8, 10, np.random.default_rng(1)), images.copy()
+    drawn.apply(images, np.array(partner))
+    weights = drawn.weights(8, 10)
+    np.testing.assert_allclose(images, weights * before + (1 - weights) * before[partner], atol=1e-6)
 
 
 @pytest.mark.parametrize("mix", MIXES, ids=NAMES)
@@ -144,9 +154,7 @@ def test_the_largest_pixels_are_the_mask():
 
 
 def test_mixup_or_cutmix_alternates():
-    images, targets = numbered(4)
     kinds = [
-        np.unique(MixupOrCutMix(cutmix_share=0.25)(images, targets, draw(i))[0].numpy()[1, 0]).size > 1
-        for i in range(300)
+        np.unique(MixupOrCutMix(cutmix_share=0.25)(*numbered(4), draw(i))[0].numpy()[1, 0]).size > 1 for i in range(300)
     ]
     assert np.mean(kinds) == pytest.approx(0.25, abs=0.08)  # a box shows two values, a blend one

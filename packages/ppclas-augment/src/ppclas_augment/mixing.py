@@ -1,12 +1,14 @@
-"""Mixing the images of a batch [N, C, H, W] with one another, as pure functions. Nothing here is random.
+"""Mixing the images of a batch [N, C, H, W] with one another. Nothing here is random.
 
 Each kind knows its weights: how much of each pixel is the sample's own; the rest is its partner's. On a CPU a batch
-is mixed in one pass over its memory, elsewhere by the device, from the weights.
+is mixed where it lies, elsewhere by the device, from the weights.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -25,8 +27,19 @@ class Mix:
         """The share of the sample's own pixel: [N, 1, 1, 1], or [N, 1, height, width]."""
         raise NotImplementedError
 
-    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Images [N, C, H, W] mixed with those of their ``partners`` [N]."""
+    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> None:
+        """Mix ``images`` [N, C, H, W] in place with those of their ``partners`` [N], a permutation.
+
+        Each is mixed before its partner is, so that only one image of a cycle of partners has to be set aside.
+        """
+        for cycle in _cycles(partners):
+            first = images[cycle[0]].copy()
+            for own, other in itertools.pairwise(cycle):
+                self._mix_one(own, images[own], images[other])
+            self._mix_one(cycle[-1], images[cycle[-1]], first)
+
+    def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
+        """Mix sample ``index``, ``image`` [C, H, W], in place with ``other``."""
         raise NotImplementedError
 
 
@@ -37,19 +50,10 @@ class Blend(Mix):
     def weights(self, height: int, width: int) -> NDArray[np.float32]:
         return self.shares.reshape(-1, 1, 1, 1)
 
-    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
-        mixed = np.empty(images.shape, np.float32)
-        for own, other, share in zip(range(len(images)), partners.tolist(), self.shares.tolist(), strict=True):
-            # One pass over memory, where three NumPy operations would take three.
-            cv2.addWeighted(
-                images[own].reshape(1, -1),
-                share,
-                images[other].reshape(1, -1),
-                1.0 - share,
-                0.0,
-                mixed[own].reshape(1, -1),
-            )
-        return mixed
+    def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
+        share, flat = float(self.shares[index]), image.reshape(1, -1)
+        # One pass over memory, where three NumPy operations would take three.
+        cv2.addWeighted(flat, share, other.reshape(1, -1), 1.0 - share, 0.0, flat)
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,9 @@ class Paste(Mix):
             weights[own, :, top:bottom, left:right] = 0.0
         return weights
 
-    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
-        mixed = np.empty(images.shape, np.float32)
-        for own, (other, (top, bottom, left, right)) in enumerate(zip(partners.tolist(), self.boxes, strict=True)):
-            mixed[own] = images[own]  # one at a time: it is in the processor's cache when the box is pasted
-            mixed[own, :, top:bottom, left:right] = images[other, :, top:bottom, left:right]
-        return mixed
+    def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
+        top, bottom, left, right = self.boxes[index]
+        image[:, top:bottom, left:right] = other[:, top:bottom, left:right]
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,22 @@ class Mask(Mix):
     def weights(self, height: int, width: int) -> NDArray[np.float32]:
         return self.masks[:, None]
 
-    def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> NDArray[np.float32]:
-        mixed = np.empty(images.shape, np.float32)
-        for own, other in enumerate(partners.tolist()):
-            mask = self.masks[own]
-            np.subtract(images[own], images[other], out=mixed[own])
-            mixed[own] *= mask
-            mixed[own] += images[other]
-        return mixed
+    def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
+        image -= other
+        image *= self.masks[index]
+        image += other
+
+
+def _cycles(permutation: NDArray[np.int64]) -> Iterator[list[int]]:
+    """The cycles of a permutation: lists of indices, each followed by the one it is sent to."""
+    following = permutation.tolist()
+    left = set(following)
+    while left:
+        cycle = [left.pop()]
+        while (index := following[cycle[-1]]) != cycle[0]:
+            left.remove(index)
+            cycle.append(index)
+        yield cycle
 
 
 def cut_box(height: int, width: int, share: float, y: int, x: int) -> tuple[int, int, int, int]:

@@ -82,7 +82,10 @@ class BatchTransform(Params):
     """Map a normalised batch [N, C, H, W] (float32) and its targets to another."""
 
     def __call__(self, images: Tensor, targets: Targets, draw: Draw) -> tuple[Tensor, Targets]:
-        """The transformed batch; ``draw`` is the batch's, from (seed, epoch, step)."""
+        """The transformed batch; ``draw`` is the batch's, from (seed, epoch, step).
+
+        ``images`` are the transform's own: it may write into them and give them back.
+        """
         raise NotImplementedError
 
 
