@@ -86,7 +86,7 @@ Arch:
 AMP:
   scale_loss: 128.0
   use_dynamic_loss_scaling: True
-  level: O1
+  level: O2
 EMA:
   decay: 0.9999
 Loss:
@@ -253,7 +253,7 @@ def test_the_2x_schema(write):
     config = loaded.config
     assert (config.model.name, config.model.pretrained) == ("MobileNetV3_small_x1_0", True)
     assert (config.train.epochs, config.train.eval_every, config.train.device) == (120, 2, "gpu")
-    assert (config.train.precision, config.train.ema_decay) == ("fp16", 0.9999)
+    assert (config.train.precision, config.train.amp_level, config.train.ema_decay) == ("fp16", "O2", 0.9999)
     assert (config.train.accumulate, config.train.sync_batch_norm) == (4, True)
     assert config.schedule.name == "CosineWarmup"
     assert config.schedule.params == {"lr": 1.3, "warmup_epochs": 5}
@@ -269,7 +269,7 @@ def test_the_2x_schema(write):
         (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "expected CELoss"),
         (("learning_rate: 1.3,", "learning_rate: 1.3, by_epoch: True,"), "by_epoch: true"),
         (("- RandFlipImage: {flip_code: 1}", "- RandomErasing: {mode: rand}"), "expected const or pixel, got 'rand'"),
-        (("level: O1", "level: O2"), "AMP.level: expected O1"),
+        (("level: O2", "level: O3"), "'O1' or 'O2'"),
         (("name: Cosine,", "name: Cyclic,"), "expected ConstLR, Cosine, Linear or Piecewise, got 'Cyclic'"),
         (("eval_interval: 2", "eval_intervall: 2"), "eval_intervall: this key is not known"),
         (("Infer:", "Slim:\n  prune: {name: fpgm}\nInfer:"), "pruning"),

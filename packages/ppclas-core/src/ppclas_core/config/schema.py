@@ -184,6 +184,9 @@ class TrainSection(Params):
     """Longest time for all devices to find each other before the first step."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     """Of the forward pass; weights stay float32. bf16 where the device has it, fp16 on a GPU."""
+    amp_level: Literal["O1", "O2"] = "O1"
+    """What ``precision`` is for: the layers that Paddle lists as safe and worth it (O1), or all but those it lists as
+    unsafe (O2)."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Keep a moving average of the weights, evaluate both, and keep the better one. Nothing: no average."""
     ema_statistics: bool = False

@@ -111,7 +111,7 @@ def build_parts(plan: Plan, console: Console, first_rate: float, checkpoint: Che
     loss = build_component(registries.losses, config.loss)
     objective.prepare(ObjectiveContext(model, config, plan.train, loss, console.line))
     optimizer = build_optimizer(config.optimizer, model, first_rate, objective.layers())
-    precision = MixedPrecision(config.train.precision)
+    precision = MixedPrecision(config.train.precision, config.train.amp_level)
     decay = config.train.ema_decay
     ema = Ema(model, decay, statistics=config.train.ema_statistics) if decay else None
     trained = Trained(model, objective, optimizer, precision, ema, new_head)

@@ -86,7 +86,7 @@ def make_plan(config: Config, device: Device) -> Plan:
         ConfigError: what is given contradicts itself.
         UnknownNameError: a component or the model is not registered.
     """
-    check_precision(config.train.precision, device)
+    check_precision(config.train.precision, config.train.amp_level, device)
     notes: list[str] = []
     splits = open_splits(config.data)
     notes += splits.notes

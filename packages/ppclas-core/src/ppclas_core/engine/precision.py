@@ -1,22 +1,31 @@
-"""Mixed precision: the forward pass in half precision where it pays (Paddle's O1 lists), weights in float32."""
+"""Mixed precision: the forward pass in half precision by Paddle's lists (O1, O2), weights in float32.
+
+O2 as Paddle documents it keeps the weights in half precision beside a float32 copy in the optimizer. Here the float32
+weights are the only ones, and are cast where they are used: the same arithmetic, but gradients arrive in float32, and
+checkpoints, averages and exports do not depend on the level.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
-from ppclas_core.errors import ConfigError
+from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.paddle_runtime import require_paddle
 
 if TYPE_CHECKING:
     import paddle
     from paddle import Tensor
 
+    from ppclas_core.image_model import ImageModel
+
 Precision = Literal["float32", "bf16", "fp16"]
+Level = Literal["O1", "O2"]
 
 
-def check_precision(precision: Precision, device: str) -> None:
+def check_precision(precision: Precision, level: Level, device: str) -> None:
     """Refuse what ``device`` cannot do, before anything is trained.
 
     Raises:
@@ -31,19 +40,24 @@ def check_precision(precision: Precision, device: str) -> None:
         raise ConfigError(
             f"train.precision: {precision} needs a GPU; Paddle's CPU builds train in float32 alone. Leave --amp out."
         )
-    if precision == "bf16" and not amp.is_bfloat16_supported():
+    supported = {"bf16": amp.is_bfloat16_supported, "fp16": amp.is_float16_supported}
+    if precision != "float32" and not supported[precision]():
         raise ConfigError(
-            f"train.precision: this {device.upper()} has no bf16. Leave --amp out, or use another device."
+            f"train.precision: this {device.upper()} has no {precision}. Leave --amp out, or use another device."
+        )
+    if level != "O1" and precision == "float32":
+        raise ConfigError(
+            f"train.amp_level: {level} says what half precision is for, and train.precision is float32. Add --amp."
         )
 
 
 class MixedPrecision:
     """Cast the forward pass, and scale fp16 losses so that small gradients survive (float32 and bf16 need no scale)."""
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, level: Level = "O1") -> None:
         import paddle
 
-        self._precision = precision
+        self._precision, self._level = precision, level
         # Doubled after 1000 good steps, cut to 0.8 after 2 that overflow: the values that PaddleClas trained with.
         self._scaler = (
             paddle.amp.GradScaler(
@@ -64,9 +78,47 @@ class MixedPrecision:
 
         dtype = {"bf16": "bfloat16", "fp16": "float16"}.get(self._precision, "float16")
         context: AbstractContextManager[None] = paddle.amp.auto_cast(
-            enable=self._precision != "float32", level="O1", dtype=dtype
+            enable=self._precision != "float32", level=self._level, dtype=dtype
         )
         return context
+
+    def measure(self, model: ImageModel, images: Tensor) -> str:
+        """How far the logits of ``images`` are from float32's, in words; empty in float32. The model is left as it is.
+
+        Raises:
+            TrainingError: nothing is computed in half precision in spite of all, or numbers overflow.
+        """
+        import paddle
+
+        if self._precision == "float32":
+            return ""
+        was_training = model.training
+        model.eval()
+        try:
+            with paddle.no_grad():
+                exact = model(images)
+                with self.forward():
+                    rounded = model(images).astype("float32")
+        finally:
+            if was_training:
+                model.train()
+        name = f"{self._precision} ({self._level})"
+        difference = ((rounded - exact).square().mean() / exact.square().mean().clip(min=1e-12)).sqrt().item()
+        if difference == 0.0:
+            raise TrainingError(
+                f"train.precision: {name} was asked for, but the model's logits are float32's, bit for bit: Paddle "
+                f"computes in float32 all the same. Leave --amp out, or use another device."
+            )
+        if not math.isfinite(difference):
+            # Such weights would spoil float32 as well, which the first step says.
+            if not paddle.isfinite(exact).all().item():
+                return ""
+            other = "train.amp_level=O1 or --amp bf16" if self._level == "O2" else "--amp bf16, or none"
+            raise TrainingError(
+                f"train.precision: in {name} the logits of the first batch are not finite, in float32 they are. "
+                f"Try {other}."
+            )
+        return f"{name}: the first batch's logits are {100 * difference:.2g}% from float32's"
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``, scaled."""

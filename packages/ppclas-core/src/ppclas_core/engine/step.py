@@ -105,6 +105,7 @@ class Stepper:
         self._parameters = list(trained.parameters().values())
         self._statistics: list[Tensor] | None = None
         self._last_images: Tensor | None = None
+        self._measured = False
 
     def step(
         self, batches: Iterable[Batch], step: int, epoch: int, *, stop: bool = False, time_over: bool = False
@@ -175,6 +176,10 @@ class Stepper:
         draw = sample_draw(self._seed, epoch, stream, self._epochs)
         for transform in self._batch_transforms:
             images, targets = transform(images, targets, draw)
+        if not self._measured:
+            self._measured = True
+            if said := trained.precision.measure(trained.model, images):
+                self._note(said)
         result = trained.objective.step(TrainBatch(images, targets, batch.images, batch.indices, epoch), self._forward)
         whole = self._ranks.alone and self._accumulate == 1
         trained.precision.backward(result.loss if whole else result.loss * (count / self._images))

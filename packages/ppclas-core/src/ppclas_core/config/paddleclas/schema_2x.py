@@ -351,8 +351,9 @@ def _translate_precision(t: Translation) -> None:
     if t.has("AMP"):
         if t.get("AMP", "use_amp", default=True):
             t.set("train.precision", "fp16", "AMP", "level" if t.has("AMP", "level") else "use_amp")
-        if t.get("AMP", "level", default="O1") != "O1":
-            t.refuse(("AMP", "level"), "expected O1: weights stay in float32 here.")
+            t.move("train.amp_level", "AMP", "level")
+        else:
+            t.drop("mixed precision is off", "AMP", "level")
         for key in ("scale_loss", "use_dynamic_loss_scaling", "use_promote", "use_fp16_test", "use_bf16_test"):
             t.drop("the loss scale is found while training, evaluation is in float32", "AMP", key)
     t.move("train.ema_decay", "EMA", "decay")
