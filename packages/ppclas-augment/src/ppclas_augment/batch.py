@@ -169,7 +169,7 @@ def _mixed_images(images: Tensor, mix: Mix, partner: NDArray[np.int64]) -> Tenso
 
     if images.place.is_cpu_place() and images.dtype == paddle.float32:
         # A view of the tensor's own memory; Paddle's broadcasting takes ten times as long on a CPU.
-        mix.apply(np.from_dlpack(images), partner)
+        mix.apply(np.asarray(np.from_dlpack(images), np.float32), partner)
         return images
     weights = paddle.to_tensor(mix.weights(*images.shape[2:]), place=images.place).astype(images.dtype)
     others = images.index_select(paddle.to_tensor(partner, place=images.place))
