@@ -156,20 +156,29 @@ class TestTampering:
         stored_onnx(flip)
         self.refused(source, tmp_path)
 
+    @staticmethod
+    def stretch(model):
+        tensor = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
+        weights = onnx.numpy_helper.to_array(tensor) * np.float32(1.0005)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
+
     def test_weights_a_trifle_too_large(self, source, tmp_path, stored_onnx):
         """A narrow miss: double precision says that it is not the model's own rounding."""
-
-        def stretch(model):
-            tensor = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
-            weights = onnx.numpy_helper.to_array(tensor) * np.float32(1.0005)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
-
-        stored_onnx(stretch)
+        stored_onnx(self.stretch)
         message = self.refused(source, tmp_path)
         own = float(
             re.search(r"from double precision, where the model's own is (\S+) \(tolerance 0\.0001\)", message)[1]
         )
         assert own < 1e-5
+
+    def test_a_model_that_double_precision_cannot_ask_says_why(self, source, tmp_path, stored_onnx, monkeypatch):
+        def cannot(*args):
+            raise ExportError("the reference step failed: no float64 kernel")
+
+        stored_onnx(self.stretch)
+        monkeypatch.setattr(flow.parity, "ask_model_exactly", cannot)
+        message = self.refused(source, tmp_path)
+        assert "accepts it. (In double precision: the reference step failed: no float64 kernel)" in message
 
     def test_blue_for_red(self, source, tmp_path, stored_onnx):
         def swap(model):

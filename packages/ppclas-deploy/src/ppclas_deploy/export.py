@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +164,7 @@ def _build(
     with tempfile.TemporaryDirectory(prefix="ppclas-") as name, ThreadPoolExecutor(1) as pool:
         # Logs of their own: the export's files must not change between their hashes and the check.
         logs = [Path(name) / "model.log", Path(name) / "engine.log"]
-        stop = threading.Event()
+        stop, doubt = threading.Event(), ""
         try:
             # Most of the time goes into starting Paddle: the model answers while the converter works.
             asked = pool.submit(parity.ask_model, bundle, photos, logs[0], limit, stop)
@@ -177,13 +176,16 @@ def _build(
             tolerance, names = exporter.accepted(facts), photos.names()
             result = parity.compare(model.logits, export.logits, names, tolerance, activate)
             if result.is_narrow and not strictly:
-                with suppress(ExportError):  # a plugin's layer may know single precision alone: the first answer stands
+                try:
                     exact = parity.ask_model_exactly(bundle, photos, logs[0], limit)
                     result = parity.compare_exactly(exact, model.logits, export.logits, names, tolerance, activate)
+                except ExportError as error:
+                    # A plugin's layer may know single precision alone: the first answer stands.
+                    doubt = str(error)
         finally:
             stop.set()  # who interrupts the command, or whose converter fails, need not wait for the model
             _append(logs, folder / LOG)
-    parity.require_agreement(result)
+    parity.require_agreement(result, doubt)
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
     write_manifest(folder, manifest)
     return result, export

@@ -215,8 +215,8 @@ def report(parity: Parity, manifest: Manifest, photos: Photos, model: Answers, e
     }
 
 
-def require_agreement(parity: Parity) -> None:
-    """Raise if the answers differ.
+def require_agreement(parity: Parity, doubt: str = "") -> None:
+    """Raise if the answers differ; ``doubt`` is why a narrow miss could not be judged in double precision.
 
     Raises:
         ParityError: they do; the message has the numbers and the photo that differs most.
@@ -226,7 +226,7 @@ def require_agreement(parity: Parity) -> None:
         hint = f" It is a narrow miss: --option tolerance={_NARROW * parity.tolerance:.1g} accepts it."
         raise ParityError(
             f"the export does not give the trained model's answers: {parity.summary()}; worst on {worst.file}."
-            f"{hint if parity.is_narrow else ''}"
+            f"{hint if parity.is_narrow else ''}{f' (In double precision: {doubt})' if doubt else ''}"
         )
 
 
