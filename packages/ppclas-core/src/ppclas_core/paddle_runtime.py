@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from typing import Any
 
@@ -27,6 +28,8 @@ def require_paddle(purpose: str) -> Any:
     """
     if not has_paddle():
         raise MissingDependencyError(f"PaddlePaddle is needed for {purpose} and is not installed. {INSTALL_HINT}")
+    # Its C++ side logs how programs are run ("New Executor is Running ...") in the midst of ours; errors are still shown.
+    os.environ.setdefault("GLOG_minloglevel", "2")
     try:
         with warnings.catch_warnings():
             # Paddle warns of a missing ccache and of deprecations in its own modules on import.
