@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ppclas_core.builtin.base import Loss
@@ -229,6 +233,21 @@ def test_a_compiled_model_trains_to_the_same_weights(photos, tmp_path, capsys):
     compiled = train(config(photos, tmp_path / "b", compile=True), Console())
     assert "the model was compiled in" in capsys.readouterr().err
     assert compiled.history[0]["train_loss"] == pytest.approx(plain.history[0]["train_loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_paddles_own_log_lines_stay_out_of_ours():
+    program = (
+        "from ppclas_core.paddle_runtime import require_paddle\n"
+        "paddle = require_paddle('a test')\n"
+        "print(paddle.jit.to_static(paddle.nn.Linear(2, 3))(paddle.ones([1, 2])).numpy().shape)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GLOG_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.strip() == "(1, 3)"
+    assert done.stderr == ""
 
 
 def test_another_recipe_on_resume_must_be_asked_for(photos, tmp_path, capsys):

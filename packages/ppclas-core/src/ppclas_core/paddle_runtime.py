@@ -28,7 +28,7 @@ def require_paddle(purpose: str) -> Any:
     """
     if not has_paddle():
         raise MissingDependencyError(f"PaddlePaddle is needed for {purpose} and is not installed. {INSTALL_HINT}")
-    # Its C++ side logs how programs are run ("New Executor is Running ...") in the midst of ours; errors are still shown.
+    # Its C++ side logs how programs are run ("New Executor is Running ...") in the midst of ours; errors still come.
     os.environ.setdefault("GLOG_minloglevel", "2")
     try:
         with warnings.catch_warnings():
