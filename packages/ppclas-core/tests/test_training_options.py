@@ -240,7 +240,8 @@ def test_paddles_own_log_lines_stay_out_of_ours():
     program = (
         "from ppclas_core.paddle_runtime import require_paddle\n"
         "paddle = require_paddle('a test')\n"
-        "print(paddle.jit.to_static(paddle.nn.Linear(2, 3))(paddle.ones([1, 2])).numpy().shape)\n"
+        "forward = paddle.jit.to_static(paddle.nn.Linear(2, 3).forward, full_graph=True)\n"
+        "print(forward(paddle.ones([1, 2])).numpy().shape)\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GLOG_")}
     done = subprocess.run(
