@@ -4,8 +4,8 @@
 
 DATA holds train_list.txt, val_list.txt and extra_list.txt (photos without labels); WEIGHTS are ImageNet weights of
 MobileNetV2, the teacher, which is fine-tuned first and exported to ONNX. The student starts from the weights that come
-with ppclas-models. Every student trains for equally many epochs, and is judged by its last one, not by its best. What
-is done already in --output is not done again, so the runs can be made one by one (--runs).
+with ppclas-models. A student is judged by its last epoch, not by its best. What is done already in --output is not done
+again, so the runs can be made one by one (--runs).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ SIZE = 64
 """Pixels of what the student sees."""
 TEACHER_SIZE = 96
 """The teacher sees the same photos, enlarged: it is trained on such, and is then asked about such."""
-EPOCHS = 8
+EPOCHS = 16
+"""Of a student. After 8 it still gains 4 points from 4 more, alone: whatever lengthens so short a training helps."""
+TEACHER_EPOCHS = 10
 SEEDS = (0, 1, 2)
 ALONE, LONGER = "alone", "alone, as many steps as the last row"
 DISTILLED, WITH_EXTRA = "distilled", "distilled, with photos without labels"
@@ -73,7 +75,7 @@ def plan(data: Path, weights: Path, output: Path) -> list[tuple[str, list[str]]]
     large = ["--model", "MobileNetV2", "--pretrained", str(weights), "--image-size", str(TEACHER_SIZE)]
     large += ["-o", f"data.train_transforms={json.dumps([CROP, FLIP, ENLARGE])}"]
     large += ["-o", f"data.eval_transforms={json.dumps([*SHORT_AND_MIDDLE, ENLARGE])}"]
-    runs.append((teacher.name, ["train", *lists, *large, "--epochs", "3", "--output", str(teacher)]))
+    runs.append((teacher.name, ["train", *lists, *large, "--epochs", str(TEACHER_EPOCHS), "--output", str(teacher)]))
     runs.append((onnx.name, ["export", str(teacher), "--target", "onnx", "-o", str(onnx)]))
     for seed in SEEDS:
         runs.append(run(DISTILLED, seed, distil))
