@@ -95,26 +95,28 @@ def folder(name: str, seed: int) -> str:
 
 
 def table(output: Path) -> None:
-    """Top-1 of the last epochs, in percent."""
+    """Top-1 in percent and loss on the validation photos after the last epoch: a loss tells finer than 350 answers."""
     print(f"| {STUDENT}, {SIZE} px | {' | '.join(f'seed {seed}' for seed in SEEDS)} | mean | standard deviation |")
     print("|---|" + "---|" * (len(SEEDS) + 2))
-    for name in (ALONE, LONGER, DISTILLED, WITH_EXTRA):
-        scores = [100 * score for seed in SEEDS if (score := last(output / folder(name, seed))) is not None]
-        cells = [f"{score:.2f}" for score in scores] + ["–"] * (len(SEEDS) - len(scores))
-        spread = f"{statistics.stdev(scores):.2f}" if len(scores) > 1 else "–"
-        print(f"| {name} | {' | '.join(cells)} | {f'{statistics.mean(scores):.2f}' if scores else '–'} | {spread} |")
-    teacher = last(output / "teacher")
-    print(f"\nTeacher: {f'{100 * teacher:.2f}' if teacher is not None else '–'} %")
+    for metric, factor, title in (("top1", 100, "top-1"), ("loss", 1, "loss")):
+        for name in (ALONE, LONGER, DISTILLED, WITH_EXTRA):
+            found = [last(output / folder(name, seed), metric) for seed in SEEDS]
+            scores = [factor * score for score in found if score is not None]
+            cells = [f"{score:.2f}" for score in scores] + ["–"] * (len(SEEDS) - len(scores))
+            mean = f"{statistics.mean(scores):.2f}" if scores else "–"
+            spread = f"{statistics.stdev(scores):.2f}" if len(scores) > 1 else "–"
+            print(f"| {name}: {title} | {' | '.join(cells)} | {mean} | {spread} |")
+    if (output / "teacher" / "summary.json").is_file():
+        best = json.loads((output / "teacher" / "summary.json").read_text())["best"]
+        print(f"\nTeacher, its best epoch: {100 * best['top1']:.2f} %")
 
 
-def last(run: Path) -> float | None:
-    """Top-1 of a finished run's last evaluation; of the teacher, the best, which is what its bundle holds."""
+def last(run: Path, metric: str) -> float | None:
+    """``metric`` of a finished run's last evaluation."""
     if not (run / "summary.json").is_file():
         return None
-    if run.name == "teacher":
-        return float(json.loads((run / "summary.json").read_text())["best"]["top1"])
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return float(next(row["top1"] for row in reversed(rows) if "top1" in row))
+    return float(next(row[metric] for row in reversed(rows) if metric in row))
 
 
 if __name__ == "__main__":
