@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import resource
+import shutil
 import statistics
 import time
 from collections.abc import Mapping
@@ -144,6 +145,8 @@ def _run(row: Row, seed: int, data: Path, weights: Path, output: Path) -> None:
     model = recipe[0].partition("=")[2]
     train_list = _unbalanced_list(data, output) if unbalanced else data / "train_list.txt"
     folder = _folder(output, row, seed)
+    if folder.exists():  # a run that was cut off: its CPU seconds are lost, so it is made anew
+        shutil.rmtree(folder)
     places = [
         *(f"data.train={train_list}", f"data.val={data / 'val_list.txt'}", f"data.root={data}"),
         *(f"data.labels={data / 'label_list.txt'}", f"train.output={folder}", f"train.seed={seed}"),
