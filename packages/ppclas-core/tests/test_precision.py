@@ -68,6 +68,13 @@ def test_an_overflow_says_what_to_try(model, images, monkeypatch):
         MixedPrecision("fp16", "O2").measure(model, images)
 
 
+def test_a_classifier_of_zeros_tells_nothing(model, images, monkeypatch):
+    monkeypatch.setattr(MixedPrecision, "forward", logits_times(2.0))
+    for parameter in model.parameters():
+        parameter.set_value(paddle.zeros_like(parameter))
+    assert MixedPrecision("bf16").measure(model, images) == ""
+
+
 def test_float32_measures_nothing(model, images):
     assert MixedPrecision("float32").measure(model, images) == ""
 

@@ -83,7 +83,9 @@ class MixedPrecision:
         return context
 
     def measure(self, model: ImageModel, images: Tensor) -> str:
-        """How far the logits of ``images`` are from float32's, in words; empty in float32. The model is left as it is.
+        """How far the logits of ``images`` are from float32's, in words; the model is left as it is.
+
+        Empty in float32, and where a classifier of zeros answers nothing yet.
 
         Raises:
             TrainingError: nothing is computed in half precision in spite of all, or numbers overflow.
@@ -102,6 +104,8 @@ class MixedPrecision:
         finally:
             if was_training:
                 model.train()
+        if not exact.any().item():
+            return ""
         name = f"{self._precision} ({self._level})"
         difference = ((rounded - exact).square().mean() / exact.square().mean().clip(min=1e-12)).sqrt().item()
         if difference == 0.0:
