@@ -201,7 +201,7 @@ def _results(output: Path, row: Row) -> list[Mapping[str, float]]:
 
 
 def print_table(output: Path) -> None:
-    """Means over the seeds that are done, in percent; an option against the same seeds of its plain row."""
+    """Means over the seeds that are done, in percent; an option against the mean of its plain row."""
     plain = {row.name: _results(output, row) for row in ROWS if row.name in _plain_rows()}
     noise = {name: _spread(results) for name, results in plain.items()}
     print("| option | seeds | top-1 | against plain | below the noise | CPU seconds |")
