@@ -70,10 +70,8 @@ def decoded(data: bytes, flags: int) -> Any:
 def with_ppclas(sampling: Literal["one_draw", "ten_tries"]) -> Callable[[Photos], Any]:
     """The loader's own code, with the given rule for boxes."""
     transforms = [RandomResizedCrop(size=SIDE, sampling=sampling), RandomFlip()]
-    reader, epochs = (
-        Reader(InMemory((), ("photo",), "memory"), Pipeline(transforms), seed=0, epochs=1),
-        itertools.count(),
-    )
+    reader = Reader(InMemory((), ("photo",), "memory"), Pipeline(transforms), seed=0, epochs=1)
+    epochs = itertools.count()
 
     def run(photos: Photos) -> Any:
         InMemory.photos = photos
