@@ -79,6 +79,25 @@ def test_float32_measures_nothing(model, images):
     assert MixedPrecision("float32").measure(model, images) == ""
 
 
+@pytest.mark.parametrize(("level", "after_the_bias"), [("O1", paddle.float32), ("O2", paddle.bfloat16)])
+def test_the_levels_differ_in_what_follows_a_convolution(level, after_the_bias):
+    # A graph is built with its casts on a CPU too; only running it takes a GPU.
+    paddle.enable_static()
+    try:
+        program = paddle.static.Program()
+        with paddle.static.program_guard(program, paddle.static.Program()):
+            images = paddle.static.data("images", [2, 3, 8, 8], "float32")
+            convolution = paddle.nn.Conv2D(3, 4, 3)
+            with MixedPrecision("bf16", level).forward():
+                paddle.nn.functional.relu(convolution(images))
+        dtypes = {op.name(): op.results()[0].dtype for op in program.global_block().ops}
+        assert dtypes["pd_op.conv2d"] == paddle.bfloat16
+        assert dtypes["pd_op.relu"] == after_the_bias
+        assert convolution.weight.dtype == paddle.float32
+    finally:
+        paddle.disable_static()
+
+
 @pytest.mark.parametrize(
     ("precision", "level", "message"),
     [

@@ -77,8 +77,9 @@ class MixedPrecision:
         import paddle
 
         dtype = {"bf16": "bfloat16", "fp16": "float16"}.get(self._precision, "float16")
+        # Only O2 asks for promotion. With float32 weights it would take every layer with a bias back to float32, as O1.
         context: AbstractContextManager[None] = paddle.amp.auto_cast(
-            enable=self._precision != "float32", level=self._level, dtype=dtype
+            enable=self._precision != "float32", level=self._level, dtype=dtype, use_promote=False
         )
         return context
 
