@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix, _mixed_images, partners
-from ppclas_augment.mixing import box_share, cut_box, largest_mask, low_frequency_image
+from ppclas_augment.mixing import box_shares, cut_boxes, largest_mask, low_frequency_image
 from ppclas_core.builtin.base import Targets
 from ppclas_core.data import sample_draw
 from scipy import stats
@@ -93,12 +93,10 @@ def test_a_probability_leaves_batches_alone():
 
 def test_cutmix_boxes_by_hand():
     # λ 0.75: half of each side. Around (6, 10) of 12 x 20 all of it is inside; around a corner a quarter.
-    assert cut_box(12, 20, 0.75, 6, 10) == (3, 9, 5, 15)
-    assert box_share(12, 20, (3, 9, 5, 15)) == 0.75
-    assert cut_box(12, 20, 0.75, 0, 0) == (0, 3, 0, 5)
-    assert box_share(12, 20, (0, 3, 0, 5)) == 1 - 15 / 240
-    assert cut_box(12, 20, 1.0, 5, 5) == (5, 5, 5, 5)
-    assert cut_box(12, 20, 0.0, 6, 10) == (0, 12, 0, 20)
+    # λ 1: nothing; λ 0: everything.
+    boxes = cut_boxes(12, 20, np.array([0.75, 0.75, 1.0, 0.0]), np.array([(6, 10), (0, 0), (5, 5), (6, 10)]))
+    assert boxes.tolist() == [[3, 9, 5, 15], [0, 3, 0, 5], [5, 5, 5, 5], [0, 12, 0, 20]]
+    np.testing.assert_allclose(box_shares(12, 20, boxes), [0.75, 1 - 15 / 240, 1.0, 0.0])
 
 
 def test_cutmix_pastes_one_box_of_the_partner():

@@ -17,7 +17,7 @@ from ppclas_core.data import BatchTransform, Draw
 from ppclas_core.errors import ConfigError, ShapeError
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from ppclas_augment.mixing import Blend, Mask, Mix, Paste, box_share, cut_box, largest_mask, low_frequency_image
+from ppclas_augment.mixing import Blend, Mask, Mix, Paste, box_shares, cut_boxes, largest_mask, low_frequency_image
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -109,11 +109,8 @@ class CutMix(_Mixing):
     def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
         drawn = self._draw_shares(count, self.alpha, rng)
         centres = rng.integers((height, width), size=(count if self.per == "sample" else 1, 2))
-        centres = np.broadcast_to(centres, (count, 2))
-        boxes = tuple(
-            cut_box(height, width, share, y, x) for share, (y, x) in zip(drawn.tolist(), centres.tolist(), strict=True)
-        )
-        return Paste(np.array([box_share(height, width, box) for box in boxes], np.float32), boxes)
+        boxes = cut_boxes(height, width, drawn, centres)
+        return Paste(box_shares(height, width, boxes), boxes)
 
 
 class FMix(_Mixing):

@@ -7,7 +7,6 @@ is mixed where it lies, elsewhere by the device, from the weights.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,16 +29,22 @@ class Mix:
     def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> None:
         """Mix ``images`` [N, C, H, W] in place with those of their ``partners`` [N], a permutation.
 
-        Each is mixed before its partner is, so that only one image of a cycle of partners has to be set aside.
+        Each is mixed before its partner is, so only what the last of a cycle of partners takes is set aside.
         """
         for cycle in _cycles(partners):
-            first = images[cycle[0]].copy()
+            first, last = cycle[0], cycle[-1]
+            kept = images[first][self._taken(last)].copy()
             for own, other in itertools.pairwise(cycle):
-                self._mix_one(own, images[own], images[other])
-            self._mix_one(cycle[-1], images[cycle[-1]], first)
+                taken = self._taken(own)
+                self._mix_one(own, images[own][taken], images[other][taken])
+            self._mix_one(last, images[last][self._taken(last)], kept)
+
+    def _taken(self, index: int) -> tuple[slice, ...]:
+        """What sample ``index`` takes of its partner [C, H, W]."""
+        return (slice(None),)
 
     def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
-        """Mix sample ``index``, ``image`` [C, H, W], in place with ``other``."""
+        """Mix that part of sample ``index``, ``image`` [C, h, w], in place with its partner's, ``other``."""
         raise NotImplementedError
 
 
@@ -60,18 +65,21 @@ class Blend(Mix):
 class Paste(Mix):
     """CutMix: a box of the partner."""
 
-    boxes: tuple[tuple[int, int, int, int], ...]
-    """Top, bottom, left, right of each sample's box in pixels, the ends excluded."""
+    boxes: NDArray[np.int64]
+    """[N, 4]: top, bottom, left, right of each sample's box in pixels, the ends excluded."""
 
     def weights(self, height: int, width: int) -> NDArray[np.float32]:
         weights = np.ones((len(self.boxes), 1, height, width), np.float32)
-        for own, (top, bottom, left, right) in enumerate(self.boxes):
-            weights[own, :, top:bottom, left:right] = 0.0
+        for own, weight in enumerate(weights):
+            weight[self._taken(own)] = 0.0
         return weights
 
+    def _taken(self, index: int) -> tuple[slice, ...]:
+        top, bottom, left, right = self.boxes[index].tolist()
+        return slice(None), slice(top, bottom), slice(left, right)
+
     def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
-        top, bottom, left, right = self.boxes[index]
-        image[:, top:bottom, left:right] = other[:, top:bottom, left:right]
+        image[...] = other
 
 
 @dataclass(frozen=True)
@@ -102,21 +110,21 @@ def _cycles(permutation: NDArray[np.int64]) -> Iterator[list[int]]:
         yield cycle
 
 
-def cut_box(height: int, width: int, share: float, y: int, x: int) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right of CutMix's box around (y, x), cut off at the borders of the image.
+def cut_boxes(height: int, width: int, shares: NDArray[np.float64], centres: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N, 4]: top, bottom, left, right of CutMix's boxes around ``centres`` [N, 2] (y, x), cut off at the borders.
 
-    Uncut, it has the image's aspect and covers ``1 - share`` of it (paper, equation 2).
+    Uncut, a box has the image's aspect and covers ``1 - share`` of it (paper, equation 2); ``shares`` is [N], in 0..1.
     """
-    side = math.sqrt(1.0 - share)
-    box_height, box_width = int(height * side), int(width * side)
-    top, left = y - box_height // 2, x - box_width // 2
-    return max(0, top), min(height, top + box_height), max(0, left), min(width, left + box_width)
+    sides = (np.sqrt(1.0 - shares)[:, None] * (height, width)).astype(np.int64)
+    starts = centres - sides // 2
+    ends = np.minimum(starts + sides, (height, width))
+    return np.stack([np.maximum(starts, 0), ends], axis=2).reshape(-1, 4)
 
 
-def box_share(height: int, width: int, box: tuple[int, int, int, int]) -> float:
-    """How much of an image is left outside ``box``."""
-    top, bottom, left, right = box
-    return 1.0 - (bottom - top) * (right - left) / (height * width)
+def box_shares(height: int, width: int, boxes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """[N]: how much of an image is left outside each of ``boxes`` [N, 4]."""
+    top, bottom, left, right = boxes.T
+    return (1.0 - (bottom - top) * (right - left) / (height * width)).astype(np.float32)
 
 
 def low_frequency_image(
