@@ -1,5 +1,7 @@
 """Each operation against Pillow, which defines it; shapes, dtypes and inputs on odd images."""
 
+from unittest import mock
+
 import cv2
 import numpy as np
 import pytest
@@ -141,6 +143,18 @@ def test_a_turned_grid_covers_the_whole_image():
         assert mask.mean() == pytest.approx(0.25, abs=0.02)
         for corner in (mask[:30, :30], mask[:30, -30:], mask[-30:, :30], mask[-30:, -30:]):
             assert corner.mean() == pytest.approx(0.25, abs=0.08)
+
+
+def test_a_turned_grid_of_a_long_image_is_made_in_parts():
+    whole = functional.grid_mask(300, 500, period=60, bar=30, offset=(3, 4), degrees=33)
+    with mock.patch.object(functional, "_TILE", 128):
+        assert (functional.grid_mask(300, 500, period=60, bar=30, offset=(3, 4), degrees=33) == whole).all()
+    long = functional.grid_mask(3, 50_000, period=10, bar=5, offset=(3, 4), degrees=30)
+    assert long.mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_single_value_stays_in_more_pixels_than_float32_counts():
+    assert (functional.equalize(np.full((4097, 4097, 1), 200, np.uint8)) == 200).all()
 
 
 COLOURS = {

@@ -48,15 +48,19 @@ def test_one_draw_a_batch_where_asked_for(mix):
 
 
 @pytest.mark.parametrize("mix", MIXES[:3], ids=NAMES[:3])
-def test_the_devices_way_and_the_cpus_give_the_same(mix, monkeypatch):
-    images = np.random.default_rng(0).normal(size=(5, 3, 17, 9)).astype(np.float32)
+def test_the_devices_way_and_the_cpus_give_the_same(mix):
+    values = np.random.default_rng(0).normal(size=(5, 3, 17, 9)).astype(np.float32)
     drawn, partner = mix.draw_mix(5, 17, 9, np.random.default_rng(1)), partners(5, np.random.default_rng(2))
-    quick = _mixed_images(paddle.to_tensor(images), drawn, partner).numpy()
-    monkeypatch.setattr(type(paddle.CPUPlace()), "is_cpu_place", lambda self: False, raising=False)
     weights = drawn.weights(17, 9)
-    np.testing.assert_allclose(quick, weights * images + (1 - weights) * images[partner], atol=1e-6)
-    general = _mixed_images(paddle.to_tensor(images.astype(np.float64)), drawn, partner).numpy()
-    np.testing.assert_allclose(quick, general, atol=1e-6)
+    expected = weights * values + (1 - weights) * values[partner]
+    # A CPU mixes single precision where it lies; any other precision goes the way that devices go.
+    for dtype, in_place in (("float32", True), ("float64", False)):
+        images = paddle.to_tensor(values.astype(dtype), place="cpu")
+        mixed = _mixed_images(images, drawn, partner)
+        assert (mixed is images) == in_place
+        assert mixed.dtype == images.dtype
+        np.testing.assert_allclose(mixed.numpy(), expected, atol=1e-6)
+        assert (images.numpy() == values).all() != in_place
 
 
 @pytest.mark.parametrize("mix", MIXES[:3], ids=NAMES[:3])
@@ -146,9 +150,44 @@ def test_the_largest_pixels_are_the_mask():
     assert largest_mask(image, 3).tolist() == [[1, 0, 1], [1, 0, 0]]
     assert largest_mask(image, 0).sum() == 0
     assert largest_mask(image, 6).sum() == 6
-    soft = largest_mask(np.arange(100, dtype=np.float32).reshape(10, 10), 50, soft=0.2)
+    soft = largest_mask(np.arange(100, dtype=np.float32).reshape(10, 10), 50, soft=0.1)
     assert soft.mean() == pytest.approx(0.5)
-    assert ((soft > 0) & (soft < 1)).sum() == 18  # 20 values on the ramp, its ends are 0 and 1
+    assert ((soft > 0) & (soft < 1)).sum() == 18  # 10 pixels on each side of the limit; the ends are 0 and 1
+    assert (np.diff(soft.ravel()) >= 0).all()
+
+
+@pytest.mark.parametrize("max_soft", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize(("side", "count"), [(224, 15), (32, 400)])
+def test_fmix_edges_are_soft_over_the_share_asked_for_where_there_is_room(side, count, max_soft):
+    mix = FMix(max_soft=max_soft).draw_mix(count, side, side, np.random.default_rng(4))
+    assert (mix.masks.min(), mix.masks.max()) == (0, 1)
+    for mask, share in zip(mix.masks, mix.shares.tolist(), strict=True):
+        soft = ((mask > 0) & (mask < 1)).mean()
+        assert soft == pytest.approx(2 * min(max_soft, share, 1 - share), abs=4.5 / side**2)
+
+
+def test_cutmix_boxes_are_of_the_drawn_size():
+    # So large an alpha makes every λ a half: a box has √½ of each side, 70.7 of 100, where no border cuts it.
+    mixed, new = CutMix(alpha=1e4)(*numbered(64, 100, 100), draw())
+    pasted = mixed.numpy()[:, 0] != new.labels.numpy()[:, None, None]
+    assert pasted.any(axis=2).sum(axis=1).max() == pytest.approx(70.7, abs=1)
+    assert pasted.any(axis=1).sum(axis=1).max() == pytest.approx(70.7, abs=1)
+    assert pasted.any(axis=2).sum(axis=1).min() >= 35
+
+
+def test_mixup_or_cutmix_passes_its_parameters_on():
+    def weights(**params):
+        return MixupOrCutMix(**params)(*numbered(64, 100, 100), draw())[1].weight.numpy()
+
+    assert weights(cutmix_share=0, mixup={"alpha": 1e4}) == pytest.approx(0.5, abs=0.03)
+    assert np.ptp(weights(cutmix_share=0, mixup={"per": "batch"})) == 0
+    # A box of half of the image, of which a corner shows a quarter.
+    shown = 1 - weights(cutmix_share=1, cutmix={"alpha": 1e4})
+    assert shown.max() == pytest.approx(0.5, abs=0.02)
+    assert 0.12 < shown.min() < 0.3
+    images, targets = numbered(4)
+    assert MixupOrCutMix(cutmix_share=1, cutmix={"probability": 0})(images, targets, draw())[1] is targets
+    assert MixupOrCutMix(cutmix_share=0, mixup={"probability": 0})(images, targets, draw())[1] is targets
 
 
 def test_mixup_or_cutmix_alternates():

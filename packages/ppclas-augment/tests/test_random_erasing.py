@@ -114,9 +114,15 @@ def test_the_wrong_layout_is_refused():
         RandomErasing()(np.zeros((3, 224, 224), np.float32), draw())
 
 
-def test_a_colour_needs_one_value_a_channel():
-    with pytest.raises(ConfigError, match="color has 3 values and the image 1 channels"):
-        RandomErasing(probability=1.0)(np.zeros((32, 32, 1), np.uint8), draw())
+def test_a_colour_is_one_of_the_image():
+    grey = np.zeros((32, 32, 1), np.uint8)
+    with pytest.raises(ConfigError, match=r"RandomErasing\.color has 3 values and the image 1 channels"):
+        RandomErasing(probability=1.0, color=(1, 2, 3))(grey, draw())
+    for color in ((300,), (-1,), (0.485,)):  # what uint8 would turn into another colour
+        with pytest.raises(ConfigError, match=r"RandomErasing.color: expected whole numbers in 0..255 for .* got"):
+            RandomErasing(probability=1.0, color=color)(grey, draw())
+    assert set(np.unique(RandomErasing(probability=1.0)(grey, draw()))) == {0, 115}  # the mean of 124, 116 and 104
+    assert RandomErasing(probability=1.0, color=(-0.5,))(grey.astype(np.float32), draw()).min() == -0.5
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,18 @@ def test_overrides_in_the_old_words_and_in_the_new_ones(write, override, key, va
     assert found == value
 
 
+def test_what_the_erasing_operators_did_is_said_and_their_zero_is_the_mean(write):
+    listed = "".join(f"    - {name}:\n" for name in ("RandFlipImage", "RandomErasing", "HideAndSeek", "AutoAugment"))
+    text = MIXUP.replace("    - RandFlipImage: {flip_code: 1}\n", listed).replace("{alpha: 0.2}", "")
+    loaded = load_config(write(text.replace("mean: [0.485, 0.456, 0.406]", "mean: [0.5, 0.4, 0.2]")))
+    lines = " ".join(loaded.notes)
+    for name in ("RandomErasing", "HideAndSeek", "AutoAugment"):
+        assert name in lines
+    transforms = {transform.name: transform.params for transform in loaded.config.data.train_transforms}
+    assert transforms["RandomErasing"]["color"] == (128, 102, 51)
+    assert loaded.config.data.batch_transforms[0].params["alpha"] == 0.2  # of 2020; 1.0 in 2.x
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -7,7 +7,7 @@ from ppclas_core.config.schema import ComponentConfig, Config, DataSection
 from ppclas_core.data import functional, sample_draw
 from ppclas_core.data.framing import Letterbox, RandomCrop
 from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms, default_train_transforms
-from ppclas_core.data.transforms import CenterCrop, RandomFlip, Resize
+from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, Resize
 from ppclas_core.engine.plan import make_plan
 from ppclas_core.errors import ConfigError
 from ppclas_core.testing import make_tiny_dataset
@@ -40,6 +40,22 @@ def test_letterbox_keeps_all_of_the_image_and_its_aspect():
     assert (out[:16] == (124, 116, 104)).all()
     assert (out[48:] == (124, 116, 104)).all()
     assert (Letterbox(size=(32, 96), fill=0)(image, DRAW)[:, :16] == 0).all()
+
+
+@pytest.mark.parametrize("cropping", [CenterCrop, Letterbox, RandomCrop])
+def test_padding_is_one_colour_before_and_after_normalising(cropping):
+    image, normalise = noise(20, 10), Normalize()
+    before = normalise(cropping(size=40)(image, DRAW), DRAW)
+    after = cropping(size=40)(normalise(image, DRAW), DRAW)
+    assert np.abs(before[0, 0]).max() < 0.01  # ImageNet's mean, rounded to whole levels
+    assert (after[0, 0] == 0).all()
+    stated = cropping(size=40, fill=(0.5, 0.25, -2.0))
+    assert stated(normalise(image, DRAW), DRAW)[0, 0].tolist() == [0.5, 0.25, -2.0]
+    with pytest.raises(ConfigError, match=r"fill: expected whole numbers in 0..255 .* got 0.5, 0.25, -2"):
+        stated(image, DRAW)
+    with pytest.raises(ConfigError, match=r"fill has 3 values and the image 1 channels"):
+        stated(image[..., :1], DRAW)
+    assert cropping(size=40)(image[..., :1], DRAW)[0, 0] == 115  # the mean of 124, 116 and 104
 
 
 def test_random_crop_reaches_every_place_and_pads():
@@ -87,7 +103,30 @@ def test_the_mode_in_a_config_decides_both_lists(tmp_path):
     assert plan.config.data.train_transforms == (letterbox, ComponentConfig(name="RandomFlip"))
     assert "photos are shown as a whole, with bars up to 40x40" in plan.notes
     # What was resolved can be planned again, as a resumed run does.
-    assert make_plan(plan.config, "cpu").config.data == plan.config.data
+    again = make_plan(plan.config, "cpu")
+    assert again.config.data == plan.config.data
+    assert not [note for note in again.notes if "shapes nothing" in note]
     both = config.replace(data=config.data.replace(resize_short=50))
     with pytest.raises(ConfigError, match="resize_short is of resize_mode center, and resize_mode is letterbox"):
         make_plan(both, "cpu")
+
+
+def test_keys_that_lists_of_transforms_make_idle_are_named(tmp_path):
+    folder, _ = make_tiny_dataset(tmp_path / "photos", classes=2, per_class=8)
+    crop, flip = ComponentConfig(name="RandomResizedCrop", size=40), ComponentConfig(name="RandomFlip")
+    middle = ComponentConfig(name="CenterCrop", size=40)
+    data = DataSection(train=str(folder), image_size=64, train_transforms=(crop, flip), eval_transforms=(middle,))
+    plan = make_plan(Config(data=data.replace(resize_mode="letterbox", interpolation="area")), "cpu")
+    given = "shapes nothing in training and evaluation: data.train_transforms and data.eval_transforms are given"
+    assert f"data.resize_mode letterbox {given}" in plan.notes
+    assert f"data.interpolation area {given}" in plan.notes
+    assert not [note for note in plan.notes if "bars" in note]
+    assert "data.image_size 64x64 is of no use beside lists of transforms: they give 40x40 in evaluation" in plan.notes
+    assert plan.config.data.image_size == (40, 40)
+    one = make_plan(Config(data=data.replace(resize_mode="letterbox", eval_transforms=None)), "cpu")
+    said = "data.resize_mode letterbox shapes nothing in training: data.train_transforms is given"
+    assert [note for note in one.notes if "shapes nothing" in note] == [said]
+    short = make_plan(Config(data=data.replace(resize_short=50)), "cpu")
+    assert "data.resize_short 50 shapes nothing: data.eval_transforms is given" in short.notes
+    # Without image_size the lists say the size, and not the photos.
+    assert make_plan(Config(data=data.replace(image_size=None)), "cpu").config.data.image_size == (40, 40)

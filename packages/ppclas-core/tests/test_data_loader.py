@@ -36,6 +36,23 @@ def pipeline():
     return Pipeline(build_transforms(default_train_transforms(32, "bilinear")))
 
 
+class Grows(Transform):
+    """The pixel says which epoch it is and what was drawn."""
+
+    def __call__(self, image, draw):
+        return np.full((1, 1, 3), (draw.epoch, draw.epochs, draw.rng.integers(256)), np.uint8)
+
+
+def test_draws_that_come_again_leave_the_epoch_as_it_is(photos):
+    with Loader(photos.subset(range(4)), Pipeline([Grows()]), 4, epochs=5, repeat_draws_after=2) as loader:
+        seen = np.stack([next(loader.epoch(epoch)).images[:, 0, 0] for epoch in range(5)])
+    assert (seen[..., 0] == np.arange(5)[:, None]).all()
+    assert (seen[..., 1] == 5).all()
+    np.testing.assert_array_equal(seen[0, :, 2], seen[2, :, 2])
+    np.testing.assert_array_equal(seen[1, :, 2], seen[3, :, 2])
+    assert (seen[0, :, 2] != seen[1, :, 2]).any()
+
+
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
     """Transforms in a module of their own that lies where the training script does."""

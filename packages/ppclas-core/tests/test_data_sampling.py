@@ -76,6 +76,14 @@ def test_repeats():
     assert count_earlier(np.array([5, 2, 5, 5, 2, 0])).tolist() == [0, 0, 1, 2, 1, 0]
 
 
+@pytest.mark.parametrize("repeats", [2, 4])
+def test_repeats_of_a_balanced_set_are_balanced(uneven, repeats):
+    shares = image_shares(uneven, SamplingConfig(balance=1.0))
+    order = epoch_order(500, shuffle=True, seed=0, epoch=0, shares=shares, repeats=repeats)
+    counts = np.bincount(uneven.labels()[order], minlength=4)
+    assert np.abs(counts - 125).max() <= repeats
+
+
 def test_repeats_are_augmented_otherwise_and_the_same_whatever_reads():
     photos = load_image_set(builtin_photos() / "val").subset(range(0, 96, 4))
     pipeline, sampling = Pipeline([RandomResizedCrop(size=32)]), SamplingConfig(repeats=2, balance=0.5)

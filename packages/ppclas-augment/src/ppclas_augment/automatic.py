@@ -40,7 +40,7 @@ class _Automatic(Transform):
     fill: tuple[Channel, Channel, Channel] = (128, 128, 128)
     """Colour where a shift or a turn leaves nothing, RGB in 0..255."""
     resampling: Resampling = "nearest"
-    """Of shears and rotations; the papers' code takes the nearest pixel."""
+    """Of shears and rotations; the papers' code takes the nearest pixel, but for AugMix."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         check_pixels(image, type(self).__name__)
@@ -124,6 +124,10 @@ class AugMix(_Automatic):
     The images only: the paper's consistency loss between three views is not part of it.
     """
 
+    fill: tuple[Channel, Channel, Channel] = (0, 0, 0)
+    """Colour where a shift or a turn leaves nothing, RGB in 0..255; black in the authors' code."""
+    resampling: Resampling = "bilinear"
+    """Of shears and rotations; bilinear in the authors' code."""
     severity: Annotated[float, Field(gt=0, le=10)] = 3.0
     """Largest strength, of 10."""
     width: PositiveInt = 3

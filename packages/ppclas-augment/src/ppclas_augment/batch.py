@@ -124,7 +124,7 @@ class FMix(_Mixing):
     decay_power: NonNegativeFloat = 3.0
     """How fast the amplitude falls with the frequency: more gives larger shapes; 3 in the paper."""
     max_soft: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the pixels over which the edge of a shape is soft; at most what the smaller part has room for."""
+    """Share of the pixels on each side of a shape's edge over which it is soft; at most what the smaller side has."""
 
     def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
         masks = [self._draw_mask(height, width, rng) for _ in range(count if self.per == "sample" else 1)]
@@ -137,14 +137,20 @@ class FMix(_Mixing):
         noise = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
         pixels = share * height * width
         count = int(np.ceil(pixels) if up else np.floor(pixels))
-        soft = min(self.max_soft, 2 * min(share, 1 - share))
-        return largest_mask(low_frequency_image(height, width, noise, self.decay_power), count, soft)
+        return largest_mask(low_frequency_image(height, width, noise, self.decay_power), count, self.max_soft)
+
+
+class _MixupOfTwo(Mixup):
+    """Mixup with the α that is usual beside CutMix."""
+
+    alpha: PositiveFloat = 0.8
+    """As for Mixup."""
 
 
 class MixupOrCutMix(BatchTransform):
     """Mixup for some batches, CutMix for the others."""
 
-    mixup: Mixup = Mixup(alpha=0.8)
+    mixup: _MixupOfTwo = _MixupOfTwo()
     """Parameters of Mixup."""
     cutmix: CutMix = CutMix()
     """Parameters of CutMix."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ppclas_core.data.base import Draw, SampleDraws, Transform
 from ppclas_core.data.decode import decode, plain_jpeg_size
 from ppclas_core.data.framing import Letterbox
-from ppclas_core.data.functional import Interpolation, fitting_size
+from ppclas_core.data.functional import Interpolation, fill_color, fitting_size
 from ppclas_core.data.readers import BatchReader, OpenReader, Reader, Request, Samples, Workers
 from ppclas_core.data.transforms import CenterCrop, RandomFlip, RandomResizedCrop, Resize, size_pair
 from ppclas_core.data.window import Window
@@ -118,8 +118,9 @@ class Frame:
     @property
     def fill(self) -> tuple[int, int, int]:
         """RGB of what lies outside the picture."""
-        fill = self.crop.fill if self.crop is not None else getattr(self.sizing, "fill", 0)
-        return (fill, fill, fill) if isinstance(fill, int) else fill
+        fill = self.crop.fill if self.crop is not None else getattr(self.sizing, "fill", None)
+        red, green, blue = fill_color(fill, 3, np.dtype(np.uint8)).tolist()
+        return red, green, blue
 
     def place(self, height: int, width: int, draw: Draw) -> Placement:
         """The placement of a picture of ``height`` x ``width``; draws what the transforms would, in their order."""
@@ -178,7 +179,7 @@ class _DaliReader(OpenReader):
             pool.shutdown(cancel_futures=True)
 
     def _encode(self, request: Request) -> _Encoded:
-        draws = SampleDraws(self._plain.seed, self._plain.epochs)
+        draws = SampleDraws(self._plain.seed, self._plain.epochs, self._plain.repeat_draws_after)
         batch = replace(self._plain.image_set, records=request.records)
         files, placements, indices, bad = [], [], [], []
         earlier = request.earlier or itertools.repeat(0)

@@ -6,7 +6,6 @@ colour; ``color`` sets another.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Annotated, Literal
 
@@ -14,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.config.schema import Fraction
 from ppclas_core.data import Draw, Image, Transform
-from ppclas_core.errors import ConfigError, ShapeError
+from ppclas_core.data.functional import fill_color
+from ppclas_core.errors import ShapeError
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from ppclas_augment import functional
-
-IMAGENET_MEAN = (124, 116, 104)
-"""Mean colour of ImageNet, RGB in 0..255: (0.485, 0.456, 0.406) · 255. Normalising turns it into 0."""
 
 
 class _Erasing(Transform):
@@ -29,8 +26,8 @@ class _Erasing(Transform):
     probability: Fraction = 1.0
     """Share of the images that are erased."""
     color: tuple[float, ...] | None = None
-    """One value a channel, in the image's units (0..255 for uint8). Nothing: ImageNet's mean colour, which is 0 in a
-    float image, taken as normalised."""
+    """One value a channel, in the image's units (whole numbers in 0..255 for uint8). Nothing: ImageNet's mean colour,
+    which is 0 in a float image, taken as normalised."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         if image.ndim != 3 or image.shape[2] > 4:
@@ -50,23 +47,7 @@ class _Erasing(Transform):
 
     def _color(self, image: Image) -> NDArray[np.generic]:
         """A colour [C] in the image's dtype."""
-        color = _color_of(self.color, image.shape[2], image.dtype)
-        if len(color) != image.shape[2]:
-            raise ConfigError(
-                f"{type(self).__name__}: color has {len(color)} values and the image {image.shape[2]} channels. "
-                f"Set one value a channel."
-            )
-        return color
-
-
-@functools.lru_cache(maxsize=64)
-def _color_of(color: tuple[float, ...] | None, channels: int, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    # Kept: NumPy takes as long to make three values an array as to fill a small box with them.
-    if color is None:
-        color = IMAGENET_MEAN if dtype == np.uint8 else (0.0,) * channels
-    made = np.asarray(color).astype(dtype)
-    made.flags.writeable = False
-    return made
+        return fill_color(self.color, image.shape[2], image.dtype, f"{type(self).__name__}.color")
 
 
 class Cutout(_Erasing):
@@ -182,7 +163,7 @@ class GridMask(_Erasing):
     """Share of the images that are masked, once it is reached."""
     ramp: Fraction = 0.8
     """Share of the epochs over which the probability grows in a straight line: 240 of 300 in the paper. 0: it is
-    there from the first epoch."""
+    there from the first epoch, as in a run of one."""
     period: tuple[PositiveInt, PositiveInt] | None = None
     """Smallest and largest distance of the bars in pixels, drawn uniformly. Nothing: from 3/7 of the image's shorter
     side to all of it, which is the paper's 96 to 224 at 224 pixels."""
@@ -201,7 +182,7 @@ class GridMask(_Erasing):
         return limits
 
     def _chance(self, draw: Draw) -> float:
-        if not self.ramp:
+        if not self.ramp or draw.epochs == 1:
             return self.probability
         return self.probability * min(1.0, draw.epoch / (self.ramp * draw.epochs))
 
@@ -212,7 +193,8 @@ class GridMask(_Erasing):
         period = rng.integers(low, high + 1).item()
         down, right = rng.integers(period, size=2).tolist()
         degrees = rng.integers(self.rotate).item() if self.rotate else 0
-        bar = int(period * self.ratio + 0.5)
+        # Neither bars nor squares vanish, as in the authors' code.
+        bar = min(max(1, int(period * self.ratio + 0.5)), max(1, period - 1))
         squares = functional.grid_mask(height, width, period, bar, (down, right), degrees)
         kept = squares if self.remove == "bars" else 1 - squares
         return functional.keep_where(image, kept, self._color(image))

@@ -1,7 +1,8 @@
 """Augmentations as pure functions on one image [H, W, C]. Nothing here is random, and no input is written to.
 
-Colours and geometry are defined as in Pillow, which the papers' code uses: with nearest resampling the same pixels,
-colours within two grey levels, several times faster. They take uint8 in 0..255; what erases takes floats too.
+Colours and geometry are defined as in Pillow, which the papers' code uses: with nearest resampling the same pixels
+but for a few in a thousand that lie between two, colours within two grey levels, several times faster. They take uint8
+in 0..255; what erases takes floats too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ppclas_core.data import Image
 Resampling = Literal["nearest", "bilinear", "bicubic"]
 
 _CV2_RESAMPLING = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+_TILE = 4096
+"""Largest side, in pixels, that a mask is made for at once."""
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey level (ITU-R 601)."""
 
@@ -62,11 +65,12 @@ def autocontrast(image: Image) -> Image:
 
 def equalize(image: Image) -> Image:
     """Give each channel an even histogram, by Pillow's rule. A channel of one value stays."""
-    pixels, channels = image.shape[0] * image.shape[1], range(image.shape[2])
+    channels = range(image.shape[2])
     # OpenCV 4 gives [256, 1], OpenCV 5 [256].
     counts = np.stack([cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel() for channel in channels])
     # Whole numbers all the way: doubles hold and divide them exactly, several times as fast as integers.
     tables = counts.cumsum(axis=1, dtype=np.float64)
+    pixels = tables[:, -1:].copy()  # as counted: OpenCV's floats are whole numbers up to 2**24 only
     tables -= counts
     # The brightest value that occurs ends at 255, so its own count is left out of the step.
     steps = np.where(tables < pixels, tables, 0.0).max(axis=1) // 255
@@ -245,17 +249,49 @@ def grid_mask(
 
     ``offset`` (down, right) shifts the grid, which then turns about the centre of the image. It covers all of it.
     """
-    # The diagonal: whatever the angle, the image lies inside.
-    side = height if height == width and not degrees else math.ceil(math.hypot(height, width))
-    rows, columns = (((np.arange(side) - start) % period >= bar).astype(np.uint8) for start in offset)
     if not degrees:
-        return np.outer(rows[:height], columns[:width])
+        return np.outer(_bars(0, height, offset[0], period, bar), _bars(0, width, offset[1], period, bar))
+    mask = np.empty((height, width), np.uint8)
+    # In tiles: turned, a long image reaches over a square of its length.
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            tile = mask[top : top + _TILE, left : left + _TILE]
+            centre = (height - 1) / 2 - top, (width - 1) / 2 - left
+            tile[...] = _turned_bars(
+                tile.shape, centre, math.ceil(math.hypot(height, width)), period, bar, offset, degrees
+            )
+    return mask
+
+
+def _bars(start: int, end: int, offset: int, period: int, bar: int) -> NDArray[np.uint8]:
+    """Along one side, from pixel ``start`` to before ``end``: 1 between bars."""
+    return ((np.arange(start, end) - offset) % period >= bar).astype(np.uint8)
+
+
+def _turned_bars(
+    shape: tuple[int, ...],
+    centre: tuple[float, float],
+    side: int,
+    period: int,
+    bar: int,
+    offset: tuple[int, int],
+    degrees: float,
+) -> NDArray[np.uint8]:
+    """A part [h, w] of a grid of ``side`` that is turned about its middle, at ``centre`` (y, x) of the part."""
+    height, width = shape
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    x, y, middle = (width - 1) / 2, (height - 1) / 2, (side - 1) / 2
-    from_output = np.array([[cos, -sin, middle - cos * x + sin * y], [sin, cos, middle - sin * x - cos * y]])
-    return cv2.warpAffine(
-        np.outer(rows, columns), from_output, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    (y, x), middle = centre, (side - 1) / 2
+    right, down = middle - cos * x + sin * y, middle - sin * x - cos * y
+    # Where the corners come from: no more of the grid is needed.
+    columns = [right + cos * j - sin * i for i in (0, height - 1) for j in (0, width - 1)]
+    rows = [down + sin * j + cos * i for i in (0, height - 1) for j in (0, width - 1)]
+    left, top = math.floor(min(columns)) - 1, math.floor(min(rows)) - 1
+    grid = np.outer(
+        _bars(top, math.ceil(max(rows)) + 2, offset[0], period, bar),
+        _bars(left, math.ceil(max(columns)) + 2, offset[1], period, bar),
     )
+    from_output = np.array([[cos, -sin, right - left], [sin, cos, down - top]])
+    return cv2.warpAffine(grid, from_output, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
 
 
 def _row(color: ArrayLike, width: int, image: Image) -> NDArray[np.generic]:

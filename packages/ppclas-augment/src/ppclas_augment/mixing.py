@@ -142,11 +142,12 @@ def low_frequency_image(
 def largest_mask(image: NDArray[np.float32], count: int, soft: float = 0.0) -> NDArray[np.float32]:
     """[H, W], 1 at the ``count`` largest pixels of ``image`` [H, W], 0 elsewhere.
 
-    ``soft`` is the share of all pixels around that limit over which the mask falls in a straight line instead.
+    ``soft`` is the share of all pixels on each side of that limit over which the mask falls in a straight line instead;
+    no more than there are on the smaller side.
     """
     order = np.argsort(-image, axis=None, kind="stable")
     mask = np.zeros(image.size, np.float32)
-    half = round(soft * image.size / 2)
+    half = min(int(soft * image.size), count, image.size - count)
     mask[order[: count - half]] = 1.0
     if half:
         mask[order[count - half : count + half]] = np.linspace(1.0, 0.0, 2 * half, dtype=np.float32)

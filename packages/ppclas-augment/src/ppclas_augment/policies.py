@@ -96,7 +96,6 @@ ORIGINAL_RANGES: Mapping[str, Range] = {
 RANDAUGMENT_RANGES: Mapping[str, Range] = {
     **IMAGENET_RANGES,
     "Posterize": Range(8, 4, whole="up"),
-    "Solarize": Range(255, 0),
 }
 """RandAugment: magnitudes 0 to 10. Every operation gets stronger with the magnitude."""
 
@@ -111,7 +110,7 @@ TRIVIAL_RANGES: Mapping[str, Range] = {
     "Brightness": Range(0, 0.99, signed=True),
     "Sharpness": Range(0, 0.99, signed=True),
     "Posterize": Range(8, 2, whole="nearest"),
-    "Solarize": Range(255, 0),
+    "Solarize": Range(256, 0),
 }
 """TrivialAugment, the wide space: 31 strengths."""
 

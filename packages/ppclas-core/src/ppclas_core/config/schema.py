@@ -126,7 +126,8 @@ class DataSection(Params):
     train_transforms: tuple[ComponentConfig, ...] | None = None
     """On each training image. Nothing: RandomResizedCrop, RandomFlip."""
     repeat_draws_after: PositiveInt | None = None
-    """Epochs after which a photo's random crops and flips come again; 1: it looks the same in each. Nothing: never."""
+    """Epochs after which a photo's random crops and flips come again; 1: it looks the same in each, but for transforms
+    that grow with the epochs (GridMask). Nothing: never."""
     eval_transforms: tuple[ComponentConfig, ...] | None = None
     """On each image everywhere else, and kept in the bundle. Nothing: Resize (short side), CenterCrop."""
     sampling: SamplingConfig = SamplingConfig()

@@ -40,8 +40,9 @@ class SampleDraws:
     own, entered without computing any other.
     """
 
-    def __init__(self, seed: int, epochs: int = 1) -> None:
-        self._epochs = epochs
+    def __init__(self, seed: int, epochs: int = 1, repeat_after: int | None = None) -> None:
+        """``repeat_after``: epochs after which the streams come again. None: never."""
+        self._epochs, self._repeat_after = epochs, repeat_after
         self._counter, self._key = np.zeros(4, np.uint64), np.array([seed & _WORD, 0], np.uint64)
         self._philox = np.random.Philox()
         self._state: Any = {
@@ -55,7 +56,7 @@ class SampleDraws:
     def __call__(self, epoch: int, index: int, repeat: int = 0) -> Draw:
         """The draw of sample ``index`` (0-based) when it comes for the ``repeat``-th time (0-based) in ``epoch``."""
         # One number at a time: NumPy takes several times as long for a tuple.
-        self._key[1] = epoch
+        self._key[1] = epoch if self._repeat_after is None else epoch % self._repeat_after
         self._counter[1] = index
         self._counter[2] = repeat
         self._philox.state = self._state

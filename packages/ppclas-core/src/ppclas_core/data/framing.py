@@ -7,8 +7,8 @@ from pydantic import NonNegativeInt
 from ppclas_core.config.schema import Size
 from ppclas_core.data import functional
 from ppclas_core.data.base import Draw, Image, Transform
-from ppclas_core.data.functional import Interpolation
-from ppclas_core.data.transforms import Channel, size_pair
+from ppclas_core.data.functional import Fill, Interpolation
+from ppclas_core.data.transforms import size_pair
 
 
 class Letterbox(Transform):
@@ -18,9 +18,9 @@ class Letterbox(Transform):
     """(height, width) or a side, in pixels."""
     interpolation: Interpolation = "bilinear"
     """As OpenCV has them: only "area" antialiases."""
-    fill: Channel | tuple[Channel, Channel, Channel] = (124, 116, 104)
-    """Colour of the bars: a grey level, or RGB, in 0..255. The default is ImageNet's mean, which normalising turns
-    into 0."""
+    fill: Fill = None
+    """Colour of the bars: one value, or one a channel, in the image's units (0..255 before Normalize). Nothing:
+    ImageNet's mean colour, which is 0 once normalised."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C] to [height, width, C]."""
@@ -36,8 +36,8 @@ class RandomCrop(Transform):
     """(height, width) or a side, in pixels."""
     padding: NonNegativeInt = 0
     """Pixels added on all sides first, so that the box may reach over the border: 4 for CIFAR."""
-    fill: Channel | tuple[Channel, Channel, Channel] = 0
-    """Colour of the padding: a grey level, or RGB, in 0..255."""
+    fill: Fill = None
+    """Colour of the padding, as for Letterbox."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C] to [height, width, C]."""

@@ -5,6 +5,7 @@ Sizes are (height, width) throughout.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.data.base import Image
-from ppclas_core.errors import ShapeError
+from ppclas_core.errors import ConfigError, ShapeError
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
-Fill = int | Sequence[int]
-"""A grey level, or one value a channel, in 0..255."""
+Fill = float | tuple[float, ...] | None
+"""One value, or one a channel, in the image's units: whole numbers in 0..255 for uint8. None: ImageNet's mean colour,
+which is 0 in a float image, taken as normalised."""
+IMAGENET_MEAN = (124, 116, 104)
+"""Mean colour of ImageNet, RGB in 0..255: (0.485, 0.456, 0.406) · 255. Normalising turns it into 0."""
 Axis = Literal["horizontal", "vertical", "both"]
 
 _CV2_INTERPOLATION: dict[str, int] = {
@@ -82,23 +86,51 @@ def crop(image: Image, top: int, left: int, height: int, width: int) -> Image:
     return image[top : top + height, left : left + width]
 
 
-def pad_to(image: Image, size: tuple[int, int], fill: Fill = 0) -> Image:
-    """Pad symmetrically with the colour ``fill`` to at least ``size``; an odd pixel goes below and to the right."""
+@functools.lru_cache(maxsize=64)
+def fill_color(fill: Fill, channels: int, dtype: np.dtype[np.generic], name: str = "fill") -> NDArray[np.generic]:
+    """The colour [C] of ``fill`` in an image's dtype, read-only; ``name`` is what messages call it.
+
+    Raises:
+        ConfigError: not as many values as channels, or values that uint8 does not have.
+    """
+    # Kept: NumPy takes as long to make three values an array as to fill a small box with them.
+    if fill is not None:
+        values = fill if isinstance(fill, tuple) else (fill,) * channels
+    elif dtype == np.uint8:
+        values = IMAGENET_MEAN if channels == 3 else (round(sum(IMAGENET_MEAN) / 3),) * channels
+    else:
+        values = (0.0,) * channels
+    if len(values) != channels:
+        raise ConfigError(
+            f"{name} has {len(values)} values and the image {channels} channels. Give one value, or one a channel."
+        )
+    if dtype == np.uint8 and any(value not in range(256) for value in values):
+        raise ConfigError(
+            f"{name}: expected whole numbers in 0..255 for an image that is not normalised yet, got "
+            f"{', '.join(f'{value:g}' for value in values)}."
+        )
+    made = np.asarray(values).astype(dtype)
+    made.flags.writeable = False
+    return made
+
+
+def pad_to(image: Image, size: tuple[int, int], fill: Fill = None) -> Image:
+    """Pad symmetrically with the colour ``fill`` to at least ``size``; an odd pixel goes below and to the right.
+
+    Raises:
+        ConfigError: ``fill`` is no colour of the image.
+    """
     missing_height, missing_width = (max(0, want - have) for want, have in zip(size, image.shape[:2], strict=True))
     if not missing_height and not missing_width:
         return image
     height, width, channels = image.shape
     padded = np.empty((height + missing_height, width + missing_width, channels), image.dtype)
-    if not isinstance(fill, int) and len(fill) != channels:
-        raise ShapeError(
-            f"expected a fill of one value, or {channels} for an image {list(image.shape)}, got {list(fill)}"
-        )
-    padded[...] = np.asarray(fill, image.dtype)
+    padded[...] = fill_color(fill, channels, image.dtype)
     padded[missing_height // 2 :, missing_width // 2 :][:height, :width] = image
     return padded
 
 
-def center_crop(image: Image, size: tuple[int, int], fill: Fill = 0) -> Image:
+def center_crop(image: Image, size: tuple[int, int], fill: Fill = None) -> Image:
     """The middle [height, width, C], offset ``(image - size) // 2``; an image smaller than that is padded first."""
     padded = pad_to(image, size, fill)
     top, left = ((have - want) // 2 for have, want in zip(padded.shape[:2], size, strict=True))

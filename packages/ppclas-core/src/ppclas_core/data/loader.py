@@ -115,13 +115,12 @@ class Loader:
         self._part = part
         self._shuffle = shuffle
         self._drop_last = drop_last
-        self._repeat_draws_after = repeat_draws_after
         self._sampling = sampling or SamplingConfig()
         check_repeats(batch_size, self._sampling.repeats)
         self._shares = image_shares(image_set, self._sampling)
         self._labels = ManyHot(image_set) if image_set.task == "multilabel" else image_set.labels()
         self._seed = seed
-        plain = Reader(image_set.subset(()), pipeline, seed, epochs)
+        plain = Reader(image_set.subset(()), pipeline, seed, epochs, repeat_draws_after)
         self._reader = (reader or Workers()).open(plain, workers, on_note or _on_stderr)
 
     @property
@@ -144,8 +143,7 @@ class Loader:
         """
         batches = self._batches(epoch)
         asked = time.perf_counter()
-        draws_of = epoch if self._repeat_draws_after is None else epoch % self._repeat_draws_after
-        requests = (self._request(draws_of, places) for places in batches[start:])
+        requests = (self._request(epoch, places) for places in batches[start:])
         for position, samples in enumerate(self._reader.read(requests), start):
             self._note_bad(samples.bad)
             if len(samples.indices) or self._part is not None:

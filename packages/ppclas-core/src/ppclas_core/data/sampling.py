@@ -59,6 +59,7 @@ def epoch_order(
     All of them once, or as often as ``shares`` says. With ``repeats`` each comes so many times in a row, and as many
     fewer images come at all.
     """
+    different = -(-num_images // repeats)
     if not shuffle:
         order = np.arange(num_images, dtype=np.int64)
     else:
@@ -66,15 +67,15 @@ def epoch_order(
         rng = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(0,)))
         order = rng.permutation(num_images).astype(np.int64)
         if shares is not None:
-            order = rng.permutation(_drawn(order, shares, rng.random()))
-    return np.repeat(order[: -(-num_images // repeats)], repeats)[:num_images] if repeats > 1 else order
+            order = rng.permutation(_drawn(order, different, shares, rng.random()))
+    return np.repeat(order[:different], repeats)[:num_images] if repeats > 1 else order
 
 
-def _drawn(order: NDArray[np.int64], shares: Shares, offset: float) -> NDArray[np.int64]:
-    """[N] draws by systematic sampling (Madow 1949): each image as often as its share of N, rounded up or down."""
+def _drawn(order: NDArray[np.int64], count: int, shares: Shares, offset: float) -> NDArray[np.int64]:
+    """[count] draws by systematic sampling (Madow 1949): each image as often as its share, rounded up or down."""
     grouped = order[np.argsort(shares.groups[order], kind="stable")]
-    ends = np.cumsum(shares.weights[grouped]) * len(order)
-    picks = np.searchsorted(ends, np.arange(len(order)) + offset, side="right")
+    ends = np.cumsum(shares.weights[grouped]) * count
+    picks = np.searchsorted(ends, np.arange(count) + offset, side="right")
     return grouped[np.minimum(picks, len(order) - 1)]
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from ppclas_core.config.schema import Fraction, Size
 from ppclas_core.data import functional
 from ppclas_core.data.base import Draw, Image, Transform
-from ppclas_core.data.functional import Axis, Interpolation
+from ppclas_core.data.functional import Axis, Fill, Interpolation
 from ppclas_core.data.window import Window, WindowTransform
-
-Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 def size_pair(size: Size) -> tuple[int, int]:
@@ -53,8 +51,9 @@ class CenterCrop(Transform):
 
     size: Size
     """(height, width) or a side, in pixels."""
-    fill: Channel | tuple[Channel, Channel, Channel] = 0
-    """Colour of the padding: a grey level, or RGB, in 0..255."""
+    fill: Fill = None
+    """Colour of the padding: one value, or one a channel, in the image's units (0..255 before Normalize). Nothing:
+    ImageNet's mean colour, which is 0 once normalised."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C] to [height, width, C]."""

@@ -90,6 +90,8 @@ class Reader:
     pipeline: Pipeline
     seed: int
     epochs: int
+    repeat_draws_after: int | None = None
+    """Epochs after which the random draws come again. None: never."""
 
     def read(
         self,
@@ -112,7 +114,7 @@ class Reader:
         images: NDArray[Any] | None = None
         kept: list[int] = []
         bad = []
-        draws = SampleDraws(self.seed, self.epochs)
+        draws = SampleDraws(self.seed, self.epochs, self.repeat_draws_after)
         batch = replace(self.image_set, records=records)
         for place, (index, record) in enumerate(zip(indices, records, strict=True)):
             draw = draws(epoch, index, earlier[place] if earlier is not None else 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
 from ppclas_core.checkpoint import keep_copy, save_checkpoint
+from ppclas_core.data.pipeline import Pipeline, build_transforms
 from ppclas_core.engine.averaging import LastWeights
 from ppclas_core.engine.parts import Trained
 from ppclas_core.engine.plan import Plan
@@ -34,9 +35,9 @@ class Keeper:
         plan, trained = self._plan, self._trained
         data, model, best = plan.config.data, plan.config.model, trained.progress.best
         assert best is not None
-        assert data.image_size is not None
         assert data.eval_transforms is not None
-        size = data.image_size
+        # Of what evaluation shows: a list of one's own may give another size than training's.
+        height, width, _ = Pipeline(build_transforms(data.eval_transforms, "data.eval_transforms")).output_shape()
         several = plan.train.task == "multilabel"
         manifest = Manifest(
             task=plan.train.task,
@@ -44,7 +45,7 @@ class Keeper:
             thresholds=tuple(best["thresholds"]) if "thresholds" in best else None,
             architecture=architecture_of(model.name, len(plan.train.class_names), model.params),
             preprocessing=Preprocessing(
-                image_size=(size, size) if isinstance(size, int) else size,
+                image_size=(height, width),
                 transforms=data.eval_transforms,
                 normalize=data.normalize,
             ),

@@ -17,8 +17,9 @@ from ppclas_core.data.base import ImageSet
 from ppclas_core.data.decode import decode
 from ppclas_core.data.jpeg import decoder_note
 from ppclas_core.data.loader import auto_workers
-from ppclas_core.data.pipeline import default_eval_transforms, default_train_transforms
+from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms, default_train_transforms
 from ppclas_core.data.splits import open_splits
+from ppclas_core.data.transforms import size_pair
 from ppclas_core.data.unlabelled import add_unlabelled
 from ppclas_core.engine.monitor import plan_monitor
 from ppclas_core.engine.precision import check_precision
@@ -176,31 +177,38 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
 def _plan_data(
     data: DataSection, facts: Mapping[str, Any], train: ImageSet, device: Device, fine_tuning: bool, notes: list[str]
 ) -> DataSection:
-    size = data.image_size
+    listed_size = _listed_size(data)
+    size = data.image_size or listed_size
     if size is None:
         size = _infer_image_size(train, int(facts.get("image_size", 224)), notes)
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = size_pair(size)
     short, mode = data.resize_short, data.resize_mode
     if mode != "center":
         if short is not None:
             raise ConfigError(
                 f"data.resize_short is of resize_mode center, and resize_mode is {mode}: leave one of the two out."
             )
-        notes.append(_WHOLE_PHOTOS[mode].format(height=height, width=width))
+        if data.train_transforms is None and data.eval_transforms is None:
+            notes.append(_WHOLE_PHOTOS[mode].format(height=height, width=width))
     elif short is None:
         short = round(min(height, width) * _resize_ratio(facts))
         if data.eval_transforms is None:
             notes.append(f"evaluation resizes the short side to {short} and crops {height}x{width} from the centre")
     interpolation = data.interpolation or str(facts.get("interpolation", "bilinear"))
-    train_transforms = data.train_transforms
-    if train_transforms is None:
-        scale = _FINE_TUNING_SCALE if fine_tuning else _SCALE
-        train_transforms = default_train_transforms((height, width), interpolation, scale, mode)
-        if mode == "center":
-            notes.append(f"training crops cover {scale[0]:.0%} to {scale[1]:.0%} of a photo")
-    eval_transforms = data.eval_transforms
-    if eval_transforms is None:
-        eval_transforms = default_eval_transforms((height, width), short, interpolation, mode)
+    scale = _FINE_TUNING_SCALE if fine_tuning else _SCALE
+    train_transforms = default_train_transforms((height, width), interpolation, scale, mode)
+    eval_transforms = default_eval_transforms((height, width), short, interpolation, mode)
+    if data.train_transforms is None and mode == "center":
+        notes.append(f"training crops cover {scale[0]:.0%} to {scale[1]:.0%} of a photo")
+    notes += _idle_keys(data, train_transforms, eval_transforms)
+    train_transforms = train_transforms if data.train_transforms is None else data.train_transforms
+    eval_transforms = eval_transforms if data.eval_transforms is None else data.eval_transforms
+    if data.image_size is not None and listed_size is not None and (height, width) != listed_size:
+        notes.append(
+            f"data.image_size {height}x{width} is of no use beside lists of transforms: they give "
+            f"{listed_size[0]}x{listed_size[1]} in evaluation"
+        )
+        height, width = listed_size
     batch_size = data.batch_size
     if batch_size is None:
         batch_size = _infer_batch_size(len(train), device)
@@ -227,6 +235,40 @@ def _plan_data(
         train_transforms=train_transforms,
         eval_transforms=eval_transforms,
     )
+
+
+def _listed_size(data: DataSection) -> tuple[int, int] | None:
+    """(height, width) that evaluation shows where both lists of transforms are given."""
+    if data.train_transforms is None or data.eval_transforms is None:
+        return None
+    height, width, _ = Pipeline(build_transforms(data.eval_transforms, "data.eval_transforms")).output_shape()
+    return height, width
+
+
+def _idle_keys(
+    data: DataSection, train: tuple[ComponentConfig, ...], evaluation: tuple[ComponentConfig, ...]
+) -> list[str]:
+    """A line on each key that was set and shapes less than it seems to, as lists of transforms are given.
+
+    ``train`` and ``evaluation`` are the lists that the keys stand for; given ones that are the same hide nothing.
+    """
+    given = {}
+    if data.train_transforms is not None and data.train_transforms != train:
+        given["data.train_transforms"] = "training"
+    if data.eval_transforms is not None and data.eval_transforms != evaluation:
+        given["data.eval_transforms"] = "evaluation"
+    keys = {"resize_mode": data.resize_mode != "center", "interpolation": data.interpolation is not None}
+    lines = []
+    if given:
+        lines += [
+            f"data.{key} {getattr(data, key)} shapes nothing in {' and '.join(given.values())}: {' and '.join(given)} "
+            f"{'is' if len(given) == 1 else 'are'} given"
+            for key, is_set in keys.items()
+            if is_set
+        ]
+    if "data.eval_transforms" in given and data.resize_short is not None:
+        lines.append(f"data.resize_short {data.resize_short} shapes nothing: data.eval_transforms is given")
+    return lines
 
 
 def _absolute(path: str | None) -> str | None:

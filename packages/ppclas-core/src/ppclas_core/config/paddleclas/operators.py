@@ -41,11 +41,29 @@ def translate_operators(translation: Translation, *path: str | int) -> list[Comp
             continue
         if component is not None:
             found.append(component)
+    _erase_with_the_mean(found, translation)
     return found
 
 
-def translate_batch_operators(translation: Translation, *path: str | int) -> list[Component]:
-    """The batch transforms of the list of batch operators at ``path``; of several, one is drawn a batch in 2.x."""
+def _erase_with_the_mean(components: list[Component], translation: Translation) -> None:
+    """PaddleClas erases with 0 after normalisation, which is the mean that the config normalises by."""
+    mean = translation.new.get("data", {}).get("normalize", {}).get("mean", _IMAGENET_MEAN)
+    if mean == _IMAGENET_MEAN:  # what is erased with if nothing is said
+        return
+    for component in components:
+        if component["name"] in _ERASING and component.get("fill") != "pixels":
+            component["color"] = [round(255 * value) for value in mean]
+
+
+_ERASING = ("RandomErasing", "Cutout", "HideAndSeek", "GridMask")
+_IMAGENET_MEAN = [0.485, 0.456, 0.406]
+
+
+def translate_batch_operators(translation: Translation, *path: str | int, mixup_alpha: float) -> list[Component]:
+    """The batch transforms of the list of batch operators at ``path``; of several, one is drawn a batch in 2.x.
+
+    ``mixup_alpha`` is what a MixupOperator without alpha meant: another number in each schema.
+    """
     found = []
     for index, item in enumerate(translation.get(*path) or ()):
         where = (*path, index)
@@ -54,6 +72,7 @@ def translate_batch_operators(translation: Translation, *path: str | int) -> lis
             if name not in _BATCH_OPERATORS:
                 raise ConfigError(f"there is no batch transform for {name}. Known: {', '.join(_BATCH_OPERATORS)}.")
             new, default = _BATCH_OPERATORS[name]
+            default = mixup_alpha if default is None else default
             taken = _Params(name, dict(params))
             component = {"name": new, "alpha": taken.number("alpha", default), "per": "batch"}
             if name == "FmixOperator":
@@ -69,8 +88,8 @@ def translate_batch_operators(translation: Translation, *path: str | int) -> lis
     return found
 
 
-_BATCH_OPERATORS = {"MixupOperator": ("Mixup", 1.0), "CutmixOperator": ("CutMix", 0.2), "FmixOperator": ("FMix", 1.0)}
-"""Old name → new name, and the old default of alpha."""
+_BATCH_OPERATORS = {"MixupOperator": ("Mixup", None), "CutmixOperator": ("CutMix", 0.2), "FmixOperator": ("FMix", 1.0)}
+"""Old name → new name, and the old default of alpha. None: it depends on the schema."""
 
 
 class _Params:
@@ -170,7 +189,7 @@ def _normalize(params: _Params, translation: Translation, where: KeyPath) -> Non
     if abs(scale * 255 - 1) > 1e-4:
         raise ConfigError(f"NormalizeImage.scale: pixels are divided by 255 here, got {scale:g}.")
     params.drop("order", "channel_num", "output_fp16")
-    for name, default in (("mean", [0.485, 0.456, 0.406]), ("std", [0.229, 0.224, 0.225])):
+    for name, default in (("mean", _IMAGENET_MEAN), ("std", [0.229, 0.224, 0.225])):
         value = [float(read_number(item)) for item in params.take(name, default)]
         known = translation.new.get("data", {}).get("normalize", {}).get(name)
         if known is not None and known != value:
@@ -183,6 +202,7 @@ def _to_chw(params: _Params, translation: Translation, where: KeyPath) -> None:
 
 
 def _auto_augment(params: _Params, translation: Translation, where: KeyPath) -> Component:
+    translation.lines.append("AutoAugment turns photos both ways; PaddleClas' own did one way only")
     return {"name": "AutoAugment"}
 
 
@@ -195,6 +215,7 @@ def _rand_augment(params: _Params, translation: Translation, where: KeyPath) -> 
 
 
 def _random_erasing(params: _Params, translation: Translation, where: KeyPath) -> Component:
+    translation.lines.append("RandomErasing erases rectangles of whole photos; PaddleClas' of 2020 reached a few rows")
     aspect = params.number("r1", 0.3)
     component: Component = {
         "name": "RandomErasing",
@@ -223,6 +244,7 @@ def _cutout(params: _Params, translation: Translation, where: KeyPath) -> Compon
 
 
 def _hide_and_seek(params: _Params, translation: Translation, where: KeyPath) -> Component:
+    translation.lines.append("HideAndSeek hides cells of whole photos; PaddleClas' of 2020 reached a few columns")
     return {"name": "HideAndSeek"}
 
 

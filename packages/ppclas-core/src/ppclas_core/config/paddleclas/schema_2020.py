@@ -162,7 +162,7 @@ def _translate_loss(t: Translation, distilled: bool) -> None:
         t.drop("distillation takes no labels", "ls_epsilon")
     elif t.has("ls_epsilon"):
         t.set("loss.label_smoothing", smoothing, "ls_epsilon")
-    mixes = translate_batch_operators(t, "TRAIN", "mix")
+    mixes = translate_batch_operators(t, "TRAIN", "mix", mixup_alpha=0.2)
     if t.get("use_mix", default=False):
         if not mixes:
             t.refuse(("use_mix",), "true, and TRAIN.mix names no operator.")

@@ -324,7 +324,7 @@ def _translate_loader(t: Translation) -> None:
         ):
             t.drop(reason, "DataLoader", part, "sampler", key)
         t.drop("workers hand batches over by pipes", "DataLoader", part, "loader", "use_shared_memory")
-    mixes = translate_batch_operators(t, "DataLoader", "Train", "dataset", "batch_transform_ops")
+    mixes = translate_batch_operators(t, "DataLoader", "Train", "dataset", "batch_transform_ops", mixup_alpha=1.0)
     if len(mixes) > 1:
         t.refuse(("DataLoader", "Train", "dataset", "batch_transform_ops"), "expected one operator.")
     elif mixes:
