@@ -5,7 +5,11 @@ import pytest
 from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix, _mixed_images, partners
 from ppclas_augment.mixing import box_shares, cut_boxes, largest_mask, low_frequency_image
 from ppclas_core.builtin.base import Targets
+from ppclas_core.config.schema import ComponentConfig, Config, DataSection
 from ppclas_core.data import sample_draw
+from ppclas_core.engine.plan import make_plan
+from ppclas_core.errors import ConfigError
+from ppclas_core.testing import make_tiny_dataset
 from scipy import stats
 
 paddle = pytest.importorskip("paddle")
@@ -93,6 +97,15 @@ def test_a_probability_leaves_batches_alone():
     images, targets = numbered(4)
     untouched = [CutMix(probability=0.3)(images, targets, draw(i))[1] is targets for i in range(400)]
     assert np.mean(untouched) == pytest.approx(0.7, abs=0.07)
+
+
+def test_two_mixes_are_refused_before_weights_are_loaded(tmp_path):
+    folder, _ = make_tiny_dataset(tmp_path / "photos", classes=2, per_class=8)
+    mixes = tuple(ComponentConfig(name=name, probability=0.7) for name in ("Mixup", "CutMix"))
+    data = DataSection(train=str(folder), image_size=32, batch_transforms=mixes)
+    with pytest.raises(ConfigError, match="CutMix got a batch that is mixed already"):
+        make_plan(Config(data=data), "cpu")
+    make_plan(Config(data=data.replace(batch_transforms=mixes[:1])), "cpu")
 
 
 def test_cutmix_boxes_by_hand():

@@ -18,6 +18,16 @@ def test_mistakes(ppclas, tmp_path):
     nowhere = ppclas("data", "preview", "-o", str(tmp_path / "nowhere" / "grid.png"))
     assert nowhere.code == 2
     assert "There is no folder" in nowhere.err
+    precious = tmp_path / "my.yaml"
+    precious.write_text("data: {}\n")
+    swapped = ppclas("data", "preview", "-o", str(precious))
+    assert (swapped.code, precious.read_text()) == (2, "data: {}\n")
+    assert "the picture is a PNG; give a name that ends with .png" in swapped.err
+    (tmp_path / "folder.png").mkdir()
+    assert (
+        "folder.png cannot be written: Is a directory"
+        in ppclas("data", "preview", "-o", str(tmp_path / "folder.png"), "--override", "data.image_size=32").err
+    )
     misspelt = ppclas("data", "preview", "--override", "data.resize_mode=letterboxed")
     assert misspelt.code == 1
     assert "Did you mean 'letterbox'?" in misspelt.err

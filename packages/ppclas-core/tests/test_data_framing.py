@@ -1,15 +1,23 @@
 """Letterbox, RandomCrop and the resize modes, from the config to the bundle's transforms."""
 
+from unittest import mock
+
 import cv2
 import numpy as np
 import pytest
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection
-from ppclas_core.data import functional, sample_draw
+from ppclas_core.config.schema import ComponentConfig, Config, DataSection, SamplingConfig
+from ppclas_core.data import functional, jpeg, sample_draw
 from ppclas_core.data.framing import Letterbox, RandomCrop
-from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms, default_train_transforms
+from ppclas_core.data.pipeline import (
+    Pipeline,
+    build_transforms,
+    default_eval_transforms,
+    default_train_transforms,
+    with_all_parameters,
+)
 from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, Resize
 from ppclas_core.engine.plan import make_plan
-from ppclas_core.errors import ConfigError
+from ppclas_core.errors import ConfigError, ImageError
 from ppclas_core.testing import make_tiny_dataset
 
 DRAW = sample_draw(0, 0, 0)
@@ -109,6 +117,48 @@ def test_the_mode_in_a_config_decides_both_lists(tmp_path):
     both = config.replace(data=config.data.replace(resize_short=50))
     with pytest.raises(ConfigError, match="resize_short is of resize_mode center, and resize_mode is letterbox"):
         make_plan(both, "cpu")
+
+
+def test_what_training_would_refuse_is_refused_before_weights_are_loaded(tmp_path):
+    folder, _ = make_tiny_dataset(tmp_path / "photos", classes=2, per_class=8)
+    data = DataSection(train=str(folder), image_size=32)
+    scaled = ComponentConfig(name="Normalize", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    crop = ComponentConfig(name="RandomResizedCrop", size=32)
+    with pytest.raises(ConfigError, match=r"train_transforms normalise by mean \[0.5, .* evaluation by \[0.485, "):
+        make_plan(Config(data=data.replace(train_transforms=(crop, scaled))), "cpu")
+    with pytest.raises(ConfigError, match=r"sampling\.repeats 3: expected a batch size that is a multiple"):
+        make_plan(Config(data=data.replace(batch_size=4, sampling=SamplingConfig(repeats=3))), "cpu")
+    with pytest.raises(ConfigError, match="has no class 'nobody'"):
+        make_plan(Config(data=data.replace(sampling=SamplingConfig(weights={"nobody": 2.0}))), "cpu")
+
+
+def test_a_bundle_says_every_parameter_of_its_transforms():
+    given = (ComponentConfig(name="Resize", short=40), ComponentConfig(name="CenterCrop", size=32))
+    resize, crop = with_all_parameters(given)
+    assert resize.params == {"size": None, "short": 40, "interpolation": "bilinear"}
+    assert crop.params == {"size": 32, "fill": None}
+    assert build_transforms((resize, crop)) == build_transforms(given)
+
+
+def test_a_thin_picture_is_refused_before_memory_runs_out():
+    evaluation = Pipeline([Resize(short=256), CenterCrop(size=224)])
+    thin = cv2.imencode(".png", np.zeros((1, 60_000, 3), np.uint8))[1].tobytes()
+    with pytest.raises(ImageError, match=r"thin.png: 1x60000 would become 256x15360000 by Resize"):
+        evaluation(thin, DRAW, "thin.png")
+    boxed = Pipeline([Letterbox(size=64)])(thin, DRAW, "thin.png")
+    assert boxed.shape == (64, 64, 3)
+
+
+def test_letterbox_reads_a_large_photo_at_a_smaller_scale():
+    photo = cv2.GaussianBlur(noise(1200, 1600), (0, 0), 5)
+    data = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    pipeline = Pipeline([Letterbox(size=64)])
+    with mock.patch("ppclas_core.data.jpeg._decode_rows", wraps=jpeg._decode_rows) as decoded:
+        out = pipeline(data, DRAW, "photo")
+    assert decoded.call_args.args[3] == 8  # 1/8 of the resolution
+    expected = cv2.resize(photo[..., ::-1], (64, 48), interpolation=cv2.INTER_AREA)
+    assert np.abs(out[8:56].astype(int) - expected).mean() < 3
+    assert (out[:8] == (124, 116, 104)).all()
 
 
 def test_keys_that_lists_of_transforms_make_idle_are_named(tmp_path):

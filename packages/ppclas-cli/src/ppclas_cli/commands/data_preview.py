@@ -45,6 +45,8 @@ def command(
       ppclas data preview --override data.resize_mode=letterbox
     """
     path = Path(target)
+    if path.suffix.lower() != ".png":
+        raise click.UsageError(f"-o {target}: the picture is a PNG; give a name that ends with .png.")
     if not path.resolve().parent.is_dir():
         raise click.UsageError(f"There is no folder {path.parent} to write {path.name} to.")
     from ppclas_core.data.contact_sheet import draw_sheet
@@ -53,7 +55,10 @@ def command(
     preview = _configured(data, source, overrides, count, seed) if configured else _everything(data, count, seed)
     for text in preview.notes:
         output.note(text)
-    draw_sheet(preview.rows, path, cell)
+    try:
+        draw_sheet(preview.rows, path, cell)
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror or error}.") from error
     click.echo(str(path))
 
 

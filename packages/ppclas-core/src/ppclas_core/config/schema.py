@@ -21,7 +21,9 @@ from pydantic import (
 from ppclas_core.component import Params
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Size = PositiveInt | tuple[PositiveInt, PositiveInt]
+Side = Annotated[int, Field(gt=0, le=16384)]
+"""Of an image, in pixels."""
+Size = Side | tuple[Side, Side]
 """A side for squares, or (height, width), in pixels."""
 ResizeMode = Literal["center", "squash", "letterbox", "none"]
 """How a photo gets the image size. center: the short side is resized and the middle kept; squash: all of it, resized

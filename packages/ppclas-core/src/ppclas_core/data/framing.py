@@ -9,9 +9,10 @@ from ppclas_core.data import functional
 from ppclas_core.data.base import Draw, Image, Transform
 from ppclas_core.data.functional import Fill, Interpolation
 from ppclas_core.data.transforms import size_pair
+from ppclas_core.data.window import Window, WindowTransform
 
 
-class Letterbox(Transform):
+class Letterbox(WindowTransform):
     """All of the image, as large as fits, in the middle of ``size``; bars of one colour fill the rest."""
 
     size: Size
@@ -22,11 +23,14 @@ class Letterbox(Transform):
     """Colour of the bars: one value, or one a channel, in the image's units (0..255 before Normalize). Nothing:
     ImageNet's mean colour, which is 0 once normalised."""
 
-    def __call__(self, image: Image, draw: Draw) -> Image:
-        """[H, W, C] to [height, width, C]."""
-        size = size_pair(self.size)
-        fitting = functional.fitting_size(image.shape[0], image.shape[1], size)
-        return functional.pad_to(functional.resize(image, fitting, self.interpolation), size, self.fill)
+    def window(self, height: int, width: int, draw: Draw) -> Window:
+        """The whole image, as large as fits."""
+        fitting = functional.fitting_size(height, width, size_pair(self.size))
+        return Window(0, 0, height, width, fitting, self.interpolation)
+
+    def finish(self, image: Image) -> Image:
+        """[h, w, C] to [height, width, C]."""
+        return functional.pad_to(image, size_pair(self.size), self.fill)
 
 
 class RandomCrop(Transform):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,10 +10,10 @@ from pydantic import ValidationError
 
 from ppclas_core.config.schema import ComponentConfig, ResizeMode, Size
 from ppclas_core.data.base import Draw, Image, Transform, sample_draw
-from ppclas_core.data.decode import decode, decode_window
+from ppclas_core.data.decode import MAX_PIXELS, decode, decode_window
 from ppclas_core.data.transforms import RandomFlip
 from ppclas_core.data.window import Window, WindowTransform
-from ppclas_core.errors import ConfigError, PpclasError, ShapeError, UnknownNameError
+from ppclas_core.errors import ConfigError, ImageError, PpclasError, ShapeError, UnknownNameError
 
 RESIZE_OVER_CROP = 256 / 224
 """Short side before the centre crop, over the crop's side: ImageNet evaluation resizes to 256 and crops 224."""
@@ -41,14 +42,20 @@ class Pipeline:
 
         def choose(height: int, width: int) -> Window:
             try:
-                return first.window(height, width, draw)
+                window = first.window(height, width, draw)
             except PpclasError:
                 raise
             except Exception as error:
                 raise _explained(error, first, (height, width), where) from error
+            if math.prod(window.size) > MAX_PIXELS:
+                raise ImageError(
+                    f"{where}: {height}x{width} would become {window.size[0]}x{window.size[1]} by {first!r}, more than "
+                    f"{MAX_PIXELS:,} pixels: crop it, or use another resize_mode"
+                )
+            return window
 
         pixels, window = decode_window(data, where, choose)
-        image = window.resize(pixels, out)
+        image = first.finish(window.resize(pixels, out))
         second = rest[0] if rest else None
         if image is out and type(second) is RandomFlip:  # a subclass may do more
             second.in_place(image, draw)
@@ -112,6 +119,18 @@ def build_transforms(
             said = " ".join(f"{dotted((component.name, *problem.path))}: {problem.message}" for problem in problems)
             raise ConfigError(f"{place}: {said}") from None
     return tuple(built)
+
+
+def with_all_parameters(components: Sequence[ComponentConfig]) -> tuple[ComponentConfig, ...]:
+    """The components with every parameter written out, so that no later default changes what they do."""
+    from ppclas_core.plugins import get_registries
+
+    registry = get_registries().transforms
+    written = []
+    for component in components:
+        params = registry.entry(component.name).params_model()(**component.params)
+        written.append(ComponentConfig(name=component.name, **params.model_dump()))
+    return tuple(written)
 
 
 def default_train_transforms(

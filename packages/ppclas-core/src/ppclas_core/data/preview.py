@@ -18,7 +18,7 @@ from ppclas_core.data.base import BatchTransform, Draw, Image, ImageSet, sample_
 from ppclas_core.data.contact_sheet import Row
 from ppclas_core.data.decode import decode
 from ppclas_core.data.pipeline import RESIZE_OVER_CROP, Pipeline, build_transforms
-from ppclas_core.errors import DataError, ImageError, MissingDependencyError, PpclasError
+from ppclas_core.errors import DataError, ImageError, MissingDependencyError, PpclasError, ShapeError
 from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:
@@ -125,6 +125,13 @@ def preview_config(photos: Sequence[Image], data: DataSection, epochs: int, seed
         rows.append(Row(f"{number}. {component.name}", _params_text(component.params), shown))
     notes: list[str] = []
     if data.batch_transforms:
+        shapes = {image.shape[:2] for image in current}
+        if len(shapes) > 1:
+            sizes = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
+            raise ShapeError(
+                f"expected photos of one size before {data.batch_transforms[0].name}, got {sizes} from "
+                f"data.train_transforms; end them with Resize (size) or CenterCrop"
+            )
         batch = np.stack([_as_pixels(image, data.normalize) for image in current])
         draw = sample_draw(seed, epochs - 1, _BATCH_STREAM, epochs)
         for component in data.batch_transforms:

@@ -29,14 +29,20 @@ class WindowTransform(Transform):
     """Resize one box of the image.
 
     As the first of a list it is asked for its window before a JPEG is decoded; the decoder then reads only the rows it
-    needs, at the smallest scale that still has as many pixels as ``Window.size``. Subclasses give ``window``.
+    needs, at the smallest scale that still has as many pixels as ``Window.size``. Subclasses give ``window``, and
+    ``finish`` if something follows the resize.
     """
 
     def window(self, height: int, width: int, draw: Draw) -> Window:
         """The box of an image of ``height`` x ``width`` pixels; all that is random about the transform."""
         raise NotImplementedError
 
+    def finish(self, image: Image) -> Image:
+        """What the resized box [*size, C] becomes."""
+        return image
+
     def __call__(self, image: Image, draw: Draw) -> Image:
-        """[H, W, C] to [*size, C]."""
+        """[H, W, C] to what ``finish`` makes of [*size, C]."""
         window = self.window(image.shape[0], image.shape[1], draw)
-        return window.resize(functional.crop(image, window.top, window.left, window.height, window.width))
+        box = functional.crop(image, window.top, window.left, window.height, window.width)
+        return self.finish(window.resize(box))

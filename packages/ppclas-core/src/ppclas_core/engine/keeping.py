@@ -9,7 +9,7 @@ from typing import Any
 
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
 from ppclas_core.checkpoint import keep_copy, save_checkpoint
-from ppclas_core.data.pipeline import Pipeline, build_transforms
+from ppclas_core.data.pipeline import Pipeline, build_transforms, with_all_parameters
 from ppclas_core.engine.averaging import LastWeights
 from ppclas_core.engine.parts import Trained
 from ppclas_core.engine.plan import Plan
@@ -46,7 +46,7 @@ class Keeper:
             architecture=architecture_of(model.name, len(plan.train.class_names), model.params),
             preprocessing=Preprocessing(
                 image_size=(height, width),
-                transforms=data.eval_transforms,
+                transforms=with_all_parameters(data.eval_transforms),
                 normalize=data.normalize,
             ),
             labels=plan.train.class_names,

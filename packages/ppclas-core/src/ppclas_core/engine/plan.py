@@ -10,16 +10,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ppclas_core.builtin.base import Metric
+from ppclas_core.builtin.base import Metric, Targets
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, OptimizerSection
-from ppclas_core.data.base import ImageSet
+from ppclas_core.data.base import ImageSet, sample_draw
 from ppclas_core.data.decode import decode
 from ppclas_core.data.jpeg import decoder_note
 from ppclas_core.data.loader import auto_workers
 from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms, default_train_transforms
+from ppclas_core.data.sampling import check_repeats, image_shares
 from ppclas_core.data.splits import open_splits
-from ppclas_core.data.transforms import size_pair
+from ppclas_core.data.transforms import Normalize, size_pair
 from ppclas_core.data.unlabelled import add_unlabelled
 from ppclas_core.engine.monitor import plan_monitor
 from ppclas_core.engine.precision import check_precision
@@ -53,6 +54,7 @@ _FINE_TUNING_SCALE = (0.5, 1.0)
 # from 0.08 of the photo, and stayed at 0.34 with crops from 0.5.
 
 
+_TRIALS = 16
 _WHOLE_PHOTOS = {
     "squash": "photos are resized to {height}x{width} as a whole, whatever that does to their shape",
     "letterbox": "photos are shown as a whole, with bars up to {height}x{width}",
@@ -129,6 +131,7 @@ def make_plan(config: Config, device: Device) -> Plan:
             notes.append(
                 "batch norms, if any, keep their statistics: a few photos say less about them than the weights"
             )
+    _try_out(data, train)
     objective: Objective = build_component(get_registries().objectives, config.objective)
     resolved = config.replace(
         objective=ComponentConfig(
@@ -235,6 +238,47 @@ def _plan_data(
         train_transforms=train_transforms,
         eval_transforms=eval_transforms,
     )
+
+
+def _try_out(data: DataSection, train: ImageSet) -> None:
+    """Find now what training would find out after the weights are loaded.
+
+    Raises:
+        ConfigError: transforms fail, batch transforms exclude one another, or the two lists normalise differently;
+            sampling that the photos or the batch do not allow.
+    """
+    assert data.train_transforms is not None
+    assert data.eval_transforms is not None
+    assert data.batch_size is not None
+    scales = []
+    for field in ("train_transforms", "eval_transforms"):
+        transforms = build_transforms(getattr(data, field), f"data.{field}")
+        Pipeline(transforms).output_shape()
+        own = next((transform for transform in transforms if isinstance(transform, Normalize)), data.normalize)
+        scales.append((own.mean, own.std))
+    if scales[0] != scales[1]:
+        (mean, std), (eval_mean, eval_std) = scales
+        raise ConfigError(
+            f"data.train_transforms normalise by mean {list(mean)} and std {list(std)}, evaluation by "
+            f"{list(eval_mean)} and {list(eval_std)}. Set data.normalize and leave Normalize out, or give both lists "
+            f"the same one."
+        )
+    image_shares(train, data.sampling)
+    check_repeats(data.batch_size, data.sampling.repeats)
+    _try_batch_transforms(data, train)
+
+
+def _try_batch_transforms(data: DataSection, train: ImageSet) -> None:
+    transforms = [build_component(get_registries().batch_transforms, component) for component in data.batch_transforms]
+    if len(transforms) < 2:
+        return
+    import paddle
+
+    labels = np.zeros((2, len(train.class_names)), np.float32) if train.task == "multilabel" else np.arange(2)
+    for index in range(_TRIALS):  # what is done by chance is done at least once
+        images, targets = paddle.zeros([2, 3, *size_pair(data.image_size or 32)]), Targets(paddle.to_tensor(labels))
+        for transform in transforms:
+            images, targets = transform(images, targets, sample_draw(0, 0, index))
 
 
 def _listed_size(data: DataSection) -> tuple[int, int] | None:
