@@ -1,8 +1,6 @@
 """Policies, ranges and draws of the automatic augmentations against the papers' tables and distributions."""
 
-import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +20,6 @@ from ppclas_core.errors import ConfigError, ShapeError
 from pydantic import ValidationError
 from scipy import stats
 
-SPEC = Path(__file__).parents[4] / "shared" / "spec" / "transforms.md"
 ALWAYS = 1e-4
 """Significance below which a distribution is taken for wrong: draws are fixed, so a test passes always or never."""
 
@@ -41,23 +38,47 @@ def fits(observed, expected):
     return stats.chisquare(observed, expected / expected.sum() * sum(observed)).pvalue > ALWAYS
 
 
-def test_the_imagenet_policy_is_the_specifications():
-    if not SPEC.is_file():
-        pytest.skip("needs the specification of the data operators beside the repository")
-    table = {}
-    for row in SPEC.read_text().splitlines():
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        if not re.fullmatch(r"\d+", cells[0]):
-            continue
-        for number, *steps in (cells[:3], cells[3:]):
-            if len(steps) == 2 and number and all(re.fullmatch(r"\w+ \d?\.\d+ \d", step) for step in steps):
-                table[int(number)] = [
-                    (op.lower(), float(probability), float(magnitude))
-                    for op, probability, magnitude in map(str.split, steps)
-                ]
-    ours = [[(step.op.lower(), step.probability, step.magnitude) for step in steps] for steps in IMAGENET_POLICY]
-    assert dict(enumerate(ours)) == table
-    assert ours[20:] == [ours[4], ours[1], ours[13], ours[14], ours[2]]
+# Table 9 of the AutoAugment paper: operation, probability and magnitude, twice.
+IMAGENET = """
+    Posterize 0.4 8     Rotate 0.6 9
+    Solarize 0.6 5      AutoContrast 0.6 5
+    Equalize 0.8 8      Equalize 0.6 3
+    Posterize 0.6 7     Posterize 0.6 6
+    Equalize 0.4 7      Solarize 0.2 4
+    Equalize 0.4 4      Rotate 0.8 8
+    Solarize 0.6 3      Equalize 0.6 7
+    Posterize 0.8 5     Equalize 1.0 2
+    Rotate 0.2 3        Solarize 0.6 8
+    Equalize 0.6 8      Posterize 0.4 6
+    Rotate 0.8 8        Color 0.4 0
+    Rotate 0.4 9        Equalize 0.6 2
+    Equalize 0.0 7      Equalize 0.8 8
+    Invert 0.6 4        Equalize 1.0 8
+    Color 0.6 4         Contrast 1.0 8
+    Rotate 0.8 8        Color 1.0 2
+    Color 0.8 8         Solarize 0.8 7
+    Sharpness 0.4 7     Invert 0.6 8
+    ShearX 0.6 5        Equalize 1.0 9
+    Color 0.4 0         Equalize 0.6 3
+    Equalize 0.4 7      Solarize 0.2 4
+    Solarize 0.6 5      AutoContrast 0.6 5
+    Invert 0.6 4        Equalize 1.0 8
+    Color 0.6 4         Contrast 1.0 8
+    Equalize 0.8 8      Equalize 0.6 3
+"""
+
+
+def test_the_imagenet_policy_is_the_papers():
+    rows = [row.split() for row in IMAGENET.strip().splitlines()]
+    table = tuple(
+        tuple(
+            Step(op=op, probability=float(probability), magnitude=float(magnitude))
+            for op, probability, magnitude in row
+        )
+        for row in ((row[:3], row[3:]) for row in rows)
+    )
+    assert table == IMAGENET_POLICY
+    assert drawn(AutoAugment(), 100) == drawn(AutoAugment(policy=table), 100)
 
 
 def test_autoaugment_magnitudes_are_the_specifications():
@@ -77,10 +98,10 @@ def test_autoaugment_magnitudes_are_the_specifications():
 
 
 def test_randaugment_gets_stronger_with_the_magnitude():
-    # 8 - int(4 · level) bits, a threshold of 255 · (1 - level); at magnitude 10 the ends of AutoAugment's ranges.
+    # 8 - int(4 · level) bits, a threshold of 256 · (1 - level); at magnitude 10 the ends of AutoAugment's ranges.
     posterize = [RANDAUGMENT_RANGES["Posterize"].at(magnitude / 10) for magnitude in range(11)]
     assert posterize == [8 - int(4 * magnitude / 10) for magnitude in range(11)]
-    assert RANDAUGMENT_RANGES["Solarize"].at(0.5) == pytest.approx(127.5)
+    assert RANDAUGMENT_RANGES["Solarize"].at(0.5) == pytest.approx(128)
     for op, strongest in {"ShearX": 0.3, "Rotate": 30, "TranslateX": 150 / 331, "Sharpness": 0.9}.items():
         assert RANDAUGMENT_RANGES[op].at(1.0) == pytest.approx(strongest)
 
@@ -93,10 +114,27 @@ def test_randaugments_ops_are_the_papers():
     }
 
 
-def test_trivialaugments_wide_ranges_are_the_papers():
-    ends = {op: values.at(1.0) for op, values in TRIVIAL_RANGES.items()}
-    assert (ends["ShearX"], ends["Rotate"], ends["Posterize"], ends["Brightness"]) == (0.99, 135, 2, 0.99)
-    assert ends["TranslateX"] * 224 == pytest.approx(32)
+# 31 strengths in even steps; a shift of 32 of 224 pixels; a threshold of 256 inverts nothing.
+@pytest.mark.parametrize(
+    ("op", "weakest", "strongest"),
+    [
+        *[("ShearX", 0, 0.99), ("ShearY", 0, 0.99), ("TranslateX", 0, 32 / 224), ("TranslateY", 0, 32 / 224)],
+        *[("Color", 0, 0.99), ("Contrast", 0, 0.99), ("Brightness", 0, 0.99), ("Sharpness", 0, 0.99)],
+        *[("Rotate", 0, 135), ("Solarize", 256, 0)],
+    ],
+)
+def test_trivialaugments_wide_ranges_are_the_papers(op, weakest, strongest):
+    values = {round(abs(value), 9) for ((_, value),) in drawn(TrivialAugment(ops=(op,)), 400)}
+    assert sorted(values) == pytest.approx(sorted(np.linspace(weakest, strongest, 31)))
+    ends = [TRIVIAL_RANGES[op].at(strength) for strength in (0, 1)]
+    assert ends == pytest.approx([weakest, strongest])
+
+
+def test_trivialaugment_keeps_two_to_eight_bits():
+    values = [bits for ((_, bits),) in drawn(TrivialAugment(ops=("Posterize",)), 400)]
+    assert set(values) == set(range(2, 9))
+    assert np.mean(values) == pytest.approx(5, abs=0.3)
+    assert [TRIVIAL_RANGES["Posterize"].at(strength) for strength in (0, 1)] == [8, 2]
 
 
 def test_autoaugment_draws_each_sub_policy_equally_often():

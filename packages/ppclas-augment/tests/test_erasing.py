@@ -48,6 +48,17 @@ def test_cutout_can_have_several_holes():
     assert changed.sum(axis=(1, 2)).max() == 48
 
 
+@pytest.mark.parametrize(
+    "transform", [Cutout(), HideAndSeek(grid_sizes=(4,), hide_probability=1)], ids=["Cutout", "HideAndSeek"]
+)
+def test_probability_is_that_of_erasing(transform):
+    image = np.ones((16, 16, 3), np.float32)
+    for probability, tolerance in ((0.0, 0), (0.3, 0.05), (1.0, 0)):
+        changing = transform.replace(probability=probability)
+        changed = np.mean([(changing(image, draw(i)) != 1).any() for i in range(1000)])
+        assert changed == pytest.approx(probability, abs=tolerance)
+
+
 def test_hide_and_seek_hides_half_of_the_cells_of_every_grid():
     for cell in (16, 32, 44, 56):
         assert erased(HideAndSeek(grid_sizes=(cell,)), 224, 224, 300).mean() == pytest.approx(0.5, abs=0.03)

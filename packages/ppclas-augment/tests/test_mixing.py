@@ -194,6 +194,8 @@ def test_mixup_or_cutmix_passes_its_parameters_on():
 
     assert weights(cutmix_share=0, mixup={"alpha": 1e4}) == pytest.approx(0.5, abs=0.03)
     assert np.ptp(weights(cutmix_share=0, mixup={"per": "batch"})) == 0
+    assert MixupOrCutMix(mixup={"per": "batch"}).mixup == Mixup(alpha=0.8, per="batch")
+    assert MixupOrCutMix(mixup=Mixup(per="batch")).mixup.alpha == 0.2  # one that is made already
     # A box of half of the image, of which a corner shows a quarter.
     shown = 1 - weights(cutmix_share=1, cutmix={"alpha": 1e4})
     assert shown.max() == pytest.approx(0.5, abs=0.02)

@@ -42,27 +42,25 @@ def test_every_other_sample_is_equally_likely():
 
 @pytest.mark.parametrize("per", ["sample", "batch"])
 def test_images_and_labels_are_blended_by_the_same_weight(per):
-    images, targets = batch(16)
-    before = images.numpy().copy()
+    # Each label has a channel of its own, which shows whose image is there, and how much of it.
+    labels = np.random.default_rng(1).permutation(16)
+    texture = np.random.default_rng(2).uniform(1, 2, (4, 5)).astype(np.float32)
+    channels = np.eye(16, dtype=np.float32)
+    images = paddle.to_tensor(channels[labels][:, :, None, None] * texture)
+    targets = Targets(paddle.to_tensor(labels))
     mixed, blended = Mixup(per=per)(images, targets, draw())
-    weight = blended.weight.numpy()
-    partner = partners(16, _after_the_weights(per))
-    expected = weight[:, None, None, None] * before + (1 - weight)[:, None, None, None] * before[partner]
-    np.testing.assert_allclose(mixed.numpy(), expected, atol=1e-6)
+    weight, partners_labels = blended.weight.numpy()[:, None], blended.mixed_labels.numpy()
+    shown = weight * channels[labels] + (1 - weight) * channels[partners_labels]
+    np.testing.assert_allclose(mixed.numpy(), shown[:, :, None, None] * texture, atol=1e-6)
+    assert sorted(partners_labels) == list(range(16))
+    assert (partners_labels != labels).all()
+    assert ((shown > 0.01) & (shown < 0.99)).any()  # some are not all but one image
     assert blended.labels is targets.labels
-    assert blended.mixed_labels.numpy().tolist() == targets.labels.numpy()[partner].tolist()
     assert (mixed.dtype, blended.weight.dtype, blended.mixed_labels.dtype) == (
         paddle.float32,
         paddle.float32,
         paddle.int64,
     )
-
-
-def _after_the_weights(per):
-    rng = draw().rng
-    rng.random()  # whether the batch is mixed at all
-    rng.beta(0.2, 0.2, 16 if per == "sample" else None)
-    return rng
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])

@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.config.schema import Fraction
 from ppclas_core.data import BatchTransform, Draw
 from ppclas_core.errors import ConfigError, ShapeError
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 
 from ppclas_augment.mixing import Blend, Mask, Mix, Paste, box_shares, cut_boxes, largest_mask, low_frequency_image
 
@@ -140,22 +140,20 @@ class FMix(_Mixing):
         return largest_mask(low_frequency_image(height, width, noise, self.decay_power), count, self.max_soft)
 
 
-class _MixupOfTwo(Mixup):
-    """Mixup with the α that is usual beside CutMix."""
-
-    alpha: PositiveFloat = 0.8
-    """As for Mixup."""
-
-
 class MixupOrCutMix(BatchTransform):
     """Mixup for some batches, CutMix for the others."""
 
-    mixup: _MixupOfTwo = _MixupOfTwo()
-    """Parameters of Mixup."""
+    mixup: Mixup = Mixup(alpha=0.8)
+    """Parameters of Mixup; alpha is 0.8 unless given, as is usual beside CutMix."""
     cutmix: CutMix = CutMix()
     """Parameters of CutMix."""
     cutmix_share: Fraction = 0.5
     """Share of the batches that get CutMix."""
+
+    @field_validator("mixup", mode="before")
+    @classmethod
+    def _alpha_unless_given(cls, mixup: Any) -> Any:
+        return {"alpha": 0.8, **mixup} if isinstance(mixup, dict) else mixup
 
     def __call__(self, images: Tensor, targets: Targets, draw: Draw) -> tuple[Tensor, Targets]:
         chosen = self.cutmix if draw.rng.random() < self.cutmix_share else self.mixup
