@@ -41,7 +41,7 @@ def check(values: dict[str, Any], registries: Registries) -> Checked:
     except ValidationError as error:
         problems += problems_of(error, Config, values, _known_keys(registries))
     for path, value, registry in _components(values, registries):
-        problems += _component_problems(path, value, registry)
+        problems += _component_problems(path, value, registry, registries)
     model_problems, notes = _check_model(values.get("model"), registries.models)
     return Checked(config, problems + model_problems, notes)
 
@@ -97,14 +97,23 @@ def _is_component(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and isinstance(value.get("name"), str)
 
 
-def _component_problems(path: KeyPath, value: dict[str, Any], registry: Registry) -> list[Problem]:
+def _component_problems(
+    path: KeyPath, value: dict[str, Any], registry: Registry, registries: Registries
+) -> list[Problem]:
     try:
         entry = registry.entry(value["name"])
     except UnknownNameError as error:
-        return [Problem((*path, "name"), str(error))]
+        elsewhere = _lists_that_take(value["name"], registries)
+        hint = f" It belongs in {' or '.join(elsewhere)}." if elsewhere else ""
+        return [Problem((*path, "name"), f"{error}{hint}")]
     common = _COMMON.get(path, ())
     params = {key: item for key, item in value.items() if key != "name" and key not in common}
     return _params_problems(path, entry, entry.params_model(), params, common)
+
+
+def _lists_that_take(name: str, registries: Registries) -> list[str]:
+    """Dotted keys of the lists that a component of this name may stand in."""
+    return [dotted(path) for path, registry in component_lists(registries).items() if name in registry]
 
 
 def _params_problems(

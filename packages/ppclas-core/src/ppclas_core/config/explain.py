@@ -104,6 +104,8 @@ def _problem(path: KeyPath, errors: list[ErrorDetails], model: type[BaseModel], 
         parent = model_at(model, path[:-1])
         known = parent.model_fields if parent else ()
         return Problem(path, unknown_key(str(path[-1]), known, elsewhere), about_key=True)
+    if first["type"] == "missing" and isinstance(path[-1], int):
+        return Problem(path[:-1], f"expected {path[-1] + 1} values or more, got {describe(first['input'])}.")
     if first["type"] == "missing":
         return Problem(path[:-1], f"the key {path[-1]!r} is missing.")
     if first["type"] == "value_error":

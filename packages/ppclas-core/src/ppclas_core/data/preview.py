@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _EPOCHS = 100
 _BATCH_STREAM = 1 << 32
+_ONE_PHOTO = "batch transforms are left out: one photo has none to be mixed with; show two or more"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Pre
             notes.append(f"{name} is left out: {error}")
             continue
         rows.append(Row(name, _said(entry, params), tuple(images)))
+    if len(photos) == 1 and len(registries.batch_transforms):
+        return Preview(tuple(rows), (*notes, _ONE_PHOTO))
     for name in registries.batch_transforms:
         entry = registries.batch_transforms.entry(name)
         try:
@@ -124,7 +127,9 @@ def preview_config(photos: Sequence[Image], data: DataSection, epochs: int, seed
         shown = tuple(_as_pixels(image, data.normalize) for image in current)
         rows.append(Row(f"{number}. {component.name}", _params_text(component.params), shown))
     notes: list[str] = []
-    if data.batch_transforms:
+    if data.batch_transforms and len(photos) == 1:
+        notes.append(_ONE_PHOTO)
+    elif data.batch_transforms:
         shapes = {image.shape[:2] for image in current}
         if len(shapes) > 1:
             sizes = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
