@@ -26,3 +26,16 @@ def test_lists_are_written_once(ppclas, tmp_path):
     assert again.code == 1
     assert f"{folder / 'train_list.txt'} exists already; it is not overwritten" in again.err
     assert ppclas("data", "list").code == 2
+
+
+def test_lists_that_cannot_be_written_are_an_error_of_one_line(ppclas, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for output, reason in (("file", "File exists"), ("file/sub", "Not a directory")):
+        told = ppclas("data", "list", "-o", str(tmp_path / output))
+        assert told.code == 1
+        assert told.err.splitlines()[-1] == (
+            f"error: The lists cannot be written to {tmp_path / output} ({reason}); expected a folder, or a name that "
+            f"is free. Choose another --output"
+        )
+        assert "Traceback" not in told.err
+    assert (tmp_path / "file").read_text() == "mine"

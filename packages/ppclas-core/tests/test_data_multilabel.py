@@ -40,6 +40,7 @@ def classes(images):
         ("tags.csv", "image,tags\na.png,hot dog; cat\nb.png,cat\n", ("cat", "hot dog"), [(0, 1), (0,)]),
         ("ids.csv", 'path,label\na.png,"0,1"\nb.png,1\n', ("0", "1"), [(0, 1), (1,)]),
         ("columns.csv", "file,fold,cat,dog\na.png,x,1,0\nb.png,y,1,1\n", ("cat", "dog"), [(0,), (0, 1)]),
+        ("powers.csv", "path,labels\na.png,²|³\nb.png,²\n", ("²", "³"), [(0, 1), (0,)]),
         ("signs.csv", "file,cat,dog\na.png,1,-1\nb.png,-1,-1\n", ("cat", "dog"), [(0,), ()]),
     ],
 )

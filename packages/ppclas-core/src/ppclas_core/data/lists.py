@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ppclas_core.data import multilabel
 from ppclas_core.data.base import ImageSet, Record, Source
-from ppclas_core.data.labels import agree_on_names, are_ids, check_labels, read_class_names, read_lines
+from ppclas_core.data.labels import (
+    ClassIds,
+    agree_on_names,
+    are_ids,
+    check_labels,
+    check_name,
+    read_class_names,
+    read_lines,
+)
 from ppclas_core.data.photo_files import IMAGE_SUFFIXES
 from ppclas_core.errors import DataError
-from ppclas_core.wording import first_few
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_path", "img", "filepath", "file_name")
 LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_id", "class_id")
@@ -81,7 +87,7 @@ class CsvSource(Source):
         delimiter = self._delimiter()
         rows = [
             (number, [cell.strip() for cell in row])
-            for number, row in _numbered_rows(read_lines(self.location), delimiter)
+            for number, row in _numbered_rows(self.location, delimiter)
             if any(cell.strip() for cell in row)
         ]
         if not rows:
@@ -140,13 +146,13 @@ class CsvSource(Source):
         return DataError(
             f"{self.location}:1: expected a header with a path column ({', '.join(PATH_COLUMNS[:3])}) and a label "
             f"column ({', '.join(LABEL_COLUMNS[:2])}) or a column of 0 and 1 for each class, or rows "
-            f"'photo.jpg,label'; got {', '.join(header) or 'nothing'}"
+            f"'photo.jpg,label'; got {multilabel.in_one_line(header)}"
         )
 
 
 def _several_labels(source: Source, table: multilabel.Table, notes: Sequence[str]) -> ImageSet:
     names, more = _names_of(source, [])
-    image_set = multilabel.image_set(table, names, _base(source), source.location)
+    image_set = multilabel.image_set(table, names, _base(source), source.location, _names_file(source))
     check_files_exist(image_set.records, source)
     return replace(image_set, notes=(*notes, *image_set.notes, *more))
 
@@ -187,7 +193,7 @@ def settle_labels(
         own_names: class names that came with the labels; a file of names goes before them.
 
     Raises:
-        DataError: an unknown name, or an id out of range; with where it is written.
+        DataError: a name that is unknown or that several classes have, or an id out of range; with where it is written.
     """
     names, notes = _names_of(source, [])
     if own_names is not None:
@@ -200,26 +206,32 @@ def settle_labels(
         check_labels(records, len(names) if names else None, source.location)
         found = [record.label for record in records]
         return found, tuple(names or map(str, range(max(found) + 1))), notes
+    for label, where in said:
+        check_name(label, where)
     found_names = tuple(sorted({label for label, _ in said}))
     if names is None or (are_ids(names) and len(names) == len(found_names)):
         names = found_names
-    ids = {name: index for index, name in enumerate(names)}
-    return [_name_id(label, ids, where) for label, where in said], tuple(names), notes
+    ids = ClassIds(names, _names_file(source))
+    return [ids.find(label, where) for label, where in said], tuple(names), notes
 
 
 def _names_of(source: Source, records: Sequence[Record]) -> tuple[tuple[str, ...] | None, list[str]]:
     """Class names of a list or CSV from where they are known, and notes about it."""
-    beside = Path(source.location).parent / LABELS_BESIDE
-    if source.labels is not None:
-        names, where = read_class_names(source.labels), source.labels
-    elif beside.is_file():
-        names, where = read_class_names(beside), str(beside)
-    else:
+    where = _names_file(source)
+    if where is None:
         return source.class_names, []
+    names = read_class_names(where)
     if source.class_names is not None and not (are_ids(source.class_names) and len(names) == len(source.class_names)):
         return source.class_names, agree_on_names(source.class_names, names, where)
     notes = [] if source.labels else [f"Class names come from {where}."]
     return names, notes
+
+
+def _names_file(source: Source) -> str | None:
+    if source.labels is not None:
+        return source.labels
+    beside = Path(source.location).parent / LABELS_BESIDE
+    return str(beside) if beside.is_file() else None
 
 
 def _split_line(line: str, where: str) -> tuple[str, int]:
@@ -234,23 +246,24 @@ def _split_line(line: str, where: str) -> tuple[str, int]:
     )
 
 
-def _name_id(label: str, ids: Mapping[str, int], where: str) -> int:
-    if label in ids:
-        return ids[label]
-    near = difflib.get_close_matches(label, ids, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"{where}: expected one of the classes {first_few(ids)}, got {label!r}.{hint}")
-
-
 def _is_id(text: str) -> bool:
     digits = text.strip().removeprefix("-")
     return digits.isascii() and digits.isdigit()
 
 
-def _numbered_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, delimiter=delimiter)
-    for row in reader:
-        yield reader.line_num, row
+def _numbered_rows(location: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row and the line on which it begins."""
+    reader = csv.reader(read_lines(location, keep_ends=True), delimiter=delimiter, strict=True)
+    number = 1
+    try:
+        for row in reader:
+            yield number, row
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{location}:{number}: expected a row of CSV, got one that cannot be read ({error}); close its quotes, and "
+            f'write a quote in a value as ""'
+        ) from None
 
 
 def _base(source: Source) -> str:

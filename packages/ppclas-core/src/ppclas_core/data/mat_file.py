@@ -30,10 +30,13 @@ def read_mat(path: str | Path) -> dict[str, NDArray[np.float64]]:
     Raises:
         DataError: not such a file, damaged, or too large.
     """
-    file = Path(path)
-    if file.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path}: expected a MATLAB file of at most {MAX_BYTES:,} bytes, got {file.stat().st_size:,}")
-    data = file.read_bytes()
+    try:
+        size = Path(path).stat().st_size
+        data = Path(path).read_bytes() if size <= MAX_BYTES else b""
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if size > MAX_BYTES:
+        raise DataError(f"{path}: expected a MATLAB file of at most {MAX_BYTES:,} bytes, got {size:,}")
     if len(data) < _HEADER or data[126:128] != b"IM":
         raise DataError(f"{path}: expected a little-endian MATLAB 5 file (save -v7), got something else")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from ppclas_core.config.schema import Task
 from ppclas_core.data.base import SEVERAL, ImageSet, Record
-from ppclas_core.data.labels import are_ids, check_labels
+from ppclas_core.data.labels import ClassIds, are_ids, check_labels, check_name
 from ppclas_core.errors import DataError
-from ppclas_core.near import near_names
 from ppclas_core.wording import first_few
 
 LABELS_COLUMNS = ("labels", "tags", "classes", "categories", "targets")
@@ -106,8 +105,7 @@ def read_table(
     for number, row in rows:
         if len(row) <= max(path_column, label_column) or not row[path_column]:
             raise DataError(
-                f"{location}:{number}: expected a path and labels, got {', '.join(row) or 'nothing'}; fill in what is "
-                f"missing"
+                f"{location}:{number}: expected a path and labels, got {in_one_line(row)}; fill in what is missing"
             )
     separator = next((mark for mark in ("|", ";", ",") if any(mark in cell for cell in cells)), None)
     if separator is None and plural and any(" " in cell for cell in cells):
@@ -121,11 +119,21 @@ def read_table(
     )
 
 
-def image_set(table: Table, known: tuple[str, ...] | None, base: str, origin: str) -> ImageSet:
-    """The image set of a table; ``known`` are class names that are settled already, ``base`` is where paths start.
+def image_set(
+    table: Table, known: tuple[str, ...] | None, base: str, origin: str, names_file: str | None = None
+) -> ImageSet:
+    """The image set of a table.
+
+    Args:
+        table: what is written.
+        known: class names that are settled already.
+        base: where paths start.
+        origin: what the user gave.
+        names_file: the file that ``known`` comes from, if a file.
 
     Raises:
-        DataError: an unknown name, an id outside the classes, or no label at all; with file and line.
+        DataError: a name that is unknown, or that several classes have, an id outside the classes, or no label at all;
+            with file and line.
     """
     names = known
     said = [label for row in table.rows for label in row.labels]
@@ -147,20 +155,28 @@ def image_set(table: Table, known: tuple[str, ...] | None, base: str, origin: st
                 f"{origin}: expected a column for each of the classes {first_few(names)}, got "
                 f"{first_few(table.class_names)}"
             )
-        ids = _by_name(table.rows, names)
-    elif all(label.isdigit() for label in said):
+        ids = _by_name(table.rows, ClassIds(names, names_file))
+    elif all(label.isdecimal() for label in said):
         ids = _by_number(table.rows)
         flat = [Record(row.path, label, row.where) for row, own in zip(table.rows, ids, strict=True) for label in own]
         check_labels(flat, len(known) if known else None, origin)
         names = known or tuple(str(label) for label in range(max(record.label for record in flat) + 1))
     else:
+        for row in table.rows:
+            for label in row.labels:
+                check_name(label, row.where)
         names = known if known is not None else tuple(sorted(set(said)))
-        ids = _by_name(table.rows, names)
+        ids = _by_name(table.rows, ClassIds(names, names_file))
     records = tuple(
         Record(os.path.join(base, row.path), SEVERAL, row.where, own)  # noqa: PTH118 - a million Paths take seconds
         for row, own in zip(table.rows, ids, strict=True)
     )
     return ImageSet(records, tuple(names), origin, table.notes, task="multilabel")
+
+
+def in_one_line(cells: Sequence[str]) -> str:
+    """What a row holds, for a message."""
+    return " ".join(", ".join(cells).split()) or "nothing"
 
 
 def from_single(images: ImageSet) -> ImageSet:
@@ -228,7 +244,7 @@ def _split_line(line: str) -> tuple[str, str | None]:
 
 
 def _says_several(labels: str) -> bool:
-    return "|" in labels or ("," in labels and all(part.strip().isdigit() for part in labels.split(",")))
+    return "|" in labels or ("," in labels and all(part.strip().isdecimal() for part in labels.split(",")))
 
 
 def _split_labels(labels: str) -> tuple[str, ...]:
@@ -262,14 +278,16 @@ def _binary_columns(
     others = [index for index in range(len(header)) if index != path_column]
     for number, row in rows:
         if len(row) != len(header) or not row[path_column]:
-            raise DataError(f"{location}:{number}: expected {len(header)} values, got {', '.join(row) or 'nothing'}")
+            raise DataError(f"{location}:{number}: expected {len(header)} values, got {in_one_line(row)}")
     binary = [index for index in others if header[index] and all(row[index].lower() in _BINARY for _, row in rows)]
     if not binary:
         raise DataError(
             f"{location}:1: expected a column of labels (label, labels, tags …) or columns of 0 and 1, a class each; "
-            f"got {', '.join(header)}"
+            f"got {in_one_line(header)}"
         )
     names = tuple(header[index] for index in binary)
+    for name in names:
+        check_name(name, f"{location}:1")
     if len(set(names)) < len(names):
         raise DataError(f"{location}:1: expected each class in one column, got {first_few(names)}")
     found = [
@@ -291,17 +309,8 @@ def _by_number(rows: Iterable[Row]) -> list[tuple[int, ...]]:
     return [tuple(sorted(int(label) for label in row.labels)) for row in rows]
 
 
-def _by_name(rows: Iterable[Row], names: Sequence[str]) -> list[tuple[int, ...]]:
-    ids = {name: index for index, name in enumerate(names)}
-    return [tuple(sorted(_id_of(label, ids, row.where) for label in row.labels)) for row in rows]
-
-
-def _id_of(label: str, ids: Mapping[str, int], where: str) -> int:
-    if label in ids:
-        return ids[label]
-    near = near_names(label, tuple(ids), 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"{where}: expected one of the classes {first_few(ids)}, got {label!r}.{hint}")
+def _by_name(rows: Iterable[Row], ids: ClassIds) -> list[tuple[int, ...]]:
+    return [tuple(sorted(ids.find(label, row.where) for label in row.labels)) for row in rows]
 
 
 def _takes_names(known: tuple[str, ...], found: tuple[str, ...]) -> bool:

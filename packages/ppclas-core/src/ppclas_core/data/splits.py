@@ -81,7 +81,7 @@ def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[st
     by_class: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
     for index, record in enumerate(image_set.records):
         relative = Path(os.path.relpath(record.name, base)).as_posix()
-        by_class[record.label].append((hashlib.sha256(relative.encode()).digest(), index))
+        by_class[record.label].append((hashlib.sha256(_bytes_of(relative)).digest(), index))
     held_out: set[int] = set()
     alone = []
     if image_set.task == "multilabel":
@@ -107,6 +107,11 @@ def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[st
     if alone:
         notes.append(f"{len(alone)} class(es) with a single image stay in training: {', '.join(alone[:5])}.")
     return train, val
+
+
+def _bytes_of(path: str) -> bytes:
+    """UTF-8, whatever the system's encoding, so that splits agree; a name that is not UTF-8 as it is on disk."""
+    return path.encode(errors="surrogateescape")
 
 
 def _base(location: str, root: str | None) -> str:
