@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+from ppclas_core.data.builtin import builtin_photos
+
 
 def test_statistics_of_the_builtin_photos(ppclas):
     told = ppclas("data", "stats")
@@ -12,6 +15,45 @@ def test_statistics_of_the_builtin_photos(ppclas):
     found = json.loads(ppclas("data", "stats", "--json").out)
     assert found["class_counts"]["0 Cantaloupe"] == 24
     assert found["height"]["smallest"] == 128
+
+
+def test_statistics_of_a_validation_list_alone(ppclas, tmp_path):
+    photos = sorted(builtin_photos().rglob("*.jpg"))[:2]
+    path = tmp_path / "val_list.txt"
+    path.write_text("".join(f"{photo} {label}\n" for label, photo in enumerate(photos)))
+    (tmp_path / "label_list.txt").write_text("0 melon\n1 mango\n")
+    told = ppclas("data", "stats", str(tmp_path), "--json")
+    assert json.loads(told.out)["class_counts"] == {"0 melon": 1, "1 mango": 1}
+    assert f"{tmp_path} has no training part; its validation part is taken: {path}." in told.err
+
+
+def test_names_do_not_reach_the_terminal_as_they_are(ppclas, tmp_path):
+    for name in ("new\nline", "\x1b[31mred", "家\u200d庭"):
+        for index, photo in enumerate(sorted(builtin_photos().rglob("*.jpg"))[:3]):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / f"{index}.jpg").write_bytes(photo.read_bytes())
+    (tmp_path / "\x1b[31mred" / "bad\x07.jpg").write_text("text")
+    for command in ("check", "stats"):
+        told = ppclas("data", command, str(tmp_path))
+        assert "1 new\\nline " in told.out
+        assert "0 \\x1b[31mred " in told.out
+        assert "2 家\u200d庭 " in told.out
+        assert not {"\x1b", "\x07"} & {*told.out, *told.err}
+    assert "cannot be read: " in ppclas("data", "check", str(tmp_path)).out
+    assert "0 \x1b[31mred" in json.loads(ppclas("data", "stats", str(tmp_path), "--json").out)["class_counts"]
+
+
+def test_damaged_photos_are_listed(ppclas, tmp_path):
+    photos = sorted(builtin_photos().rglob("*.jpg"))[:4]
+    for index, photo in enumerate(photos):
+        path = tmp_path / "ab"[index % 2] / f"{index}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        data = photo.read_bytes()
+        path.write_bytes(data if index else data[: len(data) // 2] + b"\xff\xd9")
+    pytest.importorskip("simplejpeg")
+    told = ppclas("data", "check", str(tmp_path))
+    assert told.code == 0
+    assert f"  damaged: {tmp_path / 'a' / '0.jpg'}: Corrupt JPEG data: premature end of data segment\n" in told.out
 
 
 def test_lists_are_written_once(ppclas, tmp_path):

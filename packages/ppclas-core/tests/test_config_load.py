@@ -235,8 +235,8 @@ def test_unknown_keys(errors):
         ("data: {train_transforms: [{name: Crop}]}", "data.train_transforms.0: Crop: the key 'size' is missing."),
         (
             "data: {batch_transforms: [{name: Crop}]}",
-            "data.batch_transforms.0.name: Unknown batch transform 'Crop'. Known: Mix. It belongs in data.train_transforms or "
-            "data.eval_transforms.",
+            "data.batch_transforms.0.name: Unknown batch transform 'Crop'. Known: Mix. "
+            "It belongs in data.train_transforms or data.eval_transforms.",
         ),
     ],
 )

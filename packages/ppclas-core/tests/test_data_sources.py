@@ -1,5 +1,6 @@
 """Folders, lists and CSVs as users have them, and what is said about the mistakes in them."""
 
+import os
 import re
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.data.labels import read_class_names
+from ppclas_core.data.parts import measured_part
 from ppclas_core.data.sources import load_image_set, open_image_set
 from ppclas_core.data.splits import open_splits
 from ppclas_core.errors import DataError
@@ -98,6 +100,79 @@ def test_a_list_is_preferred_to_a_folder_of_loose_photos(tmp_path):
     photo(tmp_path / "val" / "a.png")
     lines(tmp_path / "val_list.txt", "val/a.png 0")
     assert open_image_set(tmp_path).origin == str(tmp_path / "val_list.txt")
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    folders(tmp_path, bus=3, car=3, train=3)
+    photo(tmp_path / "train" / "steam" / "s.png")
+    photo(tmp_path / "train" / "diesel" / "d.png")
+    (tmp_path / "empty").mkdir()
+    said = f"{tmp_path / 'train'} is taken for a class like the other folders in {tmp_path} (bus, car)"
+    splits = open_splits(DataSection(train=str(tmp_path)))
+    assert splits.train.class_names == ("bus", "car", "train")
+    assert splits.notes[0].startswith(said)
+    folders(tmp_path, test=2)
+    image_set = open_image_set(tmp_path)
+    assert image_set.class_names == ("bus", "car", "test", "train")
+    assert image_set.notes[0].startswith(said)
+
+
+@pytest.mark.parametrize("beside", ["val", "dev"])
+def test_train_stays_a_part_beside_another_part_and_loose_photos(tmp_path, beside):
+    folders(tmp_path / "train", a=3, b=3)
+    folders(tmp_path / beside, a=1, b=1)
+    folders(tmp_path, extra=2)
+    lines(tmp_path / "annotations" / "a.xml", "<a/>")
+    splits = open_splits(DataSection(train=str(tmp_path)))
+    assert splits.train.class_names == ("a", "b")
+    assert f"Training set: {tmp_path / 'train'}." in splits.notes
+
+
+def test_the_part_that_is_measured(tmp_path):
+    folders(tmp_path / "val", a=1, b=1)
+    notes = []
+    assert measured_part(str(tmp_path), notes) == str(tmp_path)
+    assert not notes
+    path = lines(tmp_path / "val_list.txt", "val/a/000.png 0", "val/b/000.png 1")
+    assert measured_part(str(tmp_path), notes) == str(path)
+    assert notes == [f"{tmp_path} has no training part; its validation part is taken: {path}."]
+    folders(tmp_path / "train", a=1, b=1)
+    assert measured_part(str(tmp_path), notes) == str(tmp_path / "train")
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("0.png", "deep/1.png"):
+        photo(elsewhere / name)
+    top = folders(tmp_path / "photos", a=1, b=1)
+    photo(top / "a" / "real" / "2.png")
+    (top / "a" / "more").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(elsewhere)
+    (top / "a" / "again").symlink_to(top / "a" / "real")
+    (top / "a" / "up").symlink_to(top)
+    (top / "a" / "itself").symlink_to(top / "a")
+    image_set = open_image_set(top)
+    assert [record.path for record in image_set.records] == [
+        str(top / name) for name in ("a/000.png", "a/more/0.png", "a/more/deep/1.png", "a/real/2.png", "b/000.png")
+    ]
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    folders(tmp_path, a=1, b=1)
+    locked = tmp_path / "a" / "locked"
+    photo(locked / "x.png")
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path) == str(locked):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert said_about(open_image_set, tmp_path) == (
+        f"{locked}: expected a folder that can be read: Permission denied; change its permissions, or take it out of "
+        f"the data set"
+    )
 
 
 # Lists

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +15,12 @@ from ppclas_cli.commands import data_preview as preview
 if TYPE_CHECKING:
     from ppclas_core.data.check import DataReport, SetReport, SideStatistics
     from ppclas_core.data.statistics import SetStatistics
+    from ppclas_core.data.worker import BadImage
 
 _SHOWN = 10
 """Lines of one kind that are printed before the rest is only counted; --json has all of them."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What would break a line, turn its direction, or tell a terminal to do something."""
 
 
 @click.group()
@@ -64,8 +69,9 @@ def check_command(train: str | None, val: str | None, root: str | None, labels: 
 def stats_command(photos: str | None, root: str | None, labels: str | None, as_json: bool) -> None:
     """Count the PHOTOS of each class and measure their sizes and colours.
 
-    PHOTOS is what can be trained on; of a data set with a training part that part, without it the built-in photos. Mean
-    and standard deviation are what data.normalize takes for training from random weights.
+    PHOTOS is what can be trained on; of a data set with a training part that part, else its validation part; without
+    PHOTOS, the built-in ones. Mean and standard deviation are what data.normalize takes for training from random
+    weights.
 
     \b
     Examples:
@@ -73,16 +79,16 @@ def stats_command(photos: str | None, root: str | None, labels: str | None, as_j
       ppclas data stats 'shards/train-{000..012}.tar' --json
     """
     from ppclas_core.data.builtin import builtin_photos
-    from ppclas_core.data.parts import training_part
+    from ppclas_core.data.parts import measured_part
     from ppclas_core.data.sources import load_image_set
     from ppclas_core.data.statistics import measure
 
     notes: list[str] = []
-    location = training_part(photos if photos is not None else str(builtin_photos()), notes)
+    location = measured_part(photos if photos is not None else str(builtin_photos()), notes)
     images = load_image_set(location, root=root, labels=labels)
     found = measure(images, _progress if sys.stderr.isatty() else None)
     for text in (*notes, *images.notes):
-        output.note(text)
+        output.note(_escaped(text))
     if as_json:
         output.print_json(found.to_dict())
     else:
@@ -139,9 +145,10 @@ def _progress(done: int, total: int) -> None:
 
 
 def _print_statistics(found: SetStatistics) -> None:
-    output.print_table([[name, count] for name, count in found.class_counts.items()], ["class", "photos"])
+    rows = [[_escaped(name), count] for name, count in found.class_counts.items()]
+    output.print_table(rows, ["class", "photos"])
     click.echo()
-    click.echo(f"{found.num_images} photos in {found.origin}")
+    _say(f"{found.num_images} photos in {found.origin}")
     if found.num_unreadable:
         click.echo(f"  {found.num_unreadable} cannot be read; 'ppclas data check' says which")
     if found.height and found.width and found.mean and found.std and found.mean_bytes:
@@ -153,7 +160,7 @@ def _print_statistics(found: SetStatistics) -> None:
 
 def _print(report: DataReport) -> None:
     for text in report.notes:
-        click.echo(text)
+        _say(text)
     if report.train and report.val:
         click.echo()
         _print_classes(report.train, report.val)
@@ -161,9 +168,9 @@ def _print(report: DataReport) -> None:
         for title, images in (("training", report.train), ("validation", report.val)):
             _print_set(title, images)
     for text in report.warnings:
-        click.echo(f"warning: {text}")
+        _say(f"warning: {text}")
     for text in report.errors:
-        click.echo(f"error: {text}")
+        _say(f"error: {text}")
     if report.ok:
         click.echo(
             "These photos can be trained on." if not report.warnings else "Training is possible; mind the warnings."
@@ -172,27 +179,35 @@ def _print(report: DataReport) -> None:
 
 def _print_classes(train: SetReport, val: SetReport) -> None:
     counts = train.class_counts
-    rows: list[list[object]] = [[name, counts[name], val.class_counts.get(name, 0)] for name in counts]
-    if len(rows) > 2 * _SHOWN:
-        by_count = sorted(counts, key=counts.__getitem__)
-        shown = {*by_count[:_SHOWN], *by_count[-_SHOWN:]}
-        left_out: list[object] = [
-            f"… and {len(rows) - len(shown)} classes in between",
-            None,
-            None,
-        ]
-        rows = [*(row for row in rows if row[0] in shown), left_out]
+    shown = _most_and_fewest(counts)
+    rows: list[list[object]] = [[_escaped(name), counts[name], val.class_counts.get(name, 0)] for name in shown]
+    if len(shown) < len(counts):
+        rows.append([f"… and {len(counts) - len(shown)} classes in between", None, None])
     output.print_table(rows, ["class", "training", "validation"])
 
 
+def _most_and_fewest(counts: Mapping[str, int]) -> list[str]:
+    """Names of all classes, or where they are many, of the largest and the smallest; in the order of ``counts``."""
+    if len(counts) <= 2 * _SHOWN:
+        return list(counts)
+    by_count = sorted(counts, key=counts.__getitem__)
+    chosen = {*by_count[:_SHOWN], *by_count[-_SHOWN:]}
+    return [name for name in counts if name in chosen]
+
+
 def _print_set(title: str, images: SetReport) -> None:
-    click.echo(f"{title}: {images.num_images} photos in {images.origin}")
+    _say(f"{title}: {images.num_images} photos in {images.origin}")
     if images.height and images.width:
         _print_sides(images.height, images.width)
-    for bad in images.bad_images[:_SHOWN]:
-        click.echo(f"  cannot be read: {bad.where}: {bad.reason}")
-    if len(images.bad_images) > _SHOWN:
-        click.echo(f"  … and {len(images.bad_images) - _SHOWN} more that cannot be read; --json lists them")
+    _print_bad(images.bad_images, "cannot be read")
+    _print_bad(images.damaged_images, "damaged")
+
+
+def _print_bad(images: Sequence[BadImage], what: str) -> None:
+    for bad in images[:_SHOWN]:
+        _say(f"  {what}: {bad.where}: {bad.reason}")
+    if len(images) > _SHOWN:
+        click.echo(f"  … and {len(images) - _SHOWN} more: {what}; --json lists them")
 
 
 def _print_sides(height: SideStatistics, width: SideStatistics) -> None:
@@ -200,6 +215,15 @@ def _print_sides(height: SideStatistics, width: SideStatistics) -> None:
         f"  height {height.smallest} to {height.largest} (half of them up to {height.median}), "
         f"width {width.smallest} to {width.largest} ({width.median}) pixels"
     )
+
+
+def _say(text: str) -> None:
+    """A line on stdout, whatever names are in it."""
+    click.echo(_escaped(text))
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 data.add_command(preview.command)

@@ -68,7 +68,10 @@ def _everything(data: str | None, count: int, seed: int) -> Preview:
     from ppclas_core.data.preview import choose_photos, preview_everything
     from ppclas_core.data.sources import load_image_set
 
-    location = training_part(str(builtin_photos()) if data is None else data, [])
+    notes: list[str] = []
+    location = training_part(str(builtin_photos()) if data is None else data, notes)
+    for text in notes:
+        output.note(text)
     return preview_everything(choose_photos(load_image_set(location), count), side=224, seed=seed)
 
 

@@ -10,6 +10,7 @@ import functools
 import glob
 import itertools
 import json
+import os
 import re
 import tarfile
 import zipfile
@@ -17,11 +18,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from ppclas_core.data.base import ImageSet, Record, Source
 from ppclas_core.data.lists import LABEL_COLUMNS, settle_labels
 from ppclas_core.data.parts import VAL_NAMES
-from ppclas_core.data.photo_files import IMAGE_SUFFIXES
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES, is_hidden
 from ppclas_core.errors import DataError, ImageError
 
 MAX_IMAGE_BYTES = 1 << 28
@@ -30,6 +32,10 @@ _MAX_LABEL_BYTES = 1 << 20
 _MAX_SHARDS = 1_000_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_PART = re.compile(rf"(?<![a-z])(?:train|{'|'.join(VAL_NAMES)})(?![a-z])", re.IGNORECASE)
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+"""First bytes of compressed files, and the program that undoes it."""
+_CHUNK = 1 << 20
 
 
 def files_of_one_set(location: str, suffix: str) -> list[str]:
@@ -41,14 +47,26 @@ def files_of_one_set(location: str, suffix: str) -> list[str]:
     folder = Path(location)
     if not folder.is_dir():
         return expand_shards(location)
-    files = sorted(folder.glob(f"*{suffix}"))
-    parts = {part for file in files for part in ("train", *VAL_NAMES) if file.name.startswith(part)}
+    files = sorted(files_ending(folder, suffix))
+    parts: dict[str, str] = {}
+    for file in files:
+        found = _PART.search(file.name)
+        if found is not None:
+            parts.setdefault(found.group().lower(), f"{file.name[: found.end()]}*{file.suffix}")
     if len(parts) > 1:
+        pattern = parts.get("train", next(iter(parts.values())))
         raise DataError(
             f"{folder}: expected the files of one set, got those of {', '.join(sorted(parts))}; give one of them "
-            f"as a pattern: {folder / f'train*{suffix}'}"
+            f"as a pattern: {folder / pattern}"
         )
     return [str(file) for file in files]
+
+
+def files_ending(folder: Path, suffix: str) -> Iterator[Path]:
+    """The files of a folder that end in ``suffix``, in any case; none where it may not be read."""
+    for path in folder.glob("*"):
+        if path.name.lower().endswith(suffix) and not is_hidden(path.name):
+            yield path
 
 
 def expand_shards(location: str) -> list[str]:
@@ -94,7 +112,8 @@ class TarSource(Source):
     """Tar shards in the WebDataset layout (``0001.jpg`` with ``0001.cls`` or ``0001.json``), or of class folders.
 
     One file, a pattern (``train-{000..012}.tar``, ``train-*.tar``) or a folder of shards. A ``.cls`` file holds a class
-    id or name, a ``.json`` file an object with one as ``label``, ``class``, ….
+    id or name, a ``.json`` file an object with one as ``label``, ``class``, …. Where there are such files, a photo is a
+    member with nothing but a photo's suffix behind the first dot: ``0001.seg.png`` is none.
     """
 
     @classmethod
@@ -102,14 +121,18 @@ class TarSource(Source):
         """Whether it is called .tar, or is a folder of such files and nothing but files."""
         path = Path(location)
         if path.is_dir():
-            return next(path.glob("*.tar"), None) is not None and not any(other.is_dir() for other in path.iterdir())
-        return location.endswith(".tar") and (path.is_file() or is_pattern(location))
+            found = next(files_ending(path, ".tar"), None)
+            return found is not None and not any(other.is_dir() for other in path.iterdir())
+        return location.lower().endswith(".tar") and (path.is_file() or is_pattern(location))
 
     def load(self) -> ImageSet:
         """Index every shard; one record a photo, in the order of the shards."""
         shards = files_of_one_set(self.location, ".tar")
-        notes: list[str] = []
-        members = [member for shard in shards for member in _index_tar(shard, notes)]
+        left_out = _LeftOut()
+        members = [member for shard in shards for member in _index_tar(shard, left_out)]
+        notes = left_out.notes(self.location)
+        if not members:
+            raise DataError(". ".join((f"{self.location}: expected photos, called like 0001.jpg; found none", *notes)))
         if len(shards) > 1:
             notes.append(f"{self.location}: {len(members)} photos in {len(shards)} shards.")
         records, names, more = _label(self, members)
@@ -128,8 +151,8 @@ class ZipSource(Source):
         """One record a photo, in the order of names."""
         try:
             with zipfile.ZipFile(self.location) as archive:
-                infos = [info for info in archive.infolist() if not info.is_dir()]
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+                infos = [info for info in archive.infolist() if not info.is_dir() and not _is_hidden(info.filename)]
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             raise DataError(f"{self.location}: expected a zip file: {error}") from None
         members = []
         for info in sorted(infos, key=lambda info: info.filename):
@@ -165,76 +188,188 @@ def _open_zip(path: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-@dataclass
-class _Group:
-    """The files of one sample: those with the same name up to the first dot."""
+@dataclass(slots=True)
+class _Sample:
+    """The files with the same name up to the first dot."""
 
     photos: list[_Member] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
     label: str | None = None
+    label_file: str = ""
+    twice: str = ""
+    """A member that has the name of another."""
 
 
-def _index_tar(shard: str, notes: list[str]) -> list[_Member]:
-    groups: dict[str, _Group] = {}
-    others = 0
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for info in archive:
-                if info.isdir():
-                    continue
-                member = _Member(shard, info.name, (info.offset_data, info.size))
-                if not info.isreg() or info.issparse():
-                    raise DataError(f"{member.where}: expected plain files, got a link or device; make the tar anew")
-                _check_member(member, info.size)
-                group = groups.setdefault(_key(info.name), _Group())
-                if _is_photo(info.name):
-                    group.photos.append(member)
-                elif info.name.endswith((".cls", ".json")):
-                    label = _read_label(archive, info, member.where)
-                    group.label = label if label is not None else group.label
-                else:
-                    others += 1
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(
-            f"{shard}: expected an uncompressed tar file: {error}; a .tar.gz is unpacked with gunzip first"
-        ) from None
-    labelled = any(group.label is not None for group in groups.values())
-    without_photo = sum(not group.photos for group in groups.values())
-    if others or (labelled and without_photo):
-        notes.append(f"{shard}: {others + without_photo} file(s) without a photo of that name are left out.")
-    members = []
-    for group in groups.values():
-        if labelled and group.photos and group.label is None:
-            raise DataError(
-                f"{group.photos[0].where}: expected a .cls or .json file of the same name with its label, as other "
-                f"photos in {shard} have; found none"
+class _LeftOut:
+    """What of a set is not taken: how many files of each kind, and the first."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[int, str]] = {}
+
+    def add(self, kind: str, where: str) -> None:
+        count, first = self._kinds.get(kind, (0, where))
+        self._kinds[kind] = (count + 1, first)
+
+    def notes(self, location: str) -> list[str]:
+        """A sentence for each kind."""
+        return [
+            f"{location}: {count} {kind} left out (first: {first})." for kind, (count, first) in self._kinds.items()
+        ]
+
+
+def _index_tar(shard: str, left_out: _LeftOut) -> list[_Member]:
+    """The photos of a tar file; with their labels if there is a label for any."""
+    samples = _samples_of(shard, left_out)
+    if all(sample.label is None for sample in samples):
+        return [photo for sample in samples for photo in sample.photos]
+    return [photo for sample in samples for photo in _labelled_photos(sample, shard, left_out)]
+
+
+def _labelled_photos(sample: _Sample, shard: str, left_out: _LeftOut) -> list[_Member]:
+    photos = []
+    for photo in sample.photos:
+        if _split_name(photo.name)[1] in IMAGE_SUFFIXES:
+            photos.append(_Member(photo.archive, photo.name, photo.span, sample.label))
+        else:
+            left_out.add(
+                "picture(s) with more than a photo's suffix behind the first dot, as masks have, are", photo.where
             )
-        members += [_Member(photo.archive, photo.name, photo.span, group.label) for photo in group.photos]
-    return members
+    if sample.twice:
+        raise DataError(
+            f"{sample.twice}: expected each name once, got it a second time, so that labels could be mixed up; "
+            f"make the tar anew with a name for each sample"
+        )
+    if photos and sample.label is None:
+        raise DataError(
+            f"{photos[0].where}: expected a .cls or .json file of the same name with its label, as other "
+            f"photos in {shard} have; found none"
+        )
+    if sample.label is not None and not photos:
+        left_out.add("label(s) without a photo of that name are", sample.label_file)
+    return photos
 
 
-def _read_label(archive: tarfile.TarFile, info: tarfile.TarInfo, where: str) -> str | None:
+def _samples_of(shard: str, left_out: _LeftOut) -> list[_Sample]:
+    samples: dict[tuple[int, str], _Sample] = {}
+    with Path(shard).open("rb") as file:
+        for number, info in _walk_tar(shard, file):
+            member = _Member(shard, info.name, (info.offset_data, info.size))
+            _check_member(member, info.size)
+            if info.isdir() or _is_hidden(info.name):
+                continue
+            if not info.isreg() or info.issparse():
+                raise DataError(f"{member.where}: expected plain files, got a link or device; make the tar anew")
+            key, extension = _split_name(info.name)
+            sample = samples.setdefault((number, key), _Sample())
+            if extension in sample.extensions:
+                sample.twice = member.where
+            sample.extensions.append(extension)
+            if _is_photo(info.name):
+                sample.photos.append(member)
+            elif extension in (".cls", ".json"):
+                label = _read_label(file, member, extension)
+                if label is not None:
+                    sample.label, sample.label_file = label, member.where
+            else:
+                left_out.add("file(s) that are no photos by their name are", member.where)
+    return list(samples.values())
+
+
+def _walk_tar(shard: str, file: BinaryIO) -> Iterator[tuple[int, tarfile.TarInfo]]:
+    """Every member, and the number of the archive it is in: ``cat a.tar b.tar`` makes a file of two.
+
+    tarfile takes whatever is not a header for the end of the file, so what it leaves is looked at here.
+
+    Raises:
+        DataError: the file is compressed, damaged or cut.
+    """
+    size = file.seek(0, os.SEEK_END)
+    last, offset = "", 0
+    for number in itertools.count():
+        file.seek(offset)
+        try:
+            # Names that are not UTF-8 are spelt out (caf\xe9): a surrogate could not be printed or saved.
+            with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="backslashreplace") as archive:
+                for info in archive:
+                    last, offset = info.name, archive.offset
+                    yield number, info
+                offset = archive.offset
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            raise _damaged(shard, last, size - offset, str(error)) from None
+        following = _skip_zeros(file, offset)
+        if following == offset:
+            raise _damaged(shard, last, size - offset, "invalid header")
+        if following == size:
+            return
+        offset = following
+
+
+def _skip_zeros(file: BinaryIO, offset: int) -> int:
+    """Offset of the first block that is not all zeros; the end of the file if there is none behind at least one."""
+    file.seek(offset)
+    zeros = 0
+    while chunk := file.read(_CHUNK):
+        filled = len(chunk.lstrip(b"\0"))
+        zeros += len(chunk) - filled
+        if filled:
+            break
+    else:
+        return offset + zeros if zeros >= tarfile.BLOCKSIZE else offset
+    return offset + zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+
+
+def _damaged(shard: str, last: str, unread: int, error: str = "") -> DataError:
+    """What to say of a tar file that cannot be read on after the member ``last``, ``unread`` bytes before its end."""
+    if not last:
+        return DataError(f"{shard}: expected an uncompressed tar file, got {_what_it_is(shard, error)}")
+    if unread < 0:
+        came = "the file ends within it: it is cut"
+    elif unread == 0:
+        came = "the file ends there: it is cut"
+    else:
+        came = f"the {unread:,} bytes from there on cannot be read: it is damaged or cut"
+    return DataError(
+        f"{shard}: expected another member or a block of zeros after {last}, but {came}; copy it or make it again"
+    )
+
+
+def _what_it_is(shard: str, error: str) -> str:
+    with Path(shard).open("rb") as file:
+        start = file.read(8)
+    for mark, program in _COMPRESSED.items():
+        if start.startswith(mark):
+            return f"one compressed with {program}; decompress it: {program} -dc {Path(shard).name} > plain.tar"
+    if not start:
+        return "an empty file; copy it or make it again"
+    return f"something else ({error}); copy it or make it again"
+
+
+def _read_label(file: BinaryIO, member: _Member, extension: str) -> str | None:
     """What a .cls or .json file says; None where a .json file is about something else."""
-    if info.size > _MAX_LABEL_BYTES:
-        raise DataError(f"{where}: expected a label of a few bytes, got {info.size:,} bytes")
-    file = archive.extractfile(info)
-    assert file is not None  # a plain file
-    data = file.read()
+    assert member.span is not None  # it is in a tar file
+    offset, size = member.span
+    if size > _MAX_LABEL_BYTES:
+        raise DataError(f"{member.where}: expected a label of a few bytes, got {size:,} bytes")
+    file.seek(offset)
+    data = file.read(size)
+    if len(data) < size:
+        raise _damaged(member.archive, member.name, len(data) - size)
     try:
         text = data.decode("utf-8-sig").strip()
-        if info.name.endswith(".cls"):
+        if extension == ".cls":
             if not text:
-                raise DataError(f"{where}: expected a class id or name, got nothing")
+                raise DataError(f"{member.where}: expected a class id or name, got nothing")
             return text
         said = json.loads(text)
     except UnicodeDecodeError:
-        raise DataError(f"{where}: expected UTF-8 text, got other bytes") from None
+        raise DataError(f"{member.where}: expected UTF-8 text, got other bytes") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: expected JSON: {error}") from None
+        raise DataError(f"{member.where}: expected JSON: {error}") from None
     values = [said[key] for key in LABEL_COLUMNS if isinstance(said, dict) and key in said]
     if not values:
         return None
     if isinstance(values[0], bool) or not isinstance(values[0], int | str):
-        raise DataError(f"{where}: expected a class id or name as the label, got {values[0]!r}")
+        raise DataError(f"{member.where}: expected a class id or name as the label, got {values[0]!r}")
     return str(values[0])
 
 
@@ -278,16 +413,20 @@ def _folders(source: Source, members: Sequence[_Member]) -> list[str]:
     return classes
 
 
-def _key(name: str) -> str:
-    """Folder and file name up to the first dot: what the files of a WebDataset sample have in common."""
+def _split_name(name: str) -> tuple[str, str]:
+    """What the files of a sample have in common (folder and name up to the first dot), and the rest in lower case."""
     folder, _, file = name.rpartition("/")
-    return f"{folder}/{file.split('.', 1)[0]}"
+    key, dot, rest = file.partition(".")
+    return f"{folder}/{key}", f"{dot}{rest}".lower()
 
 
 def _is_photo(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_hidden(name: str) -> bool:
     path = PurePosixPath(name)
-    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return is_hidden(path.name) or "__MACOSX" in path.parts
 
 
 def _check_member(member: _Member, size: int) -> None:
@@ -296,7 +435,7 @@ def _check_member(member: _Member, size: int) -> None:
         raise DataError(
             f"{member.where}: expected names inside the archive, got one that points outside; do not use it"
         )
-    if size > MAX_IMAGE_BYTES:
+    if not 0 <= size <= MAX_IMAGE_BYTES:
         raise DataError(f"{member.where}: expected files of at most {MAX_IMAGE_BYTES:,} bytes, got {size:,}")
 
 

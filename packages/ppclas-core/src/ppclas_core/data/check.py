@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +16,24 @@ import numpy as np
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.base import ImageSet, Record
 from ppclas_core.data.decode import count_frames, decode
+from ppclas_core.data.jpeg import SIGNATURE, read_header
 from ppclas_core.data.likeness import alike, picture_hash
 from ppclas_core.data.loader import available_cpus
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.worker import BadImage
 from ppclas_core.errors import DataError, ImageError
 
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
 IMBALANCE = 10.0
 """Largest class over smallest class from which a warning is due."""
+_DAMAGE = re.compile(
+    r"premature end|bad Huffman|bad arithmetic|instead of RST|marker 0xd[0-7]|inconsistent progression", re.IGNORECASE
+)
+"""What libjpeg says of a damaged picture. Bytes left over at its end (before marker 0xd9) are some cameras' habit."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,8 @@ class SetReport:
     class_counts: dict[str, int]
     """Images of each class, as ``id name`` in id order, classes without images included."""
     bad_images: tuple[BadImage, ...]
+    damaged_images: tuple[BadImage, ...]
+    """Images that are read all the same, but lack a part of the picture or the frames after the first."""
     num_animated: int
     """Images with several frames, of which the first is used."""
     height: SideStatistics | None
@@ -67,7 +81,7 @@ class Lookalike:
     train: str
     val: str
     different_bits: int
-    """Of the 256 bits of their hashes."""
+    """Of the 512 bits of their hashes, of which few are set in photos with large plain areas."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,10 @@ class _Look:
     frames: int = 1
     reason: str = ""
     """Why it cannot be read; empty when it can."""
+    damage: str = ""
+    """What is wrong with it although it can be read."""
+    unsearched: bool = False
+    """Damage inside it was not looked for."""
 
 
 def check_data(section: DataSection, progress: Callable[[int, int], None] | None = None) -> DataReport:
@@ -117,7 +135,8 @@ def check_data(section: DataSection, progress: Callable[[int, int], None] | None
         return DataReport(None, None, (), (str(error),), (), ())
     total, looks = len(splits.train) + len(splits.val), list[_Look]()
     # Threads will do: OpenCV, Pillow and hashlib release the interpreter while they work.
-    with ThreadPoolExecutor(available_cpus()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, for all threads: each alone would undo the others' filters
         images = [(image_set, i) for image_set in (splits.train, splits.val) for i in range(len(image_set))]
         for look in pool.map(lambda image: _look(*image), images):
             looks.append(look)
@@ -127,8 +146,15 @@ def check_data(section: DataSection, progress: Callable[[int, int], None] | None
     train, val = _report(splits.train, in_train), _report(splits.val, in_val)
     duplicates, lookalikes = _duplicates(in_train, in_val), _lookalikes(in_train, in_val)
     errors = [error for report in (train, val) for error in _errors(report, section.max_bad_fraction)]
-    warnings = [*_imbalance(train), *_animated(train, val), *_doubled(duplicates), *_leaked(lookalikes)]
-    return DataReport(train, val, duplicates, tuple(errors), tuple(warnings), splits.notes, lookalikes)
+    doubts = [
+        *_imbalance(train),
+        *_damaged(train, val),
+        *_animated(train, val),
+        *_doubled(duplicates),
+        *_leaked(lookalikes),
+    ]
+    notes = (*splits.notes, *_unsearched(looks))
+    return DataReport(train, val, duplicates, tuple(errors), tuple(doubts), notes, lookalikes)
 
 
 def _look(image_set: ImageSet, index: int) -> _Look:
@@ -137,11 +163,48 @@ def _look(image_set: ImageSet, index: int) -> _Look:
         data = image_set.read(index)
         image = decode(data, record.where)
     except ImageError as error:
-        return _Look(record, reason=str(error).removeprefix(f"{record.where}: "))
+        return _Look(record, reason=_about(record, str(error).removeprefix(f"{record.where}: ")))
     except OSError as error:
-        return _Look(record, reason=f"{record.path}: {error.strerror or error}")
-    digest, likeness = hashlib.sha256(data).digest(), picture_hash(image)
-    return _Look(record, digest, likeness, image.shape[0], image.shape[1], count_frames(data))
+        return _Look(record, reason=_about(record, error.strerror or str(error)))
+    frames, damage = _frames(data)
+    is_jpeg = data.startswith(SIGNATURE)
+    if is_jpeg:
+        damage = _damage_in_scan(data)
+    return _Look(
+        record,
+        hashlib.sha256(data).digest(),
+        picture_hash(image),
+        image.shape[0],
+        image.shape[1],
+        frames,
+        damage=damage and _about(record, damage),
+        unsearched=is_jpeg and simplejpeg is None,
+    )
+
+
+def _about(record: Record, said: str) -> str:
+    """``said`` with the file's name before it, unless that is where the record was said."""
+    return said if record.where.startswith(record.path) else f"{record.name}: {said}"
+
+
+def _frames(data: bytes) -> tuple[int, str]:
+    """Number of frames, and what is wrong with those after the first."""
+    try:
+        return count_frames(data), ""
+    except ImageError as error:
+        return 1, str(error)
+
+
+def _damage_in_scan(data: bytes) -> str:
+    """What is wrong with the pixels of a JPEG that decoders fill with grey, or nothing; it takes simplejpeg to tell."""
+    if simplejpeg is None or read_header(data, "photo").components not in (1, 3):
+        return ""
+    try:
+        # At 1/8 of the resolution: all of the scan is read, in a third of the time.
+        simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=8, strict=True)
+    except ValueError as error:
+        return str(error) if _DAMAGE.search(str(error)) else ""
+    return ""
 
 
 def _report(image_set: ImageSet, looks: Sequence[_Look]) -> SetReport:
@@ -151,6 +214,9 @@ def _report(image_set: ImageSet, looks: Sequence[_Look]) -> SetReport:
         num_images=len(image_set),
         class_counts=count_classes(image_set),
         bad_images=tuple(BadImage(i, look.record.where, look.reason) for i, look in enumerate(looks) if look.reason),
+        damaged_images=tuple(
+            BadImage(i, look.record.where, look.damage) for i, look in enumerate(looks) if look.damage
+        ),
         num_animated=sum(look.frames > 1 for look in good),
         height=side_statistics([look.height for look in good]),
         width=side_statistics([look.width for look in good]),
@@ -218,6 +284,26 @@ def _imbalance(report: SetReport) -> list[str]:
     return [
         f"{report.origin}: class {largest!r} has {counts[largest]} images, {smallest!r} only {counts[smallest]}; rare "
         f"classes will be learned badly, add images of them"
+    ]
+
+
+def _damaged(*reports: SetReport) -> list[str]:
+    found = [bad for report in reports for bad in report.damaged_images]
+    if not found:
+        return []
+    return [
+        f"{len(found)} image(s) are damaged: they are read, but a part of the picture, or frames after the first, are "
+        f"lost (first: {found[0].where}: {found[0].reason}); look at them, and replace them or take them out"
+    ]
+
+
+def _unsearched(looks: Sequence[_Look]) -> list[str]:
+    count = sum(look.unsearched for look in looks)
+    if not count:
+        return []
+    return [
+        f"{count} JPEG(s) are not searched for damage inside the picture; that takes simplejpeg "
+        f"(pip install 'ppclas-core[turbo]')."
     ]
 
 

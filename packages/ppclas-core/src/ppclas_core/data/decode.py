@@ -105,13 +105,23 @@ def plain_jpeg_size(data: bytes, where: str) -> tuple[int, int] | None:
 
 
 def count_frames(data: bytes) -> int:
-    """Frames of an image that ``decode`` can read: more than one for an animation."""
+    """Frames of an image that ``decode`` can read: more than one for an animation.
+
+    Raises:
+        ImageError: what comes after the first frame is damaged.
+    """
     if data.startswith(_JPEG) or (data.startswith(_PNG) and b"acTL" not in data[:4096]):
         return 1
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
-        return getattr(image, "n_frames", 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                return getattr(image, "n_frames", 1)
+    except Exception as error:  # Pillow's plugins raise whatever the damage leads to
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"frames after the first cannot be read: {said}") from error
 
 
 def _jpeg_header(data: bytes, where: str) -> JpegHeader | None:

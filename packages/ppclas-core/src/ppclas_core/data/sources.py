@@ -13,7 +13,7 @@ from ppclas_core.data.base import ImageSet, Record, Source
 from ppclas_core.data.labels import are_ids, read_class_names
 from ppclas_core.data.lists import ARCHIVES
 from ppclas_core.data.parts import VAL_NAMES, validation_part
-from ppclas_core.data.photo_files import IMAGE_SUFFIXES, image_files, is_hidden
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES, folders_in, image_files
 from ppclas_core.errors import DataError
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
@@ -96,7 +96,7 @@ class FolderSource(Source):
         top, notes = Path(self.location), []
         found: dict[str, list[str]] = {}
         skipped = 0
-        for folder in sorted(path for path in top.iterdir() if path.is_dir() and not is_hidden(path.name)):
+        for folder in folders_in(top):
             photos, others = image_files(folder)
             skipped += others
             if photos:

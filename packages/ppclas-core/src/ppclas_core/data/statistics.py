@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -45,7 +46,8 @@ class SetStatistics:
 def measure(images: ImageSet, progress: Callable[[int, int], None] | None = None) -> SetStatistics:
     """Decode every image of a set; ``progress`` is called with (done, total) images."""
     looks = []
-    with ThreadPoolExecutor(available_cpus()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, for all threads: each alone would undo the others' filters
         for look in pool.map(lambda index: _look(images, index), range(len(images))):
             looks.append(look)
             if progress is not None:
