@@ -254,7 +254,7 @@ def test_bad_images_are_left_out_and_reported_once(spoilt, workers):
         sizes = [len(batch.labels) for _ in range(2) for batch in loader.epoch(0)]
     assert sizes == [9, 9, 10, 10] * 2
     assert [(bad.index, bad.where, bad.reason) for bad in told] == [
-        (5, "list.txt:6", "not an image: it looks like text"),
+        (5, "list.txt:6", f"{spoilt.records[5].path}: not an image: it looks like text"),
         (11, "list.txt:12", f"{spoilt.records[11].path}: No such file or directory"),
     ]
     assert loader.bad_images == told
@@ -267,7 +267,7 @@ def test_more_bad_images_than_allowed(spoilt, workers):
         list(loader.epoch(0))
     assert str(caught.value).startswith(
         "expected at most 4.0% unreadable images in list.txt, got 2 of 40 so far: "
-        "list.txt:6: not an image: it looks like text; list.txt:12: "
+        f"list.txt:6: {spoilt.records[5].path}: not an image: it looks like text; list.txt:12: "
     )
     assert "\n" not in str(caught.value)
 

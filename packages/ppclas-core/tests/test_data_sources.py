@@ -45,6 +45,13 @@ def said_about(call, *args, **kwargs):
 # Folders
 
 
+def test_a_folder_called_as_two_classes_are_is_refused(tmp_path):
+    folders(tmp_path / "photos", crane=1, iris=1)
+    names = lines(tmp_path / "names.txt", "crane", "iris", "crane")
+    said = said_about(open_image_set, tmp_path / "photos", labels=names)
+    assert "crane: expected a label that one class is called, got 'crane', which stands on the lines 1 and 3" in said
+
+
 def test_folder_of_class_folders(tmp_path):
     folders(tmp_path, rose=2, iris=3)
     photo(tmp_path / "rose" / "deeper" / "x.JPG")

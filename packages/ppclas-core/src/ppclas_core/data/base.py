@@ -116,6 +116,10 @@ class Record:
         """What tells it from the other records of its set: the path, and the name inside an archive."""
         return f"{self.path}/{self.member}" if self.member else self.path
 
+    def about(self, said: str) -> str:
+        """``said`` of the image, to stand behind ``where``: with its file's name, unless that is said there."""
+        return said if self.where.startswith(self.path) else f"{self.name}: {said}"
+
     @property
     def class_ids(self) -> tuple[int, ...]:
         """Its class, or all of them."""

@@ -163,9 +163,9 @@ def _look(image_set: ImageSet, index: int) -> _Look:
         data = image_set.read(index)
         image = decode(data, record.where)
     except ImageError as error:
-        return _Look(record, reason=_about(record, str(error).removeprefix(f"{record.where}: ")))
+        return _Look(record, reason=record.about(str(error).removeprefix(f"{record.where}: ")))
     except OSError as error:
-        return _Look(record, reason=_about(record, error.strerror or str(error)))
+        return _Look(record, reason=record.about(error.strerror or str(error)))
     frames, damage = _frames(data)
     is_jpeg = data.startswith(SIGNATURE)
     if is_jpeg:
@@ -177,14 +177,9 @@ def _look(image_set: ImageSet, index: int) -> _Look:
         image.shape[0],
         image.shape[1],
         frames,
-        damage=damage and _about(record, damage),
+        damage=damage and record.about(damage),
         unsearched=is_jpeg and simplejpeg is None,
     )
-
-
-def _about(record: Record, said: str) -> str:
-    """``said`` with the file's name before it, unless that is where the record was said."""
-    return said if record.where.startswith(record.path) else f"{record.name}: {said}"
 
 
 def _frames(data: bytes) -> tuple[int, str]:

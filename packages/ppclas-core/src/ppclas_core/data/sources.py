@@ -10,7 +10,7 @@ from pathlib import Path
 from ppclas_core.config.schema import Task
 from ppclas_core.data import multilabel
 from ppclas_core.data.base import ImageSet, Record, Source
-from ppclas_core.data.labels import are_ids, read_class_names
+from ppclas_core.data.labels import ClassIds, are_ids, read_class_names
 from ppclas_core.data.lists import ARCHIVES
 from ppclas_core.data.parts import VAL_NAMES, validation_part
 from ppclas_core.data.photo_files import IMAGE_SUFFIXES, folders_in, image_files
@@ -116,9 +116,9 @@ class FolderSource(Source):
         if loose:
             notes.append(f"{loose} photo(s) directly in {top} have no class folder and are left out.")
         names = self._names(found, notes)
-        ids = {name: index for index, name in enumerate(names)}
+        known = set(names)
         for name in found:
-            if name not in ids:
+            if name not in known:
                 raise DataError(
                     f"{top / name}: expected a folder of a known class ({first_few(names)}), got {name!r}; rename the "
                     f"folder, or add the class to the training set"
@@ -126,6 +126,8 @@ class FolderSource(Source):
         empty = [name for name in names if name not in found]
         if empty:
             notes.append(f"{top} has no photos of {len(empty)} of {len(names)} classes: {first_few(empty)}.")
+        class_ids = ClassIds(names, self.labels)
+        ids = {name: class_ids.find(name, str(top / name)) for name in found}
         records = tuple(Record(path, ids[name], path) for name, photos in found.items() for path in photos)
         return ImageSet(class_names=tuple(names), records=records, origin=self.location, notes=tuple(notes))
 

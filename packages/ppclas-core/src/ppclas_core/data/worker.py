@@ -53,8 +53,10 @@ class BadImage:
     def of(cls, index: int, record: Record, error: ImageError | OSError) -> BadImage:
         """``record``, number ``index`` of its set, which ``error`` tells about."""
         if isinstance(error, ImageError):
-            return cls(index, record.where, str(error).removeprefix(f"{record.where}: "))
-        return cls(index, record.where, f"{record.path}: {error.strerror or error}")
+            said = str(error).removeprefix(f"{record.where}: ")
+        else:
+            said = error.strerror or str(error)
+        return cls(index, record.where, record.about(said))
 
 
 class Request(NamedTuple):
