@@ -70,11 +70,11 @@ class AutoAugment(_Automatic):
     def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
         policy = IMAGENET_POLICY if self.policy == "imagenet" else self.policy
         ranges = IMAGENET_RANGES if self.variant == "reference" else ORIGINAL_RANGES
-        steps = policy[rng.integers(len(policy))]
+        steps = policy[int(rng.random() * len(policy))]
         return tuple(
-            (step.op, _value(step.op, ranges, (step.magnitude or 0) / 9, rng))
-            for step in steps
-            if rng.random() < step.probability
+            (step.op, _value(step.op, ranges, (step.magnitude or 0) / 9, sign))
+            for step, (chance, sign) in zip(steps, rng.random((len(steps), 2)).tolist(), strict=True)
+            if chance < step.probability
         )
 
 
@@ -92,12 +92,12 @@ class RandAugment(_Automatic):
 
     def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
         drawn = []
-        for index in rng.integers(len(self.ops), size=self.num_layers):
+        for pick, sign in rng.random((self.num_layers, 2)).tolist():
             magnitude = self.magnitude
             if self.magnitude_std:
                 magnitude = min(10.0, max(0.0, rng.normal(magnitude, self.magnitude_std)))
-            op = self.ops[index]
-            drawn.append((op, _value(op, RANDAUGMENT_RANGES, magnitude / 10, rng)))
+            op = self.ops[int(pick * len(self.ops))]
+            drawn.append((op, _value(op, RANDAUGMENT_RANGES, magnitude / 10, sign)))
         return tuple(drawn)
 
 
@@ -113,9 +113,10 @@ class TrivialAugment(_Automatic):
     """What is drawn from: the paper's 14."""
 
     def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
-        op = self.ops[rng.integers(len(self.ops))]
-        strength = rng.integers(self.num_strengths).item() / (self.num_strengths - 1)
-        return ((op, _value(op, TRIVIAL_RANGES, strength, rng)),)
+        pick, level, sign = rng.random(3).tolist()
+        op = self.ops[int(pick * len(self.ops))]
+        strength = int(level * self.num_strengths) / (self.num_strengths - 1)
+        return ((op, _value(op, TRIVIAL_RANGES, strength, sign)),)
 
 
 class AugMix(_Automatic):
@@ -155,11 +156,12 @@ class AugMix(_Automatic):
         return cv2.convertScaleAbs(mixed).reshape(image.shape)  # rounds; nothing is negative
 
     def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
-        depth = self.depth or rng.integers(1, 4).item()
+        depth = self.depth or 1 + int(rng.random() * 3)
         drawn = []
-        for index in rng.integers(len(self.ops), size=depth):
-            op = self.ops[index]
-            drawn.append((op, _value(op, _AUGMIX, rng.uniform(0.1, max(0.1, self.severity)) / 10, rng)))
+        for pick, level, sign in rng.random((depth, 3)).tolist():
+            op = self.ops[int(pick * len(self.ops))]
+            strength = 0.1 + (max(0.1, self.severity) - 0.1) * level
+            drawn.append((op, _value(op, _AUGMIX, strength / 10, sign)))
         return tuple(drawn)
 
 
@@ -220,12 +222,13 @@ def check_pixels(image: Image, name: str) -> None:
         )
 
 
-def _value(op: Op, ranges: Mapping[str, Range], strength: float, rng: np.random.Generator) -> float:
+def _value(op: Op, ranges: Mapping[str, Range], strength: float, sign: float) -> float:
+    """The value of an operation at ``strength``; ``sign``, drawn uniformly from 0..1, makes a signed one negative."""
     values = ranges.get(op)
     if values is None:
         return 0.0
     value = values.at(strength)
-    return -value if values.signed and rng.random() < 0.5 else value
+    return -value if values.signed and sign < 0.5 else value
 
 
 _AUGMIX = {**RANDAUGMENT_RANGES, **AUGMIX_RANGES}
