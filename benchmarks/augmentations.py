@@ -47,9 +47,9 @@ except ImportError:
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "flowers14" / "jpg"
 SIZES = ((224, 224), (375, 500))
-ROUNDS = 9
-DRAWS = 4
-"""Times that each photo is taken in a round."""
+ROUNDS = 6
+DRAWS = 16
+"""Times that each photo is taken in a round: with few, how often a policy draws Equalize would decide."""
 BATCHES = 10
 """Batches a round: a single one would time one draw of boxes."""
 DRAW = Draw(np.random.default_rng(0), epoch=99, epochs=100)
