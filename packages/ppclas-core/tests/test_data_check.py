@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from ppclas_core.config.schema import DataSection
-from ppclas_core.data import check
+from ppclas_core.data import jpeg
 from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.data.check import Duplicate, SideStatistics, check_data
 from ppclas_core.data.decode import count_frames, decode
@@ -152,7 +152,7 @@ def test_damage_inside_a_jpeg_is_a_warning(tmp_path):
 
 
 def test_damage_is_not_looked_for_without_simplejpeg(tmp_path, monkeypatch):
-    monkeypatch.setattr(check, "simplejpeg", None)
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
     of_two_classes(tmp_path, "half.jpg", cut_and_ended())
     report = check_data(DataSection(train=str(tmp_path), val_fraction=0.1))
     assert not report.train.damaged_images

@@ -97,6 +97,18 @@ def test_a_run_from_photos_to_bundle(photos, tmp_path, console):
         assert bundle.manifest.metrics["top1"] == best["top1"]
 
 
+def test_a_bundle_shows_photos_as_evaluation_did_whatever_defaults_become(photos, tmp_path, console):
+    # Evaluation by a list of its own, larger than training's photos.
+    shown = (ComponentConfig(name="CenterCrop", size=(36, 44)),)
+    data = DataSection(train=photos, image_size=32, batch_size=8, workers=0, eval_transforms=shown)
+    section = TrainSection(epochs=1, output=str(tmp_path / "run"), device="cpu")
+    with use_plugin(FakePlugin()):
+        bundle = Bundle.load(train(config(photos, tmp_path, data=data, train=section), console).run.path)
+    assert bundle.image_size == (36, 44)
+    (crop,) = bundle.manifest.preprocessing.transforms
+    assert (crop.name, crop.params) == ("CenterCrop", {"size": (36, 44), "fill": None})
+
+
 def test_hooks_run_in_order_and_can_end_a_run(photos, tmp_path, console):
     watcher = Watcher()
     rarely = TrainSection(epochs=5, output=str(tmp_path / "run"), device="cpu", eval_every=4)

@@ -140,10 +140,13 @@ class FMix(_Mixing):
         return largest_mask(low_frequency_image(height, width, noise, self.decay_power), count, self.max_soft)
 
 
+_ALPHA_BESIDE_CUTMIX = 0.8
+
+
 class MixupOrCutMix(BatchTransform):
     """Mixup for some batches, CutMix for the others."""
 
-    mixup: Mixup = Mixup(alpha=0.8)
+    mixup: Mixup = Mixup(alpha=_ALPHA_BESIDE_CUTMIX)
     """Parameters of Mixup; alpha is 0.8 unless given, as is usual beside CutMix."""
     cutmix: CutMix = CutMix()
     """Parameters of CutMix."""
@@ -153,7 +156,7 @@ class MixupOrCutMix(BatchTransform):
     @field_validator("mixup", mode="before")
     @classmethod
     def _alpha_unless_given(cls, mixup: Any) -> Any:
-        return {"alpha": 0.8, **mixup} if isinstance(mixup, dict) else mixup
+        return {"alpha": _ALPHA_BESIDE_CUTMIX, **mixup} if isinstance(mixup, dict) else mixup
 
     def __call__(self, images: Tensor, targets: Targets, draw: Draw) -> tuple[Tensor, Targets]:
         chosen = self.cutmix if draw.rng.random() < self.cutmix_share else self.mixup

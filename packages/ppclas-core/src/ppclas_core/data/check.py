@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -14,26 +13,17 @@ from typing import Any
 import numpy as np
 
 from ppclas_core.config.schema import DataSection
+from ppclas_core.data import jpeg
 from ppclas_core.data.base import ImageSet, Record
 from ppclas_core.data.decode import count_frames, decode
-from ppclas_core.data.jpeg import SIGNATURE, read_header
 from ppclas_core.data.likeness import alike, picture_hash
 from ppclas_core.data.loader import available_cpus
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.worker import BadImage
 from ppclas_core.errors import DataError, ImageError
 
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
-
 IMBALANCE = 10.0
 """Largest class over smallest class from which a warning is due."""
-_DAMAGE = re.compile(
-    r"premature end|bad Huffman|bad arithmetic|instead of RST|marker 0xd[0-7]|inconsistent progression", re.IGNORECASE
-)
-"""What libjpeg says of a damaged picture. Bytes left over at its end (before marker 0xd9) are some cameras' habit."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +157,9 @@ def _look(image_set: ImageSet, index: int) -> _Look:
     except OSError as error:
         return _Look(record, reason=record.about(error.strerror or str(error)))
     frames, damage = _frames(data)
-    is_jpeg = data.startswith(SIGNATURE)
+    is_jpeg = data.startswith(jpeg.SIGNATURE)
     if is_jpeg:
-        damage = _damage_in_scan(data)
+        damage = jpeg.find_damage(data)
     return _Look(
         record,
         hashlib.sha256(data).digest(),
@@ -178,7 +168,7 @@ def _look(image_set: ImageSet, index: int) -> _Look:
         image.shape[1],
         frames,
         damage=damage and record.about(damage),
-        unsearched=is_jpeg and simplejpeg is None,
+        unsearched=is_jpeg and not jpeg.can_find_damage(),
     )
 
 
@@ -188,18 +178,6 @@ def _frames(data: bytes) -> tuple[int, str]:
         return count_frames(data), ""
     except ImageError as error:
         return 1, str(error)
-
-
-def _damage_in_scan(data: bytes) -> str:
-    """What is wrong with the pixels of a JPEG that decoders fill with grey, or nothing; it takes simplejpeg to tell."""
-    if simplejpeg is None or read_header(data, "photo").components not in (1, 3):
-        return ""
-    try:
-        # At 1/8 of the resolution: all of the scan is read, in a third of the time.
-        simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=8, strict=True)
-    except ValueError as error:
-        return str(error) if _DAMAGE.search(str(error)) else ""
-    return ""
 
 
 def _report(image_set: ImageSet, looks: Sequence[_Look]) -> SetReport:
