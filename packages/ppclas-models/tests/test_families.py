@@ -314,9 +314,10 @@ def test_bfloat16_in_the_layers_that_mixed_precision_casts(name):
                 layer.register_forward_pre_hook(lambda _layer, inputs: tuple(map(rounded, inputs)))
         half = model(batch).numpy()
     assert np.isfinite(half).all()
-    # Each layer errs by up to 0.4 % (8 bits of a mantissa). Most nets end below 5 %, MobileNetV2 at 18 %; answers
-    # that had nothing in common would be at 140 %.
-    assert np.linalg.norm(half - single) < 0.25 * np.linalg.norm(single)
+    # Each layer errs by up to 0.4 % (8 bits of a mantissa). Over six draws of weights most nets end below 3 %,
+    # MobileNetV2 at 4 to 10 %, GhostNet, whose logits grow to tens of thousands, at 11 to 26 %; answers that had
+    # nothing in common would be at 140 %.
+    assert np.linalg.norm(half - single) < 0.5 * np.linalg.norm(single)
 
 
 def test_googlenet_gives_auxiliary_logits_in_train_mode_only():
