@@ -106,3 +106,11 @@ def test_what_an_image_does_not_reach_is_black_unless_asked_otherwise():
         transform = AugMix(ops=("TranslateX",), width=1, severity=10, **params)
         seen = [transform(white, sample_draw(0, 0, index)).min().item() for index in range(100)]
         assert min(seen) == pytest.approx(darkest, abs=10)  # of 100 shares in 0..1, one is near 1
+
+
+def test_any_layout_in_memory():
+    # As transposing and turning leave it.
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    for same in (np.asfortranarray(image), np.rot90(np.rot90(image, 3).copy())):
+        np.testing.assert_array_equal(same, image)
+        np.testing.assert_array_equal(AugMix()(same, sample_draw(0, 0, 3)), AugMix()(image, sample_draw(0, 0, 3)))

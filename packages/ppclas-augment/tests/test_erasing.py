@@ -72,6 +72,29 @@ def test_hide_and_seek_hides_half_of_the_cells_of_every_grid():
     )
 
 
+@pytest.mark.parametrize("side", [32, 64, 448])
+def test_hide_and_seek_cells_are_the_same_share_of_any_image(side):
+    """With the paper's pixels, made for 224, one photo of 32 pixels in four would vanish whole."""
+    masks = erased(HideAndSeek(), side, side, 600)
+    assert masks.mean() == pytest.approx(0.4, abs=0.03)
+    assert masks.all(axis=(1, 2)).mean() < 0.01
+
+
+def test_hide_and_seek_cells_at_twice_the_papers_size():
+    drawn = {side_of_cells(mask) for mask in erased(HideAndSeek(), 448, 448, 60) if mask.any()}
+    assert drawn == {32, 64, 88, 112}
+
+
+def side_of_cells(mask):
+    """The largest side of which every cell is hidden or shown as a whole."""
+
+    def whole(cell):
+        corners = np.arange(len(mask)) // cell * cell
+        return (mask == mask[np.ix_(corners, corners)]).all()
+
+    return max(filter(whole, range(1, 200)))
+
+
 def test_hide_and_seek_cells_are_in_place_on_wide_images():
     # The reference swapped rows and columns.
     for mask in erased(HideAndSeek(grid_sizes=(32,)), 64, 200, 50):
@@ -165,9 +188,18 @@ def test_large_and_thin_images(transform):
         assert transform(np.zeros(shape, np.uint8), draw(4)).shape == shape
 
 
+def test_a_cell_larger_than_the_image_is_all_of_it():
+    seen = {
+        tuple(np.unique(HideAndSeek(grid_sizes=(10**9,), color=(7.0,) * 3)(np.zeros((30, 40, 3), np.uint8), draw(i))))
+        for i in range(20)
+    }
+    assert seen == {(0,), (7,)}
+
+
 def test_wrong_parameters_are_refused():
     for wrong, said in (
         ({"period": (20, 10)}, "the smaller limit comes first"),
+        ({"period": (1, 4)}, "greater than or equal to 2"),  # of 1 there is no square to remove
         ({"ratio": 1.0}, "less than 1"),
         ({"remove": "lines"}, "squares"),
     ):

@@ -156,6 +156,7 @@ def test_fmix_shapes_are_larger_with_a_faster_decay():
         return np.abs(np.diff(masks, axis=2)).sum()
 
     assert edges(5.0) < 0.7 * edges(3.0) < 0.2 * edges(0.0)
+    assert edges(1000.0) <= edges(5.0)  # where (max / min frequency) ** 1000 is no number
 
 
 def test_the_largest_pixels_are_the_mask():

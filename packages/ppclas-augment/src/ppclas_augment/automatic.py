@@ -146,7 +146,7 @@ class AugMix(_Automatic):
         weights = rng.dirichlet([self.alpha] * self.width)
         share = rng.beta(self.alpha, self.alpha)
         chains = [self.draw_operations(rng) for _ in range(self.width)]
-        mixed = image.astype(np.float32)
+        mixed = image.astype(np.float32, order="C")  # OpenCV writes to it
         mixed *= 1.0 - share
         for chain, weight in zip(chains, weights.tolist(), strict=True):
             # In place: mixed += share · weight · what the chain makes of the image.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -165,7 +165,8 @@ class MixupOrCutMix(BatchTransform):
 
 @functools.cache
 def _note_a_batch_of_one(name: str) -> None:
-    logging.getLogger("ppclas").warning("%s leaves a batch of a single image as it is: there is none to mix with", name)
+    # Not through logging, to which importing Paddle adds a handler that puts a date and a file before each line.
+    print(f"warning: {name} leaves a batch of a single image as it is: there is none to mix with", file=sys.stderr)
 
 
 def _mixed_images(images: Tensor, mix: Mix, partner: NDArray[np.int64]) -> Tensor:

@@ -19,6 +19,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from ppclas_augment import functional
 
+Period = Annotated[int, Field(ge=2)]
+"""In pixels: there is room for a bar and a square."""
+
 
 class _Erasing(Transform):
     """What the erasing transforms share."""
@@ -135,17 +138,24 @@ class RandomErasing(_Erasing):
         return None
 
 
+_PAPER_CELLS = (0, 16, 32, 44, 56)
+"""Sides of Hide-and-Seek's cells in pixels, for images of 224."""
+
+
 class HideAndSeek(_Erasing):
     """Hide the cells of a grid by chance (Singh & Lee 2017, https://arxiv.org/abs/1811.02545)."""
 
-    grid_sizes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 16, 32, 44, 56)
-    """Sides of the cells in pixels, of which one is drawn for an image; 0 leaves it as it is."""
+    grid_sizes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    """Sides of the cells in pixels, of which one is drawn for an image; 0 leaves it as it is. Nothing: 0 and 1/14, 1/7,
+    11/56 and 1/4 of the image's shorter side, which are the paper's 0, 16, 32, 44 and 56 at 224 pixels."""
     hide_probability: Fraction = 0.5
     """Share of the cells that are hidden."""
 
     def _erase(self, image: Image, rng: np.random.Generator) -> Image:
         height, width = image.shape[:2]
-        cell = self.grid_sizes[rng.integers(len(self.grid_sizes))]
+        sizes = self.grid_sizes or [-(-size * min(height, width) // 224) for size in _PAPER_CELLS]
+        # No larger than the image: cells are made whole before they are cut off at its borders.
+        cell = min(sizes[rng.integers(len(sizes))], max(height, width))
         if not cell:
             return image
         shown = rng.random((-(-height // cell), -(-width // cell))) >= self.hide_probability
@@ -164,9 +174,9 @@ class GridMask(_Erasing):
     ramp: Fraction = 0.8
     """Share of the epochs over which the probability grows in a straight line: 240 of 300 in the paper. 0: it is
     there from the first epoch, as in a run of one."""
-    period: tuple[PositiveInt, PositiveInt] | None = None
-    """Smallest and largest distance of the bars in pixels, drawn uniformly. Nothing: from 3/7 of the image's shorter
-    side to all of it, which is the paper's 96 to 224 at 224 pixels."""
+    period: tuple[Period, Period] | None = None
+    """Smallest and largest distance of the bars in pixels, 2 or more, drawn uniformly. Nothing: from 3/7 of the
+    image's shorter side to all of it, which is the paper's 96 to 224 at 224 pixels."""
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """Width of a bar as a share of the period; 0.6 in the paper. The squares are what is between the bars."""
     remove: Literal["squares", "bars"] = "squares"

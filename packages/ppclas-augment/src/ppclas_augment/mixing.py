@@ -132,10 +132,12 @@ def low_frequency_image(
 ) -> NDArray[np.float32]:
     """A grey image [height, width] from ``noise`` [height, width // 2 + 1] whose amplitude falls with the frequency f.
 
-    The spectrum is ``noise / max(f, 1 / max(height, width)) ** decay_power`` (FMix, equation 4).
+    The spectrum is ``noise / max(f, 1 / max(height, width)) ** decay_power`` (FMix, equation 4), but for a factor:
+    its largest amplitude is that of the noise, so that nothing overflows.
     """
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    spectrum = noise / np.maximum(frequencies, 1.0 / max(height, width)) ** decay_power
+    lowest = 1.0 / max(height, width)
+    spectrum = noise * (lowest / np.maximum(frequencies, lowest)) ** decay_power
     return np.fft.irfft2(spectrum, (height, width)).astype(np.float32)
 
 
