@@ -102,6 +102,18 @@ def few(tmp_path_factory):
     return folder
 
 
+def test_names_that_are_not_utf8_lose_nothing(tmp_path):
+    photo = next((builtin_photos() / "train").rglob("*.jpg"))
+    for name in ("val/caf\udce9.jpg", "pool/cafe.jpg", "pool/caf\udce8.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    report = dedup(str(tmp_path / "pool"), str(tmp_path / "val"), tmp_path / "out")
+    assert [Path(match.pool).name for match in report.matches] == ["cafe.jpg"]
+    assert ["caf\udce8.jpg: its name is not UTF-8" in text for text in report.unreadable] == [True]
+    assert "val/caf\\udce9.jpg" in (tmp_path / "out" / "removed.csv").read_text()
+    assert (tmp_path / "out" / "removed.png").stat().st_size > 1000
+
+
 def test_the_outline_is_where_the_photo_was_cut(few):
     (match,) = (
         m for p in sorted((few / "pool").iterdir()) if (m := LookAlikes([str(few / "val" / "0.jpg")]).find(str(p)))

@@ -17,6 +17,8 @@ def test_what_was_stored_comes_back(tmp_path):
     assert not cache.look_up(ROWS, digests)[1].any()
     cache.store(ROWS, digests, LOGITS)
     found, known = LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)
+    alone, _ = LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS[:1], digests[:1])
+    assert alone.flags.writeable  # answers to what is not known are put in
     assert known.all()
     np.testing.assert_array_equal(found, LOGITS)
 

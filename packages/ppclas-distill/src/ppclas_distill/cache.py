@@ -62,7 +62,7 @@ class LogitCache:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Logits [N, C] of the rows, and which of them [N] are known for these pixels."""
         found = np.frombuffer(self._read(rows), self._row)
-        logits = np.ascontiguousarray(found["logits"])
+        logits = found["logits"].copy()  # of one row it would be a view of what is read-only
         checksums = np.array([_checksum(row) for row in logits], dtype=np.uint32)
         known = (found["pixels"] == digests) & (found["checksum"] == checksums)
         return logits, known

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from ppclas_core.component import Params
 from ppclas_core.data.decode import decode
 from ppclas_core.errors import ImageError
 from pydantic import Field, PositiveFloat, PositiveInt
+
+from ppclas_distill.select import check_listable
 
 Grey = NDArray[np.uint8]
 """[H, W] uint8."""
@@ -113,7 +116,7 @@ class LookAlikes:
         self._views = hashes.reshape(-1, hashes.shape[3])
         self._wholes = np.ascontiguousarray(hashes[:, :, 0].reshape(-1, hashes.shape[3]))
         self._features = functools.lru_cache(maxsize=512)(self._read_features)
-        self.fingerprint = hashlib.sha256(self._small.tobytes() + "\n".join(self.paths).encode()).hexdigest()[:16]
+        self.fingerprint = hashlib.sha256(self._small.tobytes() + os.fsencode("\n".join(self.paths))).hexdigest()[:16]
         """Changes with the validation photos."""
 
     def find(self, path: str) -> Match | None:
@@ -187,6 +190,7 @@ def find_look_alikes(
 
     def look(path: str) -> tuple[str, Match | ImageError | None]:
         try:
+            check_listable(path)
             return path, look_alikes.find(path)
         except ImageError as error:
             return path, error

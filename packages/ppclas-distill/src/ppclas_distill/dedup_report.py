@@ -192,8 +192,8 @@ def _print(image: NDArray[np.uint8], text: str, left: int, top: int) -> None:
 
 
 def _shortened(text: str, width: int) -> str:
-    """``text`` without its middle, where it is wider than ``width`` pixels."""
-    shown = text
+    """``text`` without its middle, where it is wider than ``width`` pixels; bytes that are not UTF-8 are spelt out."""
+    shown = text = text.encode(errors="backslashreplace").decode()  # OpenCV 5 crashes at such bytes
     while cv2.getTextSize(shown, *_FONT, 1)[0][0] > width - 8:
         keep = (len(shown) - 4) // 2
         shown = f"{text[:keep]}...{text[-keep:]}"

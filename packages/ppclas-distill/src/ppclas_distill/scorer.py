@@ -17,7 +17,7 @@ from ppclas_core.errors import ConfigError, ImageError
 from ppclas_core.normalize import normalize_batch
 
 from ppclas_distill.onnx_file import OnnxFile
-from ppclas_distill.select import Answers
+from ppclas_distill.select import Answers, check_listable
 from ppclas_distill.teacher import ONNX_SUFFIX, TeacherConfig, bundle_fingerprint, open_bundle
 
 _THREADS = 2
@@ -40,6 +40,7 @@ class Scorer:
 
         def read(path: str) -> NDArray[Any] | str:
             try:
+                check_listable(path)
                 return self._pipeline(Path(path).read_bytes(), draw, path)
             except ImageError as error:
                 return str(error).removeprefix(f"{path}: ")

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.data.lists import ListSource
-from ppclas_core.data.photo_files import IMAGE_SUFFIXES
-from ppclas_core.errors import DataError
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES, is_utf8
+from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
 
 Answers = tuple[NDArray[np.float32], list[tuple[int, str]]]
@@ -229,6 +229,17 @@ def pool_paths(pool: str, root: str | None = None) -> Iterator[str]:
                 if not label.removeprefix("-").isdigit():
                     raise DataError(f"{pool}:{number}: expected the path of a photo, got {line.strip()!r}")
             yield os.path.join(base, text.strip())  # noqa: PTH118
+
+
+def check_listable(path: str) -> None:
+    """Refuse the path of a photo that a line of a list cannot name.
+
+    Raises:
+        ImageError: it is not text in UTF-8, or has a tab or a line end in it.
+    """
+    whole = os.path.abspath(path)  # noqa: PTH100 - a million Paths take seconds
+    if any(mark in whole for mark in "\r\n\t") or not is_utf8(whole):
+        raise ImageError(f"{path}: its name is not UTF-8, or has a tab or a line end in it; rename it")
 
 
 class _Progress:

@@ -18,6 +18,7 @@ import numpy as np
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.base import SEVERAL, ImageSet, Record
 from ppclas_core.data.mat_file import read_mat
+from ppclas_core.data.photo_files import is_utf8
 from ppclas_core.data.splits import open_splits
 from ppclas_core.errors import DataError
 from ppclas_core.files import write_text
@@ -62,7 +63,7 @@ def write_lists(section: DataSection, output: str | Path, notes: list[str]) -> l
 
 def _parts_and_names(section: DataSection, notes: list[str]) -> tuple[_Parts, Sequence[str] | None]:
     given = Path(section.train) if section.train is not None else None
-    if given is not None and (given / FLOWERS_LABELS).is_file():
+    if given is not None and os.path.isfile(given / FLOWERS_LABELS):  # noqa: PTH113 - Path raises where it is closed
         notes.append(f"{given} is flowers102: split as {FLOWERS_SPLIT} says, labels from 0.")
         return _flowers102(given, notes), None
     splits = open_splits(section)
@@ -105,7 +106,7 @@ def _lines(records: Sequence[Record], folder: str) -> str:
     for record in records:
         parent, name = os.path.split(record.path)
         path = os.path.relpath(os.path.join(without_up(parent), name), folder).replace(os.sep, "/")  # noqa: PTH118 - fast
-        if any(mark in path for mark in "\r\n\t") or not _is_utf8(path) or path.rstrip() != path:
+        if any(mark in path for mark in "\r\n\t") or not is_utf8(path) or path.rstrip() != path:
             where = record.where if record.where.isprintable() else repr(record.where)
             raise DataError(
                 f"{where}: expected a path of UTF-8 text without tabs, line ends or a space at its end, got {path!r}; "
@@ -130,7 +131,7 @@ def _names(names: Sequence[str], notes: list[str]) -> str:
     """A line ``id name`` a class; readers strip the names."""
     plain: dict[str, str] = {}
     for name in names:
-        if not name.strip() or "\n" in name or "\r" in name or not _is_utf8(name):
+        if not name.strip() or "\n" in name or "\r" in name or not is_utf8(name):
             raise DataError(
                 f"label_list.txt: expected class names of one line of UTF-8 text each, got {name!r}; rename the class"
             )
@@ -144,14 +145,6 @@ def _names(names: Sequence[str], notes: list[str]) -> str:
     if changed:
         notes.append(f"label_list.txt keeps no spaces at the ends of class names: {first_few(changed)}.")
     return "".join(f"{label} {name}\n" for label, name in enumerate(names))
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _flowers102(folder: Path, notes: list[str]) -> _Parts:

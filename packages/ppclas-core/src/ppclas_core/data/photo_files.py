@@ -93,3 +93,12 @@ def folders_in(folder: Path) -> list[Path]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of that name is the system's, no photo of anybody's."""
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a list can hold the name: not where the system has bytes in it that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
