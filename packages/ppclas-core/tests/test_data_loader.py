@@ -57,8 +57,35 @@ def test_draws_that_come_again_leave_the_epoch_as_it_is(photos):
 def outside(tmp_path, monkeypatch):
     """Transforms in a module of their own that lies where the training script does."""
     source = """
-        import os, signal, time
+        import os, signal, tempfile, time
         from ppclas_core.data import Transform
+        from ppclas_core.errors import ConfigError
+
+        class TwoArguments(ConfigError):
+            def __init__(self, what, why):
+                super().__init__(f"{what}: {why}")
+
+        class Refuses(Transform):
+            def __call__(self, image, draw):
+                if image.shape != (375, 500, 3):
+                    raise TwoArguments("the mask", "not there")
+                return image
+
+        class Waits(Transform):
+            folder: str
+            def __call__(self, image, draw):
+                if not image.any():
+                    os.close(tempfile.mkstemp(dir=self.folder)[0])
+                    return image
+                count = -1
+                while count != len(os.listdir(self.folder)):
+                    count = len(os.listdir(self.folder))
+                    time.sleep(0.5)
+                return image * 0 + count
+
+        class Sometimes(Transform):
+            def __call__(self, image, draw):
+                return image.astype("float32") / 255 if draw.rng.random() < 0.5 else image
 
         class Talks(Transform):
             def __call__(self, image, draw):
@@ -199,6 +226,32 @@ def test_an_abandoned_epoch_leaves_nothing_in_the_next(photos, pipeline):
         assert got == contents(loader.epoch(1))
 
 
+def test_two_epochs_at_a_time_are_refused(photos, pipeline):
+    # Each would take the other's answers and wait for ever.
+    with Loader(photos, pipeline, 8, workers=1) as loader:
+        first = loader.epoch(0)
+        next(first)
+        next(loader.epoch(1))
+        with pytest.raises(TrainingError, match="expected one epoch at a time"):
+            list(first)
+        assert len(list(loader.epoch(2))) == 7
+
+
+def test_a_photo_that_takes_long_does_not_fill_the_memory(tmp_path, outside):
+    records = []
+    for index in range(60):
+        path = tmp_path / f"{index}.png"
+        path.write_bytes(cv2.imencode(".png", np.full((8, 8, 3), not index, np.uint8))[1].tobytes())
+        records.append(Record(str(path), 0, str(path)))
+    (tmp_path / "read").mkdir()
+    pipeline = Pipeline([outside.Waits(folder=str(tmp_path / "read"))])
+    with Loader(ImageSet(tuple(records), ("a",), "memory"), pipeline, 1, workers=2) as loader:
+        batches = list(loader.epoch(0))
+    # The first photo says how many were read while it was waited for.
+    assert 0 < batches[0].images.max() <= 12
+    assert [batch.position for batch in batches] == list(range(60))
+
+
 def test_transforms_may_print(photos, outside, capfd):
     with Loader(photos, Pipeline([Resize(size=8), outside.Talks()]), 25, workers=1) as loader:
         assert len(list(loader.epoch(0))) == 2
@@ -292,6 +345,24 @@ def test_a_failing_transform_arrives_with_its_cause(photos, outside, workers):
         assert 'raise KeyError("lost")' in str(caught.value.__cause__)
 
 
+def test_an_error_of_a_plugin_arrives_as_the_one_it_derives_from(photos, outside):
+    # It cannot be made again from its message.
+    loader = Loader(photos, Pipeline([outside.Refuses()]), 8, workers=1)
+    with loader, pytest.raises(ConfigError, match="the mask: not there") as caught:
+        list(loader.epoch(0))
+    assert "TwoArguments" in str(caught.value.__cause__)
+
+
+def test_a_batch_that_does_not_fit_into_memory(photos, pipeline, monkeypatch):
+    def no_room(stream, array):
+        raise MemoryError("unable to allocate 9 GiB")
+
+    monkeypatch.setattr("ppclas_core.data.worker._read_into", no_room)
+    loader = Loader(photos, pipeline, 8, workers=1)
+    with loader, pytest.raises(TrainingError, match=r"MemoryError: unable to allocate 9 GiB; use smaller batches"):
+        list(loader.epoch(0))
+
+
 def test_a_transform_that_fails_on_any_image_stops_the_start(photos, outside):
     class Broken(Transform):
         def __call__(self, image, draw):
@@ -306,6 +377,16 @@ def test_images_of_different_shapes(photos, workers):
     with (
         Loader(photos, Pipeline([Resize(short=32)]), 50, workers=workers) as loader,
         pytest.raises(ShapeError, match=r"one shape, got \[.*end the transforms with Resize \(size\) or CenterCrop"),
+    ):
+        list(loader.epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_of_different_dtypes(photos, outside, workers):
+    # Floats in an array of bytes would be cut off to 0.
+    with (
+        Loader(photos, Pipeline([Resize(size=8), outside.Sometimes()]), 50, workers=workers) as loader,
+        pytest.raises(ShapeError, match=r"of one dtype, got (uint8 after float32|float32 after uint8); a transform"),
     ):
         list(loader.epoch(0))
 
@@ -329,6 +410,23 @@ def test_a_worker_that_dies(photos, outside, how, said):
 
 
 @POSIX
+def test_no_more_processes_than_a_container_allows(photos, pipeline, monkeypatch):
+    started = []
+
+    def limited(*args, **kwargs):
+        if len(started) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(start(*args, **kwargs))
+        return started[-1]
+
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", limited)
+    with pytest.raises(TrainingError, match=r"worker 3 of 4 cannot be started: .*unavailable; use fewer"):
+        Loader(photos, pipeline, 8, workers=4)
+    assert wait_until_gone([process.pid for process in started])
+
+
+@POSIX
 def test_a_worker_killed_while_idle(photos, pipeline):
     with Loader(photos, pipeline, 8, workers=2) as loader:
         list(loader.epoch(0))
@@ -346,6 +444,16 @@ def test_a_transform_of_the_script_itself_is_refused(photos, monkeypatch):
         ConfigError, match=r"transform Local is defined in .*; move it to a module of its own, or use 0"
     ):
         Loader(photos, Pipeline([Local(size=8)]), 8, workers=1)
+
+
+def test_a_transform_that_cannot_be_sent_to_workers(photos, capfd):
+    class Local(CenterCrop):
+        pass
+
+    with pytest.raises(ConfigError, match=r"cannot be sent to worker processes: .*Local.*; define its class"):
+        Loader(photos, Pipeline([Local(size=8)]), 8, workers=1)
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_transform_that_workers_cannot_import(photos, monkeypatch):
@@ -447,6 +555,16 @@ def test_an_interrupted_script_takes_its_workers_with_it(tmp_path, how):
         assert wait_until_gone(pids)
         # At most the script's own KeyboardInterrupt; not a word from the workers.
         assert err.count("Traceback") == (how == signal.SIGINT)
+
+
+@POSIX
+def test_an_interrupt_while_the_workers_start_is_not_theirs(photos, pipeline, capfd):
+    with Loader(photos, pipeline, 8, workers=2) as loader:
+        for pid in loader.worker_pids:
+            os.kill(pid, signal.SIGINT)
+        assert len(list(loader.epoch(0))) == 7
+    assert capfd.readouterr().err == ""
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_workers_never_import_paddle(photos, tmp_path, monkeypatch):

@@ -50,6 +50,12 @@ def test_weights_by_hand(uneven):
         image_shares(uneven, SamplingConfig(weights={"roses": 2.0}))
 
 
+@pytest.mark.parametrize("factor", [1e-300, 1.0, 1.7e308])
+def test_equal_weights_of_any_size_change_nothing(uneven, factor):
+    weights = dict.fromkeys(uneven.class_names, factor)
+    assert shown(uneven, SamplingConfig(weights=weights))[1] == list(SIZES)
+
+
 def test_another_draw_each_epoch_and_every_image_in_time(uneven):
     epochs = [shown(uneven, SamplingConfig(balance=1.0), epoch)[0] for epoch in range(40)]
     assert len({tuple(order) for order in epochs}) == 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import queue
 import signal
 import sys
@@ -9,7 +10,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 from ppclas_core.component import Params
-from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.data.worker import Answer, Reader, Request, Samples, WorkerProcess
 from ppclas_core.errors import ConfigError, TrainingError
 
@@ -17,6 +17,9 @@ __all__ = ["BatchReader", "OpenReader", "Reader", "Request", "Samples", "Workers
 
 _AHEAD = 2
 """Batches under way for each worker."""
+_FINISHED = 4
+"""Further batches, for each worker, that may be done while an earlier one is not: a photo that takes long to come
+does not fill the memory with what is behind it."""
 
 
 class OpenReader:
@@ -62,8 +65,7 @@ class Workers(BatchReader):
     def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
         if not workers:
             return _InThisProcess(plain)
-        _check_importable(plain.pipeline)
-        return _WorkerPool(plain, workers)
+        return _WorkerPool(_packed(plain), workers)
 
 
 class _InThisProcess(OpenReader):
@@ -76,12 +78,23 @@ class _InThisProcess(OpenReader):
 
 
 class _WorkerPool(OpenReader):
-    def __init__(self, plain: Reader, workers: int) -> None:
+    def __init__(self, packed: bytes, workers: int) -> None:
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._next_ticket = 0
-        self._workers = [WorkerProcess(number, plain, self._answers) for number in range(workers)]
-        self.pids = tuple(worker.pid for worker in self._workers)
+        self._latest: dict[int, Samples] = {}
+        """What has come for the epoch that was begun last."""
+        self._workers: list[WorkerProcess] = []
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
+        for number in range(workers):
+            try:
+                self._workers.append(WorkerProcess(number, packed, self._answers))
+            except (OSError, RuntimeError) as error:  # a container's limit on processes, of which threads are some
+                self.close()
+                raise TrainingError(
+                    f"loader worker {number + 1} of {workers} cannot be started: {error}; use fewer (data.workers), or "
+                    f"0, or raise the limit on processes or open files"
+                ) from error
+        self.pids = tuple(worker.pid for worker in self._workers)
 
     def read(self, requests: Iterable[Request]) -> Iterator[Samples]:
         if not self._finalizer.alive:
@@ -90,9 +103,13 @@ class _WorkerPool(OpenReader):
         following = next(coming, None)
         places: dict[int, int] = {}  # ticket → place; answers to an abandoned epoch have none and are dropped
         ready: dict[int, Samples] = {}
+        self._latest = ready
         place = 0
+        at_once = (_AHEAD + _FINISHED) * len(self._workers)
         while following is not None or places or ready:
-            while following is not None and (worker := self._free_worker()) is not None:
+            while (
+                following is not None and following[0] < place + at_once and (worker := self._free_worker()) is not None
+            ):
                 places[self._next_ticket] = following[0]
                 worker.send(self._next_ticket, following[1])
                 self._next_ticket += 1
@@ -101,6 +118,11 @@ class _WorkerPool(OpenReader):
                 yield ready.pop(place)
                 place += 1
                 continue
+            if self._latest is not ready:
+                raise TrainingError(
+                    "expected one epoch at a time, got one that was gone on with after another was begun, which takes "
+                    "the workers' answers; make a loader for each"
+                )
             answer = self._receive()
             if answer.ticket in places:
                 if answer.error is not None:
@@ -121,18 +143,34 @@ class _WorkerPool(OpenReader):
         if answer.exit_code is not None:
             self.close()
             raise TrainingError(f"a loader worker {_how_it_ended(answer.exit_code)}")
+        if answer.ticket is None:
+            self.close()
+            assert answer.error is not None  # neither samples nor a death
+            raise answer.error
         self._workers[answer.worker].open_tickets.discard(answer.ticket)
         return answer
 
 
-def _check_importable(pipeline: Pipeline) -> None:
-    for transform in pipeline.transforms:
+def _packed(plain: Reader) -> bytes:
+    """The reader as every worker is sent it.
+
+    Raises:
+        ConfigError: a transform, or what holds the images, cannot be made again in another process.
+    """
+    for transform in plain.pipeline.transforms:
         if type(transform).__module__ == "__main__":
             script = getattr(sys.modules["__main__"], "__file__", "the notebook")
             raise ConfigError(
                 f"transform {type(transform).__name__} is defined in {script}, which worker processes do not run; move "
                 f"it to a module of its own, or use 0 workers"
             )
+    try:
+        return pickle.dumps(plain)
+    except Exception as error:  # whatever a stranger's class raises
+        raise ConfigError(
+            f"a transform or the image set cannot be sent to worker processes: {error}; define its class at the top of "
+            f"a module, or use 0 workers"
+        ) from error
 
 
 def _kill_all(workers: list[WorkerProcess]) -> None:

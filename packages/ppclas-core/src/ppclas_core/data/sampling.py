@@ -48,6 +48,7 @@ def image_shares(images: ImageSet, sampling: SamplingConfig) -> Shares | None:
     without_class: float = mean_size**-sampling.balance
     weights = np.array([max((factors[label] for label in own), default=without_class) for own in classes])
     groups = np.array([max(own, key=factors.__getitem__, default=-1) for own in classes], np.int64)
+    weights /= weights.max()  # so that the sum of large ones is finite
     return Shares(weights / weights.sum(), groups)
 
 

@@ -11,11 +11,12 @@ import contextlib
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -111,7 +112,7 @@ class Reader:
             earlier: how many times each has come before in this epoch. None: not once.
 
         Raises:
-            ShapeError: images of one batch come out in different shapes.
+            ShapeError: images of one batch come out in different shapes or dtypes.
         """
         images: NDArray[Any] | None = None
         kept: list[int] = []
@@ -133,6 +134,11 @@ class Reader:
                     f"{record.where}: expected every image of a batch to have one shape, got {list(image.shape)} after "
                     f"{list(images.shape[1:])}; end the transforms with Resize (size) or CenterCrop"
                 )
+            if image.dtype != images.dtype:
+                raise ShapeError(
+                    f"{record.where}: expected every image of a batch to be of one dtype, got {image.dtype} after "
+                    f"{images.dtype}; a transform that normalises has to do so with each"
+                )
             if image is not row:
                 images[len(kept)] = image  # now, while it is in the processor's cache
             kept.append(index)
@@ -146,7 +152,8 @@ class Answer:
     """What a worker process said: samples, an error that reading raised, or that the process is gone."""
 
     worker: int
-    ticket: int
+    ticket: int | None
+    """Of the task. None: there will be no answer to any."""
     samples: Samples | None = None
     error: PpclasError | None = None
     exit_code: int | None = None
@@ -155,20 +162,22 @@ class Answer:
 class WorkerProcess:
     """The parent's end of one worker: ``send`` tasks; answers arrive in ``answers``, put there by a thread."""
 
-    def __init__(self, number: int, reader: Reader, answers: queue.SimpleQueue[Answer]) -> None:
+    def __init__(self, number: int, packed: bytes, answers: queue.SimpleQueue[Answer]) -> None:
+        """``packed`` is a pickled ``Reader``."""
         self.number = number
         self.open_tickets: set[int] = set()
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-        )
+        with _interrupts_held_back():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._tasks, results = self._process.stdin, self._process.stdout
         _widen(self._tasks)
         _widen(results)
         # The reader goes as bytes within the message: one that does not load leaves the line in order.
-        self._write(pickle.dumps(sys.path) + pickle.dumps(pickle.dumps(reader)))
+        self._write(pickle.dumps(sys.path) + pickle.dumps(packed))
         self._thread = threading.Thread(target=self._listen, args=(results, answers), daemon=True)
         self._thread.start()
 
@@ -208,7 +217,10 @@ class WorkerProcess:
                     _read_into(results, images)
                     answers.put(Answer(self.number, ticket, replace(samples, images=images)))
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-            answers.put(Answer(self.number, -1, exit_code=self._process.wait()))
+            answers.put(Answer(self.number, None, exit_code=self._process.wait()))
+        except Exception as error:  # no memory for the batch: without a word the loader would wait for ever
+            said = f"a batch of a loader worker cannot be taken: {type(error).__name__}: {error}; use smaller batches"
+            answers.put(Answer(self.number, None, error=TrainingError(f"{said} (data.batch_size) or fewer workers")))
 
 
 class WorkerTracebackError(Exception):
@@ -255,8 +267,9 @@ def main() -> None:
 def _answer(results: IO[bytes], ticket: int, samples: Samples | None, error: Exception | None) -> None:
     if samples is None:
         assert error is not None
-        kind = type(error) if isinstance(error, PpclasError) else type(error).__name__
-        said = (kind, str(error), "".join(traceback.format_exception(error)))
+        # Of a plugin's error the one of ours that it derives from: its own need not be made from a message alone.
+        kind = next((base for base in type(error).__mro__ if base.__module__ == PpclasError.__module__), None)
+        said = (kind or type(error).__name__, str(error), "".join(traceback.format_exception(error)))
         results.write(pickle.dumps((ticket, None, None, None, said)))
     else:
         images = np.ascontiguousarray(samples.images)
@@ -273,6 +286,19 @@ def _rebuilt(kind: type[PpclasError] | str, message: str, trace: str) -> PpclasE
         error = kind(message)
     error.__cause__ = WorkerTracebackError(trace)
     return error
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Have a new process begin with Ctrl-C held back: it takes a moment until it can say that it ignores it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _read_into(stream: Any, array: NDArray[Any]) -> None:
