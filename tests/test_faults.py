@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import random
@@ -319,10 +320,11 @@ class KillWorker(FakePlugin):
 @SLOW
 @pytest.mark.skipif(not Path("/proc").exists() or shutil.which("pgrep") is None, reason="needs /proc and pgrep")
 def test_a_killed_worker_is_one_clear_cause(photos, alone, tmp_path, assert_same_run):
-    run = tmp_path / "run"
+    run, shown = tmp_path / "run", io.StringIO()
     with (
         use_plugin(KillWorker()),
         pytest.raises(TrainingError, match=r"worker was ended by the signal SIGKILL.*memory"),
     ):
-        train(config(photos, run, workers=1, batch_size=3), Console(quiet=True))
+        train(config(photos, run, workers=1, batch_size=3), Console(stream=shown))
+    assert shown.getvalue().rstrip().endswith(f"ppclas train --resume {run}")
     assert load_checkpoint(run / "checkpoints" / "last.safetensors").state["step_in_epoch"] >= 1

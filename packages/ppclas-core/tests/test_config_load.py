@@ -193,6 +193,7 @@ def test_unknown_keys(errors):
         ("train: {epochs: true}", "train.epochs: expected a whole number, got true."),
         ("train: {epochs: [1]}", "train.epochs: expected a whole number, got a list ([1])."),
         ("train: {seed: -1}", "train.seed: expected 0 or more, got -1."),
+        ("train: {seed: 18446744073709551616}", "train.seed: expected less than 18446744073709551616"),
         ("train: {device: cuda}", "train.device: expected 'auto', 'cpu' or 'gpu', got the text 'cuda'."),
         ("train: 3", "train: expected a map (key: value), got 3."),
         ("train: {output: 3}", "train.output: expected text, got 3. Put it in quotes to make it text."),

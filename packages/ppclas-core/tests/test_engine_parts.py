@@ -201,6 +201,17 @@ def test_pictures_are_pictures(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_console_and_log_take_the_names_that_files_have(tmp_path):
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    console.open_log(tmp_path / "log.txt")
+    console.line("classes:\n  \x1b[31mred")
+    console.log("caf\udce9.jpg cannot be read")
+    console.close_log()
+    assert stream.getvalue() == "classes:\n  \\x1b[31mred\n"
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8").endswith("caf\\udce9.jpg cannot be read\n")
+
+
 def test_without_a_terminal_there_is_a_line_every_so_many_steps():
     stream = io.StringIO()
     with Console(stream=stream).bar("epoch 1/1", 7, start=2, every=3) as bar:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What would break a line, turn its direction, or tell a terminal to do something."""
 
 
 def first_few(names: Iterable[str], limit: int = 5, separator: str = ", ") -> str:
@@ -10,3 +14,13 @@ def first_few(names: Iterable[str], limit: int = 5, separator: str = ", ") -> st
     listed = list(names)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return separator.join(listed[:limit]) + more
+
+
+def escaped(text: str) -> str:
+    """``text`` in one line that a terminal shows as it is: control characters are spelt out."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def escaped_lines(text: str) -> str:
+    """The same for each line of ``text``."""
+    return "\n".join(map(escaped, text.split("\n")))

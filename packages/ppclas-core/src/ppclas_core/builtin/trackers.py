@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,7 +46,7 @@ class _EventFiles(Tracker):
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         folder = run / self.extra if self.dir is None else Path(self.dir) / run.resolve().name
         folder.mkdir(parents=True, exist_ok=True)
-        mark = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:12]
+        mark = hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:12]
         for old in folder.glob(f"*{mark}*"):
             old.unlink()
         self._settings = dict(flat_settings(config))

@@ -175,7 +175,7 @@ class TrainSection(Params):
 
     epochs: PositiveInt | None = None
     """Passes over the training images. Nothing: inferred from their number."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Every random draw comes from (seed, epoch, sample)."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     devices: str | None = None

@@ -15,6 +15,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from ppclas_core.wording import escaped_lines
+
 _WIDE = 110
 """Characters a line from which on a bar is long."""
 
@@ -35,7 +37,10 @@ class Console:
     def open_log(self, path: Path) -> None:
         """Append every line from now on to ``path``."""
         self.close_log()
-        self._log = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open as long as the run
+        # File names are not always UTF-8.
+        self._log = open(  # noqa: SIM115 - open as long as the run
+            path, "a", encoding="utf-8", errors="backslashreplace", buffering=1
+        )
 
     def close_log(self) -> None:
         """Stop writing to the log file."""
@@ -47,12 +52,13 @@ class Console:
     def line(self, text: str = "") -> None:
         """A line for the person and the log."""
         if not self._quiet:
-            self._rich.print(text, markup=False)
+            self._rich.print(escaped_lines(text), markup=False)
         self.log(text)
 
     def warn(self, text: str) -> None:
         """A line that starts with ``warning:``; shown even when quiet."""
-        self._rich.print(f"warning: {text}", markup=False, style="yellow" if self._rich.is_terminal else None)
+        shown = escaped_lines(f"warning: {text}")
+        self._rich.print(shown, markup=False, style="yellow" if self._rich.is_terminal else None)
         self.log(f"warning: {text}")
 
     def log(self, text: str) -> None:

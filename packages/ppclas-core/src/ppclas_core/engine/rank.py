@@ -19,7 +19,9 @@ def main() -> None:
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     descriptor = console_descriptor()
-    stream = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") if descriptor is not None else sys.stderr
+    stream = sys.stderr
+    if descriptor is not None:
+        stream = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     code = 0
     try:
         from ppclas_core.engine.session import run_rank

@@ -20,7 +20,7 @@ from ppclas_core.engine.launch import Devices, Launch, start_and_watch
 from ppclas_core.engine.plan import Device, Plan, make_plan
 from ppclas_core.engine.run import RunFolder, create_run_folder
 from ppclas_core.engine.train import RunResult, Trainer
-from ppclas_core.errors import CheckpointError, ConfigError, DataError, TrainingError
+from ppclas_core.errors import CheckpointError, ConfigError, DataError, PpclasError, TrainingError
 from ppclas_core.files import write_text
 from ppclas_core.paddle_runtime import require_paddle
 
@@ -234,12 +234,24 @@ def _newest_checkpoint(run: RunFolder, console: Console) -> Checkpoint | None:
 def _start(
     plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None, launch: Launch | None
 ) -> RunResult:
-    """Train in this process, or in the ranks that it starts."""
+    """Train in this process, or in the ranks that it starts. Of a failure, say how to go on after it."""
     launch = launch or make_launch(plan.config)
-    if not launch.needed or not current().alone:
-        return _fit(plan, run, console, checkpoint)
+    try:
+        if not launch.needed or not current().alone:
+            return _fit(plan, run, console, checkpoint)
+        return _fit_in_ranks(plan, run, console, launch, resumed=checkpoint is not None)
+    except PpclasError as error:
+        if run.last.exists() and "--resume" not in str(error):
+            name = shlex.quote(str(run.path))
+            console.line(
+                f"{name} keeps what is trained; after what is wrong is put right: ppclas train --resume {name}"
+            )
+        raise
+
+
+def _fit_in_ranks(plan: Plan, run: RunFolder, console: Console, launch: Launch, *, resumed: bool) -> RunResult:
     console.close_log()  # rank 0 goes on with it
-    job = _job(plan.config, run, resumed=checkpoint is not None)
+    job = _job(plan.config, run, resumed=resumed)
     try:
         with _system_errors_explained(run):
             start_and_watch(launch, job, run.logs)

@@ -226,7 +226,9 @@ class Stepper:
         sums.loss += result.loss.item() * count
         for name, part in result.parts.items():
             sums.parts[name] = sums.parts.get(name, 0.0) + part.item() * count
-        if targets.mixed_labels is None and targets.soft is None and batch.labels.ndim == 1:
+        # A batch of one is not mixed: where the others are, its photo would stand for the whole epoch.
+        left_over = bool(self._batch_transforms) and count == 1
+        if targets.mixed_labels is None and targets.soft is None and batch.labels.ndim == 1 and not left_over:
             logits, _ = split_outputs(result.outputs)
             sums.counted += int((batch.labels != UNLABELLED).sum())
             sums.correct += int((logits.argmax(axis=1) == targets.labels).sum().item())
