@@ -1,6 +1,9 @@
 """``ppclas data stats`` and ``ppclas data list``."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,11 @@ def test_names_do_not_reach_the_terminal_as_they_are(ppclas, tmp_path):
         assert "2 家\u200d庭 " in told.out
         assert not {"\x1b", "\x07"} & {*told.out, *told.err}
     assert "cannot be read: " in ppclas("data", "check", str(tmp_path)).out
+    (tmp_path / "\x1b[1m").mkdir()
+    told = ppclas("data", "preview", str(tmp_path / "\x1b[1m"), "-o", str(tmp_path / "grid.png"))
+    assert "\\x1b[1m: expected a folder of class folders with photos" in told.err
+    told = ppclas("data", "list", str(tmp_path), "-o", str(tmp_path / "lists"), "--labels", "\x1b[1m")
+    assert "\x1b" not in told.err
     assert "0 \x1b[31mred" in json.loads(ppclas("data", "stats", str(tmp_path), "--json").out)["class_counts"]
 
 
@@ -68,6 +76,8 @@ def test_lists_are_written_once(ppclas, tmp_path):
     assert again.code == 1
     assert f"{folder / 'train_list.txt'} exists already; it is not overwritten" in again.err
     assert ppclas("data", "list").code == 2
+    both = ppclas("data", "list", "-o", str(tmp_path / "both"), "--val", "photos", "--val-fraction", "0.5")
+    assert (both.code, "give one of them" in both.err) == (2, True)
 
 
 def test_lists_that_cannot_be_written_are_an_error_of_one_line(ppclas, tmp_path):
@@ -81,3 +91,48 @@ def test_lists_that_cannot_be_written_are_an_error_of_one_line(ppclas, tmp_path)
         )
         assert "Traceback" not in told.err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are text there")
+def test_json_is_utf8_whatever_the_names(ppclas, tmp_path):
+    photos = sorted(builtin_photos().rglob("*.jpg"))[:4]
+    for index, photo in enumerate(photos):
+        path = tmp_path / "ab"[index % 2] / os.fsdecode(b"caf\xe9%d.jpg" % index)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(photo.read_bytes() if index else b"text")
+    program = [sys.executable, "-m", "ppclas_cli", "data", "check", str(tmp_path), "--json"]
+    told = subprocess.run(program, capture_output=True)
+    bad = [bad for part in ("train", "val") for bad in json.loads(told.stdout.decode())[part]["bad_images"]]
+    assert Path(bad[0]["where"]).samefile(tmp_path / "a" / os.fsdecode(b"caf\xe90.jpg"))
+
+
+@pytest.mark.parametrize("command", [["check"], ["stats"], ["preview"], ["list", "-o", "lists"]])
+def test_an_empty_path_is_not_the_current_folder(ppclas, tmp_path, monkeypatch, command):
+    for index, photo in enumerate(sorted(builtin_photos().rglob("*.jpg"))[:4]):
+        path = tmp_path / "ab"[index % 2] / photo.name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    told = ppclas("data", *command, "")
+    assert told.code == 1
+    assert "error: Expected where the photos are, got an empty path" in told.out + told.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert ppclas("data", "list", "a", "-o", "").code == 2
+
+
+def test_a_path_that_cannot_be_looked_into_is_a_finding(ppclas):
+    told = ppclas("data", "check", "a" * 300, "--json")
+    assert told.code == 1
+    assert json.loads(told.out)["errors"] == [f"{'a' * 300}: cannot be read: File name too long"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_among_the_photos_is_not_waited_for(tmp_path):
+    for index, photo in enumerate(sorted(builtin_photos().rglob("*.jpg"))[:4]):
+        path = tmp_path / "ab"[index % 2] / photo.name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(photo.read_bytes())
+    os.mkfifo(tmp_path / "a" / "pipe.jpg")
+    program = [sys.executable, "-m", "ppclas_cli", "data", "check", str(tmp_path)]
+    told = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert f"cannot be read: {tmp_path / 'a' / 'pipe.jpg'}: a folder, a pipe or a device, not a file" in told.stdout

@@ -1,17 +1,57 @@
-"""docs/cli.md says what the commands say."""
+"""docs/cli.md says what the commands say, and every other page gives commands that are there."""
 
 import importlib.util
+import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
+from ppclas_cli.main import cli
 
-GENERATOR = Path(__file__).parents[3] / "docs" / "generate_cli.py"
+TOP = Path(__file__).parents[3]
+GENERATOR = TOP / "docs" / "generate_cli.py"
+PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md"), *TOP.glob("packages/*/README.md")])
+in_repository = pytest.mark.skipif(not GENERATOR.exists(), reason="the docs are in the repository, not in the package")
 
 
-@pytest.mark.skipif(not GENERATOR.exists(), reason="the docs are in the repository, not in the package")
+@in_repository
 def test_the_reference_is_up_to_date():
     spec = importlib.util.spec_from_file_location("generate_cli", GENERATOR)
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
     page = GENERATOR.with_name("cli.md").read_text(encoding="utf-8")
     assert generator.render() == page, "run: python docs/generate_cli.py"
+
+
+def documented_commands():
+    """Page and line, and the words of each command in a block of code or between backticks."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for number, line in enumerate(text.splitlines(), 1):
+            for command in re.findall(r"^(?:\$ )?(ppclas .*)|`(ppclas [^`]*)`", line):
+                yield f"{page.relative_to(TOP)}:{number}", shlex.split("".join(command), comments=True)
+
+
+def unknown_word(words):
+    """The first word that is no command or option, None where all are."""
+    command, context = cli, click.Context(cli)
+    for word in words[1:]:
+        if word in ("|", ">", "&&"):
+            return None
+        if isinstance(command, click.Group) and not word.startswith("-"):
+            command = command.get_command(context, word)
+            if command is None:
+                return word
+        options = {name for parameter in command.get_params(context) for name in parameter.opts}
+        if re.match("-[a-z-]", word) and word.partition("=")[0] not in {*options, "--debug"}:
+            return word
+    return None
+
+
+@in_repository
+def test_commands_and_options_in_the_docs_are_there():
+    found = list(documented_commands())
+    assert len(found) > 100
+    wrong = [(where, " ".join(words)) for where, words in found if "COMMAND" not in words and unknown_word(words)]
+    assert not wrong

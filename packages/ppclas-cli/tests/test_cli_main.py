@@ -1,8 +1,10 @@
 """The command itself: help, unknown commands, what becomes of an error, streams, start-up."""
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -130,6 +132,37 @@ def test_interrupted(ppclas, monkeypatch):
     monkeypatch.setattr(recipes, "get_registries", raising(KeyboardInterrupt()))
     result = ppclas("recipes", "list")
     assert (result.code, result.out, result.err.strip()) == (130, "", "interrupted")
+
+
+def test_a_fault_of_the_machine_is_no_bug_of_ours(ppclas, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(recipes, "get_registries", raising(full))
+    said = "error: No space left on device; --debug shows where that happened.\n"
+    assert ppclas("recipes", "list") == (1, "", said)
+    monkeypatch.setattr(recipes, "get_registries", raising(PermissionError(errno.EACCES, "Permission denied", "a/b")))
+    said = "error: a/b: Permission denied; --debug shows where that happened.\n"
+    assert ppclas("recipes", "list") == (1, "", said)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_one_line():
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([*PPCLAS, "config", "schema"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert run.stderr == "error: No space left on device; --debug shows where that happened.\n"
+    assert run.returncode == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes the streams")
+@pytest.mark.parametrize("closed", ["<&- >&-", "<&- 2>&-"])
+def test_closed_streams_swallow_what_is_written(closed):
+    run = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *PPCLAS, "data", "stats"], capture_output=True, text=True)
+    assert "AttributeError" not in run.stderr
+    assert run.returncode == 0
+
+
+def test_names_in_errors_do_not_reach_the_terminal_as_they_are(ppclas, monkeypatch):
+    monkeypatch.setattr(recipes, "get_registries", raising(DataError("\x1b[31mred/a.txt: no\nsecond line")))
+    assert ppclas("recipes", "list").err == "error: \\x1b[31mred/a.txt: no\nsecond line\n"
 
 
 def test_a_reader_that_goes_away_is_no_error():

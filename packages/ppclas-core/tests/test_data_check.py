@@ -2,14 +2,16 @@
 
 import io
 import json
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from ppclas_core.config.schema import DataSection
-from ppclas_core.data import jpeg
+from ppclas_core.data import check, jpeg, statistics
 from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.data.check import Duplicate, SideStatistics, check_data
 from ppclas_core.data.decode import count_frames, decode
@@ -79,6 +81,37 @@ def test_imbalance_and_animation(tmp_path):
     said = "\n".join(report.warnings)
     assert "'1 many' has 19 images, '0 few' only 1" in said
     assert "1 image(s) are animations, of which only the first frame is used" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "look"),
+    [
+        (check, lambda path: check_data(DataSection(train=str(path)))),
+        (statistics, lambda path: measure(load_image_set(path))),
+    ],
+)
+def test_threads_get_a_few_photos_at_a_time(tmp_path, monkeypatch, module, look):
+    """An interrupt waits for all that they have got."""
+    photos = sorted(builtin_photos().rglob("*.jpg"))[:2] * 300
+    (tmp_path / "list.txt").write_text("".join(f"{photo} {index % 2}\n" for index, photo in enumerate(photos)))
+    submit, given, done, waiting = ThreadPoolExecutor.submit, [], [], []
+
+    def counted(*arguments):
+        given.append(1)
+        waiting.append(len(given) - len(done))
+        return submit(*arguments)
+
+    def slow(*arguments):
+        time.sleep(0.001)
+        done.append(1)
+        return decode(*arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+    monkeypatch.setattr(module, "decode", slow)
+    monkeypatch.setattr(check, "available_cpus", lambda: 2)
+    look(tmp_path / "list.txt")
+    assert len(done) == 600
+    assert max(waiting) < 300
 
 
 def test_what_cannot_be_opened_is_an_error_not_an_exception(tmp_path):

@@ -16,18 +16,22 @@ from ppclas_core.testing import make_tiny_dataset
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder, _ = make_tiny_dataset(tmp_path_factory.mktemp("preview") / "photos", classes=4, per_class=4, size=64)
-    return choose_photos(load_image_set(folder), 4)
+    return choose_photos(load_image_set(folder), 4, [])
 
 
 def test_photos_are_of_several_classes_and_bad_ones_are_passed_over(tmp_path):
     folder, names = make_tiny_dataset(tmp_path / "photos", classes=3, per_class=4)
     (folder / names[0] / "000.png").write_bytes(b"nothing")
-    assert len(choose_photos(load_image_set(folder), 3)) == 3
-    assert len(choose_photos(load_image_set(folder), 50)) == 11
+    notes = []
+    assert len(choose_photos(load_image_set(folder), 3, notes)) == 3
+    (note,) = notes
+    bad = folder / names[0] / "000.png"
+    assert note.startswith(f"1 photo(s) that cannot be read are passed over (the first: {bad}: ")
+    assert len(choose_photos(load_image_set(folder), 50, [])) == 11
     for file in folder.glob("*/*"):
         file.write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"expected photos to preview, and none can be read: .*nothing|text"):
-        choose_photos(load_image_set(folder), 3)
+        choose_photos(load_image_set(folder), 3, [])
 
 
 class _Needy(Transform):

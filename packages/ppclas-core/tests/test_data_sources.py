@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -61,6 +62,29 @@ def test_folder_of_class_folders(tmp_path):
     assert image_set.records[5].path == str(tmp_path / "rose" / "deeper" / "x.JPG")
     assert image_set.read(0) == (tmp_path / "iris" / "000.png").read_bytes()
     assert not image_set.notes
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are text there")
+def test_a_class_is_called_in_text(tmp_path):
+    for name in (b"caf\xe9", "thé".encode()):
+        photo(tmp_path / os.fsdecode(name) / "1.png")
+    images = load_image_set(tmp_path)
+    # As in a tar; bundles, exports and label lists can hold that.
+    assert images.class_names == (r"caf\xe9", "thé")
+    assert images.read(0)
+    assert load_image_set(tmp_path, class_names=images.class_names).labels().tolist() == [0, 1]
+    photo(tmp_path / r"caf\xe9" / "1.png")
+    assert "got two for 'caf\\\\xe9'; rename one" in said_about(load_image_set, tmp_path)
+
+
+def test_a_root_changes_nothing_for_a_folder_and_that_is_said(tmp_path):
+    folders(tmp_path / "photos", rose=10, tulip=10)
+    plain, rooted = (open_splits(DataSection(train=str(tmp_path / "photos"), root=root)) for root in (None, "else"))
+    assert [r.path for r in rooted.val.records] == [r.path for r in plain.val.records]
+    assert f"data.root (else) is for the paths in lists and CSVs; it changes nothing in {tmp_path / 'photos'}." in (
+        rooted.notes
+    )
+    assert not any("data.root" in note for note in plain.notes)
 
 
 def test_what_is_left_out_of_a_folder_is_said(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle, Manifest
 from ppclas_core.errors import BundleError
-from ppclas_core.files import building_folder, write_atomic
+from ppclas_core.files import building_folder, write_atomic, write_json, write_text
 from ppclas_core.testing import FakePlugin, make_tiny_bundle, use_plugin
 
 
@@ -30,6 +30,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomic(file, fail)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_names_that_are_not_utf8_are_spelt_out(tmp_path):
+    write_text(tmp_path / "a.csv", "caf\udce9,茶\n")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "caf\\udce9,茶\n"
+    write_json(tmp_path / "a.json", ["caf\udce9", "茶"])
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == ["caf\udce9", "茶"]
 
 
 def test_a_failed_folder_leaves_the_old_one(tmp_path):

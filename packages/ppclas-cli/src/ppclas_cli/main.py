@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 from ppclas_core.errors import MissingDependencyError, PpclasError
 
+from ppclas_cli import output
 from ppclas_cli.lazy import LazyGroup
 from ppclas_cli.table import COMMANDS
 
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ppclas"
         message = error.format_message()
         stop = "" if message.endswith((".", "?", "?)")) else "."
-        click.echo(f"error: {message}{stop} See '{where} --help'.", err=True)
+        output.error(f"{message}{stop} See '{where} --help'.")
         return error.exit_code
     except BrokenPipeError:
         # The reader of stdout has gone ("| head"). Python would complain again when it flushes at exit.
@@ -99,12 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except PpclasError as error:
         return _report(error, arguments, debug)
+    except OSError as error:  # the machine's: a full disk behind stdout, a folder that is closed
+        if debug:
+            _print_traceback()
+        where = f"{error.filename}: " if error.filename else ""
+        output.error(f"{where}{error.strerror or error}; --debug shows where that happened.")
+        return 1
     except Exception as error:  # a bug of ours: the one place that may see any exception
         if debug:
             _print_traceback()
         else:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            click.echo(f"error: {what}", err=True)
+            output.error(" ".join(f"{type(error).__name__}: {error}".split()))
             click.echo("This is a bug in ppclas; run it again with --debug for the traceback.", err=True)
         return 1
 
@@ -112,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(error: PpclasError, arguments: Sequence[str], debug: bool) -> int:
     if debug:
         _print_traceback()
-    click.echo(f"error: {error}", err=True)
+    output.error(str(error))
     if isinstance(error, MissingDependencyError):
         from ppclas_cli.paddle_install import offer_setup
 
@@ -127,7 +133,12 @@ def _print_traceback() -> None:
 
 
 def _make_streams_safe() -> None:
-    """Let any file name be printed: UTF-8 in pipes and files, escapes where a terminal lacks a character."""
+    """Let any file name be printed: UTF-8 in pipes and files, escapes where a terminal lacks a character.
+
+    What was closed ("2>&-", a service without a console) swallows what is written.
+    """
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as above
     codecs.register_error(_ANY_TEXT, _any_text)
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, io.TextIOWrapper):  # replaced by a test or a notebook

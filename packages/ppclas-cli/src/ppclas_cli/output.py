@@ -11,15 +11,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+from ppclas_core.wording import escaped_lines
 
 _NUMBER = re.compile(r"-|-?[0-9.]+")
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""Bytes of a file name that is not UTF-8."""
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text.")
 
 
 def print_json(value: Any) -> None:
-    """``value`` as indented JSON; Chinese stays readable."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    """``value`` as indented JSON; Chinese stays readable, and bytes that are not UTF-8 become ``\\udcXX``."""
+    click.echo(json_text(value, indent=2, default=str))
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """``value`` as JSON in UTF-8 that every reader takes, whatever the names of files in it."""
+    text = json.dumps(value, ensure_ascii=False, **options)
+    return _NO_TEXT.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -47,8 +56,13 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def note(text: str) -> None:
-    """A line for the person, on stderr."""
-    click.echo(text, err=True)
+    """A line for the person, on stderr, or several; what names have in them does not reach the terminal."""
+    click.echo(escaped_lines(text), err=True)
+
+
+def error(text: str) -> None:
+    """The line that says why a command ends."""
+    note(f"error: {text}")
 
 
 def _facts(facts: Mapping[str, Any], indent: str) -> None:

@@ -37,10 +37,10 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_atomic`` of UTF-8 text."""
+    """``write_atomic`` of UTF-8 text; bytes of a file name that are no UTF-8 become ``\\udcXX``, as JSON has them."""
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(text.encode())
+        temporary.write_bytes(text.encode(errors="backslashreplace"))
 
     write_atomic(path, write)
 

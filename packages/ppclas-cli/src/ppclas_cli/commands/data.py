@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from ppclas_core.wording import escaped
 
 from ppclas_cli import output
 from ppclas_cli.commands import data_preview as preview
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 """Lines of one kind that are printed before the rest is only counted; --json has all of them."""
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What would break a line, turn its direction, or tell a terminal to do something."""
 
 
 @click.group()
@@ -88,7 +86,7 @@ def stats_command(photos: str | None, root: str | None, labels: str | None, as_j
     images = load_image_set(location, root=root, labels=labels)
     found = measure(images, _progress if sys.stderr.isatty() else None)
     for text in (*notes, *images.notes):
-        output.note(_escaped(text))
+        output.note(escaped(text))
     if as_json:
         output.print_json(found.to_dict())
     else:
@@ -123,6 +121,10 @@ def list_command(
       ppclas data list photos/ -o lists
       ppclas data list flowers102/ -o flowers102
     """
+    if not folder:
+        raise click.UsageError("-o: expected a folder for the lists, got an empty name")
+    if val is not None and val_fraction is not None:
+        raise click.UsageError("--val names the validation photos, --val-fraction holds some out: give one of them")
     from ppclas_core.config.schema import DataSection
     from ppclas_core.data.listing import write_lists
 
@@ -132,7 +134,7 @@ def list_command(
     notes: list[str] = []
     written = write_lists(section, folder, notes)
     for text in notes:
-        output.note(text)
+        output.note(escaped(text))
     if as_json:
         output.print_json([{"path": one.path, "lines": one.num_lines} for one in written])
     else:
@@ -145,7 +147,7 @@ def _progress(done: int, total: int) -> None:
 
 
 def _print_statistics(found: SetStatistics) -> None:
-    rows = [[_escaped(name), count] for name, count in found.class_counts.items()]
+    rows = [[escaped(name), count] for name, count in found.class_counts.items()]
     output.print_table(rows, ["class", "photos"])
     click.echo()
     _say(f"{found.num_images} photos in {found.origin}")
@@ -180,7 +182,7 @@ def _print(report: DataReport) -> None:
 def _print_classes(train: SetReport, val: SetReport) -> None:
     counts = train.class_counts
     shown = _most_and_fewest(counts)
-    rows: list[list[object]] = [[_escaped(name), counts[name], val.class_counts.get(name, 0)] for name in shown]
+    rows: list[list[object]] = [[escaped(name), counts[name], val.class_counts.get(name, 0)] for name in shown]
     if len(shown) < len(counts):
         rows.append([f"… and {len(counts) - len(shown)} classes in between", None, None])
     output.print_table(rows, ["class", "training", "validation"])
@@ -219,11 +221,7 @@ def _print_sides(height: SideStatistics, width: SideStatistics) -> None:
 
 def _say(text: str) -> None:
     """A line on stdout, whatever names are in it."""
-    click.echo(_escaped(text))
-
-
-def _escaped(text: str) -> str:
-    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+    click.echo(escaped(text))
 
 
 data.add_command(preview.command)

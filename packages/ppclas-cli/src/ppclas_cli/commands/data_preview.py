@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from ppclas_core.wording import escaped
 
 from ppclas_cli import output
 
@@ -54,7 +55,7 @@ def command(
     configured = source is not None or overrides
     preview = _configured(data, source, overrides, count, seed) if configured else _everything(data, count, seed)
     for text in preview.notes:
-        output.note(text)
+        output.note(escaped(text))
     try:
         draw_sheet(preview.rows, path, cell)
     except OSError as error:
@@ -70,9 +71,10 @@ def _everything(data: str | None, count: int, seed: int) -> Preview:
 
     notes: list[str] = []
     location = training_part(str(builtin_photos()) if data is None else data, notes)
+    photos = choose_photos(load_image_set(location), count, notes)
     for text in notes:
-        output.note(text)
-    return preview_everything(choose_photos(load_image_set(location), count), side=224, seed=seed)
+        output.note(escaped(text))
+    return preview_everything(photos, side=224, seed=seed)
 
 
 def _configured(data: str | None, source: str | None, overrides: tuple[str, ...], count: int, seed: int) -> Preview:
@@ -83,4 +85,8 @@ def _configured(data: str | None, source: str | None, overrides: tuple[str, ...]
     loaded = load_config(source, overrides, {"DATA": data})
     plan = make_plan(loaded.config, "cpu")
     assert plan.config.train.epochs is not None
-    return preview_config(choose_photos(plan.train, count), plan.config.data, plan.config.train.epochs, seed)
+    notes: list[str] = []
+    photos = choose_photos(plan.train, count, notes)
+    for text in notes:
+        output.note(escaped(text))
+    return preview_config(photos, plan.config.data, plan.config.train.epochs, seed)

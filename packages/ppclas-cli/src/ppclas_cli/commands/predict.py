@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
+
+from ppclas_cli.output import json_text
 
 if TYPE_CHECKING:
     from ppclas_core.engine.predict import Prediction
@@ -73,7 +74,8 @@ def command(
     if output is not None:
 
         def write(temporary: Path) -> None:
-            with open(temporary, "w", encoding="utf-8", newline="") as file:
+            # A name that is not UTF-8 becomes \udcXX, as JSON has it.
+            with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 _write(predictions, chosen or "csv", file)
 
         write_atomic(Path(output), write)
@@ -102,11 +104,10 @@ def _format_of(output: str | None) -> str | None:
 def _write(predictions: Iterable[Prediction], as_format: str, file: TextIO) -> None:
     rows = list(predictions)
     if as_format == "json":
-        json.dump([row.to_dict() for row in rows], file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(json_text([row.to_dict() for row in rows], indent=2) + "\n")
     elif as_format == "jsonl":
         for row in rows:
-            file.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+            file.write(json_text(row.to_dict()) + "\n")
     else:
         ranks = max((len(row.top) for row in rows), default=0)
         writer = csv.writer(file, lineterminator="\n")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -159,8 +162,13 @@ class ImageSet:
         """The encoded bytes of an image. Sources with other places for them than files and archives subclass this.
 
         Several threads may call it at once.
+
+        Raises:
+            OSError: there is no such file, it is closed, or it is a pipe or a device, which might never end.
         """
         record = self.records[index]
+        if not stat.S_ISREG(os.stat(record.path).st_mode):  # noqa: PTH116 - fast
+            raise OSError(errno.EINVAL, "a folder, a pipe or a device, not a file")
         with open(record.path, "rb") as file:
             if record.span is None:
                 return file.read()

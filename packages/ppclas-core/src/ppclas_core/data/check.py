@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from ppclas_core.errors import DataError, ImageError
 
 IMBALANCE = 10.0
 """Largest class over smallest class from which a warning is due."""
+_AT_ONCE = 32
+"""Images that each thread is handed at a time."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -123,15 +126,8 @@ def check_data(section: DataSection, progress: Callable[[int, int], None] | None
         splits = open_splits(section)
     except DataError as error:
         return DataReport(None, None, (), (str(error),), (), ())
-    total, looks = len(splits.train) + len(splits.val), list[_Look]()
-    # Threads will do: OpenCV, Pillow and hashlib release the interpreter while they work.
-    with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's, for all threads: each alone would undo the others' filters
-        images = [(image_set, i) for image_set in (splits.train, splits.val) for i in range(len(image_set))]
-        for look in pool.map(lambda image: _look(*image), images):
-            looks.append(look)
-            if progress is not None:
-                progress(len(looks), total)
+    images = [(image_set, i) for image_set in (splits.train, splits.val) for i in range(len(image_set))]
+    looks = look_at_all(lambda place: _look(*images[place]), len(images), progress)
     in_train, in_val = looks[: len(splits.train)], looks[len(splits.train) :]
     train, val = _report(splits.train, in_train), _report(splits.val, in_val)
     duplicates, lookalikes = _duplicates(in_train, in_val), _lookalikes(in_train, in_val)
@@ -145,6 +141,24 @@ def check_data(section: DataSection, progress: Callable[[int, int], None] | None
     ]
     notes = (*splits.notes, *_unsearched(looks))
     return DataReport(train, val, duplicates, tuple(errors), tuple(doubts), notes, lookalikes)
+
+
+def look_at_all(look: Callable[[int], _T], count: int, progress: Callable[[int, int], None] | None) -> list[_T]:
+    """``look`` at the images 0 to ``count``, by a thread for each CPU; ``progress`` is called with (done, count).
+
+    The threads get a few at a time: Ctrl-C waits for all that they have.
+    """
+    found: list[_T] = []
+    at_once = _AT_ONCE * available_cpus()
+    # Threads will do: OpenCV, Pillow and hashlib release the interpreter while they work.
+    with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, for all threads: each alone would undo the others' filters
+        for start in range(0, count, at_once):
+            for one in pool.map(look, range(start, min(start + at_once, count))):
+                found.append(one)
+                if progress is not None:
+                    progress(len(found), count)
+    return found
 
 
 def _look(image_set: ImageSet, index: int) -> _Look:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppclas_core.data.photo_files import folders_in, holds_photos
+from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few
 
 VAL_NAMES = ("val", "valid", "validation", "test")
@@ -18,8 +19,11 @@ def training_part(location: str, notes: list[str]) -> str:
     """The list or folder ``train`` in a data set's folder; ``location`` itself where there is none.
 
     A folder ``train`` beside other class folders is a class, and a note says so.
+
+    Raises:
+        DataError: ``location`` is empty, or cannot be looked into.
     """
-    folder = Path(location)
+    folder = _looked_into(location)
     for name in (*(f"train{end}" for end in _LIST_ENDS), "train"):
         part = folder / name
         if part.exists():
@@ -51,8 +55,12 @@ def validation_beside(train: str, notes: list[str]) -> str | None:
 
 
 def validation_part(location: str, notes: list[str]) -> str:
-    """The list or folder ``val`` (…) in a data set's folder; ``location`` itself where there is none."""
-    folder = Path(location)
+    """The list or folder ``val`` (…) in a data set's folder; ``location`` itself where there is none.
+
+    Raises:
+        DataError: ``location`` is empty, or cannot be looked into.
+    """
+    folder = _looked_into(location)
     if not folder.is_dir():
         return location
     found = [folder / f"{name}{end}" for end in _LIST_ENDS for name in VAL_NAMES]
@@ -61,6 +69,19 @@ def validation_part(location: str, notes: list[str]) -> str:
     if not found and (folder / "train").is_dir() and not _is_class(folder / "train", notes):
         found = [folder / name for name in VAL_NAMES if (folder / name).is_dir()]
     return _first(found, notes) or location
+
+
+def _looked_into(location: str) -> Path:
+    if not location:
+        raise DataError(
+            "Expected where the photos are, got an empty path; if it came from a variable of the shell, that is not set"
+        )
+    folder = Path(location)
+    try:
+        (folder / "train").exists()
+    except OSError as error:
+        raise DataError(f"{location}: cannot be read: {error.strerror}") from error
+    return folder
 
 
 def _is_class(train: Path, notes: list[str]) -> bool:

@@ -37,26 +37,38 @@ class Preview:
     notes: tuple[str, ...] = ()
 
 
-def choose_photos(images: ImageSet, count: int) -> list[Image]:
-    """``count`` photos spread evenly over the set, decoded; unreadable ones are passed over.
+def choose_photos(images: ImageSet, count: int, notes: list[str]) -> list[Image]:
+    """``count`` photos spread evenly over the set, decoded; unreadable ones are passed over, which is noted.
 
     Raises:
         DataError: none can be read.
     """
+    photos, problems = _decoded(images, count)
+    if not photos:
+        problem = problems[0] if problems else "it has no images"
+        raise DataError(f"{images.origin}: expected photos to preview, and none can be read: {problem}")
+    if problems:
+        notes.append(f"{len(problems)} photo(s) that cannot be read are passed over (the first: {problems[0]}).")
+    return photos
+
+
+def _decoded(images: ImageSet, count: int) -> tuple[list[Image], list[str]]:
+    """Up to ``count`` photos, and what is wrong with those that were tried in vain."""
     photos: list[Image] = []
-    problem = "it has no images"
+    problems: list[str] = []
     # The last number of each round is the first photo of the next: a set sorted by class shows many classes.
     for start in range(max(1, len(images) // max(1, count))):
         for index in range(start, len(images), max(1, len(images) // max(1, count))):
             try:
                 photos.append(decode(images.read(index), images.records[index].where))
-            except (ImageError, OSError) as error:
-                problem = str(error)
+            except ImageError as error:
+                problems.append(str(error))
+            except OSError as error:
+                record = images.records[index]
+                problems.append(f"{record.where}: {record.about(error.strerror or str(error))}")
             if len(photos) == count:
-                return photos
-    if not photos:
-        raise DataError(f"{images.origin}: expected photos to preview, and none can be read: {problem}")
-    return photos
+                return photos, problems
+    return photos, problems
 
 
 def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Preview:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,10 @@ def load_image_set(
 
 
 class FolderSource(Source):
-    """A folder a class, named after it; deeper folders belong to the class above them."""
+    """A folder a class, named after it; deeper folders belong to the class above them.
+
+    Bytes of a name that are not UTF-8 are spelt out: ``caf\\xe9``.
+    """
 
     @classmethod
     def recognises(cls, location: str) -> bool:
@@ -99,8 +103,11 @@ class FolderSource(Source):
         for folder in folders_in(top):
             photos, others = image_files(folder)
             skipped += others
+            name = _as_text(folder.name)
+            if name in found:
+                raise DataError(f"{top}: expected class folders of different names, got two for {name!r}; rename one")
             if photos:
-                found[folder.name] = photos
+                found[name] = photos
             else:
                 notes.append(f"{folder} holds no photos and is left out.")
         if "train" in found and len(found) > 1 and found.keys() <= {"train", *VAL_NAMES}:
@@ -112,6 +119,8 @@ class FolderSource(Source):
             raise DataError(f"{top}: expected a folder of class folders with photos in them; {self._what_instead()}")
         if skipped:
             notes.append(f"{skipped} file(s) in {top} are no photos by their name and are left out.")
+        if self.root is not None:
+            notes.append(f"data.root ({self.root}) is for the paths in lists and CSVs; it changes nothing in {top}.")
         loose = sum(path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES for path in top.iterdir())
         if loose:
             notes.append(f"{loose} photo(s) directly in {top} have no class folder and are left out.")
@@ -147,6 +156,11 @@ class FolderSource(Source):
                 f"or give a list file"
             )
         return f"it holds no photo at all ({others} other file(s))"
+
+
+def _as_text(name: str) -> str:
+    """A folder's name, with bytes that are not UTF-8 spelt out, as in archives: bundles and exports hold text."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _near(path: Path) -> str:

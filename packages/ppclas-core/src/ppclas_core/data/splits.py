@@ -115,9 +115,9 @@ def _bytes_of(path: str) -> bytes:
 
 
 def _base(location: str, root: str | None) -> str:
-    if root is not None:
-        return root
-    return location if Path(location).is_dir() else str(Path(location).parent)
+    if Path(location).is_dir():  # a root is for the paths in a list
+        return location
+    return root if root is not None else str(Path(location).parent)
 
 
 def _shared_files(train: ImageSet, val: ImageSet) -> list[str]:

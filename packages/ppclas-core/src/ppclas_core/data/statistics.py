@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,9 +10,8 @@ import cv2
 import numpy as np
 
 from ppclas_core.data.base import ImageSet
-from ppclas_core.data.check import SideStatistics, count_classes, side_statistics
+from ppclas_core.data.check import SideStatistics, count_classes, look_at_all, side_statistics
 from ppclas_core.data.decode import decode
-from ppclas_core.data.loader import available_cpus
 from ppclas_core.errors import ImageError
 
 
@@ -45,13 +42,7 @@ class SetStatistics:
 
 def measure(images: ImageSet, progress: Callable[[int, int], None] | None = None) -> SetStatistics:
     """Decode every image of a set; ``progress`` is called with (done, total) images."""
-    looks = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's, for all threads: each alone would undo the others' filters
-        for look in pool.map(lambda index: _look(images, index), range(len(images))):
-            looks.append(look)
-            if progress is not None:
-                progress(len(looks), len(images))
+    looks = look_at_all(lambda index: _look(images, index), len(images), progress)
     good = [look for look in looks if look is not None]
     moments = np.array([look.moments for look in good])  # [N, 2, 3]: mean, mean square
     mean = std = None
