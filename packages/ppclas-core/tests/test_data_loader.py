@@ -77,10 +77,10 @@ def outside(tmp_path, monkeypatch):
                 if not image.any():
                     os.close(tempfile.mkstemp(dir=self.folder)[0])
                     return image
-                count = -1
-                while count != len(os.listdir(self.folder)):
-                    count = len(os.listdir(self.folder))
+                count, before, tries = 0, -1, 0
+                while (not count or count != before) and tries < 120:
                     time.sleep(0.5)
+                    count, before, tries = len(os.listdir(self.folder)), count, tries + 1
                 return image * 0 + count
 
         class Sometimes(Transform):
