@@ -73,7 +73,10 @@ def outside(tmp_path, monkeypatch):
 
         class Waits(Transform):
             folder: str
+            trial: int
             def __call__(self, image, draw):
+                if os.getpid() == self.trial:
+                    return image
                 if not image.any():
                     os.close(tempfile.mkstemp(dir=self.folder)[0])
                     return image
@@ -244,7 +247,7 @@ def test_a_photo_that_takes_long_does_not_fill_the_memory(tmp_path, outside):
         path.write_bytes(cv2.imencode(".png", np.full((8, 8, 3), not index, np.uint8))[1].tobytes())
         records.append(Record(str(path), 0, str(path)))
     (tmp_path / "read").mkdir()
-    pipeline = Pipeline([outside.Waits(folder=str(tmp_path / "read"))])
+    pipeline = Pipeline([outside.Waits(folder=str(tmp_path / "read"), trial=os.getpid())])
     with Loader(ImageSet(tuple(records), ("a",), "memory"), pipeline, 1, workers=2) as loader:
         batches = list(loader.epoch(0))
     # The first photo says how many were read while it was waited for.
