@@ -114,6 +114,14 @@ def test_a_quarter_turn_of_a_square_is_exact():
     np.testing.assert_array_equal(functional.rotate(square, 90, GREY), np.rot90(square))
 
 
+def test_every_colour_survives_a_turn():
+    """Pixels are moved as floats, many of which are no numbers."""
+    for value in range(256):
+        image = np.full((9, 12, 3), value, np.uint8)
+        np.testing.assert_array_equal(functional.rotate(image, 33, (value, value, value)), image)
+        np.testing.assert_array_equal(functional.shear_y(image, 0.3, (value, value, value)), image)
+
+
 def test_keep_where_fills_the_rest():
     image = noise(5, 7).astype(np.float32)
     mask = np.zeros((5, 7), np.uint8)

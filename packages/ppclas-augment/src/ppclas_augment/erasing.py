@@ -153,9 +153,12 @@ class HideAndSeek(_Erasing):
 
     def _erase(self, image: Image, rng: np.random.Generator) -> Image:
         height, width = image.shape[:2]
-        sizes = self.grid_sizes or [-(-size * min(height, width) // 224) for size in _PAPER_CELLS]
+        sizes = self.grid_sizes or _PAPER_CELLS
+        cell = sizes[rng.integers(len(sizes))]
+        if self.grid_sizes is None:
+            cell = -(-cell * min(height, width) // 224)
         # No larger than the image: cells are made whole before they are cut off at its borders.
-        cell = min(sizes[rng.integers(len(sizes))], max(height, width))
+        cell = min(cell, max(height, width))
         if not cell:
             return image
         shown = rng.random((-(-height // cell), -(-width // cell))) >= self.hide_probability

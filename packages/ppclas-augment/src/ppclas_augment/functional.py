@@ -201,6 +201,13 @@ def _warp(
     from_output = np.array([[a, b, a * x + b * y - x], [c, d, c * x + d * y - y]])
     flags = _CV2_RESAMPLING[resampling] | cv2.WARP_INVERSE_MAP
     border = tuple(float(value) for value in fill)
+    if resampling == "nearest" and image.dtype == np.uint8 and image.shape[2] == 3:
+        # A pixel with a fourth byte is moved as one float, faster than as three bytes. The border's fourth byte makes
+        # it an ordinary number, which OpenCV converts from a double and back without loss.
+        whole = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.float32)[:, :, 0]
+        beside = np.array([*border, 0x40]).round().astype(np.uint8).view(np.float32).item()
+        warped = cv2.warpAffine(whole, from_output, (width, height), flags=flags, borderValue=(beside,))
+        return cv2.cvtColor(warped.view(np.uint8).reshape(height, width, 4), cv2.COLOR_RGBA2RGB)
     return _like(cv2.warpAffine(image, from_output, (width, height), flags=flags, borderValue=border), image)
 
 
