@@ -244,7 +244,7 @@ def _start(
         if run.last.exists() and "--resume" not in str(error):
             name = shlex.quote(str(run.path))
             console.line(
-                f"{name} keeps what is trained; after what is wrong is put right: ppclas train --resume {name}"
+                f"The checkpoints are whole. Once the cause is put right, go on with: ppclas train --resume {name}"
             )
         raise
 
