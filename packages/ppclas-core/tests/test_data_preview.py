@@ -28,6 +28,11 @@ def test_photos_are_of_several_classes_and_bad_ones_are_passed_over(tmp_path):
     bad = folder / names[0] / "000.png"
     assert note.startswith(f"1 photo(s) that cannot be read are passed over (the first: {bad}: ")
     assert len(choose_photos(load_image_set(folder), 50, [])) == 11
+    lines = tmp_path / "list.txt"
+    lines.write_text("".join(f"{path} 0\n" for path in sorted((folder / names[0]).iterdir())))
+    notes = []
+    choose_photos(load_image_set(lines), 4, notes)
+    assert f"(the first: {lines}:1: {bad}: " in notes[0]
     for file in folder.glob("*/*"):
         file.write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"expected photos to preview, and none can be read: .*nothing|text"):

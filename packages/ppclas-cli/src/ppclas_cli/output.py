@@ -7,11 +7,11 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
-from ppclas_core.wording import escaped_lines
+from ppclas_core.wording import escaped, escaped_lines
 
 _NUMBER = re.compile(r"-|-?[0-9.]+")
 _NO_TEXT = re.compile("[\ud800-\udfff]")
@@ -58,6 +58,12 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 def note(text: str) -> None:
     """A line for the person, on stderr, or several; what names have in them does not reach the terminal."""
     click.echo(escaped_lines(text), err=True)
+
+
+def notes(texts: Iterable[str]) -> None:
+    """A line for each text, whatever names are in it."""
+    for text in texts:
+        note(escaped(text))
 
 
 def error(text: str) -> None:

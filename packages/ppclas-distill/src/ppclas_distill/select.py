@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.data.lists import ListSource
-from ppclas_core.data.photo_files import IMAGE_SUFFIXES, is_utf8
+from ppclas_core.data.photo_files import IMAGE_SUFFIXES, is_listable
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
 
@@ -237,8 +237,7 @@ def check_listable(path: str) -> None:
     Raises:
         ImageError: it is not text in UTF-8, or has a tab or a line end in it.
     """
-    whole = os.path.abspath(path)  # noqa: PTH100 - a million Paths take seconds
-    if any(mark in whole for mark in "\r\n\t") or not is_utf8(whole):
+    if not is_listable(os.path.abspath(path)):  # noqa: PTH100 - a million Paths take seconds
         raise ImageError(f"{path}: its name is not UTF-8, or has a tab or a line end in it; rename it")
 
 

@@ -85,8 +85,7 @@ def stats_command(photos: str | None, root: str | None, labels: str | None, as_j
     location = measured_part(photos if photos is not None else str(builtin_photos()), notes)
     images = load_image_set(location, root=root, labels=labels)
     found = measure(images, _progress if sys.stderr.isatty() else None)
-    for text in (*notes, *images.notes):
-        output.note(escaped(text))
+    output.notes((*notes, *images.notes))
     if as_json:
         output.print_json(found.to_dict())
     else:
@@ -133,8 +132,7 @@ def list_command(
         section = section.replace(val_fraction=val_fraction)
     notes: list[str] = []
     written = write_lists(section, folder, notes)
-    for text in notes:
-        output.note(escaped(text))
+    output.notes(notes)
     if as_json:
         output.print_json([{"path": one.path, "lines": one.num_lines} for one in written])
     else:

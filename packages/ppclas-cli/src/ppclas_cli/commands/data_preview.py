@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from ppclas_core.wording import escaped
 
 from ppclas_cli import output
 
@@ -54,8 +53,7 @@ def command(
 
     configured = source is not None or overrides
     preview = _configured(data, source, overrides, count, seed) if configured else _everything(data, count, seed)
-    for text in preview.notes:
-        output.note(escaped(text))
+    output.notes(preview.notes)
     try:
         draw_sheet(preview.rows, path, cell)
     except OSError as error:
@@ -72,8 +70,7 @@ def _everything(data: str | None, count: int, seed: int) -> Preview:
     notes: list[str] = []
     location = training_part(str(builtin_photos()) if data is None else data, notes)
     photos = choose_photos(load_image_set(location), count, notes)
-    for text in notes:
-        output.note(escaped(text))
+    output.notes(notes)
     return preview_everything(photos, side=224, seed=seed)
 
 
@@ -87,6 +84,5 @@ def _configured(data: str | None, source: str | None, overrides: tuple[str, ...]
     assert plan.config.train.epochs is not None
     notes: list[str] = []
     photos = choose_photos(plan.train, count, notes)
-    for text in notes:
-        output.note(escaped(text))
+    output.notes(notes)
     return preview_config(photos, plan.config.data, plan.config.train.epochs, seed)

@@ -166,10 +166,8 @@ def _look(image_set: ImageSet, index: int) -> _Look:
     try:
         data = image_set.read(index)
         image = decode(data, record.where)
-    except ImageError as error:
-        return _Look(record, reason=record.about(str(error).removeprefix(f"{record.where}: ")))
-    except OSError as error:
-        return _Look(record, reason=record.about(error.strerror or str(error)))
+    except (ImageError, OSError) as error:
+        return _Look(record, reason=BadImage.of(index, record, error).reason)
     frames, damage = _frames(data)
     is_jpeg = data.startswith(jpeg.SIGNATURE)
     if is_jpeg:

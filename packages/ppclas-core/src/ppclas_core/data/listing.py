@@ -18,7 +18,7 @@ import numpy as np
 from ppclas_core.config.schema import DataSection
 from ppclas_core.data.base import SEVERAL, ImageSet, Record
 from ppclas_core.data.mat_file import read_mat
-from ppclas_core.data.photo_files import is_utf8
+from ppclas_core.data.photo_files import is_listable, is_utf8
 from ppclas_core.data.splits import open_splits
 from ppclas_core.errors import DataError
 from ppclas_core.files import write_text
@@ -106,7 +106,7 @@ def _lines(records: Sequence[Record], folder: str) -> str:
     for record in records:
         parent, name = os.path.split(record.path)
         path = os.path.relpath(os.path.join(without_up(parent), name), folder).replace(os.sep, "/")  # noqa: PTH118 - fast
-        if any(mark in path for mark in "\r\n\t") or not is_utf8(path) or path.rstrip() != path:
+        if not is_listable(path):
             where = record.where if record.where.isprintable() else repr(record.where)
             raise DataError(
                 f"{where}: expected a path of UTF-8 text without tabs, line ends or a space at its end, got {path!r}; "

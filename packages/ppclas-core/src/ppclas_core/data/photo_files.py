@@ -96,9 +96,14 @@ def is_hidden(name: str) -> bool:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a list can hold the name: not where the system has bytes in it that are no UTF-8."""
+    """Whether a name is text: not where the system has bytes in it that are no UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_listable(path: str) -> bool:
+    """Whether a line of a list can name it: UTF-8 text without tabs, line ends or a space at its end."""
+    return is_utf8(path) and not any(mark in path for mark in "\r\n\t") and path.rstrip() == path

@@ -18,6 +18,7 @@ from ppclas_core.data.base import BatchTransform, Draw, Image, ImageSet, sample_
 from ppclas_core.data.contact_sheet import Row
 from ppclas_core.data.decode import decode
 from ppclas_core.data.pipeline import RESIZE_OVER_CROP, Pipeline, build_transforms
+from ppclas_core.data.worker import BadImage
 from ppclas_core.errors import DataError, ImageError, MissingDependencyError, PpclasError, ShapeError
 from ppclas_core.plugins import get_registries
 
@@ -61,11 +62,9 @@ def _decoded(images: ImageSet, count: int) -> tuple[list[Image], list[str]]:
         for index in range(start, len(images), max(1, len(images) // max(1, count))):
             try:
                 photos.append(decode(images.read(index), images.records[index].where))
-            except ImageError as error:
-                problems.append(str(error))
-            except OSError as error:
-                record = images.records[index]
-                problems.append(f"{record.where}: {record.about(error.strerror or str(error))}")
+            except (ImageError, OSError) as error:
+                bad = BadImage.of(index, images.records[index], error)
+                problems.append(f"{bad.where}: {bad.reason}")
             if len(photos) == count:
                 return photos, problems
     return photos, problems
