@@ -1,4 +1,6 @@
-"""One command a check, the same on a laptop and in CI: ``nox -s lint``, ``nox -s tests`` …; ``nox -l`` lists them."""
+"""One command a check, the same on a laptop and in CI: ``nox -s lint``, ``nox -s tests`` …; ``nox
+-l`` lists them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ PACKAGES = ("core", "models", "augment", "distill", "deploy", "cli")
 def install(session: nox.Session, *more: str) -> None:
     """The six packages, editable, with the development tools of the root ``pyproject.toml``."""
     extras = {"core": "[cpu]", "deploy": "[onnx]"}
-    editable = [part for name in PACKAGES for part in ("-e", f"packages/ppclas-{name}{extras.get(name, '')}")]
+    editable = [
+        part
+        for name in PACKAGES
+        for part in ("-e", f"packages/ppclas-{name}{extras.get(name, '')}")
+    ]
     tools = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev")
     session.install(*editable, *tools, *more)
 
@@ -44,7 +50,9 @@ def imports(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The quick tests; add ``-- packages/ppclas-core`` for one package, ``-- -m slow`` for the long ones."""
+    """The quick tests; add ``-- packages/ppclas-core`` for one package, ``-- -m slow`` for the long
+    ones.
+    """
     install(session)
     session.run("pytest", "-n", "auto", *session.posargs)
 
@@ -53,7 +61,9 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """The quick tests with branch coverage."""
     install(session)
-    session.run("pytest", "-n", "auto", "--cov", "--cov-report=term-missing:skip-covered", *session.posargs)
+    session.run(
+        "pytest", "-n", "auto", "--cov", "--cov-report=term-missing:skip-covered", *session.posargs
+    )
 
 
 @nox.session

@@ -1,9 +1,10 @@
-"""The augmentations against plain NumPy and Pillow, and against albumentations where it has the operation.
+"""The augmentations against plain NumPy and Pillow, and against albumentations where it has the
+operation.
 
-``python benchmarks/augmentations.py [PHOTOS]``: PHOTOS is a folder of JPEGs (default: ../shared/data/flowers14/jpg).
-Needs ppclas-augment and PaddlePaddle; ``pip install albumentations`` into the same environment adds its columns. One
-thread. Methods take turns; the best CPU time of several rounds with the same draws counts: what else the machine does
-matters little.
+``python benchmarks/augmentations.py [PHOTOS]``: PHOTOS is a folder of JPEGs (default:
+../shared/data/flowers14/jpg). Needs ppclas-augment and PaddlePaddle; ``pip install albumentations``
+into the same environment adds its columns. One thread. Methods take turns; the best CPU time of
+several rounds with the same draws counts: what else the machine does matters little.
 """
 
 from __future__ import annotations
@@ -49,12 +50,15 @@ PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "flowers14" / "jpg"
 SIZES = ((224, 224), (375, 500))
 ROUNDS = 6
 DRAWS = 16
-"""Times that each photo is taken in a round: with few, how often a policy draws Equalize would decide."""
+"""Times that each photo is taken in a round: with few, how often a policy draws Equalize would
+decide."""
 BATCHES = 10
 """Batches a round: a single one would time one draw of boxes."""
 DRAW = Draw(np.random.default_rng(0), epoch=99, epochs=100)
 START = DRAW.rng.bit_generator.state
-POLICY = [[(step.op, step.probability, step.magnitude) for step in steps] for steps in IMAGENET_POLICY]
+POLICY = [
+    [(step.op, step.probability, step.magnitude) for step in steps] for steps in IMAGENET_POLICY
+]
 
 Method = Callable[[Any], object]
 
@@ -70,8 +74,16 @@ def single(length: int) -> dict[str, tuple[Method, Method | None, Any]]:
 
     erasing = {"scale": (0.02, 0.4), "ratio": (0.3, 1 / 0.3)}
     rows: dict[str, tuple[Method, Method | None, Any]] = {
-        "AutoAugment": (with_draw(AutoAugment()), lambda image: plain.auto_augment(image, POLICY), None),
-        "RandAugment": (with_draw(RandAugment()), lambda image: plain.rand_augment(image, RANDAUGMENT_OPS), None),
+        "AutoAugment": (
+            with_draw(AutoAugment()),
+            lambda image: plain.auto_augment(image, POLICY),
+            None,
+        ),
+        "RandAugment": (
+            with_draw(RandAugment()),
+            lambda image: plain.rand_augment(image, RANDAUGMENT_OPS),
+            None,
+        ),
         "Cutout": (
             with_draw(Cutout(length=length)),
             lambda image: plain.cutout(image, length),
@@ -118,7 +130,11 @@ def operations() -> dict[str, tuple[Method, Method | None, Any]]:
     jitter = ColorJitter(hue=0.1)
     return {
         "Equalize": (ours.equalize, pillow(ImageOps.equalize), peer("Equalize", mode="pil")),
-        "AutoContrast": (ours.autocontrast, pillow(ImageOps.autocontrast), peer("AutoContrast", method="pil")),
+        "AutoContrast": (
+            ours.autocontrast,
+            pillow(ImageOps.autocontrast),
+            peer("AutoContrast", method="pil"),
+        ),
         "Posterize": (
             lambda image: ours.posterize(image, 4),
             pillow(lambda picture: ImageOps.posterize(picture, 4)),
@@ -156,8 +172,12 @@ def operations() -> dict[str, tuple[Method, Method | None, Any]]:
     }
 
 
-def best(methods: Sequence[Method | None], images: Sequence[Any], peer: Any = None) -> list[float | None]:
-    """Microseconds of CPU time an image: each method in turn over all ``images``, the best round of each."""
+def best(
+    methods: Sequence[Method | None], images: Sequence[Any], peer: Any = None
+) -> list[float | None]:
+    """Microseconds of CPU time an image: each method in turn over all ``images``, the best round of
+    each.
+    """
     times: list[list[float]] = [[] for _ in methods]
     for _ in range(ROUNDS):
         for method, found in zip(methods, times, strict=True):
@@ -180,18 +200,23 @@ def print_row(name: str, size: str, times: Sequence[float | None]) -> None:
     mine, *others = times
     assert mine is not None
     cells = "".join(
-        f"{'–':>14}{'':>7}" if other is None else f"{other:>14.0f}{other / mine:>6.1f}x" for other in others
+        f"{'–':>14}{'':>7}" if other is None else f"{other:>14.0f}{other / mine:>6.1f}x"
+        for other in others
     )
     print(f"{name:<24}{size:>14}{mine:>10.0f}{cells}".rstrip(), flush=True)
 
 
 def load(folder: Path, height: int, width: int, count: int = 24) -> list[Any]:
     """RGB photos of one size."""
-    files = sorted(folder.glob("*.jpg"))[:: max(1, len(list(folder.glob("*.jpg"))) // count)][:count]
+    files = sorted(folder.glob("*.jpg"))[:: max(1, len(list(folder.glob("*.jpg"))) // count)][
+        :count
+    ]
     if not files:
         sys.exit(f"no JPEGs in {folder}: give a folder of photos")
     pictures = [cv2.imread(str(file))[:, :, ::-1] for file in files]
-    return [cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in pictures]
+    return [
+        cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in pictures
+    ]
 
 
 def batches() -> None:
@@ -204,7 +229,11 @@ def batches() -> None:
     labels = np.arange(32)
     tensors, targets = paddle.to_tensor(images), Targets(paddle.to_tensor(labels))
     for name, mix, peer in (("Mixup", Mixup(), plain.mixup), ("CutMix", CutMix(), plain.cutmix)):
-        methods = [lambda _, mix=mix: mix(tensors, targets, DRAW), lambda _, peer=peer: peer(images, labels), None]
+        methods = [
+            lambda _, mix=mix: mix(tensors, targets, DRAW),
+            lambda _, peer=peer: peer(images, labels),
+            None,
+        ]
         print_row(name, "32x3x224x224", best(methods, [None] * BATCHES))
 
 
@@ -212,17 +241,24 @@ def main() -> None:
     """Print one table."""
     cv2.setNumThreads(1)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PHOTOS
-    versions = {name: importlib.metadata.version(name) for name in ("numpy", "pillow", "opencv-python-headless")}
+    versions = {
+        name: importlib.metadata.version(name)
+        for name in ("numpy", "pillow", "opencv-python-headless")
+    }
     if albumentations:
         versions["albumentations"] = albumentations.__version__
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
-    print(f"{'microseconds':<24}{'size':>14}{'ppclas':>10}{'plain':>14}{'':>7}{'albumentations':>14}")
+    print(
+        f"{'microseconds':<24}{'size':>14}{'ppclas':>10}{'plain':>14}{'':>7}{'albumentations':>14}"
+    )
     for height, width in SIZES:
         images = load(folder, height, width)
         for table in (single(min(height, width) // 2), operations()):
             for name, (mine, other, peer) in table.items():
                 apply = (lambda image, peer=peer: peer(image=image)["image"]) if peer else None
-                print_row(name, f"{height}x{width}", best([mine, other, apply], images * DRAWS, peer))
+                print_row(
+                    name, f"{height}x{width}", best([mine, other, apply], images * DRAWS, peer)
+                )
     batches()
 
 

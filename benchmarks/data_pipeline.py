@@ -1,21 +1,24 @@
-"""Images a second from JPEG bytes to a training batch, on one core, beside three other ways to do it.
+"""Images a second from JPEG bytes to a training batch, on one core, beside three other ways to do
+it.
 
     python benchmarks/data_pipeline.py [FOLDER]
 
-Every way decodes, cuts a random box, resizes it to 224 x 224, mirrors half of the images and makes batches of 32:
+Every way decodes, cuts a random box, resizes it to 224 x 224, mirrors half of the images and makes
+batches of 32:
 
-- PaddleClas' operators as they are documented: full-size imdecode, channels reversed, box, resize, flip, float32
-  normalisation, transpose; the box by its one-draw rule;
+- PaddleClas' operators as they are documented: full-size imdecode, channels reversed, box, resize,
+  flip, float32 normalisation, transpose; the box by its one-draw rule;
 - albumentations (RandomResizedCrop, HorizontalFlip) on cv2.imdecode(IMREAD_COLOR_RGB);
 - Pillow, as torchvision's transforms use it (box and resize with antialiasing);
 - ppclas, the Reader of its loader, with simplejpeg and with OpenCV alone;
 - ppclas' reader "dali" on the CPU, in one thread, where NVIDIA DALI is installed.
 
-The targets are 2 x the first, 1.2 x the other two. Albumentations must be installed; nothing else here needs it. FOLDER
-holds JPEGs (default: ../shared/data/imagenet-sample/val beside the clone). They are read at their own size, and as
-larger photos that are laid together from them, so that detail and bytes a pixel are those of photos. Every round draws
-boxes anew in every way, and rounds take turns, in CPU time. What counts is the median of the rounds' ratios: a machine
-that is slow for a while is so for every way of a round, and the least time would be that of the smallest boxes.
+The targets are 2 x the first, 1.2 x the other two. Albumentations must be installed; nothing else
+here needs it. FOLDER holds JPEGs (default: ../shared/data/imagenet-sample/val beside the clone).
+They are read at their own size, and as larger photos that are laid together from them, so that
+detail and bytes a pixel are those of photos. Every round draws boxes anew in every way, and rounds
+take turns, in CPU time. What counts is the median of the rounds' ratios: a machine that is slow for
+a while is so for every way of a round, and the least time would be that of the smallest boxes.
 """
 
 from __future__ import annotations
@@ -92,7 +95,11 @@ def with_dali() -> dict[str, Callable[[Photos], Any]]:
 
     def run(photos: Photos) -> Any:
         InMemory.photos = photos
-        return list(reader.read([Request(next(epochs), list(range(len(photos))), RECORDS[: len(photos)], None)]))
+        return list(
+            reader.read(
+                [Request(next(epochs), list(range(len(photos))), RECORDS[: len(photos)], None)]
+            )
+        )
 
     return {"ppclas, DALI on the CPU": run}
 
@@ -122,7 +129,9 @@ def with_paddleclas(photos: Photos) -> Any:
         image = cv2.resize(image[top : top + h, left : left + w], (SIDE, SIDE))
         if random.randint(0, 1):
             image = cv2.flip(image, 1)
-        images.append(((image.astype("float32") * np.float32(1 / 255) - MEAN) / STD).transpose((2, 0, 1)))
+        images.append(
+            ((image.astype("float32") * np.float32(1 / 255) - MEAN) / STD).transpose((2, 0, 1))
+        )
     return np.stack(images)
 
 
@@ -133,7 +142,9 @@ def with_albumentations() -> Callable[[Photos], Any]:
     )
 
     def run(photos: Photos) -> Any:
-        return np.stack([transform(image=decoded(data, cv2.IMREAD_COLOR_RGB))["image"] for data in photos])
+        return np.stack(
+            [transform(image=decoded(data, cv2.IMREAD_COLOR_RGB))["image"] for data in photos]
+        )
 
     return run
 
@@ -147,7 +158,9 @@ def with_pillow() -> Callable[[Photos], Any]:
         for data in photos:
             image = Image.open(io.BytesIO(data)).convert("RGB")
             top, left, height, width = crop.draw_box(image.height, image.width, rng)
-            image = image.crop((left, top, left + width, top + height)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            image = image.crop((left, top, left + width, top + height)).resize(
+                (SIDE, SIDE), Image.Resampling.BILINEAR
+            )
             if rng.random() < 0.5:
                 image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             images.append(np.asarray(image))
@@ -164,7 +177,8 @@ def laid_together(photos: Photos, height: int, width: int, count: int) -> Photos
     made = []
     for start in range(count):
         grid = [
-            [tiles[(start + row * columns + i) % len(tiles)][:256, :336] for i in range(columns)] for row in range(rows)
+            [tiles[(start + row * columns + i) % len(tiles)][:256, :336] for i in range(columns)]
+            for row in range(rows)
         ]
         whole = np.vstack([np.hstack(row) for row in grid])[:height, :width]
         made.append(cv2.imencode(".jpg", whole, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
@@ -206,20 +220,31 @@ def main() -> None:
     }
     if jpeg.decoder_name().startswith("OpenCV"):
         del ways["ppclas, OpenCV"]
-    print(f"{jpeg.decoder_name()}, OpenCV {cv2.__version__}, albumentations {albumentations.__version__}, one core")
-    print(f"{'photos':<12} {'KiB':>5}  {'way':<24} {'ms/image':>9} {'images/s':>9} {'ppclas is':>10}")
+    print(
+        f"{jpeg.decoder_name()}, OpenCV {cv2.__version__}, albumentations "
+        f"{albumentations.__version__}, one core"
+    )
+    print(
+        f"{'photos':<12} {'KiB':>5}  {'way':<24} {'ms/image':>9} {'images/s':>9} {'ppclas is':>10}"
+    )
     missed = False
     for name, photos in sets.items():
         times = measure(ways, photos)
         for way, found in times.items():
-            # The peer's own rule for boxes: one draw against PaddleClas, ten tries against the others.
+            # The peer's own rule for boxes: one draw against PaddleClas, ten tries against the
+            # others.
             ours = times["ppclas, one draw" if way == "PaddleClas' operators" else "ppclas"]
-            faster = statistics.median(theirs / mine for theirs, mine in zip(found, ours, strict=True))
+            faster = statistics.median(
+                theirs / mine for theirs, mine in zip(found, ours, strict=True)
+            )
             milliseconds = statistics.median(found)
             missed |= faster < TARGETS.get(way, 0.0)
             size = sum(map(len, photos)) / len(photos) / 1024
             ratio = f"{faster:>8.2f} x" if way in TARGETS else ""
-            print(f"{name:<12} {size:>5.0f}  {way:<24} {milliseconds:>9.3f} {1000 / milliseconds:>9.0f} {ratio:>10}")
+            print(
+                f"{name:<12} {size:>5.0f}  {way:<24} {milliseconds:>9.3f} "
+                f"{1000 / milliseconds:>9.0f} {ratio:>10}"
+            )
     sys.exit(missed)
 
 

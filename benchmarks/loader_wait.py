@@ -2,10 +2,10 @@
 
     python benchmarks/loader_wait.py [DATA] [STEPS] [BATCH]
 
-Trains as ``ppclas train`` does, on a list of photos (default: ../shared/data/flowers14 beside the clone), and prints
-the share of the time of all steps but the first few that the training process waited for the loader. The target is
-less than 2 %. Training takes the cores that the workers need, so the machine should do nothing else; the load average
-is printed with the result.
+Trains as ``ppclas train`` does, on a list of photos (default: ../shared/data/flowers14 beside the
+clone), and prints the share of the time of all steps but the first few that the training process
+waited for the loader. The target is less than 2 %. Training takes the cores that the workers need,
+so the machine should do nothing else; the load average is printed with the result.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def main() -> None:
     model.train()
     waits, times = [], []
     pipeline = Pipeline(build_transforms(default_train_transforms(224, "bilinear")))
-    with Loader(photos, pipeline, batch_size, shuffle=True, workers=WORKERS, drop_last=True) as loader:
+    with Loader(
+        photos, pipeline, batch_size, shuffle=True, workers=WORKERS, drop_last=True
+    ) as loader:
         started, epoch = time.perf_counter(), 0
         while len(times) < steps + WARM_UP:
             for batch in loader.epoch(epoch):
@@ -60,11 +62,14 @@ def main() -> None:
             epoch += 1
     waited, total = sum(waits[WARM_UP:]), sum(times[WARM_UP:])
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    print(f"{decoder_name()}, Paddle {paddle.__version__}, {available_cpus()} cores, load average {load}")
+    print(
+        f"{decoder_name()}, Paddle {paddle.__version__}, {available_cpus()} cores, load average "
+        f"{load}"
+    )
     print(f"{'steps':>6} {'batch':>6} {'s/step':>8} {'images/s':>9} {'waited':>8} {'longest':>9}")
     print(
-        f"{steps:>6} {batch_size:>6} {total / steps:>8.2f} {steps * batch_size / total:>9.1f} {waited / total:>8.2%} "
-        f"{1000 * max(waits[WARM_UP:]):>6.0f} ms"
+        f"{steps:>6} {batch_size:>6} {total / steps:>8.2f} {steps * batch_size / total:>9.1f} "
+        f"{waited / total:>8.2%} {1000 * max(waits[WARM_UP:]):>6.0f} ms"
     )
     sys.exit(waited / total >= TARGET)
 

@@ -2,12 +2,13 @@
 
     python benchmarks/options.py DATA WEIGHTS [--seeds N] [--minutes N] [--rows TEXT]
 
-DATA holds train_list.txt and val_list.txt (14 kinds of flowers, 700 and 350 photos); WEIGHTS the ImageNet weights
-SqueezeNet1_1_pretrained.pdparams and MobileNetV2_pretrained.pdparams. What counts is the top-1 of the last epoch, not
-the best of several; of averaged weights, that of the average. The plain rows have more seeds than the others, and
-their standard deviation is the noise: a row is marked where it is further below its plain row than two standard errors
-of a difference between the means. Runs that are done already in --output are not made again, so the table can be made
-in parts (--minutes). Seconds are CPU time of all processes of a run, evaluation included.
+DATA holds train_list.txt and val_list.txt (14 kinds of flowers, 700 and 350 photos); WEIGHTS the
+ImageNet weights SqueezeNet1_1_pretrained.pdparams and MobileNetV2_pretrained.pdparams. What counts
+is the top-1 of the last epoch, not the best of several; of averaged weights, that of the average.
+The plain rows have more seeds than the others, and their standard deviation is the noise: a row is
+marked where it is further below its plain row than two standard errors of a difference between the
+means. Runs that are done already in --output are not made again, so the table can be made in parts
+(--minutes). Seconds are CPU time of all processes of a run, evaluation included.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Row:
     column: str = "top1"
     """The column of ``metrics.jsonl`` that counts."""
     epochs: int = 8
-    """With fewer, at 32 pixels, the plain run ends at 26 %, where nothing can be told apart; so it ends near 80 %."""
+    """With fewer, at 32 pixels, the plain run ends at 26 %, where nothing can be told apart; so it
+    ends near 80 %."""
 
 
 COMMON = (
@@ -53,15 +55,22 @@ COMMON = (
     "schedule.warmup_epochs=0.5",
     "train.device=cpu",
 )
-SQUEEZENET = ("model.name=SqueezeNet1_1", "optimizer.name=AdamW", "schedule.lr=0.0005", "optimizer.lr_mult={}")
-"""Everything learns at one rate from a new classifier of random weights, so that the training has to do the work.
+SQUEEZENET = (
+    "model.name=SqueezeNet1_1",
+    "optimizer.name=AdamW",
+    "schedule.lr=0.0005",
+    "optimizer.lr_mult={}",
+)
+"""Everything learns at one rate from a new classifier of random weights, so that the training has
+to do the work.
 
 With Momentum and a rate of 0.01 the ReLU behind its classifier dies, and all answers are the same.
 """
 MOBILENET = ("model.name=MobileNetV2", "train.freeze_norm_statistics=false")
 """For what concerns batch norms, which move their statistics here; SqueezeNet has none.
 
-It is slow on a CPU, and so it is fine-tuned as ``ppclas train`` does by itself, from a classifier that is fitted first.
+It is slow on a CPU, and so it is fine-tuned as ``ppclas train`` does by itself, from a classifier
+that is fitted first.
 """
 
 
@@ -74,7 +83,8 @@ def _with(transform: str) -> str:
 UNBALANCED = "unbalanced"
 NORMS, NORMS_EPOCHS = "plain, batch norms, 3 epochs", 3
 LONG, LONG_EPOCHS = "plain, 24 epochs", 24
-"""For what makes photos harder: in 8 epochs nothing is learnt by heart yet, and they only cost accuracy."""
+"""For what makes photos harder: in 8 epochs nothing is learnt by heart yet, and they only cost
+accuracy."""
 
 ROWS = (
     Row("plain"),
@@ -99,7 +109,10 @@ ROWS = (
         Row(f"{name}, 24 epochs", said, LONG, epochs=LONG_EPOCHS)
         for name, said in (
             ("Mixup, alpha 0.2", ("data.batch_transforms=[{name: Mixup, alpha: 0.2}]",)),
-            ("CutMix, half of the batches", ("data.batch_transforms=[{name: CutMix, probability: 0.5}]",)),
+            (
+                "CutMix, half of the batches",
+                ("data.batch_transforms=[{name: CutMix, probability: 0.5}]",),
+            ),
             ("RandAugment, 2 at strength 5", (_with("{name: RandAugment, magnitude: 5}"),)),
             ("RandomErasing, 0.25", (_with("{name: RandomErasing, probability: 0.25}"),)),
         )
@@ -108,9 +121,17 @@ ROWS = (
     *(
         Row(name, said, NORMS, column, NORMS_EPOCHS)
         for name, said, column in (
-            ("moving average with statistics", ("train.ema_decay=0.9", "train.ema_statistics=true"), "ema_top1"),
+            (
+                "moving average with statistics",
+                ("train.ema_decay=0.9", "train.ema_statistics=true"),
+                "ema_top1",
+            ),
             ("no decay of norms and biases", ("optimizer.no_decay_norm_bias=true",), "top1"),
-            ("two ranks, synchronised norms", ("train.devices=cpu:2", "train.sync_batch_norm=true"), "top1"),
+            (
+                "two ranks, synchronised norms",
+                ("train.devices=cpu:2", "train.sync_batch_norm=true"),
+                "top1",
+            ),
         )
     ),
 )
@@ -121,8 +142,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--seeds", type=int, default=2, help=f"of every row; the plain ones have {PLAIN_SEEDS}")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no run after so long")
+    parser.add_argument(
+        "--seeds", type=int, default=2, help=f"of every row; the plain ones have {PLAIN_SEEDS}"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="begin no run after so long"
+    )
     parser.add_argument("--rows", default="", help="only rows whose names have this in them")
     parser.add_argument("--output", type=Path, default=Path("runs/options"))
     given = parser.parse_args()
@@ -201,7 +226,9 @@ def _results(output: Path, row: Row) -> list[Mapping[str, float]]:
 
 
 def print_table(output: Path) -> None:
-    """Means over the seeds that are done, in percent; an option against the mean of its plain row."""
+    """Means over the seeds that are done, in percent; an option against the mean of its plain
+    row.
+    """
     plain = {row.name: _results(output, row) for row in ROWS if row.name in _plain_rows()}
     noise = {name: _spread(results) for name, results in plain.items()}
     print("| option | seeds | top-1 | against plain | below the noise | CPU seconds |")
@@ -214,11 +241,18 @@ def print_table(output: Path) -> None:
         cells = [row.name, str(len(results)), f"{score:.1f}"]
         reference = plain[row.against]
         if row.name in plain:
-            cells += ["one seed: no spread" if math.isnan(noise[row.name]) else f"± {noise[row.name]:.1f}", ""]
+            cells += [
+                "one seed: no spread"
+                if math.isnan(noise[row.name])
+                else f"± {noise[row.name]:.1f}",
+                "",
+            ]
         elif reference:
             error = noise[row.against] * math.sqrt(1 / len(results) + 1 / len(reference))
             difference = score - _mean(reference)
-            below = "not known" if math.isnan(error) else "**yes**" if difference < -2 * error else "no"
+            below = (
+                "not known" if math.isnan(error) else "**yes**" if difference < -2 * error else "no"
+            )
             cells += [f"{difference:+.1f}", below]
         else:
             cells += ["", ""]
@@ -231,7 +265,11 @@ def _mean(results: list[Mapping[str, float]]) -> float:
 
 
 def _spread(results: list[Mapping[str, float]]) -> float:
-    return 100 * statistics.stdev(result["top1"] for result in results) if len(results) > 1 else math.nan
+    return (
+        100 * statistics.stdev(result["top1"] for result in results)
+        if len(results) > 1
+        else math.nan
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The eight augmentations as one writes them down from their papers, with NumPy and Pillow: the peers of ours.
+"""The eight augmentations as one writes them down from their papers, with NumPy and Pillow: the
+peers of ours.
 
-Each takes what ours takes, uint8 [H, W, 3] or a float32 batch [N, C, H, W], leaves it as it is, draws from the same
-distributions and fills with the same colours.
+Each takes what ours takes, uint8 [H, W, 3] or a float32 batch [N, C, H, W], leaves it as it is,
+draws from the same distributions and fills with the same colours.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def random_erasing(image: Photo, noise: bool = False) -> Photo:
         if h < height and w < width:
             top, left = random.randint(0, height - h), random.randint(0, width - w)
             out = image.copy()
-            out[top : top + h, left : left + w] = np.random.randint(0, 256, (h, w, 3)) if noise else MEAN
+            out[top : top + h, left : left + w] = (
+                np.random.randint(0, 256, (h, w, 3)) if noise else MEAN
+            )
             return out
     return image
 
@@ -86,7 +89,9 @@ def _affine(picture: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
     return picture.transform(picture.size, Image.Transform.AFFINE, matrix, fillcolor=GREY)
 
 
-def _operation(picture: Image.Image, name: str, level: float, bits: int, threshold: float) -> Image.Image:
+def _operation(
+    picture: Image.Image, name: str, level: float, bits: int, threshold: float
+) -> Image.Image:
     """One operation; ``level`` in 0..1."""
     if name == "ShearX":
         return _affine(picture, (1, _signed(0.3 * level), 0, 0, 1, 0))
@@ -126,7 +131,9 @@ def auto_augment(image: Photo, policy: list[list[tuple[str, float, float]]]) -> 
     return np.asarray(picture)
 
 
-def rand_augment(image: Photo, names: tuple[str, ...], layers: int = 2, magnitude: float = 9) -> Photo:
+def rand_augment(
+    image: Photo, names: tuple[str, ...], layers: int = 2, magnitude: float = 9
+) -> Photo:
     """Apply random operations of one strength."""
     picture = Image.fromarray(image)
     level = magnitude / 10

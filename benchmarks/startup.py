@@ -1,6 +1,7 @@
 """How much longer than a bare interpreter the listings take: ``python benchmarks/startup.py``.
 
-The target is less than 0.35 s more. CPU time is what counts: it hardly depends on what else the machine does.
+The target is less than 0.35 s more. CPU time is what counts: it hardly depends on what else the
+machine does.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ def measure(command: list[str]) -> tuple[float, float]:
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         wall.append(time.perf_counter() - started)
         after = os.times()
-        cpu.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        cpu.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
     return min(cpu), min(wall)
 
 
@@ -38,14 +44,17 @@ def main() -> None:
     """Print one table; exit with 1 if a command misses the target."""
     script = shutil.which("ppclas", path=str(Path(sys.executable).parent)) or "ppclas"
     rows = {
-        name: measure([script if part == "ppclas" else part for part in command]) for name, command in COMMANDS.items()
+        name: measure([script if part == "ppclas" else part for part in command])
+        for name, command in COMMANDS.items()
     }
     bare_cpu, bare_wall = rows["python -c pass"]
     print(f"best of {REPEATS}; the target is {TARGET} s more than a bare interpreter")
     print(f"{'command':<28} {'CPU s':>7} {'more':>7} {'wall s':>7} {'more':>7}")
     missed = False
     for name, (cpu, wall) in rows.items():
-        print(f"{name:<28} {cpu:>7.3f} {cpu - bare_cpu:>7.3f} {wall:>7.3f} {wall - bare_wall:>7.3f}")
+        print(
+            f"{name:<28} {cpu:>7.3f} {cpu - bare_cpu:>7.3f} {wall:>7.3f} {wall - bare_wall:>7.3f}"
+        )
         missed |= cpu - bare_cpu >= TARGET
     sys.exit(missed)
 

@@ -1,11 +1,14 @@
-"""Training steps of ppclas against a hand-written Paddle loop: same model, batch and optimizer, photos in memory.
+"""Training steps of ppclas against a hand-written Paddle loop: same model, batch and optimizer,
+photos in memory.
 
-    python benchmarks/step_overhead.py [--model NAME] [--size PIXELS] [--batch N] [--minutes N] [--steps N]
+    python benchmarks/step_overhead.py [--model NAME] [--size PIXELS] [--batch N] [--minutes N]
+    [--steps N]
 
-Both loops run in one process, turn by turn, so that a busy machine slows both; a row is the median over rounds of the
-ratio within a round. Ours gets bytes and normalises them, counts right answers, checks every gradient for numbers that
-are not finite, follows a schedule, calls the hooks and keeps the progress line; the bare loop gets float tensors that
-are ready, and does nothing but forward, loss, backward and step. Needs nothing beyond the packages themselves.
+Both loops run in one process, turn by turn, so that a busy machine slows both; a row is the median
+over rounds of the ratio within a round. Ours gets bytes and normalises them, counts right answers,
+checks every gradient for numbers that are not finite, follows a schedule, calls the hooks and keeps
+the progress line; the bare loop gets float tensors that are ready, and does nothing but forward,
+loss, backward and step. Needs nothing beyond the packages themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, OptimizerSection, TrainSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    OptimizerSection,
+    TrainSection,
+)
 from ppclas_core.data.loader import Batch
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.run import RunFolder
@@ -45,13 +55,17 @@ class InMemory:
 
 def make_ours(model: str, size: int, batch: int, steps: int, folder: Path) -> Callable[[], None]:
     """An epoch of ``steps`` steps of the engine's own loop."""
-    photos, _ = make_tiny_dataset(folder / "photos", classes=CLASSES, per_class=-(-batch * steps // CLASSES) * 5 // 4)
+    photos, _ = make_tiny_dataset(
+        folder / "photos", classes=CLASSES, per_class=-(-batch * steps // CLASSES) * 5 // 4
+    )
     config = Config(
         model=ModelSection(name=model, pretrained=False),
         data=DataSection(train=str(photos), image_size=size, batch_size=batch, workers=0),
         optimizer=OptimizerSection(name="Momentum"),
         schedule=ComponentConfig(name="Cosine", lr=0.01),
-        train=TrainSection(epochs=10_000, device="cpu", checkpoint_minutes=1e6, log_every=10, bad_steps=1000),
+        train=TrainSection(
+            epochs=10_000, device="cpu", checkpoint_minutes=1e6, log_every=10, bad_steps=1000
+        ),
     )
     trainer = Trainer(plan_run(config), RunFolder(folder / "run"), Console(quiet=True))
     rng = np.random.default_rng(0)
@@ -111,7 +125,9 @@ def seconds(run: Callable[[], None]) -> float:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Training steps of ppclas against a bare Paddle loop.")
+    parser = argparse.ArgumentParser(
+        description="Training steps of ppclas against a bare Paddle loop."
+    )
     parser.add_argument("--model", default="MobileNetV3_small_x1_0")
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--batch", type=int, default=16)

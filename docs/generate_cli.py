@@ -1,6 +1,7 @@
 """Write docs/cli.md, the reference of the ppclas command, from the commands themselves.
 
-Run it after changing a command or its help: ``python docs/generate_cli.py``. A test compares the page.
+Run it after changing a command or its help: ``python docs/generate_cli.py``. A test compares the
+page.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def render() -> str:
     for name, command in COMMANDS.items():
         sections.setdefault(command.section, []).append((name, command))
     overview = [
-        f"\n{title}:\n\n" + "".join(f"- [`{name}`](#ppclas-{name}): {command.summary}\n" for name, command in commands)
+        f"\n{title}:\n\n"
+        + "".join(
+            f"- [`{name}`](#ppclas-{name}): {command.summary}\n" for name, command in commands
+        )
         for title, commands in sections.items()
     ]
     root = click.Context(click.Group("ppclas"), info_name="ppclas")
@@ -46,13 +50,17 @@ def _render_command(command: click.Command, parent: click.Context) -> str:
     level = "##" if parent.parent is None else "###"
     text = f"\n{level} {context.command_path}\n\n{_render_help(command.help or '')}"
     if isinstance(command, click.Group):
-        return text + "".join(_render_command(inner, context) for inner in command.commands.values())
+        return text + "".join(
+            _render_command(inner, context) for inner in command.commands.values()
+        )
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     return f"{text}\n```text\n{usage}\n```\n\n" + "".join(_render_options(command, context))
 
 
 def _render_help(text: str) -> str:
-    """Paragraphs as they are; what click keeps as written (behind a line with \\b) becomes a code block."""
+    """Paragraphs as they are; what click keeps as written (behind a line with \\b) becomes a code
+    block.
+    """
     rendered = []
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         kept, marker, lines = paragraph.partition("\b\n")

@@ -1,11 +1,13 @@
-"""Measure every architecture of the zoo through every export target, and write docs/exports.md from it.
+"""Measure every architecture of the zoo through every export target, and write docs/exports.md from
+it.
 
-    python docs/generate_exports.py --minutes 5    # measure what is not in docs/exports.json yet, for about so long
-    python docs/generate_exports.py                # only write the page
+    python docs/generate_exports.py --minutes 5    # measure what is not in docs/exports.json yet,
+    for about so long python docs/generate_exports.py                # only write the page
 
-Each architecture gets a process of its own, which converts and answers target after target; when it crashes, the
-target that it was at gets the blame and another process goes on with the rest. Weights: the published ones where
-``--weights FOLDER`` has ``<name>_pretrained.pdparams``, else random ones with batch norms that have seen photos.
+Each architecture gets a process of its own, which converts and answers target after target; when it
+crashes, the target that it was at gets the blame and another process goes on with the rest.
+Weights: the published ones where ``--weights FOLDER`` has ``<name>_pretrained.pdparams``, else
+random ones with batch norms that have seen photos.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ SIZES = (96, 224)
 """Sides of the photos, in pixels: the second where the network cannot take the first."""
 NUM_PHOTOS = 3
 STATISTICS_PHOTOS = 32
-"""For batch norms: from few photos a channel may have next to no variance, and then blow rounding errors up."""
+"""For batch norms: from few photos a channel may have next to no variance, and then blow rounding
+errors up."""
 SEED = 20
 SECONDS = 1200.0
 """For all targets of one architecture."""
@@ -60,7 +63,9 @@ def _inside(folder: str) -> Iterator[None]:
 
 
 def architectures() -> dict[str, float]:
-    """Architecture → millions of parameters, the small ones first; names that share weights' shapes are one."""
+    """Architecture → millions of parameters, the small ones first; names that share weights' shapes
+    are one.
+    """
     from ppclas_core.plugins import get_registries
 
     models = get_registries().models
@@ -73,7 +78,9 @@ def architectures() -> dict[str, float]:
 
 
 def _families_first() -> list[str]:
-    """The smallest architecture of each family, then the second, and so on: a part tells the most."""
+    """The smallest architecture of each family, then the second, and so on: a part tells the
+    most.
+    """
     from ppclas_core.plugins import get_registries
 
     models, seen, order = get_registries().models, Counter[str](), []
@@ -95,7 +102,9 @@ def measure(minutes: float, weights: Path | None, only: str | None) -> None:
         started = time.monotonic()
         row = _measure_one(name, weights)
         row["seconds"] = round(time.monotonic() - started, 1)
-        DATA.write_text(json.dumps(_read() | {name: row}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        DATA.write_text(
+            json.dumps(_read() | {name: row}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         marks = {target: _mark(row["targets"].get(target)) for target in TARGETS}
         print(name, row["size"], f"{row['seconds']} s", marks, flush=True)
 
@@ -111,7 +120,16 @@ def _measure_one(name: str, weights: Path | None) -> dict[str, Any]:
     end = time.monotonic() + SECONDS
     with tempfile.TemporaryDirectory(prefix="ppclas-") as folder:
         while missing := [target for target in TARGETS if target not in row["targets"]]:
-            command = [sys.executable, __file__, "--one", name, "--folder", folder, "--targets", ",".join(missing)]
+            command = [
+                sys.executable,
+                __file__,
+                "--one",
+                name,
+                "--folder",
+                folder,
+                "--targets",
+                ",".join(missing),
+            ]
             with open(Path(folder) / "log", "wb") as log:
                 process = subprocess.Popen(
                     [*command, *(["--weights", str(weights)] if weights else [])],
@@ -154,7 +172,8 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
     from ppclas_deploy.answers import exact_predictor, read_photos
     from ppclas_deploy.export import export_manifest, make_exporter, write_manifest
 
-    # Converters run here instead of in processes of their own: starting Paddle ten times takes longer than the rest.
+    # Converters run here instead of in processes of their own: starting Paddle ten times takes
+    # longer than the rest.
     from ppclas_deploy.exporters import lite, onnx, openvino, paddle
     from ppclas_deploy.worker import STEPS
 
@@ -168,9 +187,9 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
     real_write = onnx.write_onnx
     for module in (lite, onnx, openvino, paddle):
         module.run_isolated = here
-    openvino.write_onnx = lambda job, path: (written if (folder / "onnx" / "model.onnx").is_file() else real_write)(
-        job, path
-    )
+    openvino.write_onnx = lambda job, path: (
+        written if (folder / "onnx" / "model.onnx").is_file() else real_write
+    )(job, path)
 
     if not (folder / "bundle" / "bundle.json").is_file():
         print(json.dumps(_make_bundle(name, folder / "bundle", weights)), flush=True)
@@ -202,8 +221,14 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
                 if exact is None:
                     normalize = bundle.manifest.preprocessing.normalize
                     exact = exact_predictor(bundle.build_model(), normalize)(pixels)
-                result = parity.compare_exactly(exact, reference, answers, photos, exporter.tolerance)
-            own = {} if result.own_rounding is None else {"own_rounding": float(f"{result.own_rounding:.3g}")}
+                result = parity.compare_exactly(
+                    exact, reference, answers, photos, exporter.tolerance
+                )
+            own = (
+                {}
+                if result.own_rounding is None
+                else {"own_rounding": float(f"{result.own_rounding:.3g}")}
+            )
             answer = {
                 "agrees": result.agrees,
                 "max_rel_diff": float(f"{result.max_rel_diff:.3g}"),
@@ -215,7 +240,9 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
         except PpclasError as error:
             answer = {"error": str(error)}
         except Exception as error:  # a converter's own, of no known class
-            answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[LAST_LINE]}"}
+            answer = {
+                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[LAST_LINE]}"
+            }
         answer["seconds"] = round(time.monotonic() - started, 1)
         print(json.dumps({"targets": {column: answer}}), flush=True)
 
@@ -223,7 +250,13 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
 def _make_bundle(name: str, folder: Path, weights: Path | None) -> dict[str, Any]:
     """Write a bundle of ``name``; what it came to."""
     import paddle
-    from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, bundle_from_weights, write_bundle
+    from ppclas_core.bundle import (
+        Manifest,
+        Preprocessing,
+        architecture_of,
+        bundle_from_weights,
+        write_bundle,
+    )
     from ppclas_core.data.pipeline import default_eval_transforms
     from ppclas_core.models import create_model
     from ppclas_core.weights import model_state, read_state
@@ -266,7 +299,9 @@ def _show_photos(model: Any, manifest: Any) -> None:
     for layer in model.sublayers():
         if hasattr(layer, "_momentum"):
             layer._momentum = 0.0
-    pixels = read_photos(bundle, [str(path) for path in _photos()[NUM_PHOTOS : NUM_PHOTOS + STATISTICS_PHOTOS]])
+    pixels = read_photos(
+        bundle, [str(path) for path in _photos()[NUM_PHOTOS : NUM_PHOTOS + STATISTICS_PHOTOS]]
+    )
     images = normalize_on_device(pixels, manifest.preprocessing.normalize)
     with paddle.no_grad():
         model.train()
@@ -307,19 +342,29 @@ def _lines(data: Mapping[str, Any], names: Mapping[str, float]) -> Iterator[str]
     yield "# What exports\n"
     yield "Generated by `docs/generate_exports.py` from `docs/exports.json`.\n"
     yield (
-        f"Every architecture of the zoo under {MAX_PARAMS:g} million parameters, through every target that runs on a "
-        f"CPU, on {NUM_PHOTOS} real photos, the first by itself and the others as a batch. The number is the largest "
-        f"difference of a logit from the trained model's, as a share of the logits' root mean square; `ppclas export` "
-        "accepts 1e-4. Weights are random, with batch norms that have seen photos, except where marked *. A difference "
-        "marked † is one from the trained model in double precision, asked where single precision is not enough: "
-        "random weights make some networks ill-conditioned. The larger of 1e-4 and twice the model's own distance from "
-        "double precision is accepted then. `ppclas export` does the same for differences up to 1e-3."
+        f"Every architecture of the zoo under {MAX_PARAMS:g} million parameters, through every "
+        f"target that runs on a CPU, on {NUM_PHOTOS} real photos, the first by itself and the "
+        "others as a batch. The number is the largest difference of a logit from the trained "
+        "model's, as a share of the logits' root mean square; `ppclas export` accepts 1e-4. "
+        "Weights are random, with batch norms that have seen photos, except where marked *. A "
+        "difference marked † is one from the trained model in double precision, asked where "
+        "single precision is not enough: random weights make some networks ill-conditioned. The "
+        "larger of 1e-4 and twice the model's own distance from double precision is accepted "
+        "then. `ppclas export` does the same for differences up to 1e-3."
     )
-    versions = {key: value for row in rows.values() for a in row["targets"].values() for key, value in _versions(a)}
+    versions = {
+        key: value
+        for row in rows.values()
+        for a in row["targets"].values()
+        for key, value in _versions(a)
+    }
     if versions:
         said = ", ".join(f"{key} {value}" for key, value in sorted(versions.items()))
         yield f"\nMeasured {max(row['date'] for row in rows.values())} with {said}.\n"
-    counts = {target: sum(_agrees(row["targets"].get(target)) for row in rows.values()) for target in TARGETS}
+    counts = {
+        target: sum(_agrees(row["targets"].get(target)) for row in rows.values())
+        for target in TARGETS
+    }
     yield f"| | pixels | {' | '.join(TARGETS)} |"
     yield f"| --- | --- |{' --- |' * len(TARGETS)}"
     yield f"| **agree, of {len(rows)}** | | {' | '.join(str(count) for count in counts.values())} |"
@@ -333,12 +378,17 @@ def _lines(data: Mapping[str, Any], names: Mapping[str, float]) -> Iterator[str]
             answer = row["targets"].get(target)
             cells.append(_mark(answer))
             if answer is not None and not _agrees(answer):
-                causes.setdefault(f"{target}: {answer.get('error', 'larger than 1e-4')}", []).append(name)
+                causes.setdefault(
+                    f"{target}: {answer.get('error', 'larger than 1e-4')}", []
+                ).append(name)
         star = "*" if row.get("weights") == "published" else ""
         yield f"| {name}{star} | {row['size']} | {' | '.join(cells)} |"
     yield "\n## Gaps and their causes\n"
     if missing := len(names) - len(rows):
-        yield f"- {missing} of {len(names)} architectures: not measured yet; the script goes on where it stopped."
+        yield (
+            f"- {missing} of {len(names)} architectures: not measured yet; the script goes on "
+            "where it stopped."
+        )
     elif not causes:
         yield "None."
     for cause, affected in causes.items():
@@ -353,7 +403,9 @@ def _versions(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     """Measure if told for how long, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--weights", type=Path, help="a folder of published weights")
     parser.add_argument("--only", metavar="NAME", help="measure this one, again if need be")

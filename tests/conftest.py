@@ -1,4 +1,6 @@
-"""Run the real command line in a process of its own, on a tiny data set or on the real photos beside the clone."""
+"""Run the real command line in a process of its own, on a tiny data set or on the real photos
+beside the clone.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,17 @@ Ppclas = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """One thread a process, no colours, and nothing of the developer's own settings."""
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(("PPCLAS_", "COV_"))}
+    plain = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PPCLAS_", "COV_"))
+    }
     return {**plain, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 @pytest.fixture(scope="session")
 def ppclas(environment: dict[str, str]) -> Ppclas:
-    """``ppclas("train", …, cwd=…)`` → the finished process; it must succeed unless ``code`` says otherwise."""
+    """``ppclas("train", …, cwd=…)`` → the finished process; it must succeed unless ``code`` says
+    otherwise.
+    """
 
     def run(*arguments: object, cwd: Path | None = None, code: int | None = 0, **env: str):
         done = subprocess.run(
@@ -44,7 +50,9 @@ def ppclas(environment: dict[str, str]) -> Ppclas:
             check=False,
         )
         if code is not None:
-            assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == code, (
+                f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     return run
@@ -60,22 +68,35 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real photos and weights beside the clone; tests that need it are skipped elsewhere."""
+    """The folder of real photos and weights beside the clone; tests that need it are skipped
+    elsewhere.
+    """
     if not (SHARED / "data").is_dir():
-        pytest.skip(f"needs the real photos and weights in {SHARED}, which are not part of the repository")
+        pytest.skip(
+            f"needs the real photos and weights in {SHARED}, which are not part of the repository"
+        )
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def assert_same_run() -> Callable[[Path, Path], None]:
-    """``assert_same_run(run, expected)``: the same arrays, bundle and history, bit for bit, but for the times."""
+    """``assert_same_run(run, expected)``: the same arrays, bundle and history, bit for bit, but for
+    the times.
+    """
 
     def arrays(file: Path) -> dict[str, np.ndarray]:
-        return dict(load_checkpoint(file).arrays) if file.parent.name == "checkpoints" else load_file(file)
+        return (
+            dict(load_checkpoint(file).arrays)
+            if file.parent.name == "checkpoints"
+            else load_file(file)
+        )
 
     def history(run: Path) -> list[dict[str, Any]]:
         rows = load_checkpoint(run / "checkpoints" / "last.safetensors").state["history"]
-        return [{k: v for k, v in row.items() if k not in ("images_per_second", "wait_share")} for row in rows]
+        return [
+            {k: v for k, v in row.items() if k not in ("images_per_second", "wait_share")}
+            for row in rows
+        ]
 
     def check(run: Path, expected: Path) -> None:
         for file in ("checkpoints/last.safetensors", "bundle/model.safetensors"):
@@ -101,7 +122,9 @@ def register_models(registry):
 
 @pytest.fixture(scope="session")
 def tiny_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for ``PYTHONPATH`` that has the model ``FakeNet`` installed: 6000 weights, three batch norms."""
+    """A folder for ``PYTHONPATH`` that has the model ``FakeNet`` installed: 6000 weights, three
+    batch norms.
+    """
     folder = tmp_path_factory.mktemp("plugin")
     (folder / "tiny_plugin.py").write_text(_TINY_PLUGIN)
     installed = folder / "tiny_plugin-1.0.dist-info"

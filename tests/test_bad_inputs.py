@@ -1,7 +1,9 @@
-"""Whatever goes in, a user gets one line that says what was expected, what came and what to try; nothing is lost.
+"""Whatever goes in, a user gets one line that says what was expected, what came and what to try;
+nothing is lost.
 
-Inputs that fail before Paddle is needed go through a process each. The others share this process, through the same
-``main`` that the command runs; `test_paddle_missing` and those after it use real processes again.
+Inputs that fail before Paddle is needed go through a process each. The others share this process,
+through the same ``main`` that the command runs; `test_paddle_missing` and those after it use real
+processes again.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ Refused = Callable[..., str]
 def snapshot(folder: Path) -> dict[str, str]:
     """Every file with its content's hash, and every folder but ``runs`` itself."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
         for path in folder.rglob("*")
         if path != folder / "runs"
     }
@@ -52,7 +56,10 @@ def work(tmp_path: Path, tiny_photos: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The current folder of a test, with ``photos`` and a list of them in it."""
     folder = tmp_path / "work"
     shutil.copytree(tiny_photos, folder / "photos")
-    lines = [f"{path.relative_to(folder)} {path.parent.name[-1]}" for path in sorted(folder.glob("photos/*/*"))]
+    lines = [
+        f"{path.relative_to(folder)} {path.parent.name[-1]}"
+        for path in sorted(folder.glob("photos/*/*"))
+    ]
     (folder / "list.txt").write_text("".join(f"{line}\n" for line in lines))
     monkeypatch.chdir(folder)
     return folder
@@ -94,9 +101,17 @@ def refused_here(work, capfd) -> Refused:
         (["-o", "data.batchsize=8"], 1, ["unknown key 'batchsize'", "Did you mean 'batch_size'?"]),
         (["-o", "train.epochs=many"], 1, ["expected a whole number", "'many'"]),
         (["-o", "batch_size"], 1, ["expected KEY=VALUE", "-o data.batch_size=32"]),
-        (["-o", "data.eval_transforms.0.size=3"], 1, ["data.eval_transforms is not set", "give all of it"]),
+        (
+            ["-o", "data.eval_transforms.0.size=3"],
+            1,
+            ["data.eval_transforms is not set", "give all of it"],
+        ),
         (["-c", "imagenet-resnet50", "-o", "data.train_transforms.99.size=3"], 1, ["99"]),
-        (["--model", "MobileNetV3_smal_x0_35"], 1, ["Did you mean 'MobileNetV3_small_x0_35'", "ppclas models list"]),
+        (
+            ["--model", "MobileNetV3_smal_x0_35"],
+            1,
+            ["Did you mean 'MobileNetV3_small_x0_35'", "ppclas models list"],
+        ),
         (["--lr", "-1"], 2, ["--lr", "x>0", "ppclas train --help"]),
         (["--lr", "nan"], 1, ["schedule.lr", "expected a finite number", "nan"]),
         (["-o", "schedule.lr=-1"], 1, ["expected more than 0", "-1"]),
@@ -120,7 +135,10 @@ def test_settings(refused, arguments, code, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"model: {name: ResNet50}\ntrain:\n  epoch: 3\n", ["bad.yaml:3:3", "'epoch'", "Did you mean 'epochs'?"]),
+        (
+            b"model: {name: ResNet50}\ntrain:\n  epoch: 3\n",
+            ["bad.yaml:3:3", "'epoch'", "Did you mean 'epochs'?"],
+        ),
         (b"train: {epochs: three}\n", ["bad.yaml:1:17", "expected a whole number", "'three'"]),
         (b"train: [1\n", ["bad.yaml:"]),
         (b"!!python/object/apply:os.system ['touch owned']\n", ["bad.yaml:1"]),
@@ -146,7 +164,9 @@ def test_unknown_target(refused):
 
 
 def test_data_paths(refused_here, work):
-    assert "nowhere: expected a folder of class folders, a list file or a CSV" in refused_here("train", "nowhere")
+    assert "nowhere: expected a folder of class folders, a list file or a CSV" in refused_here(
+        "train", "nowhere"
+    )
     (work / "empty").mkdir()
     assert "empty: expected a folder of class folders with photos" in refused_here("train", "empty")
     shutil.copytree(work / "photos" / "class_00", work / "one" / "class_00")
@@ -160,11 +180,19 @@ def test_lists(refused_here, work):
         (work / "bad.txt").write_text("".join(f"{line}\n" for line in changed))
         return refused_here("train", *(more or ["bad.txt"]), *ONE_EPOCH)
 
-    assert "bad.txt:33: expected labels without gaps" in said([line.replace(" 2", " 3") for line in lines])
-    assert "expected labels that start at 0, got 1" in said([f"{line[:-1]}{int(line[-1]) + 1}" for line in lines])
+    assert "bad.txt:33: expected labels without gaps" in said(
+        [line.replace(" 2", " 3") for line in lines]
+    )
+    assert "expected labels that start at 0, got 1" in said(
+        [f"{line[:-1]}{int(line[-1]) + 1}" for line in lines]
+    )
     assert "bad.txt:6: expected 'path label'" in said([*lines[:5], lines[5].split()[0], *lines[6:]])
-    assert "bad.txt:49: gone.jpg: No such file" in said([*lines, "gone.jpg 2"]).replace("./gone.jpg", "gone.jpg")
-    unknown = said([*lines[:3], lines[-1].replace(" 2", " 5")], "--train", "list.txt", "--val", "bad.txt")
+    assert "bad.txt:49: gone.jpg: No such file" in said([*lines, "gone.jpg 2"]).replace(
+        "./gone.jpg", "gone.jpg"
+    )
+    unknown = said(
+        [*lines[:3], lines[-1].replace(" 2", " 5")], "--train", "list.txt", "--val", "bad.txt"
+    )
     assert "bad.txt:4: expected a label from 0 to 2 for 3 classes, got 5" in unknown
 
 
@@ -203,9 +231,18 @@ class Hostile:
         (None, ["there are no weights at"]),
         (b"", ["is empty (0 bytes)", "get it again"]),
         (b"<!DOCTYPE html><html>404</html>", ["HTML or XML page"]),
-        (pickle.dumps({"fc.weight": Hostile()}, 2), ["asks to run 'posix.system'", "nothing of it was run"]),
-        (pickle.dumps({"a.weight": np.ones((3, 3), "f4")}, 4), ["none of the file's 1 tensors", "another model?"]),
-        (pickle.dumps({"a.weight": np.ones((99, 99), "f4")}, 4)[:5000], ["damaged", "cut off at 5000 bytes"]),
+        (
+            pickle.dumps({"fc.weight": Hostile()}, 2),
+            ["asks to run 'posix.system'", "nothing of it was run"],
+        ),
+        (
+            pickle.dumps({"a.weight": np.ones((3, 3), "f4")}, 4),
+            ["none of the file's 1 tensors", "another model?"],
+        ),
+        (
+            pickle.dumps({"a.weight": np.ones((99, 99), "f4")}, 4)[:5000],
+            ["damaged", "cut off at 5000 bytes"],
+        ),
     ],
     ids=["missing", "zero bytes", "HTML", "hostile pickle", "another model's", "truncated"],
 )
@@ -215,7 +252,9 @@ def test_weights(refused_here, work, content, words):
         file.write_bytes(content)
     for line in (
         refused_here("train", "photos", *NET, "--pretrained", file),
-        refused_here("eval", "--model", "MobileNetV3_small_x0_35", "--weights", file, "--data", "list.txt"),
+        refused_here(
+            "eval", "--model", "MobileNetV3_small_x0_35", "--weights", file, "--data", "list.txt"
+        ),
     ):
         assert "weights.pdparams" in line
         for word in words:
@@ -228,14 +267,20 @@ def test_weights(refused_here, work, content, words):
 
 def test_output_folders(refused_here, work):
     (work / "file").write_text("mine")
-    assert "file is a file; expected a folder" in refused_here("train", "photos", *ONE_EPOCH, "--output", "file")
-    assert "file/run cannot be written" in refused_here("train", "photos", *ONE_EPOCH, "--output", "file/run")
+    assert "file is a file; expected a folder" in refused_here(
+        "train", "photos", *ONE_EPOCH, "--output", "file"
+    )
+    assert "file/run cannot be written" in refused_here(
+        "train", "photos", *ONE_EPOCH, "--output", "file/run"
+    )
     line = refused_here("train", "photos", *ONE_EPOCH, "--output", "photos")
     assert "photos is not empty (it holds class_0" in line
     assert "choose another --output" in line
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that not even root can write to")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs a folder that not even root can write to"
+)
 def test_read_only_output(refused_here):
     line = refused_here("train", "photos", *ONE_EPOCH, "--output", "/proc/run")
     assert "/proc/run cannot be written" in line
@@ -245,7 +290,9 @@ def test_read_only_output(refused_here):
 def test_an_empty_folder_of_the_user_stays(refused_here, work):
     (work / "mine").mkdir()
     (work / "empty.pdparams").touch()
-    line = refused_here("train", "photos", *NET, "--pretrained", "empty.pdparams", "--output", "mine")
+    line = refused_here(
+        "train", "photos", *NET, "--pretrained", "empty.pdparams", "--output", "mine"
+    )
     assert "is empty (0 bytes)" in line
 
 
@@ -290,14 +337,17 @@ def test_a_plugin_that_raises_on_import(ppclas, tmp_path):
     done = ppclas("models", "list", "resnet50", **env)
     assert "ResNet50_vd" in done.stdout
     assert (
-        "warning: plugin 'boom' of boom is left out: RuntimeError: no such luck (see 'ppclas plugins')" in done.stderr
+        "warning: plugin 'boom' of boom is left out: RuntimeError: no such luck (see 'ppclas "
+        "plugins')" in done.stderr
     )
     assert "Traceback" not in done.stderr
     told = {row["name"]: row for row in json.loads(ppclas("plugins", "--json", **env).stdout)}
     assert not told["boom"]["ok"]
     assert "RuntimeError: no such luck" in told["boom"]["traceback"]
     strict = ppclas("models", "list", code=1, PPCLAS_STRICT_PLUGINS="1", **env)
-    assert "plugin 'boom' (boom) failed: RuntimeError: no such luck" in one_line(strict.returncode, strict.stderr)
+    assert "plugin 'boom' (boom) failed: RuntimeError: no such luck" in one_line(
+        strict.returncode, strict.stderr
+    )
 
 
 def test_a_name_that_two_plugins_register(ppclas, tmp_path):
@@ -323,12 +373,18 @@ def test_spaces_and_chinese_characters(ppclas, tiny_photos, tmp_path):
     said = ppclas("train", "照片 集", *ONE_EPOCH, "--output", "运行 一", cwd=folder).stderr
     assert "ppclas eval '运行 一'" in said  # can be pasted into a shell
     photo = "照片 集/类 别 0/000.png"
-    (answer,) = json.loads(ppclas("predict", photo, "-m", "运行 一", "--format", "json", cwd=folder).stdout)
+    (answer,) = json.loads(
+        ppclas("predict", photo, "-m", "运行 一", "--format", "json", cwd=folder).stdout
+    )
     assert answer["path"] == photo
     assert sorted(row["label"] for row in answer["top"]) == ["类 别 0", "类 别 1", "类 别 2"]
     best = json.loads((folder / "运行 一" / "summary.json").read_text())["best"]
     scored = json.loads(ppclas("eval", "运行 一", "--json", cwd=folder).stdout)
-    assert (scored["top1"], scored["loss"], scored["num_images"]) == (best["top1"], best["loss"], best["num_images"])
+    assert (scored["top1"], scored["loss"], scored["num_images"]) == (
+        best["top1"],
+        best["loss"],
+        best["num_images"],
+    )
     ppclas("predict", "照片 集", "-m", "运行 一", "-o", "答案.csv", cwd=folder)
     assert len((folder / "答案.csv").read_text(encoding="utf-8").splitlines()) == 1 + 48
 
@@ -341,7 +397,11 @@ def test_a_tampered_bundle(ppclas, refused, work):
     content[-1] ^= 1
     weights.unlink()  # may be one file with the checkpoint
     weights.write_bytes(content)
-    for arguments in (("eval", "run"), ("predict", "photos", "-m", "run"), ("export", "run", "--target", "paddle")):
+    for arguments in (
+        ("eval", "run"),
+        ("predict", "photos", "-m", "run"),
+        ("export", "run", "--target", "paddle"),
+    ):
         line = refused(*arguments)
         assert "model.safetensors" in line
         assert "bundle.json" in line

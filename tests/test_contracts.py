@@ -12,10 +12,18 @@ REGISTRIES = get_registries()
 
 
 def smallest_of_each_family():
-    rows = [(entry.metadata, name) for name in REGISTRIES.models if (entry := REGISTRIES.models.entry(name))]
+    rows = [
+        (entry.metadata, name)
+        for name in REGISTRIES.models
+        if (entry := REGISTRIES.models.entry(name))
+    ]
     families = {facts.get("family") for facts, _ in rows}
     return {
-        min((facts.get("params_m") or float("inf"), name) for facts, name in rows if facts.get("family") == family)[1]
+        min(
+            (facts.get("params_m") or float("inf"), name)
+            for facts, name in rows
+            if facts.get("family") == family
+        )[1]
         for family in families
     }
 
@@ -26,7 +34,11 @@ QUICK = {"MobileNetV1_x0_25", "SqueezeNet1_1", "ShuffleNetV2_x0_25"} & SMALLEST
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.sweep) for name in sorted(SMALLEST)]
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.sweep)
+        for name in sorted(SMALLEST)
+    ],
 )
 def test_the_smallest_model_of_each_family(name):
     check_model(name, static=name not in QUICK)
@@ -35,7 +47,10 @@ def test_the_smallest_model_of_each_family(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("onnx", "paddle", "openvino") else pytest.mark.sweep)
+        pytest.param(
+            name,
+            marks=pytest.mark.slow if name in ("onnx", "paddle", "openvino") else pytest.mark.sweep,
+        )
         for name in REGISTRIES.exporters
     ],
 )
@@ -45,5 +60,7 @@ def test_every_export_target(name, tmp_path):
         exporter.check()
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    bundle = make_tiny_bundle(tmp_path / "bundle", "MobileNetV3_small_x0_35", num_classes=5, image_size=64)
+    bundle = make_tiny_bundle(
+        tmp_path / "bundle", "MobileNetV3_small_x0_35", num_classes=5, image_size=64
+    )
     check_exporter(exporter, bundle, tmp_path / "export")

@@ -1,4 +1,6 @@
-"""The example package as an outsider has it: built, installed from its wheel, found by its entry point, used."""
+"""The example package as an outsider has it: built, installed from its wheel, found by its entry
+point, used.
+"""
 
 import json
 import os
@@ -94,7 +96,9 @@ def test_a_model_of_it_is_trained_from_the_command_line(installed, tmp_path):
         "-o", "schedule.name=Sawtooth", "-o", "schedule.lr=0.05",
         PYTHONPATH=installed,
     )  # fmt: skip
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert max(row["top1"] for row in rows) > 0.6  # chance is a third
     manifest = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text())
     assert manifest["architecture"]["distribution"] == "ppclas-demo"

@@ -1,4 +1,6 @@
-"""Several ranks on the CPU train as one process does; one that fails is named, and nothing hangs."""
+"""Several ranks on the CPU train as one process does; one that fails is named, and nothing
+hangs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ppclas_core.checkpoint import load_checkpoint
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, TrainSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    TrainSection,
+)
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.session import resume, train
 from ppclas_core.errors import TrainingError
@@ -77,7 +85,9 @@ def test_two_ranks_train_as_one_process_does(tiny_photos, two_ranks, tmp_path, c
 
 @pytest.mark.slow
 def test_two_ranks_distil_as_one_process_does(tiny_photos, two_ranks, tmp_path, console):
-    """Of teachers, photos without labels and layers that are trained beside the student each rank has its share."""
+    """Of teachers, photos without labels and layers that are trained beside the student each rank
+    has its share.
+    """
     make_tiny_dataset(tmp_path / "extra", classes=2, per_class=5, size=40)
     objective = ComponentConfig(
         name="Distill",
@@ -102,7 +112,9 @@ def test_two_ranks_distil_as_one_process_does(tiny_photos, two_ranks, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_killed_rank_is_named_and_the_run_goes_on_exactly(tiny_photos, two_ranks, tmp_path, console):
+def test_a_killed_rank_is_named_and_the_run_goes_on_exactly(
+    tiny_photos, two_ranks, tmp_path, console
+):
     run = tmp_path / "run"
     killed: list[int] = []
 
@@ -137,7 +149,11 @@ def test_more_ranks_than_the_last_batch_has_images(tiny_photos, tmp_path, consol
     """39 photos in batches of 19 leave one: two of three ranks have nothing to do and keep step."""
     one = config(tiny_photos, tmp_path / "one")
     one = one.replace(data=one.data.replace(batch_size=19))
-    three = one.replace(train=one.train.replace(devices="cpu:3", sync_batch_norm=True, output=str(tmp_path / "three")))
+    three = one.replace(
+        train=one.train.replace(
+            devices="cpu:3", sync_batch_norm=True, output=str(tmp_path / "three")
+        )
+    )
     alone, together = train(one, console), train(three, console)
     for before, after in zip(alone.history, together.history, strict=True):
         assert after["train_loss"] == pytest.approx(before["train_loss"], rel=1e-3)
@@ -147,11 +163,21 @@ def test_more_ranks_than_the_last_batch_has_images(tiny_photos, tmp_path, consol
 def test_two_machines_and_an_outside_launcher(ppclas, environment, tiny_photos, tiny_net, tmp_path):
     environment = {**environment, "PYTHONPATH": str(tiny_net)}
     run = tmp_path / "run"
-    recipe = ["-o", "data.batch_size=10", "-o", "data.image_size=32", "--epochs", 1, "-o", "data.workers=0"]
+    recipe = [
+        "-o",
+        "data.batch_size=10",
+        "-o",
+        "data.image_size=32",
+        "--epochs",
+        1,
+        "-o",
+        "data.workers=0",
+    ]
     command = [tiny_photos, "--model", "FakeNet", *recipe, "--device", "cpu", "--output", run]
     machine_0 = [*command, "--devices", "cpu:1", "--nnodes", 2, "--master", "127.0.0.1:29517"]
     other = subprocess.Popen(
-        [sys.executable, "-m", "ppclas_cli", "train", *map(str, machine_0), "--rank", "1"], env=environment
+        [sys.executable, "-m", "ppclas_cli", "train", *map(str, machine_0), "--rank", "1"],
+        env=environment,
     )
     ppclas("train", *machine_0, "--rank", 0, PYTHONPATH=str(tiny_net))
     assert other.wait(timeout=60) == 0
@@ -160,10 +186,25 @@ def test_two_machines_and_an_outside_launcher(ppclas, environment, tiny_photos, 
 
     again = tmp_path / "again"
     # The launcher looks for its own words in the whole line, so --workers is not for it to see.
-    launcher = ["paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "launch")]
+    launcher = [
+        "paddle.distributed.launch",
+        "--nproc_per_node",
+        "2",
+        "--log_dir",
+        str(tmp_path / "launch"),
+    ]
     program = str(Path(sys.executable).with_name("ppclas"))
     launched = subprocess.run(
-        [sys.executable, "-m", *launcher, program, "train", *map(str, command[:-1]), again, "--resume"],
+        [
+            sys.executable,
+            "-m",
+            *launcher,
+            program,
+            "train",
+            *map(str, command[:-1]),
+            again,
+            "--resume",
+        ],
         env=environment,
         capture_output=True,
         text=True,
@@ -176,7 +217,11 @@ def test_two_machines_and_an_outside_launcher(ppclas, environment, tiny_photos, 
 @pytest.mark.slow
 def test_a_rank_whose_peers_do_not_come_gives_up_in_time(environment):
     lonely = "from ppclas_core.engine.distributed import join; join('cpu', 2.0)"
-    alone = {"PADDLE_TRAINER_ID": "0", "PADDLE_TRAINERS_NUM": "2", "PADDLE_MASTER": "127.0.0.1:29518"}
+    alone = {
+        "PADDLE_TRAINER_ID": "0",
+        "PADDLE_TRAINERS_NUM": "2",
+        "PADDLE_MASTER": "127.0.0.1:29518",
+    }
     ended = subprocess.run(
         [sys.executable, "-c", lonely],
         env={**environment, **alone, "PADDLE_CURRENT_ENDPOINT": "127.0.0.1:29518"},
@@ -186,4 +231,6 @@ def test_a_rank_whose_peers_do_not_come_gives_up_in_time(environment):
         check=False,
     )
     assert ended.returncode == 1
-    assert re.search(r"rank 0 of 2 did not meet the others at 127\.0\.0\.1:29518 within 2 s", ended.stderr)
+    assert re.search(
+        r"rank 0 of 2 did not meet the others at 127\.0\.0\.1:29518 within 2 s", ended.stderr
+    )

@@ -1,4 +1,6 @@
-"""What can go wrong while a run trains: nothing saved is lost, and the run goes on to the same weights."""
+"""What can go wrong while a run trains: nothing saved is lost, and the run goes on to the same
+weights.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from pathlib import Path
 
 import pytest
 from ppclas_core.checkpoint import load_checkpoint, previous_of
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, TrainSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    TrainSection,
+)
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.session import resume, train
 from ppclas_core.errors import DataError, PpclasError, TrainingError
@@ -99,11 +107,14 @@ class Forge:
         """Whether it was killed; what was not must end well."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([[str(a) for a in arguments], str(self._log), kill_after]) + "\n")
+        self._process.stdin.write(
+            json.dumps([[str(a) for a in arguments], str(self._log), kill_after]) + "\n"
+        )
         self._process.stdin.flush()
         killed: bool
         killed, code = json.loads(self._process.stdout.readline())
-        # A run that ends by a signal of its own (a crash, or the system short of memory) has not been killed by us.
+        # A run that ends by a signal of its own (a crash, or the system short of memory) has not
+        # been killed by us.
         assert killed or code == 0, f"exit code {code}\n{self._log.read_text()}"
         return killed
 
@@ -114,13 +125,17 @@ class Forge:
 
 @pytest.fixture(scope="module")
 def forge(environment, tiny_net, tmp_path_factory) -> Iterator[Forge]:
-    made = Forge({**environment, "PYTHONPATH": str(tiny_net)}, tmp_path_factory.mktemp("forge") / "log.txt")
+    made = Forge(
+        {**environment, "PYTHONPATH": str(tiny_net)}, tmp_path_factory.mktemp("forge") / "log.txt"
+    )
     yield made
     made.close()
 
 
 def campaign(forge, photos, folder, mode, kills, assert_same_run, part=1) -> None:
-    """Kill a run ``kills`` times, resuming it each time; the end must be that of a run that was left alone."""
+    """Kill a run ``kills`` times, resuming it each time; the end must be that of a run that was
+    left alone.
+    """
     recipe = folder / "recipe.yaml"
     recipe.write_text(BASE)
     command = ["train", photos, "-c", recipe, *MODES[mode]]
@@ -136,11 +151,18 @@ def campaign(forge, photos, folder, mode, kills, assert_same_run, part=1) -> Non
         while not finished and done < kills:
             workers = ["--workers", str(rng.randint(0, 2))] if mode == "other workers" else []
             killed = forge.run(
-                *command, *workers, "--output", run, "--resume", kill_after=rng.uniform(0.05, 1.0) * seconds
+                *command,
+                *workers,
+                "--output",
+                run,
+                "--resume",
+                kill_after=rng.uniform(0.05, 1.0) * seconds,
             )
             done += killed
             finished = not killed
-        if done == done_before:  # the first run may have been slow: kills are to come before the end
+        if (
+            done == done_before
+        ):  # the first run may have been slow: kills are to come before the end
             seconds = min(seconds, time.monotonic() - began)
         if not finished:
             forge.run(*command, "--output", run, "--resume")
@@ -185,7 +207,9 @@ def photos(tmp_path_factory) -> Path:
 def config(photos: Path, run: Path, **data: object) -> Config:
     return Config(
         model=ModelSection(name="FakeNet", pretrained=False),
-        data=DataSection(train=str(photos), **{"image_size": 32, "batch_size": 8, "workers": 0, **data}),
+        data=DataSection(
+            train=str(photos), **{"image_size": 32, "batch_size": 8, "workers": 0, **data}
+        ),
         schedule=ComponentConfig(name="Constant", lr=0.02),
         train=TrainSection(epochs=2, device="cpu", output=str(run), checkpoint_minutes=1e-6),
     )
@@ -216,8 +240,12 @@ def damage_last(run: Path, how: str) -> None:
     last.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["garbled", *(pytest.param(h, marks=SLOW) for h in ("truncated", "zeroed", "empty"))])
-def test_a_damaged_checkpoint_falls_back_to_the_previous_one(photos, alone, tmp_path, assert_same_run, capsys, how):
+@pytest.mark.parametrize(
+    "how", ["garbled", *(pytest.param(h, marks=SLOW) for h in ("truncated", "zeroed", "empty"))]
+)
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
+    photos, alone, tmp_path, assert_same_run, capsys, how
+):
     run = tmp_path / "run"
     with use_plugin(StopAt(5)), pytest.raises(RuntimeError, match="the crash"):
         train(config(photos, run), Console(quiet=True))
@@ -247,9 +275,18 @@ class FullDisk:
 
 @pytest.mark.parametrize(
     "number",
-    [9, *(pytest.param(n, marks=SLOW if n in (3, 20) else pytest.mark.sweep) for n in range(1, 45) if n != 9)],
+    [
+        9,
+        *(
+            pytest.param(n, marks=SLOW if n in (3, 20) else pytest.mark.sweep)
+            for n in range(1, 45)
+            if n != 9
+        ),
+    ],
 )
-def test_a_full_disk_destroys_no_checkpoint(photos, alone, tmp_path, assert_same_run, monkeypatch, number):
+def test_a_full_disk_destroys_no_checkpoint(
+    photos, alone, tmp_path, assert_same_run, monkeypatch, number
+):
     run, disk = tmp_path / "run", FullDisk(number)
     with use_plugin(FakePlugin()):
         with monkeypatch.context() as patch:
@@ -269,7 +306,9 @@ def test_a_full_disk_destroys_no_checkpoint(photos, alone, tmp_path, assert_same
         elif last.exists():
             resume(run, Console(quiet=True))
         else:
-            assert not run.exists() or not any(run.iterdir()), "a run that never began leaves nothing behind"
+            assert not run.exists() or not any(run.iterdir()), (
+                "a run that never began leaves nothing behind"
+            )
             train(config(photos, run), Console(quiet=True))
     assert_same_run(run, alone)
 
@@ -294,7 +333,10 @@ def test_photos_that_vanish_end_the_run_with_one_cause(photos, tmp_path, assert_
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     with use_plugin(FakePlugin()):
         train(config(own, undisturbed), Console(quiet=True))
-    with use_plugin(MoveAway(own, 2)), pytest.raises(DataError, match=r"unreadable images in .*own.*No such file"):
+    with (
+        use_plugin(MoveAway(own, 2)),
+        pytest.raises(DataError, match=r"unreadable images in .*own.*No such file"),
+    ):
         train(config(own, run), Console(quiet=True))
     with use_plugin(FakePlugin()):
         with pytest.raises(DataError, match="own"):
@@ -310,7 +352,9 @@ class KillWorker(FakePlugin):
     @hookimpl
     def on_step_end(self, context) -> None:
         if context.step == 1:
-            mine = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True, check=True)
+            mine = subprocess.run(
+                ["pgrep", "-P", str(os.getpid())], capture_output=True, text=True, check=True
+            )
             for pid in mine.stdout.split():
                 with open(f"/proc/{pid}/cmdline", "rb") as file:
                     if b"ppclas_core.data.worker" in file.read():
@@ -318,7 +362,9 @@ class KillWorker(FakePlugin):
 
 
 @SLOW
-@pytest.mark.skipif(not Path("/proc").exists() or shutil.which("pgrep") is None, reason="needs /proc and pgrep")
+@pytest.mark.skipif(
+    not Path("/proc").exists() or shutil.which("pgrep") is None, reason="needs /proc and pgrep"
+)
 def test_a_killed_worker_is_one_clear_cause(photos, alone, tmp_path, assert_same_run):
     run, shown = tmp_path / "run", io.StringIO()
     with (

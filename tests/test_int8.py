@@ -13,7 +13,9 @@ pytest.importorskip("paddle2onnx", reason="needs the extra [onnx]")
 
 @pytest.mark.slow
 def test_squeezenet_on_the_demo_photos(ppclas, tmp_path):
-    """Published weights need no run; the built-in photos are judged by agreement with the float network."""
+    """Published weights need no run; the built-in photos are judged by agreement with the float
+    network.
+    """
     from ppclas_core.data.builtin import builtin_photos
     from ppclas_models.weights import locate
 
@@ -30,7 +32,9 @@ def test_squeezenet_on_the_demo_photos(ppclas, tmp_path):
     assert receipt["bytes"]["ratio"] <= 0.3
     with open(tmp_path / "int8" / "sensitivity.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sum(row["op"] == "Conv" for row in rows) == 26  # SqueezeNet, table 1: conv1, 8 fire modules of 3, conv10
+    assert (
+        sum(row["op"] == "Conv" for row in rows) == 26
+    )  # SqueezeNet, table 1: conv1, 8 fire modules of 3, conv10
     assert all(row["stays"] == "int8" for row in rows)
     errors = [float(row["error"]) for row in rows]
     assert errors == sorted(errors, reverse=True)

@@ -1,6 +1,8 @@
-"""Odd images go through ``ppclas predict`` and get the answer of the picture that a person sees; Pillow is the judge.
+"""Odd images go through ``ppclas predict`` and get the answer of the picture that a person sees;
+Pillow is the judge.
 
-The decoder itself is held to Pillow pixel by pixel in ``packages/ppclas-core/tests/test_data_decode.py``.
+The decoder itself is held to Pillow pixel by pixel in
+``packages/ppclas-core/tests/test_data_decode.py``.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def write_all(folder: Path) -> list[Path]:
     seen.convert("L").save(folder / "grey.jpg", quality=95)
     seen.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
     seen.quantize(64).save(folder / "palette.png")
-    seen.save(folder / "animated.gif", save_all=True, append_images=[ImageOps.invert(seen)], duration=100)
+    seen.save(
+        folder / "animated.gif", save_all=True, append_images=[ImageOps.invert(seen)], duration=100
+    )
     deep = np.asarray(seen)[..., ::-1].astype(np.uint16) * 257
     (folder / "deep.png").write_bytes(cv2.imencode(".png", deep)[1].tobytes())
     return sorted(folder.iterdir())
@@ -59,15 +63,20 @@ def test_predict_sees_what_a_person_sees(ppclas, tmp_path):
     upright = tmp_path / "seen" / "upright.png"
     photo().save(upright)
 
-    said = ppclas("predict", "odd", "seen", "-m", "bundle", "--top-k", 1000, "--format", "json", cwd=tmp_path).stdout
+    said = ppclas(
+        "predict", "odd", "seen", "-m", "bundle", "--top-k", 1000, "--format", "json", cwd=tmp_path
+    ).stdout
     answers = {
-        row["path"]: np.array([one["probability"] for one in sorted(row["top"], key=lambda one: int(one["label"]))])
+        row["path"]: np.array(
+            [one["probability"] for one in sorted(row["top"], key=lambda one: int(one["label"]))]
+        )
         for row in json.loads(said)
     }
     assert len(answers) == 2 * 7 + 1
     for path in odd:
         difference = np.abs(answers[f"odd/{path.name}"] - answers[f"seen/{path.stem}.png"]).max()
         assert difference < 0.02, f"{path.name}: {difference}"
-    # Were the orientation, the colours or the alpha channel ignored, the answers would be those of the plain photo.
+    # Were the orientation, the colours or the alpha channel ignored, the answers would be those of
+    # the plain photo.
     for name in ("turned.jpg", "grey.jpg", "alpha.png"):
         assert np.abs(answers[f"odd/{name}"] - answers["seen/upright.png"]).max() > 0.05, name

@@ -28,7 +28,14 @@ def demo(ppclas, tmp_path_factory) -> Path:
 
 def test_the_demo_ends_above_ninety_percent(demo):
     assert best_row(demo)["top1"] > 0.9
-    for name in ("curves.png", "confusion.png", "metrics.csv", "per_class.csv", "log.txt", "config.yaml"):
+    for name in (
+        "curves.png",
+        "confusion.png",
+        "metrics.csv",
+        "per_class.csv",
+        "log.txt",
+        "config.yaml",
+    ):
         assert (demo / name).stat().st_size, name
 
 
@@ -48,7 +55,9 @@ def test_predictions_name_the_classes(demo, ppclas, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     assert sum(row["label_1"] == "Cantaloupe" for row in rows) >= 10
-    assert all(abs(sum(float(row[f"probability_{k}"]) for k in range(1, 6))) <= 1.0 + 1e-6 for row in rows)
+    assert all(
+        abs(sum(float(row[f"probability_{k}"]) for k in range(1, 6))) <= 1.0 + 1e-6 for row in rows
+    )
 
 
 def test_an_export_of_the_demo_is_proven_and_scores_the_same(demo, ppclas, tmp_path):
@@ -68,18 +77,32 @@ def demo_val() -> Path:
 def test_published_weights_score_what_was_measured_of_them(ppclas, shared):
     data = shared / "data" / "imagenet-sample" / "val_list.txt"
     weights = shared / "data" / "weights" / "MobileNetV2_pretrained.pdparams"
-    answer = json.loads(ppclas("eval", "--model", "MobileNetV2", "--weights", weights, "--data", data, "--json").stdout)
+    answer = json.loads(
+        ppclas(
+            "eval", "--model", "MobileNetV2", "--weights", weights, "--data", data, "--json"
+        ).stdout
+    )
     assert answer["num_images"] == 1000
     assert answer["top1"] == pytest.approx(0.824, abs=0.001)
     assert answer["top5"] == pytest.approx(0.959, abs=0.001)
 
 
 def test_fine_tuning_real_weights(ppclas, shared, tmp_path):
-    """At a third of the resolution, so that it takes a minute: the numbers at 224 pixels are in the documentation."""
+    """At a third of the resolution, so that it takes a minute: the numbers at 224 pixels are in the
+    documentation.
+    """
     flowers = shared / "data" / "flowers14"
     run = tmp_path / "run"
     done = ppclas(
-        *("train", "--train", flowers / "train_list.txt", "--val", flowers / "val_list.txt", "--model", "MobileNetV2"),
+        *(
+            "train",
+            "--train",
+            flowers / "train_list.txt",
+            "--val",
+            flowers / "val_list.txt",
+            "--model",
+            "MobileNetV2",
+        ),
         *("--pretrained", shared / "data" / "weights" / "MobileNetV2_pretrained.pdparams"),
         *("--epochs", 1, "--image-size", 96, "--output", run),
     )

@@ -49,16 +49,32 @@ def uninterrupted(ppclas, recipe, tiny_photos, tmp_path_factory) -> Path:
 def test_ten_kills_at_random_moments(
     ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, assert_same_run
 ):
-    """Some before the first checkpoint of a process, the others some moments after its first, second, … one."""
+    """Some before the first checkpoint of a process, the others some moments after its first,
+    second, … one.
+    """
     rng = random.Random(20_20)
     run = tmp_path / "run with spaces"
     last = run / "checkpoints" / "last.safetensors"
-    command = [sys.executable, "-m", "ppclas_cli", "train", str(tiny_photos), "-c", str(recipe), "--output", str(run)]
+    command = [
+        sys.executable,
+        "-m",
+        "ppclas_cli",
+        "train",
+        str(tiny_photos),
+        "-c",
+        str(recipe),
+        "--output",
+        str(run),
+    ]
     kills = 0
     for attempt in range(10):
         more = ["--resume"] if attempt else []
         process = subprocess.Popen(
-            [*command, *more], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [*command, *more],
+            env=environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
         )
         writes, wanted, seen = 0, rng.randint(0, 3), identity(last)
         while process.poll() is None and writes < wanted:
@@ -101,14 +117,28 @@ main()
 
 @pytest.mark.parametrize(
     "write",
-    [pytest.param(w, marks=pytest.mark.slow if w in (2, 15) else pytest.mark.sweep) for w in (1, 2, 5, 14, 15, 16)],
+    [
+        pytest.param(w, marks=pytest.mark.slow if w in (2, 15) else pytest.mark.sweep)
+        for w in (1, 2, 5, 14, 15, 16)
+    ],
 )
 def test_a_kill_inside_a_write(
     ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, write, assert_same_run
 ):
     run = tmp_path / "run"
     died = subprocess.run(
-        [sys.executable, "-c", _DIE_IN_A_WRITE, str(write), "train", tiny_photos, "-c", recipe, "--output", run],
+        [
+            sys.executable,
+            "-c",
+            _DIE_IN_A_WRITE,
+            str(write),
+            "train",
+            tiny_photos,
+            "-c",
+            recipe,
+            "--output",
+            run,
+        ],
         env=environment,
         capture_output=True,
         check=False,
@@ -144,7 +174,10 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(
 
 @pytest.mark.parametrize(
     "number",
-    [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), pytest.param(signal.SIGINT, marks=pytest.mark.sweep)],
+    [
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.sweep),
+    ],
 )
 def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
     ppclas, environment, recipe, tiny_photos, uninterrupted, tmp_path, number, assert_same_run
@@ -168,7 +201,9 @@ def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(
     assert_same_run(run, uninterrupted)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.sweep), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "workers", [pytest.param(0, marks=pytest.mark.sweep), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_the_number_of_workers_changes_nothing(
     ppclas, recipe, tiny_photos, uninterrupted, tmp_path, workers, assert_same_run
 ):
@@ -178,7 +213,9 @@ def test_the_number_of_workers_changes_nothing(
 
 
 @pytest.mark.slow
-def test_resuming_with_another_recipe_is_refused(ppclas, environment, recipe, tiny_photos, tmp_path):
+def test_resuming_with_another_recipe_is_refused(
+    ppclas, environment, recipe, tiny_photos, tmp_path
+):
     run = tmp_path / "run"
     process = subprocess.Popen(
         [sys.executable, "-m", "ppclas_cli", "train", tiny_photos, "-c", recipe, "--output", run],
@@ -189,7 +226,9 @@ def test_resuming_with_another_recipe_is_refused(ppclas, environment, recipe, ti
         time.sleep(0.01)
     process.kill()
     process.wait()
-    refused = ppclas("train", tiny_photos, "-c", recipe, "--output", run, "--resume", "--lr", "0.5", code=1)
+    refused = ppclas(
+        "train", tiny_photos, "-c", recipe, "--output", run, "--resume", "--lr", "0.5", code=1
+    )
     assert "schedule.lr was 0.002, now 0.5" in refused.stderr
     unfit = ppclas("train", "--output", run, tiny_photos, code=1)
     assert f"--resume {run}" in unfit.stderr

@@ -1,4 +1,6 @@
-"""The six wheels: what they hold and declare, and that they work in an environment with nothing else of ours."""
+"""The six wheels: what they hold and declare, and that they work in an environment with nothing
+else of ours.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,17 @@ BIN = "Scripts" if os.name == "nt" else "bin"
 pytestmark = pytest.mark.slow
 
 
-def uv(*arguments: object, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+def uv(
+    *arguments: object, cwd: Path | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    command = shutil.which(
+        "uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    )
     if command is None:
         pytest.skip("needs uv, which is in the development group of the root pyproject.toml")
-    done = subprocess.run([command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+    )
     if check:
         assert done.returncode == 0, done.stderr
     return done
@@ -42,19 +50,37 @@ def wheels(tmp_path_factory) -> dict[str, Path]:
 
 
 def _skip_without_index(done: subprocess.CompletedProcess[str]) -> None:
-    unreachable = ("dns error", "client error (Connect)", "Failed to fetch", "tcp connect error", "operation timed out")
+    unreachable = (
+        "dns error",
+        "client error (Connect)",
+        "Failed to fetch",
+        "tcp connect error",
+        "operation timed out",
+    )
     if done.returncode and any(sign in done.stderr for sign in unreachable):
         pytest.skip(f"no package index can be reached: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
 
 
 def _environment(folder: Path, wheels: dict[str, Path], *requirements: str) -> Path:
-    """The ``bin`` of a new environment in which ``requirements`` are installed, ours from ``wheels``."""
+    """The ``bin`` of a new environment in which ``requirements`` are installed, ours from
+    ``wheels``.
+    """
     uv("venv", "--python", sys.executable, folder)
     python = folder / BIN / "python"
     found = next(iter(wheels.values())).parent
     _skip_without_index(
-        uv("pip", "install", "--python", python, "--find-links", found, *requirements, cwd=folder, check=False)
+        uv(
+            "pip",
+            "install",
+            "--python",
+            python,
+            "--find-links",
+            found,
+            *requirements,
+            cwd=folder,
+            check=False,
+        )
     )
     uv("pip", "check", "--python", python)
     return folder / BIN
@@ -63,15 +89,23 @@ def _environment(folder: Path, wheels: dict[str, Path], *requirements: str) -> P
 @pytest.fixture(scope="module")
 def installed(wheels, tmp_path_factory) -> Path:
     """The ``bin`` of an environment with everything, as a user installs it."""
-    return _environment(tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu]", "ppclas-models")
+    return _environment(
+        tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu]", "ppclas-models"
+    )
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Run a program in an empty folder, away from the repository and from this process's own packages."""
+    """Run a program in an empty folder, away from the repository and from this process's own
+    packages.
+    """
 
     def run(*command: object) -> subprocess.CompletedProcess[str]:
-        plain = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PPCLAS_", "COV_"))}
+        plain = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PYTHON", "PPCLAS_", "COV_"))
+        }
         done = subprocess.run(
             [*map(str, command)], cwd=tmp_path, env={**plain, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
             check=False,
@@ -102,7 +136,9 @@ def test_what_each_holds(wheels, package):
     names = names_in(wheels[package])
     assert f"ppclas_{package}/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-    outside = [name for name in names if not name.startswith((f"ppclas_{package}/", f"ppclas_{package}-"))]
+    outside = [
+        name for name in names if not name.startswith((f"ppclas_{package}/", f"ppclas_{package}-"))
+    ]
     assert outside == []
     assert not [name for name in names if "test" in Path(name).parts or name.endswith(".pyc")]
 
@@ -128,7 +164,9 @@ def test_what_each_requires(wheels, package):
     assert len(names) == len(set(names)), "something is required twice"
     siblings = [line for line in requirements if line.startswith("ppclas-") and "[" not in line]
     assert all(re.fullmatch(r"ppclas-\w+<1,>=0\.\d+( *; *extra == .*)?", line) for line in siblings)
-    allowed = {"core": set(), "cli": {f"ppclas-{name}" for name in PACKAGES}}.get(package, {"ppclas-core"})
+    allowed = {"core": set(), "cli": {f"ppclas-{name}" for name in PACKAGES}}.get(
+        package, {"ppclas-core"}
+    )
     assert {name for name in names if name.startswith("ppclas-")} <= allowed
 
 
@@ -156,16 +194,18 @@ def test_training_in_an_empty_environment(installed, run, tmp_path):
 def test_core_alone(wheels, run, tmp_path):
     folder = _environment(tmp_path / "env", {"core": wheels["core"]}, str(wheels["core"]))
     code = (
-        "import importlib.metadata as m, ppclas_core\n"
-        "from ppclas_core.plugins import get_registries\n"
-        "print(sorted(d.name for d in m.distributions() if d.name.startswith(('ppclas', 'paddle'))))\n"
-        "print('CrossEntropy' in get_registries().losses)"
+        "import importlib.metadata as m, ppclas_core\nfrom ppclas_core.plugins import "
+        "get_registries\nprint(sorted(d.name for d in m.distributions() if "
+        "d.name.startswith(('ppclas', 'paddle'))))\nprint('CrossEntropy' in "
+        "get_registries().losses)"
     )
     assert run(folder / "python", "-c", code).stdout.split("\n")[:2] == ["['ppclas-core']", "True"]
 
 
 def test_an_onnx_export_runs_without_paddle_and_models(wheels, run, tmp_path):
-    """onnxruntime, NumPy, OpenCV and our packages without the zoo: predict, benchmark and the Python interface."""
+    """onnxruntime, NumPy, OpenCV and our packages without the zoo: predict, benchmark and the
+    Python interface.
+    """
     folder = _environment(
         tmp_path / "env",
         {name: wheels[name] for name in PACKAGES if name != "models"},
@@ -174,18 +214,28 @@ def test_an_onnx_export_runs_without_paddle_and_models(wheels, run, tmp_path):
     )
     export = _linear_export(tmp_path / "export")
     photos = ROOT / "packages/ppclas-core/src/ppclas_core/data/produce8/val/Oat-Milk"
-    names = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
+    names = (
+        "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
+    )
     installed = set(run(folder / "python", "-c", names).stdout.split())
     assert "onnxruntime" in installed
-    assert not {name for name in installed if name.startswith(("paddle", "onnx-", "torch")) or name == "ppclas-models"}
+    assert not {
+        name
+        for name in installed
+        if name.startswith(("paddle", "onnx-", "torch")) or name == "ppclas-models"
+    }
     ppclas = folder / "ppclas"
-    forced = json.loads(run(ppclas, "predict", photos, "-m", export, "--threads", 1, "--format", "json").stdout)
+    forced = json.loads(
+        run(ppclas, "predict", photos, "-m", export, "--threads", 1, "--format", "json").stdout
+    )
     assert len(forced) == len(list(photos.glob("*.jpg")))
     assert all(row["top"][0]["probability"] > 0 for row in forced)
     chosen = run(ppclas, "predict", photos, "-m", export, "--engine", "auto", "--format", "json")
     assert json.loads(chosen.stdout) == forced
     assert "Engine onnxruntime: " in chosen.stderr
-    rows = json.loads(run(ppclas, "benchmark", export, "--batch", "1", "--seconds", 0.1, "--json").stdout)
+    rows = json.loads(
+        run(ppclas, "benchmark", export, "--batch", "1", "--seconds", 0.1, "--json").stdout
+    )
     assert rows[0]["engine"] == "onnxruntime"
     assert not rows[0]["error"]
     code = (
@@ -221,7 +271,9 @@ def _linear_export(folder: Path) -> Path:
     manifest = Manifest(
         kind="export",
         architecture=Architecture(name="SomethingOutside", num_classes=3),
-        preprocessing=Preprocessing(image_size=(32, 32), transforms=(ComponentConfig(name="Resize", size=(32, 32)),)),
+        preprocessing=Preprocessing(
+            image_size=(32, 32), transforms=(ComponentConfig(name="Resize", size=(32, 32)),)
+        ),
         labels=("a", "b", "c"),
         export={"engine": "onnxruntime", "target": "onnx", "model": "model.onnx"},
     )

@@ -1,4 +1,6 @@
-"""The contract checks that ppclas offers for each kind of component, and one fact about each that they cannot know."""
+"""The contract checks that ppclas offers for each kind of component, and one fact about each that
+they cannot know.
+"""
 
 import numpy as np
 import pytest
@@ -15,9 +17,12 @@ def test_model(name):
 
 
 def test_model_size():
-    # Three 3x3 convolutions, a scale and an offset for each channel, and the classifier with its bias.
+    # Three 3x3 convolutions, a scale and an offset for each channel, and the classifier with its
+    # bias.
     convolutions = 9 * (3 * 16 + 16 * 32 + 32 * 64)
-    parameters = sum(parameter.size for _, parameter in create_model("DemoNet_small", num_classes=10).trainable())
+    parameters = sum(
+        parameter.size for _, parameter in create_model("DemoNet_small", num_classes=10).trainable()
+    )
     assert parameters == convolutions + 2 * (16 + 32 + 64) + 64 * 10 + 10
 
 
@@ -31,4 +36,6 @@ def test_transform():
 def test_schedule():
     check_scheduler(Sawtooth())
     schedule = Sawtooth(lr=0.1, period_epochs=1)
-    assert [schedule.value(step, steps_per_epoch=2, epochs=2) for step in range(4)] == pytest.approx([0.1, 0.055] * 2)
+    assert [
+        schedule.value(step, steps_per_epoch=2, epochs=2) for step in range(4)
+    ] == pytest.approx([0.1, 0.055] * 2)

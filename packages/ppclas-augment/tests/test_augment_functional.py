@@ -18,8 +18,12 @@ def noise(height, width, channels=3, seed=0):
     """Smooth colours with some noise: not a photo, but with a photo's histogram of many levels."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, 3)
-    image = np.clip(smooth.astype(int) + rng.integers(-9, 10, (height, width, 3)), 0, 255).astype(np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(
+        height, width, 3
+    )
+    image = np.clip(smooth.astype(int) + rng.integers(-9, 10, (height, width, 3)), 0, 255).astype(
+        np.uint8
+    )
     return image[:, :, :channels]
 
 
@@ -41,12 +45,19 @@ def test_operations_without_strength_are_pillows_exactly():
 
 @pytest.mark.parametrize("threshold", [0, 28.4, 113.8, 128, 255, 256])
 def test_solarize_is_pillows(threshold):
-    assert difference(ImageOps.solarize(PILLOW, threshold), functional.solarize(PHOTO, threshold)).max() == 0
+    assert (
+        difference(
+            ImageOps.solarize(PILLOW, threshold), functional.solarize(PHOTO, threshold)
+        ).max()
+        == 0
+    )
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_posterize_is_pillows(bits):
-    assert difference(ImageOps.posterize(PILLOW, bits), functional.posterize(PHOTO, bits)).max() == 0
+    assert (
+        difference(ImageOps.posterize(PILLOW, bits), functional.posterize(PHOTO, bits)).max() == 0
+    )
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.1, 0.55, 1.0, 1.45, 1.9])
@@ -57,32 +68,42 @@ def test_factors_are_pillows_within_two_levels(factor):
         (ImageEnhance.Color, functional.saturation),
         (ImageEnhance.Sharpness, functional.sharpness),
     ):
-        assert difference(enhance(PILLOW).enhance(factor), ours(PHOTO, factor)).max() <= 2, enhance.__name__
+        assert difference(enhance(PILLOW).enhance(factor), ours(PHOTO, factor)).max() <= 2, (
+            enhance.__name__
+        )
 
 
 def test_hue_turns_the_circle_as_pillows_hsv_does():
     hsv = np.array(PILLOW.convert("HSV"))
     hsv[:, :, 0] += np.uint8(64)
     expected = Image.fromarray(hsv, "HSV").convert("RGB")
-    assert np.percentile(difference(expected, functional.hue(PHOTO, 0.25)), 99) <= 8  # both round to 256 hues
+    assert (
+        np.percentile(difference(expected, functional.hue(PHOTO, 0.25)), 99) <= 8
+    )  # both round to 256 hues
     red = np.array([[[200, 30, 30]]], np.uint8)
     assert functional.hue(red, 1 / 3)[0, 0].tolist() == pytest.approx([30, 200, 30], abs=3)
-    assert functional.hue(red, -1 / 3)[0, 0].tolist() == pytest.approx([30, 30, 200], abs=4)  # of 1/256
+    assert functional.hue(red, -1 / 3)[0, 0].tolist() == pytest.approx(
+        [30, 30, 200], abs=4
+    )  # of 1/256
 
 
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
 @pytest.mark.parametrize("amount", [-0.3, -0.05, 0.17, 0.3])
 def test_geometry_is_pillows(resampling, amount):
-    # Pixels on an edge between two that are equally near may fall to either side, and the borders are blended
-    # with the fill in one library and cut in the other: less than 2 % of all values.
+    # Pixels on an edge between two that are equally near may fall to either side, and the borders
+    # are blended with the fill in one library and cut in the other: less than 2 % of all values.
     size, mode = PILLOW.size, RESAMPLING[resampling]
     pairs = (
         (
-            PILLOW.transform(size, Image.Transform.AFFINE, (1, amount, 0, 0, 1, 0), mode, fillcolor=GREY),
+            PILLOW.transform(
+                size, Image.Transform.AFFINE, (1, amount, 0, 0, 1, 0), mode, fillcolor=GREY
+            ),
             functional.shear_x(PHOTO, amount, GREY, resampling),
         ),
         (
-            PILLOW.transform(size, Image.Transform.AFFINE, (1, 0, 0, amount, 1, 0), mode, fillcolor=GREY),
+            PILLOW.transform(
+                size, Image.Transform.AFFINE, (1, 0, 0, amount, 1, 0), mode, fillcolor=GREY
+            ),
             functional.shear_y(PHOTO, amount, GREY, resampling),
         ),
         (
@@ -98,14 +119,20 @@ def test_geometry_is_pillows(resampling, amount):
 def test_rows_sheared_by_the_nearest_pixel_are_pillows_exactly(slope):
     for image in (PHOTO, noise(1, 1), noise(3, 90), noise(90, 3)):
         pillow = Image.fromarray(image)
-        expected = pillow.transform(pillow.size, Image.Transform.AFFINE, (1, slope, 0, 0, 1, 0), fillcolor=(1, 2, 3))
+        expected = pillow.transform(
+            pillow.size, Image.Transform.AFFINE, (1, slope, 0, 0, 1, 0), fillcolor=(1, 2, 3)
+        )
         assert difference(expected, functional.shear_x(image, slope, (1, 2, 3))).max() == 0
 
 
-@pytest.mark.parametrize(("right", "down"), [(7, 0), (-7, 0), (0, 12), (0, -12), (5, -9), (500, 0), (0, -500)])
+@pytest.mark.parametrize(
+    ("right", "down"), [(7, 0), (-7, 0), (0, 12), (0, -12), (5, -9), (500, 0), (0, -500)]
+)
 def test_translate_shifts_and_fills(right, down):
     shifted = functional.translate(PHOTO, right, down, (1, 2, 3))
-    expected = PILLOW.transform(PILLOW.size, Image.Transform.AFFINE, (1, 0, -right, 0, 1, -down), fillcolor=(1, 2, 3))
+    expected = PILLOW.transform(
+        PILLOW.size, Image.Transform.AFFINE, (1, 0, -right, 0, 1, -down), fillcolor=(1, 2, 3)
+    )
     assert difference(expected, shifted).max() == 0
 
 
@@ -145,7 +172,8 @@ def test_grid_by_hand():
 
 
 def test_a_turned_grid_covers_the_whole_image():
-    # No corner is without grid: by rows of every angle the share of squares is that of the straight grid.
+    # No corner is without grid: by rows of every angle the share of squares is that of the straight
+    # grid.
     for degrees in (0, 10, 45, 90, 133, 270):
         mask = functional.grid_mask(60, 240, period=10, bar=5, offset=(3, 4), degrees=degrees)
         assert mask.mean() == pytest.approx(0.25, abs=0.02)
@@ -156,7 +184,9 @@ def test_a_turned_grid_covers_the_whole_image():
 def test_a_turned_grid_of_a_long_image_is_made_in_parts():
     whole = functional.grid_mask(300, 500, period=60, bar=30, offset=(3, 4), degrees=33)
     with mock.patch.object(functional, "_TILE", 128):
-        assert (functional.grid_mask(300, 500, period=60, bar=30, offset=(3, 4), degrees=33) == whole).all()
+        assert (
+            functional.grid_mask(300, 500, period=60, bar=30, offset=(3, 4), degrees=33) == whole
+        ).all()
     long = functional.grid_mask(3, 50_000, period=10, bar=5, offset=(3, 4), degrees=30)
     assert long.mean() == pytest.approx(0.25, abs=0.01)
 
@@ -184,8 +214,16 @@ COLOURS = {
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(sorted(COLOURS)), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 99))
-def test_shape_and_dtype_are_kept_and_the_input_is_not_written_to(name, height, width, mirrored, seed):
+@given(
+    st.sampled_from(sorted(COLOURS)),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_shape_and_dtype_are_kept_and_the_input_is_not_written_to(
+    name, height, width, mirrored, seed
+):
     image = noise(height, width, seed=seed)
     image = image[:, ::-1] if mirrored else image  # a view with negative strides
     image.flags.writeable = False

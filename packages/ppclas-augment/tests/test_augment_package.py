@@ -27,5 +27,13 @@ def test_names_are_registered_with_their_owner():
 
 
 def test_the_plugin_module_imports_nothing_heavy():
-    code = "import sys, ppclas_augment.plugin; print({'numpy', 'paddle', 'cv2', 'pydantic'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    code = (
+        "import sys, ppclas_augment.plugin; print({'numpy', 'paddle', 'cv2', 'pydantic'} & "
+        "set(sys.modules))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "set()\n"
+    )

@@ -1,4 +1,6 @@
-"""AugMix against the paper (Hendrycks et al. 2019) and its authors' code: chains, their weights, and strengths."""
+"""AugMix against the paper (Hendrycks et al. 2019) and its authors' code: chains, their weights,
+and strengths.
+"""
 
 from collections import Counter
 
@@ -16,7 +18,8 @@ def operations(count, **params):
 
 
 def chain_shares(transform, count):
-    """How much of an image each chain is: [how much is the image itself, chain, chain, ...], ``count`` times.
+    """How much of an image each chain is: [how much is the image itself, chain, chain, ...],
+    ``count`` times.
 
     The image is a white column on black, which each chain shifts elsewhere.
     """
@@ -31,12 +34,15 @@ def chain_shares(transform, count):
 
 @pytest.mark.parametrize(("width", "alpha"), [(3, 1.0), (2, 1.0), (5, 1.0), (3, 4.0)])
 def test_chains_are_weighted_by_dirichlet_and_the_image_by_beta(width, alpha):
-    transform = AugMix(ops=("TranslateX",), depth=1, severity=10, width=width, alpha=alpha, fill=(0, 0, 0))
+    transform = AugMix(
+        ops=("TranslateX",), depth=1, severity=10, width=width, alpha=alpha, fill=(0, 0, 0)
+    )
     shares = list(chain_shares(transform, 500))
     assert max(len(row) for row in shares) == 1 + width
     owns = np.array([row[0] for row in shares])
     assert stats.kstest(owns, "beta", (alpha, alpha)).pvalue > 1e-3
-    # Of Dirichlet's weights (alpha, ..., alpha), the squares sum up to (alpha + 1) / (width · alpha + 1) on average.
+    # Of Dirichlet's weights (alpha, ..., alpha), the squares sum up to (alpha + 1) / (width · alpha
+    # + 1) on average.
     weights = [np.array(row[1:]) / sum(row[1:]) for row in shares if row[0] < 0.7]
     expected = (alpha + 1) / (width * alpha + 1)
     assert np.mean([(row**2).sum() for row in weights]) == pytest.approx(expected, abs=0.03)
@@ -61,14 +67,22 @@ def test_operations_are_the_papers_and_equally_likely():
 
 
 def values(op, severity):
-    return np.array([value for ((_, value),) in operations(800, ops=(op,), depth=1, severity=severity)])
+    return np.array(
+        [value for ((_, value),) in operations(800, ops=(op,), depth=1, severity=severity)]
+    )
 
 
 # The authors' code: a level is uniform in 0.1 .. severity, of 10.
 @pytest.mark.parametrize("severity", [3, 10])
 @pytest.mark.parametrize(
     ("op", "strongest"),
-    [("ShearX", 0.3), ("ShearY", 0.3), ("TranslateX", 1 / 3), ("TranslateY", 1 / 3), ("Rotate", 30)],
+    [
+        ("ShearX", 0.3),
+        ("ShearY", 0.3),
+        ("TranslateX", 1 / 3),
+        ("TranslateY", 1 / 3),
+        ("Rotate", 30),
+    ],
 )
 def test_shifts_are_uniform_up_to_the_severity_both_ways(op, strongest, severity):
     levels = values(op, severity) / strongest * 10
@@ -83,19 +97,27 @@ def test_thresholds_and_bits_fall_up_to_the_severity(severity):
     # 4 - int(4 · level / 10) bits: one less at every 2.5 levels.
     bits = Counter(values("Posterize", severity))
     borders = np.clip([0.1, 2.5, 5, 7.5, 10], 0.1, severity)
-    shares = {4 - index: share for index, share in enumerate(np.diff(borders) / (severity - 0.1)) if share}
+    shares = {
+        4 - index: share for index, share in enumerate(np.diff(borders) / (severity - 0.1)) if share
+    }
     assert set(bits) == set(shares)
     assert (
-        stats.chisquare([bits[number] for number in shares], [800 * share for share in shares.values()]).pvalue > 1e-4
+        stats.chisquare(
+            [bits[number] for number in shares], [800 * share for share in shares.values()]
+        ).pvalue
+        > 1e-4
     )
 
 
 @pytest.mark.parametrize("resampling", [None, "nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("op", ["ShearX", "ShearY", "Rotate"])
 def test_resampling_is_bilinear_unless_asked_otherwise(op, resampling):
-    # Of noise in black and white, nearest pixels make four mixtures of two images at most; others make many.
+    # Of noise in black and white, nearest pixels make four mixtures of two images at most; others
+    # make many.
     params = {} if resampling is None else {"resampling": resampling}
-    noise = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (40, 50, 1)).repeat(3, axis=2)
+    noise = (
+        np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (40, 50, 1)).repeat(3, axis=2)
+    )
     mixed = AugMix(ops=(op,), width=1, depth=1, severity=10, **params)(noise, sample_draw(0, 0, 3))
     assert (len(np.unique(mixed)) <= 4) == (resampling == "nearest")
 
@@ -113,4 +135,6 @@ def test_any_layout_in_memory():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     for same in (np.asfortranarray(image), np.rot90(np.rot90(image, 3).copy())):
         np.testing.assert_array_equal(same, image)
-        np.testing.assert_array_equal(AugMix()(same, sample_draw(0, 0, 3)), AugMix()(image, sample_draw(0, 0, 3)))
+        np.testing.assert_array_equal(
+            AugMix()(same, sample_draw(0, 0, 3)), AugMix()(image, sample_draw(0, 0, 3))
+        )

@@ -1,4 +1,6 @@
-"""Policies, ranges and draws of the automatic augmentations against the papers' tables and distributions."""
+"""Policies, ranges and draws of the automatic augmentations against the papers' tables and
+distributions.
+"""
 
 from collections import Counter
 
@@ -21,7 +23,8 @@ from pydantic import ValidationError
 from scipy import stats
 
 ALWAYS = 1e-4
-"""Significance below which a distribution is taken for wrong: draws are fixed, so a test passes always or never."""
+"""Significance below which a distribution is taken for wrong: draws are fixed, so a test passes
+always or never."""
 
 
 def gradient(height=32, width=48):
@@ -90,7 +93,9 @@ def test_autoaugment_magnitudes_are_the_specifications():
     assert values("Rotate") == pytest.approx(np.linspace(0, 30, 10))
     assert values("Color") == pytest.approx(np.linspace(0, 0.9, 10))
     assert values("Posterize") == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
-    assert values("Solarize") == pytest.approx([256, 227.6, 199.1, 170.7, 142.2, 113.8, 85.3, 56.9, 28.4, 0], abs=0.05)
+    assert values("Solarize") == pytest.approx(
+        [256, 227.6, 199.1, 170.7, 142.2, 113.8, 85.3, 56.9, 28.4, 0], abs=0.05
+    )
     # The authors' code: 0.1 + 1.8 · index / 10, one-sided.
     factors = [1 + ORIGINAL_RANGES["Color"].at(index / 9) for index in range(10)]
     assert factors == pytest.approx([0.1 + 0.18 * index for index in range(10)])
@@ -98,18 +103,33 @@ def test_autoaugment_magnitudes_are_the_specifications():
 
 
 def test_randaugment_gets_stronger_with_the_magnitude():
-    # 8 - int(4 · level) bits, a threshold of 256 · (1 - level); at magnitude 10 the ends of AutoAugment's ranges.
+    # 8 - int(4 · level) bits, a threshold of 256 · (1 - level); at magnitude 10 the ends of
+    # AutoAugment's ranges.
     posterize = [RANDAUGMENT_RANGES["Posterize"].at(magnitude / 10) for magnitude in range(11)]
     assert posterize == [8 - int(4 * magnitude / 10) for magnitude in range(11)]
     assert RANDAUGMENT_RANGES["Solarize"].at(0.5) == pytest.approx(128)
-    for op, strongest in {"ShearX": 0.3, "Rotate": 30, "TranslateX": 150 / 331, "Sharpness": 0.9}.items():
+    for op, strongest in {
+        "ShearX": 0.3,
+        "Rotate": 30,
+        "TranslateX": 150 / 331,
+        "Sharpness": 0.9,
+    }.items():
         assert RANDAUGMENT_RANGES[op].at(1.0) == pytest.approx(strongest)
 
 
 def test_randaugments_ops_are_the_papers():
     # Identity, not Invert (Cubuk et al. 2019, section 3).
     assert set(RANDAUGMENT_OPS) == {
-        *("Identity", "AutoContrast", "Equalize", "Rotate", "Solarize", "Color", "Posterize", "Contrast"),
+        *(
+            "Identity",
+            "AutoContrast",
+            "Equalize",
+            "Rotate",
+            "Solarize",
+            "Color",
+            "Posterize",
+            "Contrast",
+        ),
         *("Brightness", "Sharpness", "ShearX", "ShearY", "TranslateX", "TranslateY"),
     }
 
@@ -118,8 +138,18 @@ def test_randaugments_ops_are_the_papers():
 @pytest.mark.parametrize(
     ("op", "weakest", "strongest"),
     [
-        *[("ShearX", 0, 0.99), ("ShearY", 0, 0.99), ("TranslateX", 0, 32 / 224), ("TranslateY", 0, 32 / 224)],
-        *[("Color", 0, 0.99), ("Contrast", 0, 0.99), ("Brightness", 0, 0.99), ("Sharpness", 0, 0.99)],
+        *[
+            ("ShearX", 0, 0.99),
+            ("ShearY", 0, 0.99),
+            ("TranslateX", 0, 32 / 224),
+            ("TranslateY", 0, 32 / 224),
+        ],
+        *[
+            ("Color", 0, 0.99),
+            ("Contrast", 0, 0.99),
+            ("Brightness", 0, 0.99),
+            ("Sharpness", 0, 0.99),
+        ],
         *[("Rotate", 0, 135), ("Solarize", 256, 0)],
     ],
 )
@@ -146,7 +176,9 @@ def test_autoaugment_draws_each_sub_policy_equally_often():
 
 def test_autoaugment_applies_each_step_by_its_own_probability():
     policy = ((Step(op="Invert", probability=0.3), Step(op="Equalize", probability=0.8)),)
-    counts = Counter(tuple(op for op, _ in operations) for operations in drawn(AutoAugment(policy=policy), 4000))
+    counts = Counter(
+        tuple(op for op, _ in operations) for operations in drawn(AutoAugment(policy=policy), 4000)
+    )
     observed = [counts[key] for key in ((), ("Invert",), ("Equalize",), ("Invert", "Equalize"))]
     assert fits(observed, [0.7 * 0.2, 0.3 * 0.2, 0.7 * 0.8, 0.3 * 0.8])
 
@@ -166,11 +198,15 @@ def test_randaugment_draws_ops_evenly_and_with_replacement():
     assert fits([counts[op] for op in RANDAUGMENT_OPS], [1] * 14)
     twice = np.mean([row[0][0] == row[1][0] for row in operations])
     assert twice == pytest.approx(1 / 14, abs=0.02)
-    assert {round(abs(value), 9) for row in operations for op, value in row if op == "ShearY"} == {0.21}
+    assert {round(abs(value), 9) for row in operations for op, value in row if op == "ShearY"} == {
+        0.21
+    }
 
 
 def test_the_spread_of_the_magnitude_stays_within_the_scale():
-    operations = drawn(RandAugment(ops=("Rotate",), num_layers=1, magnitude=5, magnitude_std=1), 3000)
+    operations = drawn(
+        RandAugment(ops=("Rotate",), num_layers=1, magnitude=5, magnitude_std=1), 3000
+    )
     magnitudes = np.abs([row[0][1] for row in operations]) / 3
     assert (magnitudes.mean(), magnitudes.std()) == pytest.approx((5, 1), abs=0.06)
     wild = drawn(RandAugment(ops=("Rotate",), num_layers=1, magnitude=9, magnitude_std=5), 500)
@@ -181,12 +217,15 @@ def test_trivialaugment_draws_op_and_strength_evenly():
     operations = drawn(TrivialAugment(), 6000)
     counts = Counter(op for ((op, _),) in operations)
     assert fits([counts[op] for op in RANDAUGMENT_OPS], [1] * 14)
-    turns = Counter(round(abs(value) / 4.5) for ((op, value),) in drawn(TrivialAugment(ops=("Rotate",)), 6000))
+    turns = Counter(
+        round(abs(value) / 4.5) for ((op, value),) in drawn(TrivialAugment(ops=("Rotate",)), 6000)
+    )
     assert fits([turns[step] for step in range(31)], [1] * 31)
 
 
 def test_augmix_blends_by_beta_and_dirichlet():
-    # On a grey image of 100, chains of Invert are 155 everywhere: what comes out tells the share, U(0, 1) at alpha 1.
+    # On a grey image of 100, chains of Invert are 155 everywhere: what comes out tells the share,
+    # U(0, 1) at alpha 1.
     image = np.full((4, 5, 3), 100, np.uint8)
     transform = AugMix(ops=("Invert",), depth=1)
     shares = [(transform(image, sample_draw(0, 0, i))[0, 0, 0] - 100) / 55 for i in range(800)]
@@ -201,7 +240,9 @@ def test_color_jitter_draws_factors_evenly():
     factors = [jitter(image, sample_draw(0, 0, i))[0, 0, 0] / 100 for i in range(2000)]
     assert (min(factors), max(factors)) == pytest.approx((0.5, 1.5), abs=0.01)
     assert stats.kstest(factors, "uniform", (0.5, 1.0)).pvalue > 1e-3
-    untouched = [ColorJitter(probability=0.3)(image, sample_draw(0, 0, i)) is image for i in range(1000)]
+    untouched = [
+        ColorJitter(probability=0.3)(image, sample_draw(0, 0, i)) is image for i in range(1000)
+    ]
     assert np.mean(untouched) == pytest.approx(0.7, abs=0.05)
 
 
@@ -212,7 +253,9 @@ def test_an_image_after_autoaugment_by_hand():
     np.testing.assert_array_equal(out, (255 - image) & 0xF0)
 
 
-@pytest.mark.parametrize("transform", [AutoAugment(), RandAugment(), TrivialAugment(), AugMix(), ColorJitter(hue=0.1)])
+@pytest.mark.parametrize(
+    "transform", [AutoAugment(), RandAugment(), TrivialAugment(), AugMix(), ColorJitter(hue=0.1)]
+)
 def test_odd_images(transform):
     for height, width in ((1, 1), (1, 9), (33, 1), (30, 71), (700, 900)):
         image = gradient(height, width)
@@ -223,8 +266,15 @@ def test_odd_images(transform):
 
 
 def test_floats_and_other_layouts_are_refused():
-    for image in (np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8), np.zeros((4, 4, 1), np.uint8)):
-        with pytest.raises(ShapeError, match=r"takes RGB pixels \[H, W, 3\] uint8; got .* Place it before Normalize"):
+    for image in (
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((3, 4, 4), np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+    ):
+        with pytest.raises(
+            ShapeError,
+            match=r"takes RGB pixels \[H, W, 3\] uint8; got .* Place it before Normalize",
+        ):
             RandAugment()(image, sample_draw(0, 0, 0))
 
 
@@ -232,7 +282,9 @@ def test_a_policy_from_yaml(tmp_path):
     config = tmp_path / "run.yaml"
 
     def load(policy):
-        config.write_text(f"data:\n  train_transforms:\n    - name: AutoAugment\n      policy: {policy}\n")
+        config.write_text(
+            f"data:\n  train_transforms:\n    - name: AutoAugment\n      policy: {policy}\n"
+        )
         return load_config(config).config.data.train_transforms[0].params
 
     good = load("[[{op: Rotate, probability: 0.5, magnitude: 3}, {op: Equalize}], [{op: Invert}]]")

@@ -1,4 +1,6 @@
-"""ColorJitter: each amount is read off an image on which it shows, and fits the uniform distribution."""
+"""ColorJitter: each amount is read off an image on which it shows, and fits the uniform
+distribution.
+"""
 
 import colorsys
 
@@ -29,7 +31,9 @@ def test_saturation_moves_away_from_grey_by_an_even_factor():
     red = np.full((2, 2, 3), (180, 80, 80), np.uint8)
     images = list(jittered(red, 1500, saturation=0.5))
     # 0.299 of red and 0.701 of the others: the grey level stays.
-    assert all(image[0, 0] @ (0.299, 0.587, 0.114) == pytest.approx(109.9, abs=1) for image in images)
+    assert all(
+        image[0, 0] @ (0.299, 0.587, 0.114) == pytest.approx(109.9, abs=1) for image in images
+    )
     factors = [(image[0, 0, 0] - image[0, 0, 1]) / 100 for image in images]
     assert stats.kstest(factors, "uniform", (0.5, 1.0)).pvalue > 1e-3
 
@@ -41,8 +45,11 @@ def test_hue_turns_both_ways_evenly():
 
 
 def test_the_order_changes_from_image_to_image():
-    # Of black and white halves, b + w > 255 only where the contrast shrinks first (b = 255 - w) and the brightness then
+    # Of black and white halves, b + w > 255 only where the contrast shrinks first (b = 255 - w) and
+    # the brightness then
     # grows: in half of the orders and a quarter of the factors.
     halves = np.repeat(np.array([0, 255], np.uint8), 6).reshape(4, 1, 3)
     images = jittered(halves, 1500, brightness=0.9, contrast=0.9)
-    assert np.mean([image.min() + image.max() > 257 for image in images]) == pytest.approx(1 / 8, abs=0.03)
+    assert np.mean([image.min() + image.max() > 257 for image in images]) == pytest.approx(
+        1 / 8, abs=0.03
+    )

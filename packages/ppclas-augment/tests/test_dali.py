@@ -30,7 +30,9 @@ ON_CPU = Dali(device="cpu")
 
 @pytest.fixture
 def dali():
-    return pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed: pip install ppclas-augment[dali]")
+    return pytest.importorskip(
+        "nvidia.dali", reason="NVIDIA DALI is not installed: pip install ppclas-augment[dali]"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,10 @@ def places(batches):
 
 def differences(ours, theirs):
     """[N] mean absolute difference of the pixels of each picture, of 255."""
-    pairs = [np.abs(a.images.astype(float) - b.images).mean(axis=(1, 2, 3)) for a, b in zip(ours, theirs, strict=True)]
+    pairs = [
+        np.abs(a.images.astype(float) - b.images).mean(axis=(1, 2, 3))
+        for a, b in zip(ours, theirs, strict=True)
+    ]
     return np.concatenate(pairs)
 
 
@@ -87,14 +92,18 @@ def test_batches_become_tensors_without_a_copy(dali, photos):
     """The way of a GPU's batches into Paddle, gone with DALI's memory on the CPU."""
     paddle = pytest.importorskip("paddle")
     plain = Reader(photos, Pipeline(TRAIN), seed=0, epochs=1)
-    requests = [Request(0, list(range(i, i + 4)), photos.records[i : i + 4], None) for i in range(0, 24, 4)]
+    requests = [
+        Request(0, list(range(i, i + 4)), photos.records[i : i + 4], None) for i in range(0, 24, 4)
+    ]
     with closing(ON_CPU.open(plain, 2, print)) as reader:
         arrays = [samples.images for samples in reader.read(requests)]
         reader._decoder._gpu = 0  # the pipeline is there already, and has no GPU
         tensors = [samples.images for samples in reader.read(requests)]
     assert all(isinstance(tensor, paddle.Tensor) for tensor in tensors)
     # Each has kept its memory while DALI went on.
-    assert [(tensor.numpy() == array).all() for tensor, array in zip(tensors, arrays, strict=True)] == [True] * 6
+    assert [
+        (tensor.numpy() == array).all() for tensor, array in zip(tensors, arrays, strict=True)
+    ] == [True] * 6
 
 
 @pytest.mark.parametrize(
@@ -102,8 +111,16 @@ def test_batches_become_tensors_without_a_copy(dali, photos):
     [
         # Boxes below twice the size: two decoders and two resizers that do the same arithmetic.
         ((RandomResizedCrop(size=224), RandomFlip()), 0.3, 1.0),
-        ((RandomResizedCrop(size=(192, 256), interpolation="bicubic"), RandomFlip(axis="both")), 1.0, 4.0),
-        ((RandomResizedCrop(size=224, interpolation="lanczos"), RandomFlip(axis="vertical")), 1.0, 4.0),
+        (
+            (RandomResizedCrop(size=(192, 256), interpolation="bicubic"), RandomFlip(axis="both")),
+            1.0,
+            4.0,
+        ),
+        (
+            (RandomResizedCrop(size=224, interpolation="lanczos"), RandomFlip(axis="vertical")),
+            1.0,
+            4.0,
+        ),
         ((Resize(short=256), CenterCrop(size=224)), 0.3, 1.0),
         ((Resize(short=200), CenterCrop(size=(233, 224), fill=(9, 99, 199))), 0.3, 1.0),
         ((Resize(size=(200, 224)),), 0.3, 1.0),
@@ -127,7 +144,9 @@ def test_the_pictures_of_the_workers(dali, sample, transforms, mean, worst):
 
 
 def test_boxes_that_are_made_much_smaller(dali, sample):
-    """Ours are decoded at 1/2 or 1/4, DALI's averaged afterwards: no further from the mean of all pixels than ours."""
+    """Ours are decoded at 1/2 or 1/4, DALI's averaged afterwards: no further from the mean of all
+    pixels than ours.
+    """
     crop = RandomResizedCrop(size=48)
     (ours,), _ = read(sample, (crop,), batch=24)
     (theirs,), _ = read(sample, (crop,), ON_CPU, batch=24)
@@ -162,9 +181,13 @@ def test_an_epoch_left_in_the_middle(dali, photos):
 
 @pytest.fixture
 def unusual(tmp_path):
-    """One picture in many files: turned by EXIF in every way, with transparency, as CMYK, grey, GIF and WebP."""
+    """One picture in many files: turned by EXIF in every way, with transparency, as CMYK, grey, GIF
+    and WebP.
+    """
     y, x = np.mgrid[0:90, 0:130]
-    upright = np.stack([x * 255 // 129, y * 255 // 89, (x + y) * 255 // 218], axis=2).astype(np.uint8)
+    upright = np.stack([x * 255 // 129, y * 255 // 89, (x + y) * 255 // 218], axis=2).astype(
+        np.uint8
+    )
     picture = Image.fromarray(upright)
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -189,7 +212,9 @@ def test_unusual_files_look_the_same(dali, unusual):
     assert_dali_read(said)
     found = differences([ours], [theirs])
     assert len(found) == 14
-    assert found.max() < 1.5, dict(zip([r.where for r in unusual.records], found.round(2).tolist(), strict=True))
+    assert found.max() < 1.5, dict(
+        zip([r.where for r in unusual.records], found.round(2).tolist(), strict=True)
+    )
 
 
 @pytest.mark.gpu
@@ -205,7 +230,9 @@ def test_on_a_gpu_the_batch_stays_there(dali, sample):
     assert all(batch.images.place.is_gpu_place() for batch in theirs)
     assert places(theirs) == places(ours)
     found = differences(ours, [replace(batch, images=batch.images.numpy()) for batch in theirs])
-    assert found.mean() < 2  # nvJPEG and libjpeg-turbo round differently and interpolate colours differently
+    assert (
+        found.mean() < 2
+    )  # nvJPEG and libjpeg-turbo round differently and interpolate colours differently
 
 
 # Bad images
@@ -213,7 +240,9 @@ def test_on_a_gpu_the_batch_stays_there(dali, sample):
 
 @pytest.fixture
 def spoilt(photos, tmp_path):
-    """The photos, of which 5 is text, 11 is missing, and 17 has a sound header before damaged Huffman tables."""
+    """The photos, of which 5 is text, 11 is missing, and 17 has a sound header before damaged
+    Huffman tables.
+    """
     records = list(photos.records)
     text, damaged = tmp_path / "text.jpg", tmp_path / "damaged.jpg"
     text.write_text("no image")
@@ -230,7 +259,9 @@ def test_bad_images_are_left_out_and_reported_as_by_the_workers(dali, spoilt):
     reports = []
     for reader in (None, ON_CPU):
         bad = []
-        batches, said = read(spoilt, TRAIN, reader, batch=6, max_bad_fraction=0.2, on_bad=bad.append)
+        batches, said = read(
+            spoilt, TRAIN, reader, batch=6, max_bad_fraction=0.2, on_bad=bad.append
+        )
         reports.append((places(batches), bad))
     assert reports[0] == reports[1]
     assert [b.index for b in reports[1][1]] == [5, 11, 17]
@@ -255,10 +286,16 @@ class Stranger(RandomResizedCrop):
             (RandomResizedCrop(size=32), RandAugment()),
             "RandAugment is more than it can do, which is RandomRes",
         ),
-        ((RandomResizedCrop(size=32), RandomFlip(), Normalize()), "Normalize is more than it can do, which is"),
+        (
+            (RandomResizedCrop(size=32), RandomFlip(), Normalize()),
+            "Normalize is more than it can do, which is",
+        ),
         ((Stranger(size=32),), "Stranger is not what it can begin with; it can do"),
         ((RandomCrop(size=32),), "RandomCrop is not what it can begin with; it can do"),
-        ((Resize(size=32, interpolation="area"),), "it has no interpolation 'area' as OpenCV has it, only bilinear, "),
+        (
+            (Resize(size=32, interpolation="area"),),
+            "it has no interpolation 'area' as OpenCV has it, only bilinear, ",
+        ),
     ],
 )
 def test_transforms_that_it_cannot_do(photos, transforms, reason):
@@ -274,7 +311,9 @@ def test_it_is_not_installed(photos, monkeypatch):
     ours, _ = read(photos, TRAIN)
     theirs, said = read(photos, TRAIN, ON_CPU, workers=1)
     assert len(said) == 1
-    assert said[0].startswith("the photos are read by 1 worker process, not by dali: it cannot be imported (")
+    assert said[0].startswith(
+        "the photos are read by 1 worker process, not by dali: it cannot be imported ("
+    )
     assert said[0].endswith("pip install 'ppclas-augment[dali]'")
     assert (differences(ours, theirs) == 0).all()
 
@@ -288,11 +327,13 @@ def test_there_is_no_gpu(photos):
     finally:
         paddle.set_device(before)
     assert said == [
-        "the photos are read by the training process, not by dali: Paddle has no GPU here (data.reader.device: cpu "
-        "decodes with DALI on the CPU)"
+        "the photos are read by the training process, not by dali: Paddle has no GPU here "
+        "(data.reader.device: cpu decodes with DALI on the CPU)"
     ]
 
 
 def test_a_resize_that_leaves_several_sizes(photos):
-    with Loader(photos, Pipeline((Resize(short=32),)), 2, reader=ON_CPU, on_note=(said := []).append):
+    with Loader(
+        photos, Pipeline((Resize(short=32),)), 2, reader=ON_CPU, on_note=(said := []).append
+    ):
         assert "not by dali: Resize (short) alone leaves photos of several sizes" in said[0]

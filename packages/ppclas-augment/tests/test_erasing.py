@@ -1,4 +1,6 @@
-"""Cutout, HideAndSeek and GridMask: how much is erased, where, and how often, against their papers."""
+"""Cutout, HideAndSeek and GridMask: how much is erased, where, and how often, against their
+papers.
+"""
 
 from collections import Counter
 
@@ -29,7 +31,9 @@ def test_cutout_covers_what_the_specification_says():
     shares = changed.mean(axis=(1, 2))
     assert shares.max() == pytest.approx(0.25)  # never more than the square
     assert shares.min() < 0.08  # a corner: a quarter of it
-    assert (shares == shares.max()).mean() == pytest.approx(0.25, abs=0.05)  # the centre in the middle half, both ways
+    assert (shares == shares.max()).mean() == pytest.approx(
+        0.25, abs=0.05
+    )  # the centre in the middle half, both ways
 
 
 @pytest.mark.parametrize("length", [7, 16])
@@ -49,7 +53,9 @@ def test_cutout_can_have_several_holes():
 
 
 @pytest.mark.parametrize(
-    "transform", [Cutout(), HideAndSeek(grid_sizes=(4,), hide_probability=1)], ids=["Cutout", "HideAndSeek"]
+    "transform",
+    [Cutout(), HideAndSeek(grid_sizes=(4,), hide_probability=1)],
+    ids=["Cutout", "HideAndSeek"],
 )
 def test_probability_is_that_of_erasing(transform):
     image = np.ones((16, 16, 3), np.float32)
@@ -61,20 +67,25 @@ def test_probability_is_that_of_erasing(transform):
 
 def test_hide_and_seek_hides_half_of_the_cells_of_every_grid():
     for cell in (16, 32, 44, 56):
-        assert erased(HideAndSeek(grid_sizes=(cell,)), 224, 224, 300).mean() == pytest.approx(0.5, abs=0.03)
+        assert erased(HideAndSeek(grid_sizes=(cell,)), 224, 224, 300).mean() == pytest.approx(
+            0.5, abs=0.03
+        )
     assert not erased(HideAndSeek(grid_sizes=(0,)), 224, 224, 5).any()
-    # 0 is a fifth of the draws: 0.4 of the pixels over all; the 2020-era code, rightly laid out, hid 0.395.
+    # 0 is a fifth of the draws: 0.4 of the pixels over all; the 2020-era code, rightly laid out,
+    # hid 0.395.
     changed = erased(HideAndSeek(), 224, 224, 1000)
     assert changed.mean() == pytest.approx(0.4, abs=0.02)
     assert (~changed.any(axis=(1, 2))).mean() == pytest.approx(0.2, abs=0.04)
-    assert erased(HideAndSeek(grid_sizes=(32,), hide_probability=0.2), 224, 224, 300).mean() == pytest.approx(
-        0.2, abs=0.02
-    )
+    assert erased(
+        HideAndSeek(grid_sizes=(32,), hide_probability=0.2), 224, 224, 300
+    ).mean() == pytest.approx(0.2, abs=0.02)
 
 
 @pytest.mark.parametrize("side", [32, 64, 448])
 def test_hide_and_seek_cells_are_the_same_share_of_any_image(side):
-    """With the paper's pixels, made for 224, three in ten photos of 32 pixels would vanish whole."""
+    """With the paper's pixels, made for 224, three in ten photos of 32 pixels would vanish
+    whole.
+    """
     masks = erased(HideAndSeek(), side, side, 600)
     assert masks.mean() == pytest.approx(0.4, abs=0.03)
     assert masks.all(axis=(1, 2)).mean() < 0.01
@@ -107,7 +118,8 @@ def test_hide_and_seek_cells_are_in_place_on_wide_images():
 
 @pytest.mark.parametrize("rotate", [0, 1, 360])
 @pytest.mark.parametrize(
-    ("remove", "ratio", "kept"), [("bars", 0.5, 0.25), ("squares", 0.5, 0.75), ("squares", 0.6, 0.84)]
+    ("remove", "ratio", "kept"),
+    [("bars", 0.5, 0.25), ("squares", 0.5, 0.75), ("squares", 0.6, 0.84)],
 )
 def test_gridmask_keeps_what_the_specification_says(remove, ratio, kept, rotate):
     mask = GridMask(probability=1, ramp=0, remove=remove, ratio=ratio, rotate=rotate)
@@ -117,7 +129,9 @@ def test_gridmask_keeps_what_the_specification_says(remove, ratio, kept, rotate)
 
 def test_gridmask_periods_and_angles():
     # Straight bars: the gaps between them tell the period, from 96 to 224 at 224 pixels.
-    changed = erased(GridMask(probability=1, ramp=0, remove="bars", period=(10, 20), rotate=0), 100, 100, 400)
+    changed = erased(
+        GridMask(probability=1, ramp=0, remove="bars", period=(10, 20), rotate=0), 100, 100, 400
+    )
     periods = Counter()
     for mask in changed:
         row = mask[~mask.all(axis=1)][0]
@@ -125,7 +139,8 @@ def test_gridmask_periods_and_angles():
         periods[int(np.diff(starts)[0])] += 1
     assert set(periods) == set(range(10, 21))
     assert min(periods.values()) > 15  # 36 expected
-    # Bars of about 9 pixels fill a row of 100 where they are within 5 degrees of straight: 11 % of the angles.
+    # Bars of about 9 pixels fill a row of 100 where they are within 5 degrees of straight: 11 % of
+    # the angles.
     turned = erased(GridMask(probability=1, ramp=0, remove="bars", period=(10, 20)), 100, 100, 100)
     assert np.mean([mask.all(axis=1).any() for mask in turned]) < 0.2
 
@@ -136,11 +151,18 @@ def test_gridmask_comes_with_the_epochs():
     for epoch, expected in ((0, 0.0), (60, 0.2), (120, 0.4), (240, 0.8), (299, 0.8)):
         applied = [GridMask()(image, draw(i, epoch, 300)) is not image for i in range(600)]
         assert np.mean(applied) == pytest.approx(expected, abs=0.05), epoch
-    applied = [GridMask(ramp=0, probability=0.5)(image, draw(i, 0, 1)) is not image for i in range(600)]
+    applied = [
+        GridMask(ramp=0, probability=0.5)(image, draw(i, 0, 1)) is not image for i in range(600)
+    ]
     assert np.mean(applied) == pytest.approx(0.5, abs=0.06)
 
 
-ALL = [Cutout(), RandomErasing(probability=1), HideAndSeek(grid_sizes=(5,)), GridMask(probability=1, ramp=0)]
+ALL = [
+    Cutout(),
+    RandomErasing(probability=1),
+    HideAndSeek(grid_sizes=(5,)),
+    GridMask(probability=1, ramp=0),
+]
 NAMES = [type(transform).__name__ for transform in ALL]
 
 
@@ -152,7 +174,9 @@ def test_what_is_erased_is_the_mean_before_and_zero_after_normalisation(transfor
     gone = pixels.any(axis=2)
     assert 0.02 < gone.mean() < 0.8
     assert (pixels[gone] == (124, 116, 104)).all()
-    np.testing.assert_array_equal(floats, np.where(gone[:, :, None], 0, np.ones(3)))  # the same draw, the same pixels
+    np.testing.assert_array_equal(
+        floats, np.where(gone[:, :, None], 0, np.ones(3))
+    )  # the same draw, the same pixels
 
 
 @pytest.mark.parametrize("transform", ALL, ids=NAMES)
@@ -161,7 +185,9 @@ def test_another_colour_and_another_layout(transform):
     assert {tuple(pixel) for pixel in red.reshape(-1, 3).tolist()} == {(90, 90, 90), (200, 10, 0)}
     with pytest.raises(ConfigError, match="color has 3 values and the image 1 channels"):
         transform.replace(color=(1.0, 2.0, 3.0))(np.zeros((30, 30, 1), np.float32), draw(2))
-    with pytest.raises(ShapeError, match=r"takes an image \[H, W, C\].* got \[3, 224, 224\]. Place it before"):
+    with pytest.raises(
+        ShapeError, match=r"takes an image \[H, W, C\].* got \[3, 224, 224\]. Place it before"
+    ):
         transform(np.zeros((3, 224, 224), np.float32), draw())
 
 
@@ -190,7 +216,13 @@ def test_large_and_thin_images(transform):
 
 def test_a_cell_larger_than_the_image_is_all_of_it():
     seen = {
-        tuple(np.unique(HideAndSeek(grid_sizes=(10**9,), color=(7.0,) * 3)(np.zeros((30, 40, 3), np.uint8), draw(i))))
+        tuple(
+            np.unique(
+                HideAndSeek(grid_sizes=(10**9,), color=(7.0,) * 3)(
+                    np.zeros((30, 40, 3), np.uint8), draw(i)
+                )
+            )
+        )
         for i in range(20)
     }
     assert seen == {(0,), (7,)}

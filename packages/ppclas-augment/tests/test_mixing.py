@@ -31,7 +31,8 @@ def numbered(count, height=12, width=20):
 
 @pytest.mark.parametrize("mix", MIXES, ids=NAMES)
 def test_the_weight_is_what_the_image_shows(mix):
-    # Of constant images, the mean says how much is whose: it must be what the labels are weighted by.
+    # Of constant images, the mean says how much is whose: it must be what the labels are weighted
+    # by.
     for index in range(8):
         images, targets = numbered(16)
         mixed, new = mix(images, targets, draw(index))
@@ -54,7 +55,10 @@ def test_one_draw_a_batch_where_asked_for(mix):
 @pytest.mark.parametrize("mix", MIXES[:3], ids=NAMES[:3])
 def test_the_devices_way_and_the_cpus_give_the_same(mix):
     values = np.random.default_rng(0).normal(size=(5, 3, 17, 9)).astype(np.float32)
-    drawn, partner = mix.draw_mix(5, 17, 9, np.random.default_rng(1)), partners(5, np.random.default_rng(2))
+    drawn, partner = (
+        mix.draw_mix(5, 17, 9, np.random.default_rng(1)),
+        partners(5, np.random.default_rng(2)),
+    )
     weights = drawn.weights(17, 9)
     expected = weights * values + (1 - weights) * values[partner]
     # A CPU mixes single precision where it lies; any other precision goes the way that devices go.
@@ -74,7 +78,9 @@ def test_any_permutation_of_partners_is_mixed_in_place_as_if_from_a_copy(mix, pa
     drawn, before = mix.draw_mix(6, 8, 10, np.random.default_rng(1)), images.copy()
     drawn.apply(images, np.array(partner))
     weights = drawn.weights(8, 10)
-    np.testing.assert_allclose(images, weights * before + (1 - weights) * before[partner], atol=1e-6)
+    np.testing.assert_allclose(
+        images, weights * before + (1 - weights) * before[partner], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("mix", MIXES, ids=NAMES)
@@ -87,15 +93,24 @@ def test_labels_that_are_vectors_become_soft_targets(mix):
     # Sample 0 is 0 everywhere: what it shows is its partner's number times the partner's share.
     soft = new.soft.numpy()
     shown = mixed.numpy().mean(axis=(1, 2, 3))
-    candidates = [(partner, (shown[0] / partner)) for partner in range(1, 8) if 0 <= shown[0] / partner <= 1 + 1e-6]
-    assert any(np.allclose(soft[0], (1 - share) * labels[0] + share * labels[p], atol=1e-4) for p, share in candidates)
+    candidates = [
+        (partner, (shown[0] / partner))
+        for partner in range(1, 8)
+        if 0 <= shown[0] / partner <= 1 + 1e-6
+    ]
+    assert any(
+        np.allclose(soft[0], (1 - share) * labels[0] + share * labels[p], atol=1e-4)
+        for p, share in candidates
+    )
     assert soft.min() >= 0
     assert soft.max() <= 1 + 1e-6
 
 
 def test_a_probability_leaves_batches_alone():
     images, targets = numbered(4)
-    untouched = [CutMix(probability=0.3)(images, targets, draw(i))[1] is targets for i in range(400)]
+    untouched = [
+        CutMix(probability=0.3)(images, targets, draw(i))[1] is targets for i in range(400)
+    ]
     assert np.mean(untouched) == pytest.approx(0.7, abs=0.07)
 
 
@@ -109,9 +124,11 @@ def test_two_mixes_are_refused_before_weights_are_loaded(tmp_path):
 
 
 def test_cutmix_boxes_by_hand():
-    # λ 0.75: half of each side. Around (6, 10) of 12 x 20 all of it is inside; around a corner a quarter.
-    # λ 1: nothing; λ 0: everything.
-    boxes = cut_boxes(12, 20, np.array([0.75, 0.75, 1.0, 0.0]), np.array([(6, 10), (0, 0), (5, 5), (6, 10)]))
+    # λ 0.75: half of each side. Around (6, 10) of 12 x 20 all of it is inside; around a corner a
+    # quarter. λ 1: nothing; λ 0: everything.
+    boxes = cut_boxes(
+        12, 20, np.array([0.75, 0.75, 1.0, 0.0]), np.array([(6, 10), (0, 0), (5, 5), (6, 10)])
+    )
     assert boxes.tolist() == [[3, 9, 5, 15], [0, 3, 0, 5], [5, 5, 5, 5], [0, 12, 0, 20]]
     np.testing.assert_allclose(box_shares(12, 20, boxes), [0.75, 1 - 15 / 240, 1.0, 0.0])
 
@@ -119,7 +136,9 @@ def test_cutmix_boxes_by_hand():
 def test_cutmix_pastes_one_box_of_the_partner():
     images, targets = numbered(8, 24, 30)
     mixed, new = CutMix()(images, targets, draw(1))
-    for own, other, image in zip(new.labels.tolist(), new.mixed_labels.tolist(), mixed.numpy(), strict=True):
+    for own, other, image in zip(
+        new.labels.tolist(), new.mixed_labels.tolist(), mixed.numpy(), strict=True
+    ):
         pasted = image[0] == other
         assert ((image[0] == own) | pasted).all()
         rows, columns = np.flatnonzero(pasted.any(axis=1)), np.flatnonzero(pasted.any(axis=0))
@@ -127,11 +146,14 @@ def test_cutmix_pastes_one_box_of_the_partner():
 
 
 def test_cutmix_weights_have_the_clipped_distribution():
-    # Of uniform λ and a uniform centre, the side of the box is r = √(1 - λ) and (r - r² / 4) of it is inside on
-    # average, each way on its own; with r² uniform the mean pasted share is ∫ (r - r²/4)² 2r dr = 17/48 - 1/10... by
+    # Of uniform λ and a uniform centre, the side of the box is r = √(1 - λ) and (r - r² / 4) of it
+    # is inside on average, each way on its own; with r² uniform the mean pasted share is ∫ (r -
+    # r²/4)² 2r dr = 17/48 - 1/10... by
     # term: 2 (1/4 - 1/10 + 1/96) = 0.3208.
     images, targets = numbered(64, 100, 100)
-    weights = np.concatenate([CutMix()(images, targets, draw(i))[1].weight.numpy() for i in range(40)])
+    weights = np.concatenate(
+        [CutMix()(images, targets, draw(i))[1].weight.numpy() for i in range(40)]
+    )
     assert 1 - weights.mean() == pytest.approx(0.3208, abs=0.012)
 
 
@@ -166,7 +188,9 @@ def test_the_largest_pixels_are_the_mask():
     assert largest_mask(image, 6).sum() == 6
     soft = largest_mask(np.arange(100, dtype=np.float32).reshape(10, 10), 50, soft=0.1)
     assert soft.mean() == pytest.approx(0.5)
-    assert ((soft > 0) & (soft < 1)).sum() == 18  # 10 pixels on each side of the limit; the ends are 0 and 1
+    assert (
+        (soft > 0) & (soft < 1)
+    ).sum() == 18  # 10 pixels on each side of the limit; the ends are 0 and 1
     assert (np.diff(soft.ravel()) >= 0).all()
 
 
@@ -181,7 +205,8 @@ def test_fmix_edges_are_soft_over_the_share_asked_for_where_there_is_room(side, 
 
 
 def test_cutmix_boxes_are_of_the_drawn_size():
-    # So large an alpha makes every λ a half: a box has √½ of each side, 70.7 of 100, where no border cuts it.
+    # So large an alpha makes every λ a half: a box has √½ of each side, 70.7 of 100, where no
+    # border cuts it.
     mixed, new = CutMix(alpha=1e4)(*numbered(64, 100, 100), draw())
     pasted = mixed.numpy()[:, 0] != new.labels.numpy()[:, None, None]
     assert pasted.any(axis=2).sum(axis=1).max() == pytest.approx(70.7, abs=1)
@@ -202,12 +227,19 @@ def test_mixup_or_cutmix_passes_its_parameters_on():
     assert shown.max() == pytest.approx(0.5, abs=0.02)
     assert 0.12 < shown.min() < 0.3
     images, targets = numbered(4)
-    assert MixupOrCutMix(cutmix_share=1, cutmix={"probability": 0})(images, targets, draw())[1] is targets
-    assert MixupOrCutMix(cutmix_share=0, mixup={"probability": 0})(images, targets, draw())[1] is targets
+    assert (
+        MixupOrCutMix(cutmix_share=1, cutmix={"probability": 0})(images, targets, draw())[1]
+        is targets
+    )
+    assert (
+        MixupOrCutMix(cutmix_share=0, mixup={"probability": 0})(images, targets, draw())[1]
+        is targets
+    )
 
 
 def test_mixup_or_cutmix_alternates():
     kinds = [
-        np.unique(MixupOrCutMix(cutmix_share=0.25)(*numbered(4), draw(i))[0].numpy()[1, 0]).size > 1 for i in range(300)
+        np.unique(MixupOrCutMix(cutmix_share=0.25)(*numbered(4), draw(i))[0].numpy()[1, 0]).size > 1
+        for i in range(300)
     ]
     assert np.mean(kinds) == pytest.approx(0.25, abs=0.08)  # a box shows two values, a blend one

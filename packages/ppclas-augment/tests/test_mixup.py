@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from ppclas_augment.batch import Mixup, _note_a_batch_of_one, partners
 from ppclas_core.builtin.base import Targets
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, TrainSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    TrainSection,
+)
 from ppclas_core.data import sample_draw
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.session import train
@@ -70,7 +76,9 @@ def test_images_and_labels_are_blended_by_the_same_weight(per):
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_weights_are_beta_distributed(alpha):
     images, targets = batch(64)
-    weights = np.concatenate([Mixup(alpha=alpha)(images, targets, draw(i))[1].weight.numpy() for i in range(100)])
+    weights = np.concatenate(
+        [Mixup(alpha=alpha)(images, targets, draw(i))[1].weight.numpy() for i in range(100)]
+    )
     assert weights.mean() == pytest.approx(0.5, abs=0.02)
     assert weights.var() == pytest.approx(beta_variance(alpha), abs=0.005)
 
@@ -90,7 +98,10 @@ def test_soft_targets_are_blended_too():
     soft = paddle.nn.functional.one_hot(targets.labels, 5)
     _, blended = Mixup()(images, Targets(targets.labels, soft=soft), draw())
     weight = blended.weight.numpy()[:, None]
-    expected = weight * np.eye(5)[targets.labels.numpy()] + (1 - weight) * np.eye(5)[blended.mixed_labels.numpy()]
+    expected = (
+        weight * np.eye(5)[targets.labels.numpy()]
+        + (1 - weight) * np.eye(5)[blended.mixed_labels.numpy()]
+    )
     np.testing.assert_allclose(blended.soft.numpy(), expected, atol=1e-6)
 
 
@@ -122,7 +133,9 @@ def test_what_cannot_be_mixed_is_refused():
 
 
 def test_the_photo_left_over_is_not_the_trainings_accuracy(tmp_path):
-    """24 photos in batches of 23 leave one; the accuracy on mixed labels is not counted, nor is its alone."""
+    """24 photos in batches of 23 leave one; the accuracy on mixed labels is not counted, nor is its
+    alone.
+    """
     make_tiny_dataset(tmp_path / "photos", classes=3, per_class=10, size=36)
     config = Config(
         model=ModelSection(name="FakeNet", pretrained=False),

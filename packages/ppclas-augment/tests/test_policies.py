@@ -1,4 +1,6 @@
-"""What AutoAugment, RandAugment and TrivialAugment do to an image, against Pillow at the papers' strengths."""
+"""What AutoAugment, RandAugment and TrivialAugment do to an image, against Pillow at the papers'
+strengths.
+"""
 
 from collections import Counter
 
@@ -17,7 +19,9 @@ def photo():
     """Colours that differ from place to place and from channel to channel, in all of 0..255."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    smooth = np.stack([x * 2, 200 - y * 2, 60 + x + y], axis=-1) + rng.integers(-40, 41, (HEIGHT, WIDTH, 3))
+    smooth = np.stack([x * 2, 200 - y * 2, 60 + x + y], axis=-1) + rng.integers(
+        -40, 41, (HEIGHT, WIDTH, 3)
+    )
     smooth[5, 5], smooth[6, 6] = 0, 255
     return np.clip(smooth, 0, 255).astype(np.uint8)
 
@@ -42,8 +46,12 @@ PILLOW = {
     "Sharpness": lambda image, more, **look: ImageEnhance.Sharpness(image).enhance(1 + more),
     "ShearX": lambda image, slope, **look: affine(image, (1, slope, 0, 0, 1, 0), look),
     "ShearY": lambda image, slope, **look: affine(image, (1, 0, 0, slope, 1, 0), look),
-    "TranslateX": lambda image, share, **look: affine(image, (1, 0, -round(share * WIDTH), 0, 1, 0), look),
-    "TranslateY": lambda image, share, **look: affine(image, (1, 0, 0, 0, 1, -round(share * HEIGHT)), look),
+    "TranslateX": lambda image, share, **look: affine(
+        image, (1, 0, -round(share * WIDTH), 0, 1, 0), look
+    ),
+    "TranslateY": lambda image, share, **look: affine(
+        image, (1, 0, 0, 0, 1, -round(share * HEIGHT)), look
+    ),
     "Rotate": lambda image, degrees, **look: image.rotate(degrees, **look),
 }
 WITHOUT_STRENGTH = ("Identity", "AutoContrast", "Equalize", "Invert")
@@ -56,12 +64,16 @@ def pillows(op, value, fillcolor=(128, 128, 128), **look):
 
 
 def same(image, expected):
-    """Colours within two grey levels; of pixels equally near to two, one library may take either: less than 2 %."""
+    """Colours within two grey levels; of pixels equally near to two, one library may take either:
+    less than 2 %.
+    """
     return (np.abs(image.astype(int) - expected.astype(int)) > 2).mean() < 0.02
 
 
 def outcomes(transform, expected, count=100, image=PHOTO):
-    """How often each of ``expected``, images by name, is what ``image`` becomes; nothing else may come out."""
+    """How often each of ``expected``, images by name, is what ``image`` becomes; nothing else may
+    come out.
+    """
     found = Counter()
     for index in range(count):
         changed = transform(image, sample_draw(0, 0, index))
@@ -92,17 +104,32 @@ def test_operations_without_strength(op):
     assert outcomes(TrivialAugment(ops=(op,)), expected, 3) == [3]
 
 
-# The strongest values: table 6 of the AutoAugment paper; the wide space of the TrivialAugment paper.
-IMAGENET = {"ShearX": 0.3, "ShearY": 0.3, "TranslateX": 150 / 331, "TranslateY": 150 / 331, "Rotate": 30}
+# The strongest values: table 6 of the AutoAugment paper; the wide space of the TrivialAugment
+# paper.
+IMAGENET = {
+    "ShearX": 0.3,
+    "ShearY": 0.3,
+    "TranslateX": 150 / 331,
+    "TranslateY": 150 / 331,
+    "Rotate": 30,
+}
 IMAGENET |= dict.fromkeys(COLOURS, 0.9)
-WIDE = {"ShearX": 0.99, "ShearY": 0.99, "TranslateX": 32 / 224, "TranslateY": 32 / 224, "Rotate": 135}
+WIDE = {
+    "ShearX": 0.99,
+    "ShearY": 0.99,
+    "TranslateX": 32 / 224,
+    "TranslateY": 32 / 224,
+    "Rotate": 135,
+}
 WIDE |= dict.fromkeys(COLOURS, 0.99)
 
 
 @pytest.mark.parametrize(("op", "strongest"), IMAGENET.items())
 def test_autoaugment_and_randaugment_go_both_ways_equally_often(op, strongest):
     assert evenly(outcomes(autoaugment(op, 7), both_signs(op, strongest * 7 / 9)))
-    assert evenly(outcomes(RandAugment(num_layers=1, magnitude=5, ops=(op,)), both_signs(op, strongest / 2)))
+    assert evenly(
+        outcomes(RandAugment(num_layers=1, magnitude=5, ops=(op,)), both_signs(op, strongest / 2))
+    )
 
 
 @pytest.mark.parametrize(("op", "value"), WIDE.items())
@@ -133,7 +160,8 @@ def test_magnitude_zero_changes_nothing(op):
 
 
 def test_solarize_at_its_weakest_leaves_white_white():
-    # The threshold is 256, which no value reaches; at its strongest it is 0, and white becomes black.
+    # The threshold is 256, which no value reaches; at its strongest it is 0, and white becomes
+    # black.
     white = np.full((2, 2, 3), 255, np.uint8)
     transform = TrivialAugment(num_strengths=2, ops=("Solarize",))
     assert evenly(outcomes(transform, {"weakest": white, "strongest": white * 0}, image=white))
@@ -153,7 +181,10 @@ def test_what_an_image_does_not_reach_is_filled(op):
     red = (200, 10, 0)
     expected = both_signs(op, IMAGENET[op], fillcolor=red)
     assert sum(outcomes(autoaugment(op, 9, fill=red), expected, 10)) == 10
-    assert sum(outcomes(RandAugment(num_layers=1, magnitude=10, ops=(op,), fill=red), expected, 10)) == 10
+    assert (
+        sum(outcomes(RandAugment(num_layers=1, magnitude=10, ops=(op,), fill=red), expected, 10))
+        == 10
+    )
     # Of a white image and red, all that AugMix blends is as red as that.
     white = np.full((30, 40, 3), (200, 255, 255), np.uint8)
     mixed = AugMix(ops=(op,), severity=10, fill=red)(white, sample_draw(0, 0, 0))
@@ -164,7 +195,8 @@ def test_what_an_image_does_not_reach_is_filled(op):
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("op", ["ShearX", "ShearY", "Rotate"])
 def test_resampling_is_pillows(op, resampling):
-    # Bicubic kernels differ (a is -0.5 in Pillow, -0.75 in OpenCV), but less than bicubic and bilinear do.
+    # Bicubic kernels differ (a is -0.5 in Pillow, -0.75 in OpenCV), but less than bicubic and
+    # bilinear do.
     transforms = (
         autoaugment(op, 9, resampling=resampling),
         RandAugment(num_layers=1, magnitude=10, ops=(op,), resampling=resampling),
@@ -173,8 +205,13 @@ def test_resampling_is_pillows(op, resampling):
         image = transform(PHOTO, sample_draw(0, 0, 0)).astype(int)
         distances = {
             mode.name.lower(): min(
-                np.abs(image - each).mean() for each in both_signs(op, IMAGENET[op], resample=mode).values()
+                np.abs(image - each).mean()
+                for each in both_signs(op, IMAGENET[op], resample=mode).values()
             )
-            for mode in (Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
+            for mode in (
+                Image.Resampling.NEAREST,
+                Image.Resampling.BILINEAR,
+                Image.Resampling.BICUBIC,
+            )
         }
         assert min(distances, key=distances.get) == resampling

@@ -16,7 +16,9 @@ def draw(index=0):
 
 
 def boxes(transform, height, width, count):
-    """Top, left, height, width of ``count`` erased rectangles; each must be one full rectangle inside the image."""
+    """Top, left, height, width of ``count`` erased rectangles; each must be one full rectangle
+    inside the image.
+    """
     image, found = np.zeros((height, width, 1), np.float32), []
     for i in range(count):
         changed = transform(image, draw(i))[:, :, 0] == 9
@@ -55,7 +57,12 @@ def test_area_and_aspect_are_uniform_where_every_rectangle_fits():
 
 
 def test_log_aspect_is_as_often_upright_as_flat():
-    found = boxes(RandomErasing(probability=1.0, area=(0.02, 0.1), log_aspect=True, color=(9.0,)), 300, 400, 1000)
+    found = boxes(
+        RandomErasing(probability=1.0, area=(0.02, 0.1), log_aspect=True, color=(9.0,)),
+        300,
+        400,
+        1000,
+    )
     assert (found[:, 2] > found[:, 3]).mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -110,19 +117,30 @@ def test_an_image_too_small_for_any_rectangle_stays():
 
 
 def test_the_wrong_layout_is_refused():
-    with pytest.raises(ShapeError, match=r"\[H, W, C\] with C up to 4; got \[3, 224, 224\]. Place it before"):
+    with pytest.raises(
+        ShapeError, match=r"\[H, W, C\] with C up to 4; got \[3, 224, 224\]. Place it before"
+    ):
         RandomErasing()(np.zeros((3, 224, 224), np.float32), draw())
 
 
 def test_a_colour_is_one_of_the_image():
     grey = np.zeros((32, 32, 1), np.uint8)
-    with pytest.raises(ConfigError, match=r"RandomErasing\.color has 3 values and the image 1 channels"):
+    with pytest.raises(
+        ConfigError, match=r"RandomErasing\.color has 3 values and the image 1 channels"
+    ):
         RandomErasing(probability=1.0, color=(1, 2, 3))(grey, draw())
     for color in ((300,), (-1,), (0.485,)):  # what uint8 would turn into another colour
-        with pytest.raises(ConfigError, match=r"RandomErasing.color: expected whole numbers in 0..255 for .* got"):
+        with pytest.raises(
+            ConfigError, match=r"RandomErasing.color: expected whole numbers in 0..255 for .* got"
+        ):
             RandomErasing(probability=1.0, color=color)(grey, draw())
-    assert set(np.unique(RandomErasing(probability=1.0)(grey, draw()))) == {0, 115}  # the mean of 124, 116 and 104
-    assert RandomErasing(probability=1.0, color=(-0.5,))(grey.astype(np.float32), draw()).min() == -0.5
+    assert set(np.unique(RandomErasing(probability=1.0)(grey, draw()))) == {
+        0,
+        115,
+    }  # the mean of 124, 116 and 104
+    assert (
+        RandomErasing(probability=1.0, color=(-0.5,))(grey.astype(np.float32), draw()).min() == -0.5
+    )
 
 
 @pytest.mark.parametrize(

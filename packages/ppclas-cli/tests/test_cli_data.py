@@ -46,9 +46,14 @@ def test_names_do_not_reach_the_terminal_as_they_are(ppclas, tmp_path):
     (tmp_path / "\x1b[1m").mkdir()
     told = ppclas("data", "preview", str(tmp_path / "\x1b[1m"), "-o", str(tmp_path / "grid.png"))
     assert "\\x1b[1m: expected a folder of class folders with photos" in told.err
-    told = ppclas("data", "list", str(tmp_path), "-o", str(tmp_path / "lists"), "--labels", "\x1b[1m")
+    told = ppclas(
+        "data", "list", str(tmp_path), "-o", str(tmp_path / "lists"), "--labels", "\x1b[1m"
+    )
     assert "\x1b" not in told.err
-    assert "0 \x1b[31mred" in json.loads(ppclas("data", "stats", str(tmp_path), "--json").out)["class_counts"]
+    assert (
+        "0 \x1b[31mred"
+        in json.loads(ppclas("data", "stats", str(tmp_path), "--json").out)["class_counts"]
+    )
 
 
 def test_damaged_photos_are_listed(ppclas, tmp_path):
@@ -61,7 +66,10 @@ def test_damaged_photos_are_listed(ppclas, tmp_path):
     pytest.importorskip("simplejpeg")
     told = ppclas("data", "check", str(tmp_path))
     assert told.code == 0
-    assert f"  damaged: {tmp_path / 'a' / '0.jpg'}: Corrupt JPEG data: premature end of data segment\n" in told.out
+    assert (
+        f"  damaged: {tmp_path / 'a' / '0.jpg'}: Corrupt JPEG data: premature end of data segment\n"
+        in told.out
+    )
 
 
 def test_lists_are_written_once(ppclas, tmp_path):
@@ -76,7 +84,9 @@ def test_lists_are_written_once(ppclas, tmp_path):
     assert again.code == 1
     assert f"{folder / 'train_list.txt'} exists already; it is not overwritten" in again.err
     assert ppclas("data", "list").code == 2
-    both = ppclas("data", "list", "-o", str(tmp_path / "both"), "--val", "photos", "--val-fraction", "0.5")
+    both = ppclas(
+        "data", "list", "-o", str(tmp_path / "both"), "--val", "photos", "--val-fraction", "0.5"
+    )
     assert (both.code, "give one of them" in both.err) == (2, True)
 
 
@@ -86,8 +96,8 @@ def test_lists_that_cannot_be_written_are_an_error_of_one_line(ppclas, tmp_path)
         told = ppclas("data", "list", "-o", str(tmp_path / output))
         assert told.code == 1
         assert told.err.splitlines()[-1] == (
-            f"error: The lists cannot be written to {tmp_path / output} ({reason}); expected a folder, or a name that "
-            f"is free. Choose another --output"
+            f"error: The lists cannot be written to {tmp_path / output} ({reason}); expected a "
+            "folder, or a name that is free. Choose another --output"
         )
         assert "Traceback" not in told.err
     assert (tmp_path / "file").read_text() == "mine"
@@ -102,7 +112,11 @@ def test_json_is_utf8_whatever_the_names(ppclas, tmp_path):
         path.write_bytes(photo.read_bytes() if index else b"text")
     program = [sys.executable, "-m", "ppclas_cli", "data", "check", str(tmp_path), "--json"]
     told = subprocess.run(program, capture_output=True)
-    bad = [bad for part in ("train", "val") for bad in json.loads(told.stdout.decode())[part]["bad_images"]]
+    bad = [
+        bad
+        for part in ("train", "val")
+        for bad in json.loads(told.stdout.decode())[part]["bad_images"]
+    ]
     assert Path(bad[0]["where"]).samefile(tmp_path / "a" / os.fsdecode(b"caf\xe90.jpg"))
 
 
@@ -135,4 +149,7 @@ def test_a_pipe_among_the_photos_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a" / "pipe.jpg")
     program = [sys.executable, "-m", "ppclas_cli", "data", "check", str(tmp_path)]
     told = subprocess.run(program, capture_output=True, text=True, timeout=120)
-    assert f"cannot be read: {tmp_path / 'a' / 'pipe.jpg'}: a folder, a pipe or a device, not a file" in told.stdout
+    assert (
+        f"cannot be read: {tmp_path / 'a' / 'pipe.jpg'}: a folder, a pipe or a device, not a file"
+        in told.stdout
+    )

@@ -6,10 +6,13 @@ import cv2
 def test_a_config_is_drawn_step_by_step(ppclas, tmp_path):
     target = tmp_path / "steps.png"
     overrides = ["--override", "data.image_size=48", "--override", "data.resize_mode=letterbox"]
-    result = ppclas("data", "preview", "-o", str(target), "--photos", "3", "--cell", "64", *overrides)
+    result = ppclas(
+        "data", "preview", "-o", str(target), "--photos", "3", "--cell", "64", *overrides
+    )
     assert (result.code, result.out) == (0, f"{target}\n"), result.err
     height, width = cv2.imread(str(target)).shape[:2]
-    # Original, Letterbox, RandomFlip, evaluation; three photos of at most 64 pixels beside their names.
+    # Original, Letterbox, RandomFlip, evaluation; three photos of at most 64 pixels beside their
+    # names.
     assert 3 * 48 < height < 5 * 70
     assert 3 * 64 < width < 3 * 70 + 230
 
@@ -26,7 +29,14 @@ def test_mistakes(ppclas, tmp_path):
     (tmp_path / "folder.png").mkdir()
     assert (
         "folder.png cannot be written: Is a directory"
-        in ppclas("data", "preview", "-o", str(tmp_path / "folder.png"), "--override", "data.image_size=32").err
+        in ppclas(
+            "data",
+            "preview",
+            "-o",
+            str(tmp_path / "folder.png"),
+            "--override",
+            "data.image_size=32",
+        ).err
     )
     misspelt = ppclas("data", "preview", "--override", "data.resize_mode=letterboxed")
     assert misspelt.code == 1

@@ -18,7 +18,17 @@ def overrides(monkeypatch):
 
 
 def test_flags_set_the_objective(ppclas, overrides):
-    arguments = ["photos", "--teacher", "runs/a", "--teacher", "ResNet50_vd", "--loss", "kl:0.5", "--loss", "fitnet"]
+    arguments = [
+        "photos",
+        "--teacher",
+        "runs/a",
+        "--teacher",
+        "ResNet50_vd",
+        "--loss",
+        "kl:0.5",
+        "--loss",
+        "fitnet",
+    ]
     arguments += [
         "--ground-truth",
         "0.1",
@@ -51,7 +61,11 @@ def test_going_on_says_nothing_of_the_objective(ppclas, overrides):
 
 
 def test_it_takes_every_option_of_train(ppclas):
-    ours = {option for parameter in distill.distill.commands["train"].params for option in parameter.opts}
+    ours = {
+        option
+        for parameter in distill.distill.commands["train"].params
+        for option in parameter.opts
+    }
     assert ours >= {option for parameter in train.params for option in parameter.opts}
     assert "--teacher" in ppclas("distill", "train", "--help").out
 
@@ -76,13 +90,29 @@ def test_a_teacher_is_asked_for(ppclas):
 
 
 def test_a_pool_that_is_not_there(ppclas, tmp_path):
-    result = ppclas("distill", "dedup", str(tmp_path / "no"), "--against", str(tmp_path / "none"), "-o", str(tmp_path))
+    result = ppclas(
+        "distill",
+        "dedup",
+        str(tmp_path / "no"),
+        "--against",
+        str(tmp_path / "none"),
+        "-o",
+        str(tmp_path),
+    )
     assert result.code == 1
     assert "none: expected a folder of photos or a list file with a path a line" in result.err
 
 
 def test_the_stages_of_a_pipeline(ppclas, tmp_path):
-    result = ppclas("distill", "pipeline", "-c", "ssld-resnet50-vd", "--output", str(tmp_path / "run"), "--dry-run")
+    result = ppclas(
+        "distill",
+        "pipeline",
+        "-c",
+        "ssld-resnet50-vd",
+        "--output",
+        str(tmp_path / "run"),
+        "--dry-run",
+    )
     assert result.code == 0
     assert [line.split()[2] for line in result.err.splitlines() if line.startswith("stage ")] == [
         "select:",

@@ -12,7 +12,9 @@ from ppclas_cli.main import cli
 TOP = Path(__file__).parents[3]
 GENERATOR = TOP / "docs" / "generate_cli.py"
 PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md"), *TOP.glob("packages/*/README.md")])
-in_repository = pytest.mark.skipif(not GENERATOR.exists(), reason="the docs are in the repository, not in the package")
+in_repository = pytest.mark.skipif(
+    not GENERATOR.exists(), reason="the docs are in the repository, not in the package"
+)
 
 
 @in_repository
@@ -30,7 +32,10 @@ def documented_commands():
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for number, line in enumerate(text.splitlines(), 1):
             for command in re.findall(r"^(?:\$ )?(ppclas .*)|`(ppclas [^`]*)`", line):
-                yield f"{page.relative_to(TOP)}:{number}", shlex.split("".join(command), comments=True)
+                yield (
+                    f"{page.relative_to(TOP)}:{number}",
+                    shlex.split("".join(command), comments=True),
+                )
 
 
 def unknown_word(words):
@@ -53,5 +58,9 @@ def unknown_word(words):
 def test_commands_and_options_in_the_docs_are_there():
     found = list(documented_commands())
     assert len(found) > 100
-    wrong = [(where, " ".join(words)) for where, words in found if "COMMAND" not in words and unknown_word(words)]
+    wrong = [
+        (where, " ".join(words))
+        for where, words in found
+        if "COMMAND" not in words and unknown_word(words)
+    ]
     assert not wrong

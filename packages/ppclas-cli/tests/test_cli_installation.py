@@ -7,7 +7,14 @@ import pytest
 from ppclas_cli import paddle_install
 from ppclas_cli.commands import doctor, setup
 from ppclas_cli.diagnosis import diagnose
-from ppclas_cli.machine import Gpu, Machine, installed_packages, probe_machine, read_nvidia_smi, release
+from ppclas_cli.machine import (
+    Gpu,
+    Machine,
+    installed_packages,
+    probe_machine,
+    read_nvidia_smi,
+    release,
+)
 from ppclas_cli.paddle_install import install, make_plan, offer_setup
 from ppclas_core.errors import MissingDependencyError, PpclasError
 
@@ -17,7 +24,12 @@ T4 = Gpu(("Tesla T4",), (12, 4))
 
 
 def machine(packages=GOOD, **changes):
-    values = {"python": (3, 12, 1), "system": "Linux", "architecture": "x86_64", "packages": packages}
+    values = {
+        "python": (3, 12, 1),
+        "system": "Linux",
+        "architecture": "x86_64",
+        "packages": packages,
+    }
     return Machine(**{**values, **changes})
 
 
@@ -33,12 +45,28 @@ def test_a_good_installation_has_no_findings():
     ("changes", "level", "words"),
     [
         ({"python": (3, 14, 0)}, "error", "Python 3.14: ppclas and Paddle run on 3.10 to 3.13"),
-        ({"packages": {**GOOD, "paddlepaddle-gpu": "3.2.2"}, "gpu": T4}, "error", "are both installed"),
+        (
+            {"packages": {**GOOD, "paddlepaddle-gpu": "3.2.2"}, "gpu": T4},
+            "error",
+            "are both installed",
+        ),
         ({"packages": {**GOOD, "paddlepaddle": "2.6.2"}}, "error", "PaddlePaddle 2.6.2 is too old"),
         ({"gpu": T4}, "warning", "there is a GPU (Tesla T4), but the CPU build"),
-        ({"packages": {"paddlepaddle": "3.2.2", "ppclas-models": "0.1"}}, "error", "setuptools is missing"),
-        ({"packages": {**GOOD, "paddlepaddle": "3.3.1"}}, "note", "resize inside (HRNet and its kin)"),
-        ({"packages": {**GOOD, "numpy": "2.4.6"}}, "note", "float(tensor) and int(tensor) raise TypeError"),
+        (
+            {"packages": {"paddlepaddle": "3.2.2", "ppclas-models": "0.1"}},
+            "error",
+            "setuptools is missing",
+        ),
+        (
+            {"packages": {**GOOD, "paddlepaddle": "3.3.1"}},
+            "note",
+            "resize inside (HRNet and its kin)",
+        ),
+        (
+            {"packages": {**GOOD, "numpy": "2.4.6"}},
+            "note",
+            "float(tensor) and int(tensor) raise TypeError",
+        ),
         (
             {"packages": {**GOOD, "onnxruntime": "1", "onnxruntime-gpu": "1"}},
             "warning",
@@ -50,7 +78,11 @@ def test_a_good_installation_has_no_findings():
             "warning",
             "paddle2onnx 2.0.0 cannot be imported with PaddlePaddle 3.2",
         ),
-        ({"packages": {**GOOD, "opencv-python": "4", "opencv-python-headless": "4"}}, "warning", "overwrite each"),
+        (
+            {"packages": {**GOOD, "opencv-python": "4", "opencv-python-headless": "4"}},
+            "warning",
+            "overwrite each",
+        ),
         ({"shared_memory": 64 << 20}, "warning", "/dev/shm has 64 MiB"),
         ({"memory": 1 << 30}, "warning", "1024 MiB of memory"),
     ],
@@ -86,7 +118,10 @@ def test_doctor_command(ppclas, monkeypatch, packages, code):
     assert {"level", "what", "fix"} == set(report["findings"][0])
     result = ppclas("doctor")
     assert result.code == code
-    assert f"\n{report['findings'][0]['level']}: {report['findings'][0]['what']}\n  to do: " in result.out
+    assert (
+        f"\n{report['findings'][0]['level']}: {report['findings'][0]['what']}\n  to do: "
+        in result.out
+    )
 
 
 def test_doctor_names_broken_plugins(ppclas, monkeypatch):
@@ -97,7 +132,8 @@ def test_doctor_names_broken_plugins(ppclas, monkeypatch):
     monkeypatch.setattr(doctor, "get_plugin_manager", lambda: type("M", (), {"plugins": infos}))
     result = ppclas("doctor")
     assert (
-        "warning: plugin 'bad' of bad-plugin is left out: ImportError: no x\n  to do: ppclas plugins -v" in result.out
+        "warning: plugin 'bad' of bad-plugin is left out: ImportError: no x\n  to do: ppclas "
+        "plugins -v" in result.out
     )
     assert result.code == 0
 
@@ -111,7 +147,9 @@ def test_this_machine():
 
 
 def test_nvidia_smi_is_read():
-    listing = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2)\n"
+    listing = (
+        "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2)\n"
+    )
     banner = "| NVIDIA-SMI 550.54.14    Driver Version: 550.54.14    CUDA Version: 12.4     |\n"
     assert read_nvidia_smi(listing, banner) == Gpu(("NVIDIA H100 80GB HBM3",) * 2, (12, 4))
     assert read_nvidia_smi(listing, "no table") == Gpu(("NVIDIA H100 80GB HBM3",) * 2, None)
@@ -119,7 +157,8 @@ def test_nvidia_smi_is_read():
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers"), [("3.3.1", (3, 3, 1)), ("3.0.0b2", (3, 0, 0)), ("3.1.post1", (3, 1)), ("x", ())]
+    ("text", "numbers"),
+    [("3.3.1", (3, 3, 1)), ("3.0.0b2", (3, 0, 0)), ("3.1.post1", (3, 1)), ("x", ())],
 )
 def test_release(text, numbers):
     assert release(text) == numbers
@@ -152,7 +191,10 @@ def test_the_newest_build_that_the_driver_runs(cuda, build):
     ("changes", "reason"),
     [
         ({}, "no NVIDIA GPU found"),
-        ({"gpu": Gpu(("K80",), (11, 4))}, "the driver runs CUDA 11.4 and Paddle needs 11.8: update the driver"),
+        (
+            {"gpu": Gpu(("K80",), (11, 4))},
+            "the driver runs CUDA 11.4 and Paddle needs 11.8: update the driver",
+        ),
         (
             {"gpu": Gpu(("GH200",), (12, 4)), "architecture": "aarch64"},
             "GPU builds for Linux and Windows on x86-64 only",
@@ -169,7 +211,11 @@ def test_cpu_build_where_no_gpu_build_fits(changes, reason):
 
 
 def test_cpu_on_request():
-    assert make_plan(machine({}, gpu=T4), "cpu").commands[-1] == (*PIP, "install", "paddlepaddle>=3.0")
+    assert make_plan(machine({}, gpu=T4), "cpu").commands[-1] == (
+        *PIP,
+        "install",
+        "paddlepaddle>=3.0",
+    )
 
 
 def test_a_python_without_wheels():
@@ -179,14 +225,19 @@ def test_a_python_without_wheels():
 
 def test_nothing_to_do_where_the_right_build_is_installed():
     assert make_plan(machine()).commands == ()
-    assert make_plan(machine({"paddlepaddle": "3.3.1"})).commands == ((*PIP, "install", "setuptools>=61"),)
+    assert make_plan(machine({"paddlepaddle": "3.3.1"})).commands == (
+        (*PIP, "install", "setuptools>=61"),
+    )
 
 
 @pytest.mark.parametrize(
     ("packages", "removes"),
     [
         ({"paddlepaddle": "3.2.2"}, ("paddlepaddle",)),
-        ({"paddlepaddle": "3.2.2", "paddlepaddle-gpu": "3.2.2"}, ("paddlepaddle", "paddlepaddle-gpu")),
+        (
+            {"paddlepaddle": "3.2.2", "paddlepaddle-gpu": "3.2.2"},
+            ("paddlepaddle", "paddlepaddle-gpu"),
+        ),
     ],
 )
 def test_the_other_build_is_uninstalled_first(packages, removes):
@@ -197,7 +248,12 @@ def test_the_other_build_is_uninstalled_first(packages, removes):
 
 
 def test_an_environment_without_pip():
-    assert make_plan(machine({}), has_pip=False).commands[0] == (sys.executable, "-m", "ensurepip", "--upgrade")
+    assert make_plan(machine({}), has_pip=False).commands[0] == (
+        sys.executable,
+        "-m",
+        "ensurepip",
+        "--upgrade",
+    )
 
 
 class Runner:
@@ -241,7 +297,8 @@ def test_setup_dry_run_prints_and_runs_nothing(ppclas, bare):
     result = ppclas("setup", "--dry-run")
     assert (
         result.out
-        == f"{sys.executable} -m pip install 'setuptools>=61'\n{sys.executable} -m pip install 'paddlepaddle>=3.0'\n"
+        == f"{sys.executable} -m pip install 'setuptools>=61'\n{sys.executable} -m pip install "
+        "'paddlepaddle>=3.0'\n"
     )
     assert bare.commands == []
 
@@ -264,9 +321,13 @@ def test_setup_does_not_install_without_having_asked(ppclas, bare, monkeypatch):
 
 
 @pytest.mark.parametrize(("answer", "runs"), [(True, 3), (False, 0)])
-def test_a_command_that_needs_paddle_offers_setup_on_a_terminal(bare, monkeypatch, capsys, answer, runs):
+def test_a_command_that_needs_paddle_offers_setup_on_a_terminal(
+    bare, monkeypatch, capsys, answer, runs
+):
     terminal = type(
-        "Terminal", (), {"isatty": lambda self: True, "write": lambda self, text: None, "flush": lambda self: None}
+        "Terminal",
+        (),
+        {"isatty": lambda self: True, "write": lambda self, text: None, "flush": lambda self: None},
     )
     monkeypatch.setattr("sys.stdin", terminal())
     monkeypatch.setattr("sys.stderr", terminal())
@@ -280,7 +341,8 @@ def test_a_command_that_needs_paddle_says_how_to_get_it(ppclas, bare, monkeypatc
 
     def needs_paddle():
         raise MissingDependencyError(
-            "PaddlePaddle is needed for training and is not installed. Install it with 'ppclas setup'."
+            "PaddlePaddle is needed for training and is not installed. Install it with 'ppclas "
+            "setup'."
         )
 
     monkeypatch.setattr(recipes, "get_registries", needs_paddle)
@@ -288,6 +350,7 @@ def test_a_command_that_needs_paddle_says_how_to_get_it(ppclas, bare, monkeypatc
     assert result == (
         1,
         "",
-        "error: PaddlePaddle is needed for training and is not installed. Install it with 'ppclas setup'.\n",
+        "error: PaddlePaddle is needed for training and is not installed. Install it with 'ppclas "
+        "setup'.\n",
     )
     assert bare.commands == []

@@ -18,9 +18,19 @@ def catalogue(monkeypatch):
     add(
         "ResNet50",
         "m:a",
-        metadata={"top1": 0.765, "params_m": 25.56, "pretrained": "m:locate", "paper": {"year": 2015}},
+        metadata={
+            "top1": 0.765,
+            "params_m": 25.56,
+            "pretrained": "m:locate",
+            "paper": {"year": 2015},
+        },
     )
-    add("ResNet50_vd", "m:b", aliases=("R50vd",), metadata={"top1": 0.791, "params_m": 25.58, "flops_g": 8.67})
+    add(
+        "ResNet50_vd",
+        "m:b",
+        aliases=("R50vd",),
+        metadata={"top1": 0.791, "params_m": 25.58, "flops_g": 8.67},
+    )
     add("SqueezeNet1_1", "m:c", summary="small", metadata={"top1": 0.601, "params_m": 1.23})
     add("MyNet", "m:d")
     monkeypatch.setattr(models, "get_registries", lambda: registries)
@@ -75,8 +85,8 @@ def test_models_list_mistakes(ppclas, catalogue):
     assert ppclas("models", "list", "resnet5O") == (
         1,
         "",
-        "error: No model fits 'resnet5O'. Did you mean 'ResNet50' or 'ResNet50_vd'? Run 'ppclas models list' to see "
-        "all 4.\n",
+        "error: No model fits 'resnet5O'. Did you mean 'ResNet50' or 'ResNet50_vd'? Run 'ppclas "
+        "models list' to see all 4.\n",
     )
     result = ppclas("models", "list", "--sort", "size")
     assert result.code == 2
@@ -152,7 +162,9 @@ def test_config_schema_is_json(ppclas):
 def broken_plugin(monkeypatch):
     manager: PluginManager = make_plugin_manager(discover=False)
     manager.plugins.append(
-        PluginInfo("bad", "bad-plugin", "1.2", "bad.module", "ImportError: no x", "Traceback …\nno x\n")
+        PluginInfo(
+            "bad", "bad-plugin", "1.2", "bad.module", "ImportError: no x", "Traceback …\nno x\n"
+        )
     )
     monkeypatch.setattr(plugins, "get_plugin_manager", lambda: manager)
 
@@ -183,5 +195,7 @@ def test_data_check_of_the_built_in_photos(ppclas):
 def test_data_check_of_nothing(ppclas, tmp_path):
     result = ppclas("data", "check", str(tmp_path))
     assert result.code == 1
-    assert result.out.startswith(f"error: {tmp_path}: expected a folder of class folders with photos in them")
+    assert result.out.startswith(
+        f"error: {tmp_path}: expected a folder of class folders with photos in them"
+    )
     assert json.loads(ppclas("data", "check", str(tmp_path), "--json").out)["ok"] is False

@@ -43,7 +43,9 @@ def test_every_command_is_there_and_explains_itself(name):
     leaves = [command] if not isinstance(command, click.Group) else list(command.commands.values())
     for leaf in leaves:
         assert leaf.help, f"{leaf.name} has no help"
-        for option in (parameter for parameter in leaf.params if isinstance(parameter, click.Option)):
+        for option in (
+            parameter for parameter in leaf.params if isinstance(parameter, click.Option)
+        ):
             assert option.help, f"{name} {leaf.name} {option.opts} has no help"
 
 
@@ -62,7 +64,9 @@ def test_a_plugin_cannot_take_our_names():
     from ppclas_core import hookimpl
 
     Thief.register_commands = staticmethod(hookimpl(Thief.register_commands))
-    with pytest.raises(PluginError, match="command 'train' is registered twice: by ppclas-cli and by thief"):
+    with pytest.raises(
+        PluginError, match="command 'train' is registered twice: by ppclas-cli and by thief"
+    ):
         make_plugin_manager().add(Thief(), "thief")
 
 
@@ -88,11 +92,20 @@ def test_commands_of_plugins(ppclas, plugin_command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "error: There is no command 'trian'. Did you mean 'train'? See 'ppclas --help'.\n"),
+        (
+            ["trian"],
+            "error: There is no command 'trian'. Did you mean 'train'? See 'ppclas --help'.\n",
+        ),
         (["xyzzy"], "error: There is no command 'xyzzy'. See 'ppclas --help'.\n"),
-        (["models", "lits"], "error: No such command 'lits'. Did you mean 'list'? See 'ppclas models --help'.\n"),
+        (
+            ["models", "lits"],
+            "error: No such command 'lits'. Did you mean 'list'? See 'ppclas models --help'.\n",
+        ),
         (["models", "info"], "error: Missing argument 'NAME'. See 'ppclas models info --help'.\n"),
-        (["doctor", "--jsn"], "error: No such option '--jsn'. Did you mean '--json'? See 'ppclas doctor --help'.\n"),
+        (
+            ["doctor", "--jsn"],
+            "error: No such option '--jsn'. Did you mean '--json'? See 'ppclas doctor --help'.\n",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(ppclas, arguments, message):
@@ -100,8 +113,14 @@ def test_wrong_usage_is_one_line_and_exit_code_2(ppclas, arguments, message):
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_1(ppclas, monkeypatch):
-    monkeypatch.setattr(recipes, "get_registries", raising(DataError("train.txt:3: expected a label, got nothing.")))
-    assert ppclas("recipes", "list") == (1, "", "error: train.txt:3: expected a label, got nothing.\n")
+    monkeypatch.setattr(
+        recipes, "get_registries", raising(DataError("train.txt:3: expected a label, got nothing."))
+    )
+    assert ppclas("recipes", "list") == (
+        1,
+        "",
+        "error: train.txt:3: expected a label, got nothing.\n",
+    )
     result = ppclas("recipes", "list", "--debug")
     assert result.code == 1
     assert result.err.startswith("Traceback")
@@ -114,7 +133,8 @@ def test_a_bug_is_named_and_debug_shows_it(ppclas, monkeypatch, switch):
     assert ppclas("recipes", "list") == (
         1,
         "",
-        "error: RuntimeError: first second\nThis is a bug in ppclas; run it again with --debug for the traceback.\n",
+        "error: RuntimeError: first second\nThis is a bug in ppclas; run it again with --debug "
+        "for the traceback.\n",
     )
     if switch == "environment":
         monkeypatch.setenv("PPCLAS_DEBUG", "1")
@@ -139,7 +159,11 @@ def test_a_fault_of_the_machine_is_no_bug_of_ours(ppclas, monkeypatch):
     monkeypatch.setattr(recipes, "get_registries", raising(full))
     said = "error: No space left on device; --debug shows where that happened.\n"
     assert ppclas("recipes", "list") == (1, "", said)
-    monkeypatch.setattr(recipes, "get_registries", raising(PermissionError(errno.EACCES, "Permission denied", "a/b")))
+    monkeypatch.setattr(
+        recipes,
+        "get_registries",
+        raising(PermissionError(errno.EACCES, "Permission denied", "a/b")),
+    )
     said = "error: a/b: Permission denied; --debug shows where that happened.\n"
     assert ppclas("recipes", "list") == (1, "", said)
 
@@ -147,7 +171,9 @@ def test_a_fault_of_the_machine_is_no_bug_of_ours(ppclas, monkeypatch):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_stdout_is_one_line():
     with open("/dev/full", "w") as full:
-        run = subprocess.run([*PPCLAS, "config", "schema"], stdout=full, stderr=subprocess.PIPE, text=True)
+        run = subprocess.run(
+            [*PPCLAS, "config", "schema"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert run.stderr == "error: No space left on device; --debug shows where that happened.\n"
     assert run.returncode == 1
 
@@ -155,18 +181,26 @@ def test_a_full_disk_behind_stdout_is_one_line():
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes the streams")
 @pytest.mark.parametrize("closed", ["<&- >&-", "<&- 2>&-"])
 def test_closed_streams_swallow_what_is_written(closed):
-    run = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *PPCLAS, "data", "stats"], capture_output=True, text=True)
+    run = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *PPCLAS, "data", "stats"],
+        capture_output=True,
+        text=True,
+    )
     assert "AttributeError" not in run.stderr
     assert run.returncode == 0
 
 
 def test_names_in_errors_do_not_reach_the_terminal_as_they_are(ppclas, monkeypatch):
-    monkeypatch.setattr(recipes, "get_registries", raising(DataError("\x1b[31mred/a.txt: no\nsecond line")))
+    monkeypatch.setattr(
+        recipes, "get_registries", raising(DataError("\x1b[31mred/a.txt: no\nsecond line"))
+    )
     assert ppclas("recipes", "list").err == "error: \\x1b[31mred/a.txt: no\nsecond line\n"
 
 
 def test_a_reader_that_goes_away_is_no_error():
-    run = subprocess.Popen([*PPCLAS, "config", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run = subprocess.Popen(
+        [*PPCLAS, "config", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     run.stdout.close()
     assert run.stderr.read() == b""
     run.stderr.close()
@@ -185,9 +219,14 @@ def test_chinese_is_printed_whatever_the_locale(tmp_path):
         "PYTHONIOENCODING": "cp1252",
     }
     run = subprocess.run(
-        [*PPCLAS, "config", "validate", "叶子.yaml"], cwd=tmp_path, env=environment, capture_output=True
+        [*PPCLAS, "config", "validate", "叶子.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
     )
-    assert run.stderr.decode("utf-8").startswith("error: 叶子.yaml:1:15: model.name: Unknown model '叶'.")
+    assert run.stderr.decode("utf-8").startswith(
+        "error: 叶子.yaml:1:15: model.name: Unknown model '叶'."
+    )
     assert run.returncode == 1
 
 
@@ -227,15 +266,22 @@ def test_help_and_listings_import_nothing_heavy(arguments):
         "import sys; from ppclas_cli.main import main; main(sys.argv[1:]); "
         f"print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
     )
-    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
     assert run.stderr.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["config", "show"], ["data", "check"], ["config", "validate", "demo"]], ids=" ".join
+    "arguments",
+    [["config", "show"], ["data", "check"], ["config", "validate", "demo"]],
+    ids=" ".join,
 )
 def test_checking_does_not_import_paddle(arguments):
-    code = "import sys; from ppclas_cli.main import main; main(sys.argv[1:]); sys.exit('paddle' in sys.modules)"
+    code = (
+        "import sys; from ppclas_cli.main import main; main(sys.argv[1:]); sys.exit('paddle' in "
+        "sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True)
 
 

@@ -30,7 +30,9 @@ def test_the_catalogue_sorted_as_csv(ppclas):
     assert "series_description" not in rows[0]
 
 
-@pytest.mark.parametrize(("key", "fact"), [("params", "params"), ("flops", "flops_g"), ("params_m", "params_m")])
+@pytest.mark.parametrize(
+    ("key", "fact"), [("params", "params"), ("flops", "flops_g"), ("params_m", "params_m")]
+)
 def test_smallest_first(ppclas, key, fact):
     rows = json.loads(ppclas("models", "list", "mobilenet", "--sort", key, "--json").out)
     values = [row[fact] for row in rows if row[fact] is not None]
@@ -65,7 +67,9 @@ def test_every_series_has_its_words():
 @pytest.fixture
 def mirror(monkeypatch, tmp_path):
     """The address of a server that has every file, all of them SqueezeNet1_0's."""
-    content = pickle.dumps({key: np.zeros(shape, "float32") for key, shape in shapes_of("SqueezeNet1_0").items()})
+    content = pickle.dumps(
+        {key: np.zeros(shape, "float32") for key, shape in shapes_of("SqueezeNet1_0").items()}
+    )
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -94,9 +98,22 @@ def test_download(ppclas, mirror, tmp_path):
     result = ppclas("models", "download", "SqueezeNet1_0", "--mirror", mirror)
     assert (result.code, result.out) == (0, f"{cached}\n")
     assert result.err.startswith("downloading SqueezeNet1_0_pretrained.pdparams from 127.0.0.1:")
-    result = ppclas("models", "download", "SqueezeNet1_0", "-p", str(tmp_path / "here"), "--mirror", mirror, "--json")
+    result = ppclas(
+        "models",
+        "download",
+        "SqueezeNet1_0",
+        "-p",
+        str(tmp_path / "here"),
+        "--mirror",
+        mirror,
+        "--json",
+    )
     here = tmp_path / "here" / cached.name
-    assert json.loads(result.out) == {"name": "SqueezeNet1_0", "path": str(here), "bytes": cached.stat().st_size}
+    assert json.loads(result.out) == {
+        "name": "SqueezeNet1_0",
+        "path": str(here),
+        "bytes": cached.stat().st_size,
+    }
     assert here.read_bytes() == cached.read_bytes()
 
 
@@ -105,7 +122,8 @@ def test_download_of_something_else_is_one_line(ppclas, mirror, tmp_path):
     assert (result.code, result.out) == (1, "")
     _, error = result.err.splitlines()
     assert error.startswith(
-        f"error: {mirror}/dygraph/legendary_models/ResNet18_pretrained.pdparams gives something else"
+        f"error: {mirror}/dygraph/legendary_models/ResNet18_pretrained.pdparams gives something "
+        "else"
     )
     assert "107 of the 107 tensors are missing" in error
 
@@ -118,7 +136,10 @@ def test_download_mistakes(ppclas, monkeypatch, tmp_path):
     assert "nothing is downloaded while PPCLAS_OFFLINE is set" in result.err
     assert str(tmp_path / "weights" / "ResNet18_pretrained.pdparams") in result.err
     assert "Did you mean 'ResNet18'" in ppclas("models", "download", "ResNet19").err
-    assert "no .pdparams weights of ResNet50_vd_v2 are published" in ppclas("models", "download", "ResNet50_vd_v2").err
+    assert (
+        "no .pdparams weights of ResNet50_vd_v2 are published"
+        in ppclas("models", "download", "ResNet50_vd_v2").err
+    )
 
 
 def test_profile(ppclas):
@@ -129,7 +150,9 @@ def test_profile(ppclas):
     assert row["published_flops_g"] == published.flops_g
     assert sum(layer["macs"] for layer in row["layers"]) == row["macs"]
     assert row["layers"][0]["output"] == [8, 112, 112]
-    result = ppclas("models", "profile", "MobileNetV3_small_x0_35", "--image-size", "64", "--layers")
+    result = ppclas(
+        "models", "profile", "MobileNetV3_small_x0_35", "--image-size", "64", "--layers"
+    )
     assert "published" not in result.out
     assert "conv.conv " in result.out
     assert "8x32x32" in result.out
@@ -137,9 +160,13 @@ def test_profile(ppclas):
 
 def test_convert_there_and_back(ppclas, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    state = {key: np.full(shape, 0.5, "float32") for key, shape in shapes_of("SqueezeNet1_1").items()}
+    state = {
+        key: np.full(shape, 0.5, "float32") for key, shape in shapes_of("SqueezeNet1_1").items()
+    }
     (tmp_path / "mine.pdparams").write_bytes(pickle.dumps(state))
-    result = ppclas("models", "convert", "mine.pdparams", "--model", "SqueezeNet1_1", "--to", "scattered")
+    result = ppclas(
+        "models", "convert", "mine.pdparams", "--model", "SqueezeNet1_1", "--to", "scattered"
+    )
     assert result == (0, "SqueezeNet1_1: 52/52 tensors taken\n", "")
     assert (tmp_path / "SqueezeNet1_1" / "fire2_expand1x1_weights").is_file()
     result = ppclas("models", "convert", "SqueezeNet1_1", "--model", "SqueezeNet1_1", "--json")
@@ -158,4 +185,7 @@ def test_convert_mistakes(ppclas, tmp_path, monkeypatch):
     assert "damaged" in ppclas(*convert).err
     assert "is no state dict as torch.save writes it" in ppclas(*convert, "--from", "torch").err
     assert "'MyNet' is no name of the catalogue" in ppclas(*convert[:-1], "MyNet").err
-    assert "there are no weights at nothing" in ppclas("models", "convert", "nothing", "--model", "ResNet18").err
+    assert (
+        "there are no weights at nothing"
+        in ppclas("models", "convert", "nothing", "--model", "ResNet18").err
+    )

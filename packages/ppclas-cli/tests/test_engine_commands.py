@@ -17,7 +17,10 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 def export(tmp_path):
     """A network that tells dark photos from light ones, as an ONNX export of 8 x 8 pixels."""
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    filters = np.ones((4, 3, 1, 1), np.float32) * np.array([1, -1, 0.5, -0.5], np.float32)[:, None, None, None]
+    filters = (
+        np.ones((4, 3, 1, 1), np.float32)
+        * np.array([1, -1, 0.5, -0.5], np.float32)[:, None, None, None]
+    )
     head = np.array([[-1, 1], [1, -1], [-1, 1], [1, -1]], np.float32)
     graph = helper.make_graph(
         [
@@ -29,7 +32,10 @@ def export(tmp_path):
         "light",
         [helper.make_tensor_value_info("images", kind, ["batch", 3, 8, 8])],
         [helper.make_tensor_value_info("logits", kind, ["batch", 2])],
-        [onnx.numpy_helper.from_array(filters, "filters"), onnx.numpy_helper.from_array(head, "head")],
+        [
+            onnx.numpy_helper.from_array(filters, "filters"),
+            onnx.numpy_helper.from_array(head, "head"),
+        ],
     )
     folder = tmp_path / "light-onnx"
     folder.mkdir()
@@ -39,7 +45,9 @@ def export(tmp_path):
     manifest = Manifest(
         kind="export",
         architecture=Architecture(name="Light", num_classes=2),
-        preprocessing=Preprocessing(image_size=(8, 8), transforms=(ComponentConfig(name="Resize", size=(8, 8)),)),
+        preprocessing=Preprocessing(
+            image_size=(8, 8), transforms=(ComponentConfig(name="Resize", size=(8, 8)),)
+        ),
         labels=("dark", "light"),
         export={"engine": "onnxruntime", "target": "onnx", "model": "model.onnx"},
     )
@@ -52,7 +60,9 @@ def photos(tmp_path):
     for name, level in (("dark", 40), ("light", 200)):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for index in range(10):
-            pixels = np.random.default_rng(index).integers(level - 30, level + 30, (8, 8, 3), dtype=np.uint8)
+            pixels = np.random.default_rng(index).integers(
+                level - 30, level + 30, (8, 8, 3), dtype=np.uint8
+            )
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
     return tmp_path / "photos"
 
@@ -60,7 +70,16 @@ def photos(tmp_path):
 def test_int8_from_start_to_finish(ppclas, export, photos, tmp_path):
     output = str(tmp_path / "int8")
     done = ppclas(
-        "quantize", str(export), "--calibrate", str(photos), "--data", str(photos), "--threads", "1", "-o", output
+        "quantize",
+        str(export),
+        "--calibrate",
+        str(photos),
+        "--data",
+        str(photos),
+        "--threads",
+        "1",
+        "-o",
+        output,
     )
     assert done.code == 0, done.err
     assert "top-1        100.00% → 100.00% on 16 photos" in done.out
@@ -106,7 +125,9 @@ def test_the_size_of_a_lite_export_is_that_of_the_file_for_the_phone(export):
 def test_several_labels_a_photo(ppclas, export, photos, tmp_path):
     """INT8 is judged by the whole answer; benchmark compares top-1 and says that there is none."""
     manifest = json.loads((export / "bundle.json").read_text())
-    (export / "bundle.json").write_text(json.dumps({**manifest, "task": "multilabel", "activation": "sigmoid"}))
+    (export / "bundle.json").write_text(
+        json.dumps({**manifest, "task": "multilabel", "activation": "sigmoid"})
+    )
     rows = [f"{name}/{index}.png,{name}" for name in ("dark", "light") for index in range(10)]
     (photos / "many.csv").write_text("\n".join(["path,labels", *rows]) + "\n")
     output = str(tmp_path / "int8")
@@ -114,7 +135,10 @@ def test_several_labels_a_photo(ppclas, export, photos, tmp_path):
     done = ppclas("quantize", str(export), "--calibrate", str(photos), "-o", output, *given)
     assert done.code == 0, done.err
     assert "exact match" in done.out
-    assert json.loads((tmp_path / "int8" / "quantization.json").read_text())["measure"] == "exact match"
+    assert (
+        json.loads((tmp_path / "int8" / "quantization.json").read_text())["measure"]
+        == "exact match"
+    )
     refused = ppclas("benchmark", str(export), *given)
     assert refused.code == 1
     assert "--data compares top-1, and a photo of light-onnx may have several labels" in refused.err
@@ -123,8 +147,14 @@ def test_several_labels_a_photo(ppclas, export, photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["benchmark", "EXPORT", "--batch", "1,x"], "expected whole numbers of 1 or more with commas"),
-        (["benchmark", "EXPORT", "--batch", "0"], "expected whole numbers of 1 or more with commas"),
+        (
+            ["benchmark", "EXPORT", "--batch", "1,x"],
+            "expected whole numbers of 1 or more with commas",
+        ),
+        (
+            ["benchmark", "EXPORT", "--batch", "0"],
+            "expected whole numbers of 1 or more with commas",
+        ),
         (["benchmark", "EXPORT", "--batch", "8", "--lite-format", "x.txt"], "add 1 to --batch"),
         (["quantize", "EXPORT", "--steps", "5"], "--steps belongs to --method qat"),
         (["quantize"], "Give a run, bundle or export"),

@@ -22,7 +22,9 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("bundles") / "net"
     manifest = Manifest(
         architecture=architecture_of(MODEL, len(LABELS), {}),
-        preprocessing=Preprocessing(image_size=(64, 64), transforms=default_eval_transforms(64, None, "bilinear")),
+        preprocessing=Preprocessing(
+            image_size=(64, 64), transforms=default_eval_transforms(64, None, "bilinear")
+        ),
         labels=LABELS,
     )
     write_bundle(path, manifest, model_state(create_model(MODEL, len(LABELS))))
@@ -40,7 +42,11 @@ def test_help_lists_the_registered_targets(capsys):
         (["RUN"], 2, "Missing option '--target'"),
         (["RUN", "--target", "onxx"], 1, "Unknown export target 'onxx'. Did you mean 'onnx'"),
         (["no/run", "--target", "onnx"], 1, "No such bundle: no/run"),
-        (["--target", "onnx"], 2, "Give a run, bundle or export, or else --model NAME with --weights FILE"),
+        (
+            ["--target", "onnx"],
+            2,
+            "Give a run, bundle or export, or else --model NAME with --weights FILE",
+        ),
         (["--target", "onnx", "--model", "ResNet18"], 2, "--model NAME with --weights FILE"),
         (["RUN", "--target", "onnx", "--model", "ResNet18"], 2, "are for published weights"),
         (
@@ -50,10 +56,18 @@ def test_help_lists_the_registered_targets(capsys):
         ),
         (["RUN", "--target", "paddle", "--ir", "new"], 1, "option 'ir'"),
         (["RUN", "--target", "onnx", "--option", "fast"], 2, "expected KEY=VALUE"),
-        (["RUN", "--target", "onnx", "--image-size", "0"], 2, "expected a side (160) or HEIGHTxWIDTH (192x256)"),
+        (
+            ["RUN", "--target", "onnx", "--image-size", "0"],
+            2,
+            "expected a side (160) or HEIGHTxWIDTH (192x256)",
+        ),
         (["RUN", "--target", "onnx", "--option", "fast=1"], 1, "onnx has no option 'fast'"),
         (["RUN", "--target", "onnx", "--num-photos", "0"], 2, "--num-photos"),
-        (["RUN", "--target", "paddle", "--photos", "no/photos"], 1, "No such file, folder or pattern: no/photos"),
+        (
+            ["RUN", "--target", "paddle", "--photos", "no/photos"],
+            1,
+            "No such file, folder or pattern: no/photos",
+        ),
     ],
 )
 def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, capsys, arguments, code, words):
@@ -68,13 +82,36 @@ def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, capsys, arguments,
 
 @pytest.mark.slow
 def test_receipt_and_json(folder, tmp_path, capsys):
-    assert main(["export", str(folder), "--target", "onnx", "-o", str(tmp_path / "out"), "--num-photos", "4"]) == 0
+    assert (
+        main(
+            [
+                "export",
+                str(folder),
+                "--target",
+                "onnx",
+                "-o",
+                str(tmp_path / "out"),
+                "--num-photos",
+                "4",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert said.startswith(f"{MODEL} for onnx in {tmp_path / 'out'}")
     assert "Same answers as the trained model on 4 photos (the built-in photos)" in said
     assert "same top-1 on 4 of 4 photos; ran in onnxruntime" in said
 
-    arguments = ["export", str(folder), "--target", "onnx", "-o", str(tmp_path / "out"), "--num-photos", "4"]
+    arguments = [
+        "export",
+        str(folder),
+        "--target",
+        "onnx",
+        "-o",
+        str(tmp_path / "out"),
+        "--num-photos",
+        "4",
+    ]
     assert main(arguments) == 1
     assert "Replace it with --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite", "--json", "--option", "batch=2"]) == 0

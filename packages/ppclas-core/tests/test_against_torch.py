@@ -1,4 +1,6 @@
-"""Twenty training steps beside PyTorch's, where it has the same thing: the weights stay equal to 1e-6."""
+"""Twenty training steps beside PyTorch's, where it has the same thing: the weights stay equal to
+1e-6.
+"""
 
 import numpy as np
 import pytest
@@ -8,13 +10,17 @@ from ppclas_core.builtin.optimizers import SGD, Adam, AdamW, Momentum
 from ppclas_core.builtin.schedulers import CosineWarmup
 
 paddle = pytest.importorskip("paddle")
-torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is only needed to compare with it")
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed; it is only needed to compare with it"
+)
 
 STEPS, LR, DECAY, CLIP, SMOOTHING = 20, 0.05, 0.01, 0.5, 0.1
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(STEPS, 16, 8)).astype(np.float32)
 LABELS = RNG.integers(0, 5, (STEPS, 16))
-WEIGHTS = [RNG.normal(0, 0.4, shape).astype(np.float32) for shape in ((8, 12), (12,), (12, 5), (5,))]
+WEIGHTS = [
+    RNG.normal(0, 0.4, shape).astype(np.float32) for shape in ((8, 12), (12,), (12, 5), (5,))
+]
 
 
 def rate(step):
@@ -59,7 +65,10 @@ def train_theirs(make):
     [
         (SGD(), lambda p: torch.optim.SGD(p, LR, weight_decay=DECAY)),
         (Momentum(), lambda p: torch.optim.SGD(p, LR, momentum=0.9, weight_decay=DECAY)),
-        (Momentum(nesterov=True), lambda p: torch.optim.SGD(p, LR, momentum=0.9, nesterov=True, weight_decay=DECAY)),
+        (
+            Momentum(nesterov=True),
+            lambda p: torch.optim.SGD(p, LR, momentum=0.9, nesterov=True, weight_decay=DECAY),
+        ),
         (Adam(), lambda p: torch.optim.Adam(p, LR, weight_decay=DECAY)),
         (AdamW(), lambda p: torch.optim.AdamW(p, LR, weight_decay=DECAY)),
     ],

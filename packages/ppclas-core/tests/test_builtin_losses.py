@@ -49,13 +49,17 @@ def test_mix_of_the_reference():
 def test_each_sample_is_mixed_by_its_own_weight(smoothing):
     targets = labels_of(LABELS, mixed_labels=tensor([1, 2], "int64"), weight=tensor([0.25, 0.8]))
     expected = defined(LOGITS, [[0, 0.75, 0.25], [0.8, 0, 0.2]], smoothing)
-    assert CrossEntropy(label_smoothing=smoothing)(tensor(LOGITS), targets).item() == pytest.approx(expected, abs=1e-6)
+    assert CrossEntropy(label_smoothing=smoothing)(tensor(LOGITS), targets).item() == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_soft_targets_replace_the_labels(smoothing):
     soft = [[0.5, 0.25, 0.25], [0.0, 0.1, 0.9]]
-    loss = CrossEntropy(label_smoothing=smoothing)(tensor(LOGITS), labels_of(LABELS, soft=tensor(soft)))
+    loss = CrossEntropy(label_smoothing=smoothing)(
+        tensor(LOGITS), labels_of(LABELS, soft=tensor(soft))
+    )
     assert loss.item() == pytest.approx(defined(LOGITS, soft, smoothing), abs=1e-6)
 
 
@@ -63,7 +67,9 @@ def test_soft_targets_replace_the_labels(smoothing):
 def test_class_weights_equal_paddles_own_weighted_loss(smoothing):
     rng = np.random.default_rng(0)
     logits, labels, weights = rng.normal(size=(6, 4)), rng.integers(0, 4, 6), (0.5, 1.0, 2.0, 3.0)
-    loss = CrossEntropy(class_weights=weights, label_smoothing=smoothing)(tensor(logits, "float32"), labels_of(labels))
+    loss = CrossEntropy(class_weights=weights, label_smoothing=smoothing)(
+        tensor(logits, "float32"), labels_of(labels)
+    )
     log_p, w = log_softmax(logits), np.array(weights)
     target = (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
     assert loss.item() == pytest.approx(-(w * target * log_p).sum() / w[labels].sum(), abs=1e-6)
@@ -76,15 +82,21 @@ def test_class_weights_equal_paddles_own_weighted_loss(smoothing):
 
 def test_equal_class_weights_change_nothing():
     plain = CrossEntropy(label_smoothing=0.1)(tensor(LOGITS), labels_of(LABELS))
-    weighted = CrossEntropy(label_smoothing=0.1, class_weights=(4.0, 4.0, 4.0))(tensor(LOGITS), labels_of(LABELS))
+    weighted = CrossEntropy(label_smoothing=0.1, class_weights=(4.0, 4.0, 4.0))(
+        tensor(LOGITS), labels_of(LABELS)
+    )
     assert weighted.item() == pytest.approx(plain.item(), abs=1e-6)
 
 
 def test_auxiliary_logits_count_three_tenths_each():
     aux = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # log 3 each
     outputs = (tensor(LOGITS), tensor(aux), tensor(aux))
-    assert CrossEntropy()(outputs, labels_of(LABELS)).item() == pytest.approx(0.9795253 + 0.6 * np.log(3), abs=1e-6)
-    assert CrossEntropy(aux_weight=0.0)(outputs, labels_of(LABELS)).item() == pytest.approx(0.9795253, abs=1e-6)
+    assert CrossEntropy()(outputs, labels_of(LABELS)).item() == pytest.approx(
+        0.9795253 + 0.6 * np.log(3), abs=1e-6
+    )
+    assert CrossEntropy(aux_weight=0.0)(outputs, labels_of(LABELS)).item() == pytest.approx(
+        0.9795253, abs=1e-6
+    )
 
 
 def test_logits_far_apart_stay_finite_and_exact():

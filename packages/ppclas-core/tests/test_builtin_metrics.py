@@ -26,7 +26,9 @@ def random_case():
 
 
 def test_topk_by_hand():
-    probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], dtype=np.float32)
+    probabilities = np.array(
+        [[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], dtype=np.float32
+    )
     labels = np.array([0, 1, 0, 2])  # ranks 0, 1, 2, 2
     assert ranks(probabilities, labels).tolist() == [0, 1, 2, 2]
     assert TopK(k=(1, 2, 3))(probabilities, labels) == {"top1": 0.25, "top2": 0.5, "top3": 1.0}
@@ -76,7 +78,9 @@ def test_macro_means_leave_absent_classes_out():
     probabilities = np.eye(4, dtype=np.float32)[predicted]
     expected = (2 / 3 + 1 / 2 + 0) / 3
     result = MacroF1()(probabilities, labels)
-    assert result == pytest.approx(dict.fromkeys(("macro_precision", "macro_recall", "macro_f1"), expected))
+    assert result == pytest.approx(
+        dict.fromkeys(("macro_precision", "macro_recall", "macro_f1"), expected)
+    )
 
 
 def test_scores_against_their_definitions(random_case):
@@ -95,7 +99,9 @@ def test_calibration_error_by_hand():
     # Bins (0.6, 0.8] and (0.8, 1]: accuracy 1/2 at confidence 0.7, accuracy 1/2 at 0.9.
     probabilities = np.array([[0.7, 0.3], [0.7, 0.3], [0.9, 0.1], [0.9, 0.1]], dtype=np.float32)
     labels = np.array([0, 1, 0, 1])
-    assert CalibrationError(bins=5)(probabilities, labels)["ece"] == pytest.approx(0.5 * 0.2 + 0.5 * 0.4, abs=1e-6)
+    assert CalibrationError(bins=5)(probabilities, labels)["ece"] == pytest.approx(
+        0.5 * 0.2 + 0.5 * 0.4, abs=1e-6
+    )
 
 
 def test_calibration_error_against_a_loop_over_bins(random_case):
@@ -113,7 +119,9 @@ def test_full_confidence_is_in_the_last_bin():
     assert CalibrationError()(np.eye(3, dtype=np.float32), np.arange(3)) == {"ece": 0.0}
 
 
-@pytest.mark.parametrize("metric", [TopK(), MacroF1(), CalibrationError()], ids=lambda metric: type(metric).__name__)
+@pytest.mark.parametrize(
+    "metric", [TopK(), MacroF1(), CalibrationError()], ids=lambda metric: type(metric).__name__
+)
 def test_what_does_not_fit_is_refused(metric):
     probabilities = np.eye(3, dtype=np.float32)
     with pytest.raises(ShapeError, match=r"labels must be in 0\.\.2 for 3 classes; got 0\.\.3"):

@@ -1,4 +1,6 @@
-"""Five steps of each optimizer against its formula written in NumPy, in three groups of parameters."""
+"""Five steps of each optimizer against its formula written in NumPy, in three groups of
+parameters.
+"""
 
 import numpy as np
 import pytest
@@ -66,7 +68,8 @@ def by_formula(formula, decoupled, decays=DECAYS, clip=None):
 
 def by_paddle(optimizer, decays=DECAYS, clip=None):
     parameters = [
-        paddle.create_parameter([2], "float32", default_initializer=paddle.nn.initializer.Assign(w)) for w in START
+        paddle.create_parameter([2], "float32", default_initializer=paddle.nn.initializer.Assign(w))
+        for w in START
     ]
     groups = [
         {"params": [p], "learning_rate": factor, "weight_decay": decay}
@@ -76,7 +79,10 @@ def by_paddle(optimizer, decays=DECAYS, clip=None):
     built = optimizer.build(groups, LR[0], weight_decay=0.5, grad_clip=grad_clip)
     for lr, gradients in zip(LR, GRADIENTS, strict=True):
         built.set_lr(lr)
-        loss = sum((p * paddle.to_tensor(g, dtype="float32")).sum() for p, g in zip(parameters, gradients, strict=True))
+        loss = sum(
+            (p * paddle.to_tensor(g, dtype="float32")).sum()
+            for p, g in zip(parameters, gradients, strict=True)
+        )
         loss.backward()
         built.step()
         built.clear_grad()
@@ -104,7 +110,9 @@ def test_gradients_are_clipped_by_the_norm_over_all_groups(optimizer, formula):
 
 @pytest.mark.parametrize("optimizer", [SGD(), AdamW()], ids=["SGD", "AdamW"])
 def test_a_group_that_says_nothing_gets_the_common_decay_and_the_full_rate(optimizer):
-    parameter = paddle.create_parameter([1], "float32", default_initializer=paddle.nn.initializer.Constant(2.0))
+    parameter = paddle.create_parameter(
+        [1], "float32", default_initializer=paddle.nn.initializer.Constant(2.0)
+    )
     built = optimizer.build([{"params": [parameter]}], lr=0.1, weight_decay=0.25, grad_clip=None)
     (0.0 * parameter).sum().backward()
     built.step()
@@ -115,7 +123,9 @@ def test_a_frozen_parameter_keeps_its_value():
     frozen, free = (paddle.create_parameter([1], "float32") for _ in range(2))
     frozen.stop_gradient = True
     before = frozen.item()
-    built = AdamW().build([{"params": [frozen, free]}], 0.1, 0.1, paddle.nn.ClipGradByGlobalNorm(1.0))
+    built = AdamW().build(
+        [{"params": [frozen, free]}], 0.1, 0.1, paddle.nn.ClipGradByGlobalNorm(1.0)
+    )
     (free * 3.0 + frozen).sum().backward()
     built.step()
     assert frozen.item() == before

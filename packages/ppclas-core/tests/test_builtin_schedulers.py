@@ -3,16 +3,32 @@
 import math
 
 import pytest
-from ppclas_core.builtin.schedulers import Constant, Cosine, CosineWarmup, ExponentialWarmup, Linear, Piecewise
+from ppclas_core.builtin.schedulers import (
+    Constant,
+    Cosine,
+    CosineWarmup,
+    ExponentialWarmup,
+    Linear,
+    Piecewise,
+)
 from ppclas_core.errors import ConfigError
 from pydantic import ValidationError
 
 STEPS = (0, 9, 10, 20, 30, 44, 60, 99)
 VECTORS = [
     (Piecewise(lr=0.1, decay_epochs=(3, 6)), (0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001)),
-    (Cosine(lr=0.1), (0.1, 0.1, 0.09755283, 0.09045085, 0.07938926, 0.06545085, 0.03454915, 0.00244717)),
-    (CosineWarmup(lr=0.1, warmup_epochs=2), (0, 0.045, 0.05, 0.1, 0.09619398, 0.07938926, 0.05, 0.00003855)),
-    (ExponentialWarmup(lr=0.1, warmup_epochs=2), (0, 0.045, 0.05, 0.1, 0.1, 0.097, 0.097, 0.0912673)),
+    (
+        Cosine(lr=0.1),
+        (0.1, 0.1, 0.09755283, 0.09045085, 0.07938926, 0.06545085, 0.03454915, 0.00244717),
+    ),
+    (
+        CosineWarmup(lr=0.1, warmup_epochs=2),
+        (0, 0.045, 0.05, 0.1, 0.09619398, 0.07938926, 0.05, 0.00003855),
+    ),
+    (
+        ExponentialWarmup(lr=0.1, warmup_epochs=2),
+        (0, 0.045, 0.05, 0.1, 0.1, 0.097, 0.097, 0.0912673),
+    ),
     (Linear(lr=0.1, steps=50), (0.1, 0.082, 0.08, 0.06, 0.04, 0.012, 0, 0)),
     (Constant(lr=0.1), (0.1,) * 8),
 ]
@@ -47,7 +63,8 @@ def test_no_warmup_starts_at_the_peak():
 @pytest.mark.parametrize("kind", [CosineWarmup, ExponentialWarmup])
 def test_warmup_longer_than_the_run_is_refused(kind):
     with pytest.raises(
-        ConfigError, match=r"warmup_epochs=5 is longer than the run of 3 epochs.*warmup_epochs to 0\.3 "
+        ConfigError,
+        match=r"warmup_epochs=5 is longer than the run of 3 epochs.*warmup_epochs to 0\.3 ",
     ):
         kind(lr=0.1).value(0, 10, 3)
 
@@ -66,7 +83,8 @@ def test_exponential_decay_falls_on_the_first_step_of_its_period(steps_per_epoch
         first = -(-12 * steps_per_epoch * decays // 5)
         assert schedule.value(first, steps_per_epoch, 360) <= 0.97**decays * (1 + 1e-12)
         assert (
-            schedule.value(first - 1, steps_per_epoch, 360) >= 0.97 ** (decays - 1) * (1 - 1e-12) or steps_per_epoch < 3
+            schedule.value(first - 1, steps_per_epoch, 360) >= 0.97 ** (decays - 1) * (1 - 1e-12)
+            or steps_per_epoch < 3
         )
 
 
@@ -77,7 +95,9 @@ def test_linear_ends_with_the_run_where_no_steps_are_given():
 
 
 def test_piecewise_wants_rising_epochs():
-    with pytest.raises(ValidationError, match=r"decay_epochs must rise, for example \[30, 60, 90\]; got \[60, 30\]"):
+    with pytest.raises(
+        ValidationError, match=r"decay_epochs must rise, for example \[30, 60, 90\]; got \[60, 30\]"
+    ):
         Piecewise(lr=0.1, decay_epochs=(60, 30))
 
 

@@ -13,7 +13,10 @@ from ppclas_core.checkpoint import (
 )
 from ppclas_core.errors import CheckpointError
 
-ARRAYS = {"model/a": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/velocity/a": np.ones(3, np.float32)}
+ARRAYS = {
+    "model/a": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "optimizer/velocity/a": np.ones(3, np.float32),
+}
 
 
 def test_what_is_saved_comes_back(tmp_path):
@@ -31,7 +34,10 @@ def test_the_previous_checkpoint_is_kept(tmp_path):
         save_checkpoint(path, ARRAYS, {"epoch": epoch})
     assert load_checkpoint(path).state["epoch"] == 3
     assert load_checkpoint(previous_of(path)).state["epoch"] == 2
-    assert {file.name for file in tmp_path.iterdir()} == {"last.safetensors", "previous.safetensors"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "last.safetensors",
+        "previous.safetensors",
+    }
 
 
 @pytest.mark.parametrize("damage", ["truncated", "zeroed", "one bit", "empty", "text"])
@@ -62,14 +68,18 @@ def test_a_full_disk_destroys_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.numpy.save_file", no_space)
-    with pytest.raises(CheckpointError, match=r"No space left on device.*Earlier checkpoints are untouched"):
+    with pytest.raises(
+        CheckpointError, match=r"No space left on device.*Earlier checkpoints are untouched"
+    ):
         save_checkpoint(path, ARRAYS, {"epoch": 2})
     assert load_checkpoint(path).state["epoch"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.safetensors"]
 
 
 def test_optimizer_state_survives_another_numbering_of_the_layers():
-    """Paddle numbers parameters by creation: a layer built earlier shifts every name (Paddle issue 37968)."""
+    """Paddle numbers parameters by creation: a layer built earlier shifts every name (Paddle issue
+    37968).
+    """
     import paddle
     from paddle import nn
     from ppclas_core.image_model import ImageModel
@@ -106,9 +116,17 @@ def test_optimizer_state_survives_another_numbering_of_the_layers():
     second.set_state_dict(weights)
     second_optimizer = optimizer_of(second)
     restore_optimizer(
-        dict(second.named_parameters()), second_optimizer, {key: value.copy() for key, value in arrays.items()}
+        dict(second.named_parameters()),
+        second_optimizer,
+        {key: value.copy() for key, value in arrays.items()},
     )
-    np.testing.assert_array_equal(steps(second, second_optimizer, 3), steps(first, first_optimizer, 3))
+    np.testing.assert_array_equal(
+        steps(second, second_optimizer, 3), steps(first, first_optimizer, 3)
+    )
 
     with pytest.raises(CheckpointError, match="does not fit this optimizer"):
-        restore_optimizer(dict(second.named_parameters()), paddle.optimizer.SGD(parameters=second.parameters()), arrays)
+        restore_optimizer(
+            dict(second.named_parameters()),
+            paddle.optimizer.SGD(parameters=second.parameters()),
+            arrays,
+        )

@@ -103,7 +103,9 @@ def test_nothing_is_all_defaults(load, registries):
 
 def test_later_ones_win_and_each_value_knows_its_origin(load, tmp_path):
     text = "data:\n  batch_size: 8\n  workers: 1\nschedule:\n  lr: 1e-4\ntrain: {epochs: 5}\n"
-    loaded = load(text, ["data.batch_size=16", "data.batch_size=32"], {"--epochs": 7, "--val": None})
+    loaded = load(
+        text, ["data.batch_size=16", "data.batch_size=32"], {"--epochs": 7, "--val": None}
+    )
     assert loaded.config.data.batch_size == 32
     assert loaded.config.data.workers == 1
     assert loaded.config.schedule.params == {"lr": 1e-4}
@@ -133,10 +135,13 @@ def test_override_replaces_what_stood_below(load, tmp_path):
 
 def test_components_in_lists(load):
     loaded = load(
-        "data:\n  train_transforms:\n  - {name: Crop, size: [8, 9]}\n", ["data.train_transforms.-1.mode=random"]
+        "data:\n  train_transforms:\n  - {name: Crop, size: [8, 9]}\n",
+        ["data.train_transforms.-1.mode=random"],
     )
     assert loaded.config.data.train_transforms[0].params == {"size": (8, 9), "mode": "random"}
-    assert loaded.origins["data.train_transforms.0.mode"] == "-o data.train_transforms.-1.mode=random"
+    assert (
+        loaded.origins["data.train_transforms.0.mode"] == "-o data.train_transforms.-1.mode=random"
+    )
 
 
 def test_component_without_a_name_is_the_default_one(load):
@@ -168,15 +173,19 @@ def test_every_flag_sets_a_known_key(registries):
 
 def test_unknown_keys(errors):
     assert errors("data:\n  batchsize: 8\n")[0].startswith(
-        "run.yaml:2:3: data.batchsize: unknown key 'batchsize'. Did you mean 'batch_size'? Expected one of: train, val,"
+        "run.yaml:2:3: data.batchsize: unknown key 'batchsize'. Did you mean 'batch_size'? "
+        "Expected one of: train, val,"
     )
     assert errors("batch_size: 8\n")[0].startswith(
         "run.yaml:1:1: batch_size: unknown key 'batch_size'. Did you mean 'data.batch_size'?"
     )
-    assert errors("lr: 8\n")[0].startswith("run.yaml:1:1: lr: unknown key 'lr'. Did you mean 'schedule.lr'?")
+    assert errors("lr: 8\n")[0].startswith(
+        "run.yaml:1:1: lr: unknown key 'lr'. Did you mean 'schedule.lr'?"
+    )
     assert errors("optimizer: {momentun: 0.9}")[0] == (
-        "run.yaml:1:13: optimizer.momentun: Momentum: unknown key 'momentun'. Did you mean 'momentum'? "
-        "Expected one of: momentum, weight_decay, no_decay_norm_bias, clip_norm, lr_mult, layer_decay."
+        "run.yaml:1:13: optimizer.momentun: Momentum: unknown key 'momentun'. Did you mean "
+        "'momentum'? Expected one of: momentum, weight_decay, no_decay_norm_bias, clip_norm, "
+        "lr_mult, layer_decay."
     )
     assert errors("", ["foo.bar=1"]) == [
         "-o foo.bar=1: foo: unknown key 'foo'. Expected one of: "
@@ -193,15 +202,33 @@ def test_unknown_keys(errors):
         ("train: {epochs: true}", "train.epochs: expected a whole number, got true."),
         ("train: {epochs: [1]}", "train.epochs: expected a whole number, got a list ([1])."),
         ("train: {seed: -1}", "train.seed: expected 0 or more, got -1."),
-        ("train: {seed: 18446744073709551616}", "train.seed: expected less than 18446744073709551616"),
-        ("train: {device: cuda}", "train.device: expected 'auto', 'cpu' or 'gpu', got the text 'cuda'."),
+        (
+            "train: {seed: 18446744073709551616}",
+            "train.seed: expected less than 18446744073709551616",
+        ),
+        (
+            "train: {device: cuda}",
+            "train.device: expected 'auto', 'cpu' or 'gpu', got the text 'cuda'.",
+        ),
         ("train: 3", "train: expected a map (key: value), got 3."),
-        ("train: {output: 3}", "train.output: expected text, got 3. Put it in quotes to make it text."),
+        (
+            "train: {output: 3}",
+            "train.output: expected text, got 3. Put it in quotes to make it text.",
+        ),
         ("train: {freeze: head}", "train.freeze: expected a list, got the text 'head'."),
         ("data: {val_fraction: 1}", "data.val_fraction: expected less than 1, got 1."),
-        ("data: {image_size: big}", "data.image_size: expected a whole number or a list, got the text 'big'."),
-        ("data: {image_size: [224, x]}", "data.image_size.1: expected a whole number, got the text 'x'."),
-        ("data: {normalize: {mean: [.inf]}}", "data.normalize.mean.0: expected a finite number, got inf."),
+        (
+            "data: {image_size: big}",
+            "data.image_size: expected a whole number or a list, got the text 'big'.",
+        ),
+        (
+            "data: {image_size: [224, x]}",
+            "data.image_size.1: expected a whole number, got the text 'x'.",
+        ),
+        (
+            "data: {normalize: {mean: [.inf]}}",
+            "data.normalize.mean.0: expected a finite number, got inf.",
+        ),
         (
             "data: {normalize: {mean: [0.5]}}",
             "data.normalize: mean has 1 values and std 3: give one a channel in both.",
@@ -213,9 +240,13 @@ def test_unknown_keys(errors):
         ),
         (
             "model: {pretrained: yes}",
-            "model.pretrained: expected true, false or the path of a weights file, got the text 'yes'.",
+            "model.pretrained: expected true, false or the path of a weights file, got the text "
+            "'yes'.",
         ),
-        ("model: {name: ResNet19}", "model.name: Unknown model 'ResNet19'. Did you mean 'ResNet18'?"),
+        (
+            "model: {name: ResNet19}",
+            "model.name: Unknown model 'ResNet19'. Did you mean 'ResNet18'?",
+        ),
         ("model: {params: {depth: x}}", "model.name: Unknown model 'SqueezeNet1_1'."),
         (
             "model: {name: ResNet18, params: {depth: x}}",
@@ -225,15 +256,28 @@ def test_unknown_keys(errors):
             "model: {name: r18, params: {num_classes: 5}}",
             "model.params.num_classes: the class count comes from the data; leave it out.",
         ),
-        ("loss: {name: CrossEntrpy}", "loss.name: Unknown loss 'CrossEntrpy'. Did you mean 'CrossEntropy'?"),
-        ("loss: {label_smoothing: a}", "loss.label_smoothing: CrossEntropy: expected a number, got the text 'a'."),
+        (
+            "loss: {name: CrossEntrpy}",
+            "loss.name: Unknown loss 'CrossEntrpy'. Did you mean 'CrossEntropy'?",
+        ),
+        (
+            "loss: {label_smoothing: a}",
+            "loss.label_smoothing: CrossEntropy: expected a number, got the text 'a'.",
+        ),
         ("schedule: {lr: -1}", "schedule.lr: CosineWarmup: expected more than 0, got -1."),
         (
             "data: {train_transforms: [Crop]}",
-            "data.train_transforms.0: expected a map (key: value), got the text 'Crop'. Write {name: Crop}.",
+            "data.train_transforms.0: expected a map (key: value), got the text 'Crop'. Write "
+            "{name: Crop}.",
         ),
-        ("data: {train_transforms: [{size: 3}]}", "data.train_transforms.0: the key 'name' is missing."),
-        ("data: {train_transforms: [{name: Crop}]}", "data.train_transforms.0: Crop: the key 'size' is missing."),
+        (
+            "data: {train_transforms: [{size: 3}]}",
+            "data.train_transforms.0: the key 'name' is missing.",
+        ),
+        (
+            "data: {train_transforms: [{name: Crop}]}",
+            "data.train_transforms.0: Crop: the key 'size' is missing.",
+        ),
         (
             "data: {batch_transforms: [{name: Crop}]}",
             "data.batch_transforms.0.name: Unknown batch transform 'Crop'. Known: Mix. "
@@ -249,7 +293,9 @@ def test_wrong_values(errors, text, message):
 
 
 def test_all_mistakes_are_reported_in_the_order_of_the_file(errors):
-    lines = errors("train:\n  epochs: x\nloss:\n  label_smoothing: y\ndata:\n  nope: 1\n", ["train.seed=z"])
+    lines = errors(
+        "train:\n  epochs: x\nloss:\n  label_smoothing: y\ndata:\n  nope: 1\n", ["train.seed=z"]
+    )
     assert [line.split(": ")[0] for line in lines] == [
         "run.yaml:2:11",
         "run.yaml:4:20",
@@ -260,22 +306,25 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file(errors):
 
 def test_not_a_map(errors):
     assert errors("- 1\n") == [
-        "run.yaml: expected a map with the keys model, data, loss, objective, optimizer, schedule, metrics, trackers, "
-        "train."
+        "run.yaml: expected a map with the keys model, data, loss, objective, optimizer, "
+        "schedule, metrics, trackers, train."
     ]
 
 
 def test_a_component_that_cannot_be_imported(errors):
     [line] = errors("loss: {name: Broken}")
     assert line.startswith(
-        "'no_such_module:Loss' is registered and cannot be imported (No module named 'no_such_module')."
+        "'no_such_module:Loss' is registered and cannot be imported (No module named "
+        "'no_such_module')."
     )
 
 
 def test_model_params_without_paddle_are_noted(load):
     loaded = load("model: {name: NeedsPaddle, params: {depth: 3}}")
     assert loaded.config.model.params == {"depth": 3}
-    assert loaded.notes == ("model.params is not checked here. PaddlePaddle is needed and is not installed.",)
+    assert loaded.notes == (
+        "model.params is not checked here. PaddlePaddle is needed and is not installed.",
+    )
 
 
 def test_recipes_and_files(registries, tmp_path, monkeypatch):
@@ -319,14 +368,26 @@ def test_the_recipes_that_ship_are_right():
 def test_imagenet_recipe_has_the_published_settings():
     # spec/recipes.json, ResNet/ResNet50.yaml
     config = load_config("imagenet-resnet50").config
-    assert (config.train.epochs, config.data.batch_size, config.data.eval_batch_size) == (120, 256, 64)
-    assert config.schedule.model_dump() == {"name": "Piecewise", "lr": 0.1, "decay_epochs": (30, 60, 90), "gamma": 0.1}
+    assert (config.train.epochs, config.data.batch_size, config.data.eval_batch_size) == (
+        120,
+        256,
+        64,
+    )
+    assert config.schedule.model_dump() == {
+        "name": "Piecewise",
+        "lr": 0.1,
+        "decay_epochs": (30, 60, 90),
+        "gamma": 0.1,
+    }
     assert (config.optimizer.weight_decay, config.optimizer.params) == (1e-4, {"momentum": 0.9})
     assert (config.data.image_size, config.data.resize_short, config.loss.params) == (224, 256, {})
 
 
 def test_loading_does_not_import_paddle():
-    code = "import sys, ppclas_core.config.load as c; c.load_config('demo'); print('paddle' in sys.modules)"
+    code = (
+        "import sys, ppclas_core.config.load as c; c.load_config('demo'); print('paddle' in "
+        "sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
 
@@ -337,6 +398,9 @@ def test_demo_recipe_is_what_train_infers_for_the_built_in_photos():
 
     inferred = make_plan(load_config().config, "cpu").config
     written = make_plan(load_config("demo").config, "cpu").config
-    assert {**written.model_dump(), "optimizer": None} == {**inferred.model_dump(), "optimizer": None}
+    assert {**written.model_dump(), "optimizer": None} == {
+        **inferred.model_dump(),
+        "optimizer": None,
+    }
     # The recipe also writes out the optimizer's own defaults.
     assert written.optimizer.replace(momentum=0.9) == inferred.optimizer.replace(momentum=0.9)

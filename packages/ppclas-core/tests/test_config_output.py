@@ -1,4 +1,6 @@
-"""What is written of a config: YAML that comes back equal, origins beside it, and the JSON Schema."""
+"""What is written of a config: YAML that comes back equal, origins beside it, and the JSON
+Schema.
+"""
 
 import jsonschema
 import pytest
@@ -7,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ppclas_core.config.dump import annotate
 from ppclas_core.config.load import config_schema, dump_config, load_config
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, OptimizerSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    OptimizerSection,
+)
 from ppclas_core.config.yaml_source import parse_yaml
 from ppclas_core.plugins import get_registries
 
@@ -34,8 +42,14 @@ def test_dump_loads_back_equal(config, tmp_path):
 
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -55,7 +69,9 @@ def test_text_stays_text_for_yaml_1_1_readers_too(text):
 
 
 def test_origins_stand_beside_their_values():
-    loaded = load_config(None, ["data.batch_transforms=[{name: Mixup, alpha: 0.4}]", "data.workers=0"])
+    loaded = load_config(
+        None, ["data.batch_transforms=[{name: Mixup, alpha: 0.4}]", "data.workers=0"]
+    )
     lines = annotate(dump_config(loaded.config), loaded.origins).splitlines()
     assert [" ".join(line.split()) for line in lines if "# -o" in line] == [
         "- name: Mixup # -o data.batch_transforms=[{name: Mixup, alpha: 0.4}]",
@@ -118,4 +134,6 @@ def test_schema_has_words_for_every_own_field():
     schema = config_schema(get_registries())
     for section in ("ModelSection", "DataSection", "TrainSection"):
         for name, field in schema["$defs"][section]["properties"].items():
-            assert field.get("description") or "$ref" in field or name == "device", f"{section}.{name} has no docstring"
+            assert field.get("description") or "$ref" in field or name == "device", (
+                f"{section}.{name} has no docstring"
+            )

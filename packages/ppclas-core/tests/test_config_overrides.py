@@ -1,4 +1,6 @@
-"""``-o``: the vectors of the 2020 tools, with the values that a parser gives where those tools called ``eval``."""
+"""``-o``: the vectors of the 2020 tools, with the values that a parser gives where those tools
+called ``eval``.
+"""
 
 import contextlib
 import copy
@@ -20,7 +22,11 @@ LEGACY = {
     "LEARNING_RATE": {"function": "Cosine", "params": {"lr": 0.1}},
     "TRAIN": {
         "batch_size": 256,
-        "transforms": [{"DecodeImage": None}, {"RandCropImage": {"size": 224}}, {"ToCHWImage": None}],
+        "transforms": [
+            {"DecodeImage": None},
+            {"RandCropImage": {"size": 224}},
+            {"ToCHWImage": None},
+        ],
         "mix": [{"MixupOperator": {"alpha": 0.2}}],
     },
     "VALID": {"transforms": [{"DecodeImage": None}, {"ResizeImage": {"resize_short": 256}}]},
@@ -37,14 +43,22 @@ LEGACY = {
         ("use_mix=1", ("use_mix",), 1),
         ("LEARNING_RATE.params.lr=0.1/8", ("LEARNING_RATE", "params", "lr"), 0.0125),
         ("ls_epsilon=1e-1", ("ls_epsilon",), 0.1),
-        ("TRAIN.transforms.1.RandCropImage.size=160", ("TRAIN", "transforms", 1, "RandCropImage", "size"), 160),
+        (
+            "TRAIN.transforms.1.RandCropImage.size=160",
+            ("TRAIN", "transforms", 1, "RandCropImage", "size"),
+            160,
+        ),
         (
             "VALID.transforms.1.ResizeImage.resize_short=300",
             ("VALID", "transforms", 1, "ResizeImage", "resize_short"),
             300,
         ),
         ("TRAIN.transforms.-1=None", ("TRAIN", "transforms", 2), None),
-        ('TRAIN.mix=[{"MixupOperator":{"alpha":0.4}}]', ("TRAIN", "mix"), [{"MixupOperator": {"alpha": 0.4}}]),
+        (
+            'TRAIN.mix=[{"MixupOperator":{"alpha":0.4}}]',
+            ("TRAIN", "mix"),
+            [{"MixupOperator": {"alpha": 0.4}}],
+        ),
         ("image_shape.1=160", ("image_shape", 1), 160),
         ("pretrained_model=./a/b", ("pretrained_model",), "./a/b"),
         ("pretrained_model=", ("pretrained_model",), ""),
@@ -67,9 +81,18 @@ def test_legacy_vectors(option, path, value):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("TRAIN.transforms.9=None", "index 9 is out of range: TRAIN.transforms has 3 items, 0 to 2."),
-        ("TRAIN.transforms.-4=None", "index -4 is out of range: TRAIN.transforms has 3 items, 0 to 2."),
-        ("TRAIN.transforms.x=1", "TRAIN.transforms is a list, so 'x' must be an index; it has 3 items, 0 to 2."),
+        (
+            "TRAIN.transforms.9=None",
+            "index 9 is out of range: TRAIN.transforms has 3 items, 0 to 2.",
+        ),
+        (
+            "TRAIN.transforms.-4=None",
+            "index -4 is out of range: TRAIN.transforms has 3 items, 0 to 2.",
+        ),
+        (
+            "TRAIN.transforms.x=1",
+            "TRAIN.transforms is a list, so 'x' must be an index; it has 3 items, 0 to 2.",
+        ),
         ("epochs.x=1", "epochs is 200, which has nothing inside called 'x'."),
         ("epochs", "expected KEY=VALUE with a dotted key, for example -o data.batch_size=32."),
         ("=1", "expected KEY=VALUE"),
@@ -132,5 +155,7 @@ def test_lists_are_copied_from_the_defaults():
     tree = {}
     assert apply_override(tree, "mean.-1=5", defaults) == ("mean", 1)
     assert tree == {"mean": [1.0, 5]}
-    with pytest.raises(ConfigError, match="size is not set, so there is nothing inside it to set; give all of it"):
+    with pytest.raises(
+        ConfigError, match="size is not set, so there is nothing inside it to set; give all of it"
+    ):
         apply_override(tree, "size.0=5", defaults)

@@ -11,7 +11,14 @@ from ppclas_core.errors import ConfigError
 
 RECIPES = Path(__file__).parents[3] / "../shared/spec/recipes.json"
 NO_RECIPES = pytest.mark.skipif(not RECIPES.is_file(), reason=f"no reference data at {RECIPES}")
-UNKNOWN_MODELS = ("InceptionV3", "CSPResNet50_leaky", "EfficientNetLite0", "RegNetX_4GF", "ResNeSt50", "ResNet50_ACNet")
+UNKNOWN_MODELS = (
+    "InceptionV3",
+    "CSPResNet50_leaky",
+    "EfficientNetLite0",
+    "RegNetX_4GF",
+    "ResNeSt50",
+    "ResNet50_ACNet",
+)
 """Beginnings of names that no table of published weights has."""
 
 MIXUP = """
@@ -147,18 +154,38 @@ def test_a_recipe_of_2020_keeps_its_numbers(write):
     loaded = load_config(write(MIXUP))
     config = loaded.config
     assert (config.model.name, config.model.pretrained) == ("ResNet50", False)
-    assert (config.train.epochs, config.data.batch_size, config.data.eval_batch_size) == (200, 256, 64)
+    assert (config.train.epochs, config.data.batch_size, config.data.eval_batch_size) == (
+        200,
+        256,
+        64,
+    )
     assert (config.schedule.name, config.schedule.params) == ("Cosine", {"lr": 0.1})
-    assert (config.optimizer.name, config.optimizer.weight_decay, config.optimizer.lr_mult) == ("Momentum", 1e-4, {})
+    assert (config.optimizer.name, config.optimizer.weight_decay, config.optimizer.lr_mult) == (
+        "Momentum",
+        1e-4,
+        {},
+    )
     assert config.loss.params == {"label_smoothing": 0.1}
-    assert [transform.name for transform in config.data.train_transforms] == ["RandomResizedCrop", "RandomFlip"]
-    assert [transform.params for transform in config.data.eval_transforms] == [{"short": 256}, {"size": 224}]
+    assert [transform.name for transform in config.data.train_transforms] == [
+        "RandomResizedCrop",
+        "RandomFlip",
+    ]
+    assert [transform.params for transform in config.data.eval_transforms] == [
+        {"short": 256},
+        {"size": 224},
+    ]
     (mixup,) = config.data.batch_transforms
     assert (mixup.name, mixup.params["alpha"]) == ("Mixup", 0.2)
-    assert (config.data.train, config.data.val, config.data.root) == ("train_list.txt", "val_list.txt", "./photos/")
+    assert (config.data.train, config.data.val, config.data.root) == (
+        "train_list.txt",
+        "val_list.txt",
+        "./photos/",
+    )
     # What this project adds to fine-tuning is left out.
     assert (config.train.probe_head, config.train.freeze_norm_statistics) == (False, False)
-    assert loaded.origins["optimizer.weight_decay"].endswith("old.yaml:23 (OPTIMIZER.regularizer.factor)")
+    assert loaded.origins["optimizer.weight_decay"].endswith(
+        "old.yaml:23 (OPTIMIZER.regularizer.factor)"
+    )
     assert any("total_images" in note and "counted from the data" in note for note in loaded.notes)
 
 
@@ -173,7 +200,9 @@ def test_every_recipe_of_2020_is_read_or_names_what_is_missing(tmp_path):
         path.write_text(yaml.safe_dump(recipe["config"], sort_keys=False), encoding="utf-8")
         name = recipe["config"]["ARCHITECTURE"]["name"]
         if name.startswith(UNKNOWN_MODELS):
-            with pytest.raises(ConfigError, match=f"Unknown model '{name}'|not known to the translation"):
+            with pytest.raises(
+                ConfigError, match=f"Unknown model '{name}'|not known to the translation"
+            ):
                 load_config(path)
             continue
         config = load_config(path).config
@@ -182,7 +211,10 @@ def test_every_recipe_of_2020_is_read_or_names_what_is_missing(tmp_path):
         if recipe["config"]["mode"] == "train":
             assert config.train.epochs == recipe["config"]["epochs"]
             assert config.schedule.params["lr"] == recipe["config"]["LEARNING_RATE"]["params"]["lr"]
-            assert config.optimizer.weight_decay == recipe["config"]["OPTIMIZER"]["regularizer"]["factor"]
+            assert (
+                config.optimizer.weight_decay
+                == recipe["config"]["OPTIMIZER"]["regularizer"]["factor"]
+            )
             assert config.data.batch_size == recipe["config"]["TRAIN"]["batch_size"]
     assert read == 119
 
@@ -190,7 +222,9 @@ def test_every_recipe_of_2020_is_read_or_names_what_is_missing(tmp_path):
 @NO_RECIPES
 def test_the_published_pair_becomes_a_teacher_and_a_student(tmp_path):
     data = json.loads(RECIPES.read_text(encoding="utf-8"))
-    (pair,) = (r for r in data["recipes"] if r["file"] == "quick_start/R50_vd_distill_MV3_large_x1_0.yaml")
+    (pair,) = (
+        r for r in data["recipes"] if r["file"] == "quick_start/R50_vd_distill_MV3_large_x1_0.yaml"
+    )
     path = tmp_path / "pair.yaml"
     path.write_text(yaml.safe_dump(pair["config"]), encoding="utf-8")
     config = load_config(path).config
@@ -200,7 +234,10 @@ def test_the_published_pair_becomes_a_teacher_and_a_student(tmp_path):
     )
     assert config.objective.name == "Distill"
     (teacher,) = config.objective.params["teachers"]
-    assert teacher == {"source": "ResNet50_vd", "weights": "./pretrained/flowers102_R50_vd_final/ppcls"}
+    assert teacher == {
+        "source": "ResNet50_vd",
+        "weights": "./pretrained/flowers102_R50_vd_final/ppcls",
+    }
 
 
 @pytest.mark.parametrize(
@@ -230,13 +267,22 @@ def test_overrides_in_the_old_words_and_in_the_new_ones(write, override, key, va
 
 
 def test_what_the_erasing_operators_did_is_said_and_their_zero_is_the_mean(write):
-    listed = "".join(f"    - {name}:\n" for name in ("RandFlipImage", "RandomErasing", "HideAndSeek", "AutoAugment"))
-    text = MIXUP.replace("    - RandFlipImage: {flip_code: 1}\n", listed).replace("{alpha: 0.2}", "")
-    loaded = load_config(write(text.replace("mean: [0.485, 0.456, 0.406]", "mean: [0.5, 0.4, 0.2]")))
+    listed = "".join(
+        f"    - {name}:\n"
+        for name in ("RandFlipImage", "RandomErasing", "HideAndSeek", "AutoAugment")
+    )
+    text = MIXUP.replace("    - RandFlipImage: {flip_code: 1}\n", listed).replace(
+        "{alpha: 0.2}", ""
+    )
+    loaded = load_config(
+        write(text.replace("mean: [0.485, 0.456, 0.406]", "mean: [0.5, 0.4, 0.2]"))
+    )
     lines = " ".join(loaded.notes)
     for name in ("RandomErasing", "HideAndSeek", "AutoAugment"):
         assert name in lines
-    transforms = {transform.name: transform.params for transform in loaded.config.data.train_transforms}
+    transforms = {
+        transform.name: transform.params for transform in loaded.config.data.train_transforms
+    }
     assert transforms["RandomErasing"]["color"] == (128, 102, 51)
     assert loaded.config.data.batch_transforms[0].params["alpha"] == 0.2  # of 2020; 1.0 in 2.x
 
@@ -245,13 +291,25 @@ def test_what_the_erasing_operators_did_is_said_and_their_zero_is_the_mean(write
     ("change", "message"),
     [
         (("use_mix: True", "use_mux: True"), r"old.yaml:11:1: use_mux: this key is not known"),
-        (("function: Cosine", "function: Poly"), r"old.yaml:14:13: LEARNING_RATE.function: .*got 'Poly'"),
+        (
+            ("function: Cosine", "function: Poly"),
+            r"old.yaml:14:13: LEARNING_RATE.function: .*got 'Poly'",
+        ),
         (("to_rgb: True", "to_rgb: False"), "models here take RGB"),
-        (("scale: 1./255.", "scale: __import__('os').getcwd()"), "expected a number, or a number over a number"),
-        (("- RandFlipImage: {flip_code: 1}", "- Rotate: {}"), r"TRAIN.transforms.2: there is no transform .* Rotate"),
+        (
+            ("scale: 1./255.", "scale: __import__('os').getcwd()"),
+            "expected a number, or a number over a number",
+        ),
+        (
+            ("- RandFlipImage: {flip_code: 1}", "- Rotate: {}"),
+            r"TRAIN.transforms.2: there is no transform .* Rotate",
+        ),
         (("data_dir: photos", "data_dir: elsewhere"), "the lists start from two folders"),
         (("function: L2", "function: L1"), "expected L2, got 'L1'"),
-        (("RandCropImage: {size: 224}", "RandCropImage: {size: 224, sise: 3}"), "RandCropImage has sise"),
+        (
+            ("RandCropImage: {size: 224}", "RandCropImage: {size: 224, sise: 3}"),
+            "RandCropImage has sise",
+        ),
     ],
 )
 def test_what_cannot_be_translated_is_an_error_with_its_place(write, change, message):
@@ -265,13 +323,24 @@ def test_the_2x_schema(write):
     config = loaded.config
     assert (config.model.name, config.model.pretrained) == ("MobileNetV3_small_x1_0", True)
     assert (config.train.epochs, config.train.eval_every, config.train.device) == (120, 2, "gpu")
-    assert (config.train.precision, config.train.amp_level, config.train.ema_decay) == ("fp16", "O2", 0.9999)
+    assert (config.train.precision, config.train.amp_level, config.train.ema_decay) == (
+        "fp16",
+        "O2",
+        0.9999,
+    )
     assert (config.train.accumulate, config.train.sync_batch_norm) == (4, True)
     assert config.schedule.name == "CosineWarmup"
     assert config.schedule.params == {"lr": 1.3, "warmup_epochs": 5}
-    assert (config.optimizer.weight_decay, config.optimizer.lr_mult) == (2e-5, (0.25, 0.25, 0.5, 0.5, 0.75))
+    assert (config.optimizer.weight_decay, config.optimizer.lr_mult) == (
+        2e-5,
+        (0.25, 0.25, 0.5, 0.5, 0.75),
+    )
     crop = config.data.train_transforms[0].params
-    assert (crop["scale"], crop["sampling"], crop["interpolation"]) == ((0.64, 1.0), "one_draw_log", "bicubic")
+    assert (crop["scale"], crop["sampling"], crop["interpolation"]) == (
+        (0.64, 1.0),
+        "one_draw_log",
+        "bicubic",
+    )
     assert any("with n devices give 512·n" in note for note in loaded.notes)
 
 
@@ -280,9 +349,15 @@ def test_the_2x_schema(write):
     [
         (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "expected CELoss"),
         (("learning_rate: 1.3,", "learning_rate: 1.3, by_epoch: True,"), "by_epoch: true"),
-        (("- RandFlipImage: {flip_code: 1}", "- RandomErasing: {mode: rand}"), "expected const or pixel, got 'rand'"),
+        (
+            ("- RandFlipImage: {flip_code: 1}", "- RandomErasing: {mode: rand}"),
+            "expected const or pixel, got 'rand'",
+        ),
         (("level: O2", "level: O3"), "'O1' or 'O2'"),
-        (("name: Cosine,", "name: Cyclic,"), "expected ConstLR, Cosine, Linear or Piecewise, got 'Cyclic'"),
+        (
+            ("name: Cosine,", "name: Cyclic,"),
+            "expected ConstLR, Cosine, Linear or Piecewise, got 'Cyclic'",
+        ),
         (("eval_interval: 2", "eval_intervall: 2"), "eval_intervall: this key is not known"),
         (("Infer:", "Slim:\n  prune: {name: fpgm}\nInfer:"), "pruning"),
     ],

@@ -1,4 +1,6 @@
-"""YAML with positions: the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema) is the reference."""
+"""YAML with positions: the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema)
+is the reference.
+"""
 
 import math
 
@@ -70,7 +72,9 @@ def test_anchors_and_merge_keys():
 def test_billion_laughs_is_bounded():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    with pytest.raises(ConfigError, match=r"f:\d+:\d+: more than 100000 values once aliases are expanded"):
+    with pytest.raises(
+        ConfigError, match=r"f:\d+:\d+: more than 100000 values once aliases are expanded"
+    ):
         parse_yaml("\n".join(lines), "f")
 
 
@@ -80,7 +84,10 @@ def test_billion_laughs_is_bounded():
         ("a: 1\nb: 2\na: 3", "f:3:1: the key 'a' is here twice, first in line 1."),
         ("a: [1, 2", "f:1:9: not valid YAML: expected ',' or ']'"),
         ("a: 1\n---\nb: 2", "f:2:1: a second document starts here; a config is one document."),
-        ("a: !!python/object/apply:os.system [ls]", "f:1:4: the tag !!python/object/apply:os.system is not accepted"),
+        (
+            "a: !!python/object/apply:os.system [ls]",
+            "f:1:4: the tag !!python/object/apply:os.system is not accepted",
+        ),
         ("a: !mine 3", "f:1:4: the tag !mine is not accepted"),
         ("a: !!int x", "f:1:4: 'x' does not fit its tag !!int."),
         ("a: *b", "f:1:4: not valid YAML: found undefined alias 'b'."),

@@ -1,4 +1,6 @@
-"""Photos in tar shards, zip and Parquet files: the same as in a folder, read without unpacking, and nothing hostile."""
+"""Photos in tar shards, zip and Parquet files: the same as in a folder, read without unpacking, and
+nothing hostile.
+"""
 
 import gzip
 import io
@@ -37,7 +39,10 @@ def add(archive, name, data, **facts):
 
 def samples(images):
     """What makes two sets the same: bytes, class and class names, whatever the order."""
-    return sorted((images.read(i), images.class_names[record.label]) for i, record in enumerate(images.records))
+    return sorted(
+        (images.read(i), images.class_names[record.label])
+        for i, record in enumerate(images.records)
+    )
 
 
 def write_shards(images, base, label, per_shard=40):
@@ -53,12 +58,18 @@ def write_shards(images, base, label, per_shard=40):
 def shards(folder, tmp_path_factory):
     base = tmp_path_factory.mktemp("shards")
     write_shards(folder, base / "train", lambda label: ("cls", str(label)))
-    write_shards(folder.subset(range(30)), base / "val", lambda label: ("json", json.dumps({"label": label, "w": 3})))
+    write_shards(
+        folder.subset(range(30)),
+        base / "val",
+        lambda label: ("json", json.dumps({"label": label, "w": 3})),
+    )
     (base / "label_list.txt").write_text("\n".join(folder.class_names))
     return base
 
 
-@pytest.mark.parametrize("pattern", ["train-{000..002}.tar", "train-*.tar", "train-{000,001,002}.tar"])
+@pytest.mark.parametrize(
+    "pattern", ["train-{000..002}.tar", "train-*.tar", "train-{000,001,002}.tar"]
+)
 def test_tar_shards_hold_what_the_folder_holds(folder, shards, pattern):
     images = load_image_set(shards / pattern)
     assert samples(images) == samples(folder)
@@ -76,7 +87,11 @@ def test_shards_train_and_validate(shards):
 def test_archives_are_split_like_folders_by_their_names(shards):
     (shards / "alone").mkdir()
     (shards / "alone" / "photos.tar").write_bytes((shards / "train-001.tar").read_bytes())
-    splits = open_splits(DataSection(train=str(shards / "alone" / "photos.tar"), labels=str(shards / "label_list.txt")))
+    splits = open_splits(
+        DataSection(
+            train=str(shards / "alone" / "photos.tar"), labels=str(shards / "label_list.txt")
+        )
+    )
     names = [{record.name for record in part.records} for part in (splits.train, splits.val)]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 40
@@ -95,7 +110,10 @@ def archive_of_folders(kind, path, files):
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_archives_of_class_folders(folder, tmp_path, kind):
-    files = {f"photos/{path.relative_to(PHOTOS).as_posix()}": path.read_bytes() for path in PHOTOS.rglob("*.jpg")}
+    files = {
+        f"photos/{path.relative_to(PHOTOS).as_posix()}": path.read_bytes()
+        for path in PHOTOS.rglob("*.jpg")
+    }
     files["photos/read me.txt"] = b"hello"
     files["__MACOSX/photos/._1.jpg"] = b"resource fork"
     archive_of_folders(kind, tmp_path / f"set.{kind}", files)
@@ -129,19 +147,23 @@ def test_pictures_beside_the_photos_are_left_out(tmp_path):
     images = load_image_set(labelled_tar(tmp_path / "s.tar", extra=extra))
     assert photos_of(images) == SIX
     assert images.notes == (
-        f"{tmp_path}/s.tar: 12 file(s) that are no photos by their name are left out (first: {tmp_path}/s.tar/0.txt).",
-        f"{tmp_path}/s.tar: 6 picture(s) with more than a photo's suffix behind the first dot, as masks have, are left "
-        f"out (first: {tmp_path}/s.tar/0.seg.png).",
+        f"{tmp_path}/s.tar: 12 file(s) that are no photos by their name are left out (first: "
+        f"{tmp_path}/s.tar/0.txt).",
+        f"{tmp_path}/s.tar: 6 picture(s) with more than a photo's suffix behind the first dot, as "
+        f"masks have, are left out (first: {tmp_path}/s.tar/0.seg.png).",
     )
     only_masks = labelled_tar(tmp_path / "m.tar", photo="left.jpg")
     with pytest.raises(
-        DataError, match=r"m.tar: expected photos, called like 0001.jpg; found none.*\(first: .*left.jpg"
+        DataError,
+        match=r"m.tar: expected photos, called like 0001.jpg; found none.*\(first: .*left.jpg",
     ):
         load_image_set(only_masks)
 
 
 def test_dots_in_names_are_no_matter_in_class_folders(tmp_path):
-    archive_of_folders("tar", tmp_path / "f.tar", {"a/1.2.jpg": b"a", "a/1.3.jpg": b"b", "b/x.y.png": b"c"})
+    archive_of_folders(
+        "tar", tmp_path / "f.tar", {"a/1.2.jpg": b"a", "a/1.3.jpg": b"b", "b/x.y.png": b"c"}
+    )
     assert photos_of(load_image_set(tmp_path / "f.tar")) == [("a", 0), ("b", 0), ("c", 1)]
 
 
@@ -164,11 +186,21 @@ def test_tars_behind_one_another(tmp_path):
     second = labelled_tar(tmp_path / "b.tar", keys=range(6, 9)).read_bytes()
     (tmp_path / "both.tar").write_bytes(first + second)
     (tmp_path / "same.tar").write_bytes(second + second)  # the same names, but samples of their own
-    assert photos_of(load_image_set(tmp_path / "both.tar")) == [*SIX, ("photo 6", 0), ("photo 7", 1), ("photo 8", 0)]
-    assert photos_of(load_image_set(tmp_path / "same.tar")) == 2 * [("photo 6", 0), ("photo 7", 1), ("photo 8", 0)]
+    assert photos_of(load_image_set(tmp_path / "both.tar")) == [
+        *SIX,
+        ("photo 6", 0),
+        ("photo 7", 1),
+        ("photo 8", 0),
+    ]
+    assert photos_of(load_image_set(tmp_path / "same.tar")) == 2 * [
+        ("photo 6", 0),
+        ("photo 7", 1),
+        ("photo 8", 0),
+    ]
     (tmp_path / "cut.tar").write_bytes(first + second[:2148])
     with pytest.raises(
-        DataError, match=r"cut.tar: expected another member .* after 6.cls, but the 100 bytes from there"
+        DataError,
+        match=r"cut.tar: expected another member .* after 6.cls, but the 100 bytes from there",
     ):
         load_image_set(tmp_path / "cut.tar")
 
@@ -190,7 +222,10 @@ def parquet(folder, tmp_path_factory):
 
     path = tmp_path_factory.mktemp("parquet") / "train-00000-of-00001.parquet"
     images = [{"bytes": folder.read(i), "path": f"{i}.jpg"} for i in range(len(folder))]
-    features = {"image": {"_type": "Image"}, "label": {"names": list(folder.class_names), "_type": "ClassLabel"}}
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(folder.class_names), "_type": "ClassLabel"},
+    }
     table = pa.table({"image": images, "label": folder.labels().tolist()}).replace_schema_metadata(
         {"huggingface": json.dumps({"info": {"features": features}})}
     )
@@ -230,38 +265,61 @@ def write_parquet(path, columns, features=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table(columns)
     if features is not None:
-        classes = {name: {"names": names, "_type": "ClassLabel"} for name, names in features.items()}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": classes}})})
+        classes = {
+            name: {"names": names, "_type": "ClassLabel"} for name, names in features.items()
+        }
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": classes}})}
+        )
     pyarrow.parquet.write_table(table, path)
     return path
 
 
 def test_parquet_files_that_number_classes_otherwise(tmp_path):
-    write_parquet(tmp_path / "a-0.parquet", {"image": [b"0", b"1"], "label": [0, 2]}, {"label": ["a", "b", "c"]})
-    write_parquet(tmp_path / "a-1.parquet", {"image": [b"2", b"3"], "label": [0, 1]}, {"label": ["c", "b", "a"]})
+    write_parquet(
+        tmp_path / "a-0.parquet",
+        {"image": [b"0", b"1"], "label": [0, 2]},
+        {"label": ["a", "b", "c"]},
+    )
+    write_parquet(
+        tmp_path / "a-1.parquet",
+        {"image": [b"2", b"3"], "label": [0, 1]},
+        {"label": ["c", "b", "a"]},
+    )
     images = load_image_set(tmp_path)
     assert [images.class_names[record.label] for record in images.records] == ["a", "c", "c", "b"]
     assert images.notes == (
-        f"1 file(s) number the classes otherwise than {tmp_path}/a-0.parquet (first: {tmp_path}/a-1.parquet); labels "
-        f"are taken by name.",
+        f"1 file(s) number the classes otherwise than {tmp_path}/a-0.parquet (first: "
+        f"{tmp_path}/a-1.parquet); labels are taken by name.",
     )
-    write_parquet(tmp_path / "a-2.parquet", {"image": [b"4"], "label": [0]}, {"label": ["a", "b", "d"]})
-    with pytest.raises(DataError, match=r"a-2.parquet: expected the classes of .*a-0.parquet \(a, b, c\), got a, b, d"):
+    write_parquet(
+        tmp_path / "a-2.parquet", {"image": [b"4"], "label": [0]}, {"label": ["a", "b", "d"]}
+    )
+    with pytest.raises(
+        DataError,
+        match=r"a-2.parquet: expected the classes of .*a-0.parquet \(a, b, c\), got a, b, d",
+    ):
         load_image_set(tmp_path)
     write_parquet(tmp_path / "a-2.parquet", {"image": [b"4"], "label": [0]})
     with pytest.raises(
-        DataError, match=r"a-2.parquet: expected class names in the metadata as in .*a-0.parquet, found"
+        DataError,
+        match=r"a-2.parquet: expected class names in the metadata as in .*a-0.parquet, found",
     ):
         load_image_set(tmp_path)
 
 
 def test_classes_of_the_same_name_are_not_told_apart_by_it(tmp_path):
     names = ["crane", "crane", "owl"]
-    write_parquet(tmp_path / "a-0.parquet", {"image": [b"0", b"1"], "label": [0, 1]}, {"label": names})
+    write_parquet(
+        tmp_path / "a-0.parquet", {"image": [b"0", b"1"], "label": [0, 1]}, {"label": names}
+    )
     write_parquet(tmp_path / "a-1.parquet", {"image": [b"2"], "label": [2]}, {"label": names})
     assert photos_of(load_image_set(tmp_path)) == [("0", 0), ("1", 1), ("2", 2)]
     write_parquet(tmp_path / "a-1.parquet", {"image": [b"2"], "label": [0]}, {"label": names[::-1]})
-    with pytest.raises(DataError, match=r"a-1.parquet: expected the classes in the order of .*a-0.parquet, as two of"):
+    with pytest.raises(
+        DataError,
+        match=r"a-1.parquet: expected the classes in the order of .*a-0.parquet, as two of",
+    ):
         load_image_set(tmp_path)
 
 
@@ -285,7 +343,9 @@ def test_parquet_files_with_columns_of_their_own(tmp_path):
 def test_the_label_column_of_parquet_files(tmp_path, columns, marked, taken):
     values = {column: [0, 1] if column == taken else [7, 7] for column in columns}
     path = write_parquet(
-        tmp_path / "s.parquet", {"image": [b"0", b"1"], **values}, {column: ["a", "b"] for column in marked}
+        tmp_path / "s.parquet",
+        {"image": [b"0", b"1"], **values},
+        {column: ["a", "b"] for column in marked},
     )
     images = load_image_set(path)
     assert photos_of(images) == [("0", 0), ("1", 1)]
@@ -294,27 +354,41 @@ def test_the_label_column_of_parquet_files(tmp_path, columns, marked, taken):
 
 def test_parquet_files_with_several_columns_to_choose_from(tmp_path):
     labels = {"fine_label": [0], "coarse_label": [0]}
-    path = write_parquet(tmp_path / "s.parquet", {"img": [b"0"], **labels}, {name: ["a"] for name in labels})
-    with pytest.raises(DataError, match=r"one column of labels, got fine_label, coarse_label; rename .* to 'label'"):
+    path = write_parquet(
+        tmp_path / "s.parquet", {"img": [b"0"], **labels}, {name: ["a"] for name in labels}
+    )
+    with pytest.raises(
+        DataError, match=r"one column of labels, got fine_label, coarse_label; rename .* to 'label'"
+    ):
         load_image_set(path)
     write_parquet(path, {"img": [b"0"], **labels})
     with pytest.raises(
-        DataError, match=r"got img, fine_label, coarse_label; rename the columns to 'image' and 'label'"
+        DataError,
+        match=r"got img, fine_label, coarse_label; rename the columns to 'image' and 'label'",
     ):
         load_image_set(path)
     write_parquet(path, {"mask": [b"0"], "shot": [b"1"], "label": [0]})
-    with pytest.raises(DataError, match="one column of images, got mask, shot; rename the one to use to 'image'"):
+    with pytest.raises(
+        DataError, match="one column of images, got mask, shot; rename the one to use to 'image'"
+    ):
         load_image_set(path)
 
 
 def test_the_folder_of_a_data_set_of_the_hub(tmp_path):
     for name in ("train", "validation", "test"):
-        write_parquet(tmp_path / "data" / f"{name}-00000-of-00001.parquet", {"image": [b"0"], "label": [0]})
+        write_parquet(
+            tmp_path / "data" / f"{name}-00000-of-00001.parquet", {"image": [b"0"], "label": [0]}
+        )
     (tmp_path / "README.md").write_text("hello")
     (tmp_path / ".cache").mkdir()
-    with pytest.raises(DataError, match=r"got them in its folder\(s\) data; give .*/data, or .*/data/train\*.parquet"):
+    with pytest.raises(
+        DataError,
+        match=r"got them in its folder\(s\) data; give .*/data, or .*/data/train\*.parquet",
+    ):
         load_image_set(tmp_path)
-    with pytest.raises(DataError, match=r"got those of test, train, validation; give .*/data/train\*.parquet"):
+    with pytest.raises(
+        DataError, match=r"got those of test, train, validation; give .*/data/train\*.parquet"
+    ):
         load_image_set(tmp_path / "data")
 
 
@@ -323,20 +397,30 @@ def test_damaged_parquet_labels(tmp_path):
     data = bytearray(path.read_bytes())
     data[4:-600] = b"\xff" * (len(data) - 604)
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"s.parquet: damaged Parquet file: .*; copy it or make it again"):
+    with pytest.raises(
+        DataError, match=r"s.parquet: damaged Parquet file: .*; copy it or make it again"
+    ):
         load_image_set(path)
 
 
 def test_workers_read_every_kind(folder, shards, parquet, tmp_path):
-    files = {path.relative_to(PHOTOS).as_posix(): path.read_bytes() for path in PHOTOS.rglob("*.jpg")}
+    files = {
+        path.relative_to(PHOTOS).as_posix(): path.read_bytes() for path in PHOTOS.rglob("*.jpg")
+    }
     archive_of_folders("zip", tmp_path / "s.zip", files)
-    for images in (load_image_set(shards / "train-*.tar"), load_image_set(tmp_path / "s.zip"), load_image_set(parquet)):
+    for images in (
+        load_image_set(shards / "train-*.tar"),
+        load_image_set(tmp_path / "s.zip"),
+        load_image_set(parquet),
+    ):
         there = pickle.loads(pickle.dumps(images.subset([3, 90])))  # how a worker gets it
         assert type(there) is type(images)
         assert [there.read(0), there.read(1)] == [images.read(3), images.read(90)]
     read = []
     for workers in (0, 1):
-        with Loader(images, Pipeline([Resize(size=32)]), 48, shuffle=True, workers=workers) as loader:
+        with Loader(
+            images, Pipeline([Resize(size=32)]), 48, shuffle=True, workers=workers
+        ) as loader:
             read.append([batch.images for batch in loader.epoch(0)])
     np.testing.assert_array_equal(*map(np.concatenate, read))
 
@@ -374,7 +458,9 @@ def test_a_tar_that_claims_more_than_it_holds(tmp_path):
         add(archive, "b/1.jpg", b"y" * 2000)
     whole = (tmp_path / "short.tar").read_bytes()
     (tmp_path / "short.tar").write_bytes(whole[:3500])
-    with pytest.raises(DataError, match=r"zeros after b/1.jpg, but the file ends within it: it is cut; copy it or"):
+    with pytest.raises(
+        DataError, match=r"zeros after b/1.jpg, but the file ends within it: it is cut; copy it or"
+    ):
         load_image_set(tmp_path / "short.tar")
     info = tarfile.TarInfo("a/1.jpg")
     info.size = 1 << 40
@@ -406,12 +492,17 @@ def test_a_damaged_or_cut_tar_is_refused(tmp_path):
         (whole[: at + 100], "after 2.cls, but the 100 bytes from there on cannot be read"),
         (whole[: at + 514], "after 3.jpg, but the file ends within it: it is cut"),
         (whole[: at - 510], "after 2.cls, but the file ends within it: it is cut"),
-        (whole[:-2000] + b"x" * 2000, "after 5.cls, but the 2,048 bytes from there on cannot be read"),
+        (
+            whole[:-2000] + b"x" * 2000,
+            "after 5.cls, but the 2,048 bytes from there on cannot be read",
+        ),
     ]:
         path.write_bytes(data)
         with pytest.raises(DataError, match=said) as caught:
             load_image_set(path)
-        assert str(caught.value).startswith(f"{path}: expected another member or a block of zeros after ")
+        assert str(caught.value).startswith(
+            f"{path}: expected another member or a block of zeros after "
+        )
         assert "gunzip" not in str(caught.value)
 
 
@@ -442,7 +533,9 @@ def test_tars_that_are_something_else(tmp_path):
 
 def test_a_name_that_comes_twice(tmp_path):
     path = labelled_tar(tmp_path / "s.tar", keys=[0, 1, 0])
-    with pytest.raises(DataError, match=r"s.tar/0.cls: expected each name once, got it a second time"):
+    with pytest.raises(
+        DataError, match=r"s.tar/0.cls: expected each name once, got it a second time"
+    ):
         load_image_set(path)
 
 
@@ -453,15 +546,22 @@ def test_labels_in_shards(tmp_path):
                 add(archive, name, text.encode())
         return load_image_set(tmp_path / "s.tar")
 
-    images = shard(("1.jpg", "x"), ("1.cls", "cat\n"), ("2.jpg", "y"), ("2.json", '{"class": "dog", "a": 1}'))
+    images = shard(
+        ("1.jpg", "x"), ("1.cls", "cat\n"), ("2.jpg", "y"), ("2.json", '{"class": "dog", "a": 1}')
+    )
     assert [images.class_names[record.label] for record in images.records] == ["cat", "dog"]
-    with pytest.raises(DataError, match=r"s.tar/2.jpg: expected a .cls or .json file of the same name"):
+    with pytest.raises(
+        DataError, match=r"s.tar/2.jpg: expected a .cls or .json file of the same name"
+    ):
         shard(("1.jpg", "x"), ("1.cls", "0"), ("2.jpg", "y"))
     with pytest.raises(DataError, match=r"s.tar/1.json: expected JSON"):
         shard(("1.jpg", "x"), ("1.json", "[" * 100_000))
     with pytest.raises(DataError, match="expected a class id or name as the label, got"):
         shard(("1.jpg", "x"), ("1.json", '{"label": {"a": 1}}'))
-    with pytest.raises(DataError, match=r"s.tar/2.jpg: expected labels without gaps, got 2 but no image with label 1"):
+    with pytest.raises(
+        DataError,
+        match=r"s.tar/2.jpg: expected labels without gaps, got 2 but no image with label 1",
+    ):
         shard(("1.jpg", "x"), ("1.cls", "0"), ("2.jpg", "y"), ("2.cls", "2"))
     with pytest.raises(DataError, match="or the photo in a folder named after its class"):
         shard(("1.jpg", "x"))
@@ -487,7 +587,9 @@ def test_zip_members_are_checked(tmp_path):
 def test_a_folder_with_the_shards_of_two_sets(tmp_path, start):
     for name in ("train-000", "train-001", "val-000"):
         labelled_tar(tmp_path / f"{start}{name}.tar")
-    with pytest.raises(DataError, match=rf"got those of train, val; give one .*/{start}train\*.tar$"):
+    with pytest.raises(
+        DataError, match=rf"got those of train, val; give one .*/{start}train\*.tar$"
+    ):
         load_image_set(tmp_path)
     labelled_tar(tmp_path / f"{start}val-000.tar").unlink()
     labelled_tar(tmp_path / f"{start}trainers-000.tar")
@@ -497,7 +599,10 @@ def test_a_folder_with_the_shards_of_two_sets(tmp_path, start):
 def test_patterns(tmp_path):
     for name in ("a-0.tar", "a-1.tar"):
         (tmp_path / name).write_bytes(b"")
-    assert expand_shards(f"{tmp_path}/a-{{0..1}}.tar") == [f"{tmp_path}/a-0.tar", f"{tmp_path}/a-1.tar"]
+    assert expand_shards(f"{tmp_path}/a-{{0..1}}.tar") == [
+        f"{tmp_path}/a-0.tar",
+        f"{tmp_path}/a-1.tar",
+    ]
     with pytest.raises(DataError, match=r"expected the file .*a-2.tar, found none"):
         expand_shards(f"{tmp_path}/a-{{0..2}}.tar")
     with pytest.raises(DataError, match="fewer than 1,000,000 files"):

@@ -59,8 +59,12 @@ def test_everything_that_can_be_wrong(tmp_path):
         (str(train / "many" / "text.jpg"), "not an image: it looks like text"),
     ]
     assert set(report.duplicates) == {
-        Duplicate(str(train / "few" / "mislabelled.png"), str(train / "many" / "3.png"), False, False),
-        Duplicate(str(train / "many" / "7.png"), str(tmp_path / "val" / "many" / "leaked.png"), True, True),
+        Duplicate(
+            str(train / "few" / "mislabelled.png"), str(train / "many" / "3.png"), False, False
+        ),
+        Duplicate(
+            str(train / "many" / "7.png"), str(tmp_path / "val" / "many" / "leaked.png"), True, True
+        ),
     }
     said = "\n".join(report.warnings)
     assert "1 validation image(s) are trained on too" in said
@@ -93,7 +97,9 @@ def test_imbalance_and_animation(tmp_path):
 def test_threads_get_a_few_photos_at_a_time(tmp_path, monkeypatch, module, look):
     """An interrupt waits for all that they have got."""
     photos = sorted(builtin_photos().rglob("*.jpg"))[:2] * 300
-    (tmp_path / "list.txt").write_text("".join(f"{photo} {index % 2}\n" for index, photo in enumerate(photos)))
+    (tmp_path / "list.txt").write_text(
+        "".join(f"{photo} {index % 2}\n" for index, photo in enumerate(photos))
+    )
     submit, given, done, waiting = ThreadPoolExecutor.submit, [], [], []
 
     def counted(*arguments):
@@ -149,7 +155,10 @@ def test_a_cut_tiff_is_reported_and_not_fatal(tmp_path, capfd):
     (damaged,) = (*report.train.damaged_images, *report.val.damaged_images)
     assert damaged.where == str(path)
     assert damaged.reason.startswith("frames after the first cannot be read: ")
-    assert any("1 image(s) are damaged: they are read, but" in text and str(path) in text for text in report.warnings)
+    assert any(
+        "1 image(s) are damaged: they are read, but" in text and str(path) in text
+        for text in report.warnings
+    )
     assert capfd.readouterr().err == ""
 
 
@@ -179,7 +188,10 @@ def test_damage_inside_a_jpeg_is_a_warning(tmp_path):
     report = check_data(DataSection(train=str(tmp_path), val_fraction=0.1))
     assert report.ok
     (damaged,) = (*report.train.damaged_images, *report.val.damaged_images)
-    assert (damaged.where, damaged.reason) == (str(path), "Corrupt JPEG data: premature end of data segment")
+    assert (damaged.where, damaged.reason) == (
+        str(path),
+        "Corrupt JPEG data: premature end of data segment",
+    )
     assert not report.train.bad_images
     assert not check_data(DataSection()).train.damaged_images
 
@@ -200,7 +212,9 @@ def test_bad_photos_of_a_list_are_named_by_line_and_file(tmp_path):
     names = ("a/0.png 0", "a/2.png 0", "a/bad.png 0", "b/1.png 1", "b/3.png 1", "b/gone.png 1")
     (tmp_path / "list.txt").write_text("\n".join(names))
     report = check_data(DataSection(train=str(tmp_path / "list.txt"), val_fraction=0.1))
-    found = {image.where: image.reason for image in (*report.train.bad_images, *report.val.bad_images)}
+    found = {
+        image.where: image.reason for image in (*report.train.bad_images, *report.val.bad_images)
+    }
     assert found == {
         f"{tmp_path / 'list.txt'}:3": f"{bad}: not an image: it looks like text",
         f"{tmp_path / 'list.txt'}:6": f"{tmp_path / 'b' / 'gone.png'}: No such file or directory",
@@ -223,7 +237,9 @@ def recompressed(image, quality):
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [decode(path.read_bytes(), "photo") for path in sorted(builtin_photos().rglob("*.jpg"))[::4]]
+    return [
+        decode(path.read_bytes(), "photo") for path in sorted(builtin_photos().rglob("*.jpg"))[::4]
+    ]
 
 
 @pytest.mark.parametrize("ground", [on_white, lambda image: image], ids=["on white", "as it is"])

@@ -16,7 +16,9 @@ from ppclas_core.errors import ImageError
 def gradient(height=60, width=90):
     """A smooth picture in which every turn and mirror image shows."""
     y, x = np.mgrid[0:height, 0:width]
-    return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (height + width)], -1).astype(np.uint8)
+    return np.stack(
+        [x * 255 // width, y * 255 // height, (x + y) * 255 // (height + width)], -1
+    ).astype(np.uint8)
 
 
 def noise(height=64, width=96):
@@ -32,7 +34,9 @@ def encode(array, kind, **options):
 
 def as_seen(data):
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")).astype(int)
+    return np.asarray(
+        Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    ).astype(int)
 
 
 def assert_like_pillow(data, tolerance=1):
@@ -45,7 +49,8 @@ def assert_like_pillow(data, tolerance=1):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
-    ("kind", "options"), [("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})]
+    ("kind", "options"),
+    [("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})],
 )
 def test_exif_orientation(kind, options, orientation):
     exif = Image.Exif()
@@ -72,21 +77,27 @@ def rgba():
     [
         pytest.param(encode(gradient()[..., 0], "JPEG"), id="grey JPEG"),
         pytest.param(encode(gradient(), "JPEG", progressive=True), id="progressive JPEG"),
-        pytest.param(encode(Image.fromarray(gradient()).convert("CMYK"), "JPEG", quality=95), id="CMYK JPEG"),
+        pytest.param(
+            encode(Image.fromarray(gradient()).convert("CMYK"), "JPEG", quality=95), id="CMYK JPEG"
+        ),
         pytest.param(encode(gradient()[..., 0], "PNG"), id="grey PNG"),
         pytest.param(encode(Image.fromarray(gradient()).convert("1"), "PNG"), id="1-bit PNG"),
         pytest.param(encode(rgba(), "PNG"), id="PNG with alpha"),
         pytest.param(encode(rgba().convert("LA"), "PNG"), id="grey PNG with alpha"),
         pytest.param(encode(Image.fromarray(gradient()).quantize(16), "PNG"), id="palette PNG"),
         pytest.param(
-            encode(Image.fromarray(gradient()).quantize(16), "PNG", transparency=3), id="palette PNG, transparent"
+            encode(Image.fromarray(gradient()).quantize(16), "PNG", transparency=3),
+            id="palette PNG, transparent",
         ),
         pytest.param(encode(rgba(), "WEBP", lossless=True), id="WebP with alpha"),
         pytest.param(encode(gradient(), "WEBP"), id="WebP"),
         pytest.param(encode(gradient(), "GIF"), id="GIF"),
         pytest.param(encode(gradient(), "BMP"), id="BMP"),
         pytest.param(encode(gradient(), "TIFF"), id="TIFF"),
-        pytest.param(encode(noise(), "JPEG") + b"appended by a phone" * 50, id="JPEG with bytes after its end"),
+        pytest.param(
+            encode(noise(), "JPEG") + b"appended by a phone" * 50,
+            id="JPEG with bytes after its end",
+        ),
     ],
 )
 def test_read_as_pillow_shows_it(data):
@@ -113,10 +124,14 @@ def test_16_bit_png(channels):
 def test_16_bit_grey_tiff():
     deep = (np.arange(20 * 30).reshape(20, 30) * 100).astype(np.uint16)
     image = decode(encode(Image.fromarray(deep), "TIFF"), "photo")
-    np.testing.assert_array_equal(image, np.repeat(np.round(deep / 257).astype(np.uint8)[..., None], 3, axis=2))
+    np.testing.assert_array_equal(
+        image, np.repeat(np.round(deep / 257).astype(np.uint8)[..., None], 3, axis=2)
+    )
 
 
-@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})]
+)
 def test_first_frame_of_an_animation(kind, options):
     second = Image.fromarray(255 - gradient())
     data = encode(gradient(), kind, save_all=True, append_images=[second], **options)
@@ -158,7 +173,10 @@ def test_a_flipped_bit_in_a_png_is_a_bad_image(capfd):
         (b"", "the file is empty"),
         (b"hello, world\n", "not an image: it looks like text"),
         ("花 petunia".encode(), "not an image: it looks like text"),
-        (b"<!DOCTYPE html><html>404</html>", "it looks like an HTML or XML page, perhaps of a failed download"),
+        (
+            b"<!DOCTYPE html><html>404</html>",
+            "it looks like an HTML or XML page, perhaps of a failed download",
+        ),
         (b"PK\x03\x04rest", "it looks like an archive"),
         (b"\0" * 5000, "it begins with zero bytes only"),
         (b"version https://git-lfs.github.com/spec/v1\n", "run 'git lfs pull'"),
@@ -207,19 +225,31 @@ def test_a_very_long_image():
 
 def bomb_png(height, width):
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 def bomb_gif(height, width):
     return b"GIF89a" + struct.pack("<HH", width, height) + encode(gradient(), "GIF")[10:]
 
 
-@pytest.mark.parametrize("data", [bomb_png(30_000, 30_000), bomb_gif(60_000, 60_000)], ids=["png", "gif"])
+@pytest.mark.parametrize(
+    "data", [bomb_png(30_000, 30_000), bomb_gif(60_000, 60_000)], ids=["png", "gif"]
+)
 def test_a_decompression_bomb_is_refused(data):
-    with pytest.raises(ImageError, match=r"more than the 178,956,970 pixels that ppclas reads; shrink the image first"):
+    with pytest.raises(
+        ImageError,
+        match=r"more than the 178,956,970 pixels that ppclas reads; shrink the image first",
+    ):
         decode(data, "photo")
 
 

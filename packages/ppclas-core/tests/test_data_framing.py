@@ -59,7 +59,9 @@ def test_padding_is_one_colour_before_and_after_normalising(cropping):
     assert (after[0, 0] == 0).all()
     stated = cropping(size=40, fill=(0.5, 0.25, -2.0))
     assert stated(normalise(image, DRAW), DRAW)[0, 0].tolist() == [0.5, 0.25, -2.0]
-    with pytest.raises(ConfigError, match=r"fill: expected whole numbers in 0..255 .* got 0.5, 0.25, -2"):
+    with pytest.raises(
+        ConfigError, match=r"fill: expected whole numbers in 0..255 .* got 0.5, 0.25, -2"
+    ):
         stated(image, DRAW)
     with pytest.raises(ConfigError, match=r"fill has 3 values and the image 1 channels"):
         stated(image[..., :1], DRAW)
@@ -71,7 +73,12 @@ def test_random_crop_reaches_every_place_and_pads():
     seen = set()
     for index in range(300):
         crop = RandomCrop(size=(4, 7))(image, sample_draw(0, 0, index))
-        places = [(y, x) for y in range(3) for x in range(3) if (image[y : y + 4, x : x + 7] == crop).all()]
+        places = [
+            (y, x)
+            for y in range(3)
+            for x in range(3)
+            if (image[y : y + 4, x : x + 7] == crop).all()
+        ]
         assert len(places) == 1
         seen.update(places)
     assert len(seen) == 9
@@ -99,7 +106,11 @@ def test_the_lists_of_the_modes(mode, train, evaluation):
     assert built == evaluation
     for transforms in (training, built):
         for height, width in ((100, 30), (20, 90), (1, 1)):
-            assert Pipeline(transforms).transform(noise(height, width), DRAW, "photo").shape == (32, 48, 3)
+            assert Pipeline(transforms).transform(noise(height, width), DRAW, "photo").shape == (
+                32,
+                48,
+                3,
+            )
 
 
 def test_the_mode_in_a_config_decides_both_lists(tmp_path):
@@ -115,7 +126,9 @@ def test_the_mode_in_a_config_decides_both_lists(tmp_path):
     assert again.config.data == plan.config.data
     assert not [note for note in again.notes if "shapes nothing" in note]
     both = config.replace(data=config.data.replace(resize_short=50))
-    with pytest.raises(ConfigError, match="resize_short is of resize_mode center, and resize_mode is letterbox"):
+    with pytest.raises(
+        ConfigError, match="resize_short is of resize_mode center, and resize_mode is letterbox"
+    ):
         make_plan(both, "cpu")
 
 
@@ -124,12 +137,20 @@ def test_what_training_would_refuse_is_refused_before_weights_are_loaded(tmp_pat
     data = DataSection(train=str(folder), image_size=32)
     scaled = ComponentConfig(name="Normalize", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     crop = ComponentConfig(name="RandomResizedCrop", size=32)
-    with pytest.raises(ConfigError, match=r"train_transforms normalise by mean \[0.5, .* evaluation by \[0.485, "):
+    with pytest.raises(
+        ConfigError, match=r"train_transforms normalise by mean \[0.5, .* evaluation by \[0.485, "
+    ):
         make_plan(Config(data=data.replace(train_transforms=(crop, scaled))), "cpu")
-    with pytest.raises(ConfigError, match=r"sampling\.repeats 3: expected a batch size that is a multiple"):
-        make_plan(Config(data=data.replace(batch_size=4, sampling=SamplingConfig(repeats=3))), "cpu")
+    with pytest.raises(
+        ConfigError, match=r"sampling\.repeats 3: expected a batch size that is a multiple"
+    ):
+        make_plan(
+            Config(data=data.replace(batch_size=4, sampling=SamplingConfig(repeats=3))), "cpu"
+        )
     with pytest.raises(ConfigError, match="has no class 'nobody'"):
-        make_plan(Config(data=data.replace(sampling=SamplingConfig(weights={"nobody": 2.0}))), "cpu")
+        make_plan(
+            Config(data=data.replace(sampling=SamplingConfig(weights={"nobody": 2.0}))), "cpu"
+        )
 
 
 def test_a_bundle_says_every_parameter_of_its_transforms():
@@ -163,15 +184,28 @@ def test_letterbox_reads_a_large_photo_at_a_smaller_scale():
 
 def test_keys_that_lists_of_transforms_make_idle_are_named(tmp_path):
     folder, _ = make_tiny_dataset(tmp_path / "photos", classes=2, per_class=8)
-    crop, flip = ComponentConfig(name="RandomResizedCrop", size=40), ComponentConfig(name="RandomFlip")
+    crop, flip = (
+        ComponentConfig(name="RandomResizedCrop", size=40),
+        ComponentConfig(name="RandomFlip"),
+    )
     middle = ComponentConfig(name="CenterCrop", size=40)
-    data = DataSection(train=str(folder), image_size=64, train_transforms=(crop, flip), eval_transforms=(middle,))
-    plan = make_plan(Config(data=data.replace(resize_mode="letterbox", interpolation="area")), "cpu")
-    given = "shapes nothing in training and evaluation: data.train_transforms and data.eval_transforms are given"
+    data = DataSection(
+        train=str(folder), image_size=64, train_transforms=(crop, flip), eval_transforms=(middle,)
+    )
+    plan = make_plan(
+        Config(data=data.replace(resize_mode="letterbox", interpolation="area")), "cpu"
+    )
+    given = (
+        "shapes nothing in training and evaluation: data.train_transforms and "
+        "data.eval_transforms are given"
+    )
     assert f"data.resize_mode letterbox {given}" in plan.notes
     assert f"data.interpolation area {given}" in plan.notes
     assert not [note for note in plan.notes if "bars" in note]
-    assert "data.image_size 64x64 is of no use beside lists of transforms: they give 40x40 in evaluation" in plan.notes
+    assert (
+        "data.image_size 64x64 is of no use beside lists of transforms: they give 40x40 in "
+        "evaluation" in plan.notes
+    )
     assert plan.config.data.image_size == (40, 40)
     one = make_plan(Config(data=data.replace(resize_mode="letterbox", eval_transforms=None)), "cpu")
     said = "data.resize_mode letterbox shapes nothing in training: data.train_transforms is given"
@@ -179,4 +213,7 @@ def test_keys_that_lists_of_transforms_make_idle_are_named(tmp_path):
     short = make_plan(Config(data=data.replace(resize_short=50)), "cpu")
     assert "data.resize_short 50 shapes nothing: data.eval_transforms is given" in short.notes
     # Without image_size the lists say the size, and not the photos.
-    assert make_plan(Config(data=data.replace(image_size=None)), "cpu").config.data.image_size == (40, 40)
+    assert make_plan(Config(data=data.replace(image_size=None)), "cpu").config.data.image_size == (
+        40,
+        40,
+    )

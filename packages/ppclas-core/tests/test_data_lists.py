@@ -1,4 +1,6 @@
-"""Lists, statistics and look-alikes: numbers by hand, files of another program, photos that were tampered with."""
+"""Lists, statistics and look-alikes: numbers by hand, files of another program, photos that were
+tampered with.
+"""
 
 import base64
 import contextlib
@@ -27,14 +29,13 @@ from ppclas_core.errors import DataError
 
 _HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
 # What scipy.io.savemat 1.17 wrote after the header of {"labels": uint8 [[2, 1, 2, 3, 1]]},
-LABELS = _HEADER + base64.b64decode("DwAAADAAAAB4nONjYGBwAGI2IOYAYk4GCGCF8hmhbEaompzEpNScYgYGJqg4EyMTM0gOAFObAwM=")
-# and of {"trnid": uint16 [[1, 3]], "valid": [[2]], "tstid": [[5, 4, 300]], "text", "cell", "d": [1.5, -2.25]}.
+LABELS = _HEADER + base64.b64decode(
+    "DwAAADAAAAB4nONjYGBwAGI2IOYAYk4GCGCF8hmhbEaompzEpNScYgYGJqg4EyMTM0gOAFObAwM="
+)
+# and of {"trnid": uint16 [[1, 3]], "valid": [[2]], "tstid": [[5, 4, 300]], "text", "cell", "d":
+# [1.5, -2.25]}.
 MIXED = _HEADER + base64.b64decode(
-    "DwAAAC4AAAB4nONjYGCwAGI2IOYAYm4GCGCF8hmBmAlKg8RKivIyU4A0CxAyMjAzAAA21QKjDwAAACsAAAB4nONjYGCwAGI2IOYAYm4GCGCF8h"
-    "mRMEisLDEnMwVIszAwASEDAwA1sAKNDwAAADAAAAB4nONjYGBwAGI2IOYAYm4GCGCF8hmBmBlKg8RKiksyU4A0C1QPK5ClA5QEAE+lAucPAAAA"
-    "LAAAAHic42NgYLAAYjYg5gBiFgYIYIXyGaFsRqBMSWpFiQCUn5Gak5MPpAFF5gRfDwAAAEAAAAB4nONjYGBYAMRsQMwBxIwMEMCKxGcC0ywMya"
-    "k5OXxAtgWSej4s6hmRzOFBMxek3gBJPwsB/QJAViKQBgCWqAPMDwAAAC0AAAB4nONjYGBwAGI2IOaA0iDACuUzAjETmGZkSAHSnEAswAADP+wh"
-    "NNMBADaZAus="
+    "DwAAAC4AAAB4nONjYGCwAGI2IOYAYm4GCGCF8hmBmAlKg8RKivIyU4A0CxAyMjAzAAA21QKjDwAAACsAAAB4nONjYGCwAGI2IOYAYm4GCGCF8hmRMEisLDEnMwVIszAwASEDAwA1sAKNDwAAADAAAAB4nONjYGBwAGI2IOYAYm4GCGCF8hmBmBlKg8RKiksyU4A0C1QPK5ClA5QEAE+lAucPAAAALAAAAHic42NgYLAAYjYg5gBiFgYIYIXyGaFsRqBMSWpFiQCUn5Gak5MPpAFF5gRfDwAAAEAAAAB4nONjYGBYAMRsQMwBxIwMEMCKxGcC0ywMyak5OXxAtgWSej4s6hmRzOFBMxek3gBJPwsB/QJAViKQBgCWqAPMDwAAAC0AAAB4nONjYGBwAGI2IOaA0iDACuUzAjETmGZkSAHSnEAswAADP+whNNMBADaZAus="
 )
 
 
@@ -48,7 +49,10 @@ def test_damaged_mat_files(tmp_path):
     rng = np.random.default_rng(0)
     bomb = zlib.compress(bytes(1 << 27))
     bombs = MIXED[:128] + (15).to_bytes(4, "little") + len(bomb).to_bytes(4, "little") + bomb
-    for data, said in ((b"no", "expected a little-endian MATLAB 5 file"), (bombs, "larger than 67,108,864 bytes")):
+    for data, said in (
+        (b"no", "expected a little-endian MATLAB 5 file"),
+        (bombs, "larger than 67,108,864 bytes"),
+    ):
         (tmp_path / "bad.mat").write_bytes(data)
         with pytest.raises(DataError, match=said):
             read_mat(tmp_path / "bad.mat")
@@ -78,13 +82,20 @@ def test_flowers102_as_the_quick_start_lists_it(flowers, monkeypatch):
 
     arrays = {**read_mat(flowers / "setid.mat"), "tstid": np.array([5.0, 4.0])}
     whole = listing.read_mat
-    monkeypatch.setattr(listing, "read_mat", lambda path: arrays if path.name == "setid.mat" else whole(path))
+    monkeypatch.setattr(
+        listing, "read_mat", lambda path: arrays if path.name == "setid.mat" else whole(path)
+    )
     written = write_lists(DataSection(train=str(flowers)), flowers, [])
     assert [(one.path, one.num_lines) for one in written] == [
-        (str(flowers / f"{part}_list.txt"), count) for part, count in (("train", 2), ("val", 1), ("test", 2))
+        (str(flowers / f"{part}_list.txt"), count)
+        for part, count in (("train", 2), ("val", 1), ("test", 2))
     ]
-    assert (flowers / "train_list.txt").read_text() == "jpg/image_00001.jpg 1\njpg/image_00003.jpg 1\n"
-    assert (flowers / "test_list.txt").read_text() == "jpg/image_00005.jpg 0\njpg/image_00004.jpg 2\n"
+    assert (
+        flowers / "train_list.txt"
+    ).read_text() == "jpg/image_00001.jpg 1\njpg/image_00003.jpg 1\n"
+    assert (
+        flowers / "test_list.txt"
+    ).read_text() == "jpg/image_00005.jpg 0\njpg/image_00004.jpg 2\n"
     with pytest.raises(DataError, match=r"train_list.txt exists already; it is not overwritten"):
         write_lists(DataSection(train=str(flowers)), flowers, [])
 
@@ -120,11 +131,15 @@ def test_statistics_by_hand(tmp_path):
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [decode(path.read_bytes(), "photo") for path in sorted(builtin_photos().rglob("*.jpg"))[::6]]
+    return [
+        decode(path.read_bytes(), "photo") for path in sorted(builtin_photos().rglob("*.jpg"))[::6]
+    ]
 
 
 def recompressed(image):
-    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)
+    return cv2.imdecode(
+        cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +156,8 @@ def recompressed(image):
 def test_copies_are_found(pictures, change):
     originals = [picture_hash(image) for image in pictures]
     found = {
-        (query, other) for query, other, _ in alike([picture_hash(change(image)) for image in pictures], originals)
+        (query, other)
+        for query, other, _ in alike([picture_hash(change(image)) for image in pictures], originals)
     }
     assert len(found & {(i, i) for i in range(len(pictures))}) >= 0.9 * len(pictures)
     assert all(query == other for query, other in found)
@@ -165,12 +181,16 @@ def test_the_check_names_copies_across_sets(tmp_path):
     assert not check_data(DataSection(train=str(tmp_path))).lookalikes
     original = tmp_path / "train" / "a" / files[2].name
     leaked = recompressed(decode(original.read_bytes(), "photo")[:, ::-1].copy())
-    (tmp_path / "val" / "b" / "leaked.png").write_bytes(cv2.imencode(".png", leaked[..., ::-1])[1].tobytes())
+    (tmp_path / "val" / "b" / "leaked.png").write_bytes(
+        cv2.imencode(".png", leaked[..., ::-1])[1].tobytes()
+    )
     report = check_data(DataSection(train=str(tmp_path)))
     assert [(one.train, one.val) for one in report.lookalikes] == [
         (str(original), str(tmp_path / "val" / "b" / "leaked.png"))
     ]
-    assert any("1 validation photo(s) show what a training photo shows" in text for text in report.warnings)
+    assert any(
+        "1 validation photo(s) show what a training photo shows" in text for text in report.warnings
+    )
     assert report.ok
 
 
@@ -208,7 +228,9 @@ def said_about(call, *args, **kwargs):
 def read_back(section, folder):
     """The splits of ``section`` and of the lists that are written of it."""
     write_lists(section, folder, [])
-    return open_splits(section), open_splits(DataSection(train=str(folder / "train_list.txt"), task=section.task))
+    return open_splits(section), open_splits(
+        DataSection(train=str(folder / "train_list.txt"), task=section.task)
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +257,10 @@ def test_values_of_several_lines(photos, end):
     (photos / "d.csv").write_bytes(end.join(rows).encode())
     images = load_image_set(photos / "d.csv")
     assert [images.class_names[record.label] for record in images.records] == ["rose", "iris"]
-    assert [record.where for record in images.records] == [f"{photos / 'd.csv'}:2", f"{photos / 'd.csv'}:5"]
+    assert [record.where for record in images.records] == [
+        f"{photos / 'd.csv'}:2",
+        f"{photos / 'd.csv'}:5",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +274,9 @@ def test_values_of_several_lines(photos, end):
 def test_a_class_name_is_one_line(photos, rows, line, name):
     (photos / "d.csv").write_text("\n".join(rows))
     message = said_about(load_image_set, photos / "d.csv")
-    assert message.startswith(f"{photos / 'd.csv'}:{line}: expected a class name in one line, got {name}")
+    assert message.startswith(
+        f"{photos / 'd.csv'}:{line}: expected a class name in one line, got {name}"
+    )
 
 
 @pytest.mark.parametrize("name", ["d.csv", "d.txt"])
@@ -266,7 +293,10 @@ def test_a_nul_is_named_by_its_line(photos, name):
 def test_a_label_that_several_classes_are_called(photos):
     (photos / "d.csv").write_text("\n".join(CSV_ROWS))
     (photos / "names.txt").write_text("rose\niris\n\niris\nlily\nlily\n")
-    expected = "expected a label that one class is called, got 'iris', which stands on the lines 2 and 4 of "
+    expected = (
+        "expected a label that one class is called, got 'iris', which stands on the lines 2 and 4 "
+        "of "
+    )
     message = said_about(load_image_set, photos / "d.csv", labels=photos / "names.txt")
     assert message.startswith(f"{photos / 'd.csv'}:5: {expected}{photos / 'names.txt'}")
     (photos / "m.csv").write_text("path,labels\na.png,rose|iris\n")
@@ -274,7 +304,8 @@ def test_a_label_that_several_classes_are_called(photos):
     assert message.startswith(f"{photos / 'm.csv'}:2: {expected}{photos / 'names.txt'}")
     message = said_about(load_image_set, photos / "d.csv", class_names=("rose", "iris", "iris"))
     assert "got 'iris', which the classes 1 and 2 are called" in message
-    # Published names repeat (two of ImageNet's classes are cranes); ids tell them apart, and so do other names.
+    # Published names repeat (two of ImageNet's classes are cranes); ids tell them apart, and so do
+    # other names.
     (photos / "d.csv").write_text("path,label\na.png,rose\n")
     assert load_image_set(photos / "d.csv", labels=photos / "names.txt").labels().tolist() == [0]
     (photos / "d.txt").write_text("a.png 2\n")
@@ -285,7 +316,9 @@ def test_names_that_are_not_utf8(tmp_path):
     class_folders(tmp_path / "photos", b"caf\xe9", b"the")
     splits = open_splits(DataSection(train=str(tmp_path / "photos")))
     assert (len(splits.train), len(splits.val)) == (4, 2)
-    message = said_about(write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", [])
+    message = said_about(
+        write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", []
+    )
     assert r"expected a path of UTF-8 text without tabs, line ends or a space at its end" in message
     assert r"got '../photos/caf\udce9/" in message
     message.encode()
@@ -296,8 +329,12 @@ def test_the_split_hashes_the_bytes_of_a_name(tmp_path):
     class_folders(tmp_path, "图片", "rosé", count=20)
     splits = open_splits(DataSection(train=str(tmp_path)))
     for name in ("图片", "rosé"):
-        hashed = sorted(range(20), key=lambda index: hashlib.sha256(f"{name}/{index}.png".encode()).digest())
-        held_out = {int(Path(r.path).stem) for r in splits.val.records if Path(r.path).parent.name == name}
+        hashed = sorted(
+            range(20), key=lambda index: hashlib.sha256(f"{name}/{index}.png".encode()).digest()
+        )
+        held_out = {
+            int(Path(r.path).stem) for r in splits.val.records if Path(r.path).parent.name == name
+        }
         assert held_out == set(hashed[:4])
 
 
@@ -310,26 +347,34 @@ def test_lists_of_odd_names_read_back(tmp_path, output):
     for ours, theirs in ((back.train, plain.train), (back.val, plain.val)):
         assert ours.class_names == tuple(name.strip() for name in theirs.class_names)
         assert ours.labels().tolist() == theirs.labels().tolist()
-        paths = [[os.path.realpath(record.path) for record in images.records] for images in (ours, theirs)]
+        paths = [
+            [os.path.realpath(record.path) for record in images.records]
+            for images in (ours, theirs)
+        ]
         assert paths[0] == paths[1]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\tb"])
 def test_paths_that_a_list_cannot_hold(tmp_path, name):
     class_folders(tmp_path / "photos", name, "c")
-    message = said_about(write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", [])
+    message = said_about(
+        write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", []
+    )
     assert (
-        f"expected a path of UTF-8 text without tabs, line ends or a space at its end, got {f'../photos/{name}/'!r}"[
-            :-1
-        ]
+        "expected a path of UTF-8 text without tabs, line ends or a space at its end, got "
+        f"{f'../photos/{name}/'!r}"[:-1]
         in message
     )
 
 
 def test_class_names_that_differ_in_spaces(tmp_path):
     class_folders(tmp_path / "photos", "a", "a ")
-    message = said_about(write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", [])
-    assert message.startswith("label_list.txt: expected class names that differ in more than spaces at their ends")
+    message = said_about(
+        write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", []
+    )
+    assert message.startswith(
+        "label_list.txt: expected class names that differ in more than spaces at their ends"
+    )
     assert "got 'a' and 'a '; rename one" in message
     class_folders(tmp_path / "others", "b", "a ")
     notes = []
@@ -353,13 +398,19 @@ def test_class_names_that_a_list_cannot_hold(photos, monkeypatch, name, said):
     splits = open_splits(DataSection(train=str(photos / "d.csv")))
     train = replace(splits.train, class_names=("iris", name))
     monkeypatch.setattr(listing, "open_splits", lambda section: replace(splits, train=train))
-    message = said_about(write_lists, DataSection(train=str(photos / "d.csv")), photos / "lists", [])
-    assert f"expected class names of one line of UTF-8 text each, {said}; rename the class" in message
+    message = said_about(
+        write_lists, DataSection(train=str(photos / "d.csv")), photos / "lists", []
+    )
+    assert (
+        f"expected class names of one line of UTF-8 text each, {said}; rename the class" in message
+    )
 
 
 def test_lists_of_several_labels_read_back(photos):
     labels = {"a": "sea|sky", "b": "sea", "c": "", "d": "sky", "e": "sea|sky", "f": ""}
-    (photos / "m.csv").write_text("path,labels\n" + "".join(f"{name}.png,{own}\n" for name, own in labels.items()))
+    (photos / "m.csv").write_text(
+        "path,labels\n" + "".join(f"{name}.png,{own}\n" for name, own in labels.items())
+    )
     section = DataSection(train=str(photos / "m.csv"), val=str(photos / "m.csv"))
     plain, back = read_back(section, photos / "lists")
     assert (photos / "lists" / "train_list.txt").read_text().splitlines() == [
@@ -373,7 +424,9 @@ def test_lists_of_several_labels_read_back(photos):
     assert back.val.task == back.train.task == "multilabel"
     assert back.train.class_names == ("sea", "sky")
     for ours, theirs in ((back.train, plain.train), (back.val, plain.val)):
-        assert [record.class_ids for record in ours.records] == [record.class_ids for record in theirs.records]
+        assert [record.class_ids for record in ours.records] == [
+            record.class_ids for record in theirs.records
+        ]
 
 
 def test_photos_of_all_classes_are_no_vectors(photos):
@@ -389,7 +442,9 @@ def test_lists_of_one_label_each_that_may_be_several_say_so(photos):
     section = DataSection(train=str(photos / "m.csv"), val=str(photos / "m.csv"), task="multilabel")
     notes = []
     write_lists(section, photos / "lists", notes)
-    assert "No training photo has two labels: reading the lists takes data.task: multilabel." in notes
+    assert (
+        "No training photo has two labels: reading the lists takes data.task: multilabel." in notes
+    )
     back = open_splits(DataSection(train=str(photos / "lists"), task="multilabel"))
     assert [record.class_ids for record in back.train.records] == [(0,), (1,), (), (0,)]
 
@@ -411,14 +466,21 @@ def test_links_to_photos_stay_in_the_lists(tmp_path):
     class_folders(tmp_path / "far", "a", "b")
     (tmp_path / "photos").symlink_to(tmp_path / "far")
     write_lists(DataSection(train=str(tmp_path / "photos")), tmp_path, [])
-    assert all(line.startswith("photos/") for line in (tmp_path / "train_list.txt").read_text().splitlines())
+    assert all(
+        line.startswith("photos/")
+        for line in (tmp_path / "train_list.txt").read_text().splitlines()
+    )
 
 
-@pytest.mark.parametrize(("output", "reason"), [("file", "File exists"), ("file/sub", "Not a directory")])
+@pytest.mark.parametrize(
+    ("output", "reason"), [("file", "File exists"), ("file/sub", "Not a directory")]
+)
 def test_a_file_in_the_place_of_the_folder(tmp_path, output, reason):
     (tmp_path / "file").write_text("mine")
     message = said_about(write_lists, DataSection(), tmp_path / output, [])
-    assert message.startswith(f"The lists cannot be written to {tmp_path / output} ({reason}); expected a folder")
+    assert message.startswith(
+        f"The lists cannot be written to {tmp_path / output} ({reason}); expected a folder"
+    )
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -451,23 +513,57 @@ SPLIT = {"trnid": [1.0, 3.0], "valid": [2.0], "tstid": [5.0, 4.0]}
 @pytest.mark.parametrize(
     ("labels", "split", "said"),
     [
-        ([0, 1, 2, 1, 1], {}, "imagelabels.mat: expected whole numbers from 1 on in 'labels', got 0"),
-        ([2, 1, -2, 1, 1], {}, "imagelabels.mat: expected whole numbers from 1 on in 'labels', got -2"),
-        ([2, 1.5, 2, 1, 1], {}, "imagelabels.mat: expected whole numbers from 1 on in 'labels', got 1.5"),
-        ([2, 1, 2, np.inf, 1], {}, "imagelabels.mat: expected whole numbers from 1 on in 'labels', got inf"),
-        ([2, 1, 2, np.nan, 1], {}, "imagelabels.mat: expected whole numbers from 1 on in 'labels', got nan"),
-        ([2, 1, 2, 1, 1], {"valid": [2.5]}, "setid.mat: expected whole numbers from 1 on in 'valid', got 2.5"),
-        ([2, 1, 2, 1, 1], {"trnid": [0, 1]}, "setid.mat: expected whole numbers from 1 on in 'trnid', got 0"),
-        ([2, 1, 2, 1, 1], {"tstid": [5, 6]}, "expected image numbers from 1 to 5 in 'tstid', got 6"),
+        (
+            [0, 1, 2, 1, 1],
+            {},
+            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got 0",
+        ),
+        (
+            [2, 1, -2, 1, 1],
+            {},
+            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got -2",
+        ),
+        (
+            [2, 1.5, 2, 1, 1],
+            {},
+            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got 1.5",
+        ),
+        (
+            [2, 1, 2, np.inf, 1],
+            {},
+            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got inf",
+        ),
+        (
+            [2, 1, 2, np.nan, 1],
+            {},
+            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got nan",
+        ),
+        (
+            [2, 1, 2, 1, 1],
+            {"valid": [2.5]},
+            "setid.mat: expected whole numbers from 1 on in 'valid', got 2.5",
+        ),
+        (
+            [2, 1, 2, 1, 1],
+            {"trnid": [0, 1]},
+            "setid.mat: expected whole numbers from 1 on in 'trnid', got 0",
+        ),
+        (
+            [2, 1, 2, 1, 1],
+            {"tstid": [5, 6]},
+            "expected image numbers from 1 to 5 in 'tstid', got 6",
+        ),
         (
             [2, 1, 2, 1, 1],
             {"valid": [2.0, 3.0, 1.0]},
-            "setid.mat: expected each image in one part, got 1 in 'trnid' and in 'valid' (2 such image(s))",
+            "setid.mat: expected each image in one part, got 1 in 'trnid' and in 'valid' (2 such "
+            "image(s))",
         ),
         (
             [2, 1, 2, 1, 1],
             {"tstid": [4.0, 2.0]},
-            "setid.mat: expected each image in one part, got 2 in 'valid' and in 'tstid' (1 such image(s))",
+            "setid.mat: expected each image in one part, got 2 in 'valid' and in 'tstid' (1 such "
+            "image(s))",
         ),
     ],
 )
@@ -482,8 +578,8 @@ def test_gaps_in_the_labels_of_flowers102_are_said(flowers, monkeypatch):
     notes = []
     write_lists(DataSection(train=str(flowers)), flowers, notes)
     assert (
-        f"{flowers}: no training photo of 4 of 6 classes (the first: 1, 3, 4, 5): reading the lists takes a file of "
-        f"class names (data.labels)."
+        f"{flowers}: no training photo of 4 of 6 classes (the first: 1, 3, 4, 5): reading the "
+        "lists takes a file of class names (data.labels)."
     ) in notes
 
 
@@ -492,11 +588,16 @@ def arrays_of_flowers(monkeypatch, labels, split):
 
     arrays = {"labels": labels, **SPLIT, **split}
     monkeypatch.setattr(
-        listing, "read_mat", lambda path: {name: np.array(values, float) for name, values in arrays.items()}
+        listing,
+        "read_mat",
+        lambda path: {name: np.array(values, float) for name, values in arrays.items()},
     )
 
 
 def test_a_mat_file_that_cannot_be_read(flowers):
     (flowers / "setid.mat").unlink()
     (flowers / "setid.mat").mkdir()
-    assert said_about(read_mat, flowers / "setid.mat") == f"{flowers / 'setid.mat'}: cannot be read: Is a directory"
+    assert (
+        said_about(read_mat, flowers / "setid.mat")
+        == f"{flowers / 'setid.mat'}: cannot be read: Is a directory"
+    )

@@ -1,4 +1,6 @@
-"""The loader: the same batches whatever reads them, and a plain end to everything that goes wrong."""
+"""The loader: the same batches whatever reads them, and a plain end to everything that goes
+wrong.
+"""
 
 import gc
 import os
@@ -44,7 +46,9 @@ class Grows(Transform):
 
 
 def test_draws_that_come_again_leave_the_epoch_as_it_is(photos):
-    with Loader(photos.subset(range(4)), Pipeline([Grows()]), 4, epochs=5, repeat_draws_after=2) as loader:
+    with Loader(
+        photos.subset(range(4)), Pipeline([Grows()]), 4, epochs=5, repeat_draws_after=2
+    ) as loader:
         seen = np.stack([next(loader.epoch(epoch)).images[:, 0, 0] for epoch in range(5)])
     assert (seen[..., 0] == np.arange(5)[:, None]).all()
     assert (seen[..., 1] == 5).all()
@@ -122,7 +126,9 @@ def outside(tmp_path, monkeypatch):
 
 
 def contents(batches):
-    return [(b.position, b.images.tobytes(), b.labels.tolist(), b.indices.tolist()) for b in batches]
+    return [
+        (b.position, b.images.tobytes(), b.labels.tolist(), b.indices.tolist()) for b in batches
+    ]
 
 
 def alive(pid):
@@ -145,7 +151,9 @@ def wait_until_gone(pids):
 
 def test_every_image_once_an_epoch_in_another_order_each():
     orders = [
-        np.concatenate(cut(epoch_order(103, shuffle=True, seed=seed, epoch=epoch), 10, drop_last=False)).tolist()
+        np.concatenate(
+            cut(epoch_order(103, shuffle=True, seed=seed, epoch=epoch), 10, drop_last=False)
+        ).tolist()
         for seed, epoch in [(0, 0), (0, 1), (1, 0)]
     ]
     assert all(sorted(order) == list(range(103)) for order in orders)
@@ -280,8 +288,15 @@ def test_a_reader_of_archives_can_subclass_the_image_set(outside, tmp_path):
         (batch,) = loader.epoch(0)
     assert (batch.images == 9).all()
 
-    loader = Loader(inline_set.Lost(image_set.records, ("a",), "memory"), Pipeline([]), 3, workers=1)
-    with loader, pytest.raises(TrainingError, match="a loader worker failed: KeyError: 'no such member'") as caught:
+    loader = Loader(
+        inline_set.Lost(image_set.records, ("a",), "memory"), Pipeline([]), 3, workers=1
+    )
+    with (
+        loader,
+        pytest.raises(
+            TrainingError, match="a loader worker failed: KeyError: 'no such member'"
+        ) as caught,
+    ):
         list(loader.epoch(0))
     assert "in read" in str(caught.value.__cause__)
     del sys.modules["inline_set"]
@@ -306,7 +321,9 @@ def spoilt(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_images_are_left_out_and_reported_once(spoilt, workers):
     told = []
-    with Loader(spoilt, Pipeline([]), 10, workers=workers, max_bad_fraction=0.05, on_bad=told.append) as loader:
+    with Loader(
+        spoilt, Pipeline([]), 10, workers=workers, max_bad_fraction=0.05, on_bad=told.append
+    ) as loader:
         sizes = [len(batch.labels) for _ in range(2) for batch in loader.epoch(0)]
     assert sizes == [9, 9, 10, 10] * 2
     assert [(bad.index, bad.where, bad.reason) for bad in told] == [
@@ -362,7 +379,12 @@ def test_a_batch_that_does_not_fit_into_memory(photos, pipeline, monkeypatch):
 
     monkeypatch.setattr("ppclas_core.data.worker._read_into", no_room)
     loader = Loader(photos, pipeline, 8, workers=1)
-    with loader, pytest.raises(TrainingError, match=r"MemoryError: unable to allocate 9 GiB; use smaller batches"):
+    with (
+        loader,
+        pytest.raises(
+            TrainingError, match=r"MemoryError: unable to allocate 9 GiB; use smaller batches"
+        ),
+    ):
         list(loader.epoch(0))
 
 
@@ -371,7 +393,9 @@ def test_a_transform_that_fails_on_any_image_stops_the_start(photos, outside):
         def __call__(self, image, draw):
             raise ValueError("never works")
 
-    with pytest.raises(ConfigError, match=r"a grey test image: transform Broken\(\) failed .* never works"):
+    with pytest.raises(
+        ConfigError, match=r"a grey test image: transform Broken\(\) failed .* never works"
+    ):
         Loader(photos, Pipeline([Broken()]), 8, workers=1)
 
 
@@ -379,7 +403,10 @@ def test_a_transform_that_fails_on_any_image_stops_the_start(photos, outside):
 def test_images_of_different_shapes(photos, workers):
     with (
         Loader(photos, Pipeline([Resize(short=32)]), 50, workers=workers) as loader,
-        pytest.raises(ShapeError, match=r"one shape, got \[.*end the transforms with Resize \(size\) or CenterCrop"),
+        pytest.raises(
+            ShapeError,
+            match=r"one shape, got \[.*end the transforms with Resize \(size\) or CenterCrop",
+        ),
     ):
         list(loader.epoch(0))
 
@@ -388,8 +415,13 @@ def test_images_of_different_shapes(photos, workers):
 def test_images_of_different_dtypes(photos, outside, workers):
     # Floats in an array of bytes would be cut off to 0.
     with (
-        Loader(photos, Pipeline([Resize(size=8), outside.Sometimes()]), 50, workers=workers) as loader,
-        pytest.raises(ShapeError, match=r"of one dtype, got (uint8 after float32|float32 after uint8); a transform"),
+        Loader(
+            photos, Pipeline([Resize(size=8), outside.Sometimes()]), 50, workers=workers
+        ) as loader,
+        pytest.raises(
+            ShapeError,
+            match=r"of one dtype, got (uint8 after float32|float32 after uint8); a transform",
+        ),
     ):
         list(loader.epoch(0))
 
@@ -398,7 +430,11 @@ def test_images_of_different_dtypes(photos, outside, workers):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("killed", "was ended by the signal SIGKILL; the system ends processes this way when memory runs out"),
+        (
+            "killed",
+            "was ended by the signal SIGKILL; the system ends processes this way when memory runs "
+            "out",
+        ),
         ("exits", "ended with exit code 7"),
     ],
 )
@@ -424,7 +460,9 @@ def test_no_more_processes_than_a_container_allows(photos, pipeline, monkeypatch
 
     start = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", limited)
-    with pytest.raises(TrainingError, match=r"worker 3 of 4 cannot be started: .*unavailable; use fewer"):
+    with pytest.raises(
+        TrainingError, match=r"worker 3 of 4 cannot be started: .*unavailable; use fewer"
+    ):
         Loader(photos, pipeline, 8, workers=4)
     assert wait_until_gone([process.pid for process in started])
 
@@ -444,7 +482,8 @@ def test_a_transform_of_the_script_itself_is_refused(photos, monkeypatch):
 
     monkeypatch.setattr(Local, "__module__", "__main__")
     with pytest.raises(
-        ConfigError, match=r"transform Local is defined in .*; move it to a module of its own, or use 0"
+        ConfigError,
+        match=r"transform Local is defined in .*; move it to a module of its own, or use 0",
     ):
         Loader(photos, Pipeline([Local(size=8)]), 8, workers=1)
 
@@ -453,7 +492,9 @@ def test_a_transform_that_cannot_be_sent_to_workers(photos, capfd):
     class Local(CenterCrop):
         pass
 
-    with pytest.raises(ConfigError, match=r"cannot be sent to worker processes: .*Local.*; define its class"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be sent to worker processes: .*Local.*; define its class"
+    ):
         Loader(photos, Pipeline([Local(size=8)]), 8, workers=1)
     gc.collect()
     assert capfd.readouterr().err == ""
@@ -462,11 +503,16 @@ def test_a_transform_that_cannot_be_sent_to_workers(photos, capfd):
 def test_a_transform_that_workers_cannot_import(photos, monkeypatch):
     module = types.ModuleType("only_here")
     monkeypatch.setitem(sys.modules, "only_here", module)
-    module.Local = type("Local", (CenterCrop,), {"__module__": "only_here", "__qualname__": "Local"})
+    module.Local = type(
+        "Local", (CenterCrop,), {"__module__": "only_here", "__qualname__": "Local"}
+    )
     loader = Loader(photos, Pipeline([module.Local(size=8)]), 8, workers=1)
     with (
         loader,
-        pytest.raises(ConfigError, match="a loader worker cannot import a transform: No module named 'only_here'"),
+        pytest.raises(
+            ConfigError,
+            match="a loader worker cannot import a transform: No module named 'only_here'",
+        ),
     ):
         list(loader.epoch(0))
 
@@ -524,7 +570,8 @@ print("done", flush=True)
 def start_script(tmp_path, epochs):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT.format(epochs=epochs))
-    # A session of its own, so that an interrupt goes to the script and its workers as it does on a terminal.
+    # A session of its own, so that an interrupt goes to the script and its workers as it does on a
+    # terminal.
     return subprocess.Popen(
         [sys.executable, path],
         stdout=subprocess.PIPE,
@@ -610,11 +657,18 @@ def test_quota_of_a_container(tmp_path, files, cores):
     assert cpu_quota(tmp_path) == cores
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' list of what a process has mapped")
+@pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(), reason="needs Linux' list of what a process has mapped"
+)
 def test_no_shared_memory_is_needed(photos, pipeline):
-    # Containers often have a /dev/shm of 64 MiB: nothing of the loader lies there, however large the batches.
+    # Containers often have a /dev/shm of 64 MiB: nothing of the loader lies there, however large
+    # the batches.
     with Loader(photos, pipeline, 8, workers=1) as loader:
         next(loader.epoch(0))
-        mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (*loader.worker_pids, os.getpid())]
-        opened = [str(file.readlink()) for file in Path(f"/proc/{loader.worker_pids[0]}/fd").iterdir()]
+        mapped = [
+            Path(f"/proc/{pid}/maps").read_text() for pid in (*loader.worker_pids, os.getpid())
+        ]
+        opened = [
+            str(file.readlink()) for file in Path(f"/proc/{loader.worker_pids[0]}/fd").iterdir()
+        ]
     assert not any("/dev/shm" in text for text in (*mapped, *opened))

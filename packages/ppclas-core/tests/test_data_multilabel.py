@@ -1,4 +1,6 @@
-"""Several labels an image: every way to write them, what is refused, and splits that keep rare classes."""
+"""Several labels an image: every way to write them, what is refused, and splits that keep rare
+classes.
+"""
 
 import cv2
 import numpy as np
@@ -34,12 +36,27 @@ def classes(images):
     ("name", "text", "names", "expected"),
     [
         ("ids.txt", "a.png 0,2\nc d.png 1\nb.png 0\n", ("0", "1", "2"), [(0, 2), (1,), (0,)]),
-        ("names.txt", "a.png\tdog|cat\nc d.png\tcat\nb.png\t\n", ("cat", "dog"), [(0, 1), (0,), ()]),
+        (
+            "names.txt",
+            "a.png\tdog|cat\nc d.png\tcat\nb.png\t\n",
+            ("cat", "dog"),
+            [(0, 1), (0,), ()],
+        ),
         ("vectors.txt", "a.png\t0,1,1\nb.png\t0,1,0\n", ("0", "1", "2"), [(1, 2), (1,)]),
         ("names.csv", "path,label\na.png,dog|cat\nb.png,\n", ("cat", "dog"), [(0, 1), ()]),
-        ("tags.csv", "image,tags\na.png,hot dog; cat\nb.png,cat\n", ("cat", "hot dog"), [(0, 1), (0,)]),
+        (
+            "tags.csv",
+            "image,tags\na.png,hot dog; cat\nb.png,cat\n",
+            ("cat", "hot dog"),
+            [(0, 1), (0,)],
+        ),
         ("ids.csv", 'path,label\na.png,"0,1"\nb.png,1\n', ("0", "1"), [(0, 1), (1,)]),
-        ("columns.csv", "file,fold,cat,dog\na.png,x,1,0\nb.png,y,1,1\n", ("cat", "dog"), [(0,), (0, 1)]),
+        (
+            "columns.csv",
+            "file,fold,cat,dog\na.png,x,1,0\nb.png,y,1,1\n",
+            ("cat", "dog"),
+            [(0,), (0, 1)],
+        ),
         ("powers.csv", "path,labels\na.png,²|³\nb.png,²\n", ("²", "³"), [(0, 1), (0,)]),
         ("signs.csv", "file,cat,dog\na.png,1,-1\nb.png,-1,-1\n", ("cat", "dog"), [(0,), ()]),
     ],
@@ -62,7 +79,9 @@ def test_what_was_one_label_stays_so(folder):
 def test_the_task_can_be_said(folder):
     images = load(folder, "plain.txt", "a.png 0\nb.png 1\n", task="multilabel")
     assert (images.task, classes(images)) == ("multilabel", [(0,), (1,)])
-    images = load(folder, "plain.csv", "path,label\na.png,cat|dog\nb.png,cat\n", task="classification")
+    images = load(
+        folder, "plain.csv", "path,label\na.png,cat|dog\nb.png,cat\n", task="classification"
+    )
     assert (images.task, images.class_names) == ("classification", ("cat", "cat|dog"))
     (folder / "photos" / "x").mkdir(parents=True)
     cv2.imwrite(str(folder / "photos" / "x" / "1.png"), np.zeros((8, 8, 3), np.uint8))
@@ -72,7 +91,13 @@ def test_the_task_can_be_said(folder):
 
 
 def test_a_validation_set_goes_by_the_training_sets_classes(folder):
-    images = load(folder, "val.csv", "path,dog,cat\na.png,1,0\n", class_names=("cat", "dog"), task="multilabel")
+    images = load(
+        folder,
+        "val.csv",
+        "path,dog,cat\na.png,1,0\n",
+        class_names=("cat", "dog"),
+        task="multilabel",
+    )
     assert classes(images) == [(1,)]
     (folder / "label_list.txt").write_text("0 sea\n1 sky\n2 sun\n")
     assert load(folder, "ids.txt", "a.png 0,2\nb.png 1\n").class_names == ("sea", "sky", "sun")
@@ -83,12 +108,37 @@ def test_a_validation_set_goes_by_the_training_sets_classes(folder):
     [
         ("l.txt", "a.png 0,1\nb.png\n", {}, r"l.txt:2: expected 'path labels' .* got only 'b.png'"),
         ("l.txt", "a.png 1,2\nb.png 1\n", {}, r"l.txt:1: expected labels that start at 0, got 1"),
-        ("l.txt", "a.png\tcat|dgo\n", {"class_names": ("cat", "dog")}, r"l.txt:1: .* got 'dgo'. Did you mean 'dog'"),
-        ("l.txt", "a.png 0,5\n", {"class_names": ("cat", "dog")}, r"l.txt:1: expected a label from 0 to 1"),
-        ("l.txt", "a.png\t0,1,0\nb.png\t1,1,1\n", {"class_names": ("x", "y")}, "each of the 2 classes, got 3 a line"),
-        ("c.csv", "path,height\na.png,170\n", {}, r"c.csv:1: expected a column of labels .* or columns of 0 and 1"),
+        (
+            "l.txt",
+            "a.png\tcat|dgo\n",
+            {"class_names": ("cat", "dog")},
+            r"l.txt:1: .* got 'dgo'. Did you mean 'dog'",
+        ),
+        (
+            "l.txt",
+            "a.png 0,5\n",
+            {"class_names": ("cat", "dog")},
+            r"l.txt:1: expected a label from 0 to 1",
+        ),
+        (
+            "l.txt",
+            "a.png\t0,1,0\nb.png\t1,1,1\n",
+            {"class_names": ("x", "y")},
+            "each of the 2 classes, got 3 a line",
+        ),
+        (
+            "c.csv",
+            "path,height\na.png,170\n",
+            {},
+            r"c.csv:1: expected a column of labels .* or columns of 0 and 1",
+        ),
         ("c.csv", "path,cat,dog\na.png,1\n", {}, r"c.csv:2: expected 3 values, got a.png, 1"),
-        ("c.csv", "path,cat\na.png,1\n", {"class_names": ("cat", "dog")}, "a column for each of the classes cat, dog"),
+        (
+            "c.csv",
+            "path,cat\na.png,1\n",
+            {"class_names": ("cat", "dog")},
+            "a column for each of the classes cat, dog",
+        ),
         ("c.csv", "path,labels\na.png,\nb.png,\n", {}, "got 2 photos and not one label among them"),
     ],
 )

@@ -15,7 +15,9 @@ from ppclas_core.testing import make_tiny_dataset
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    folder, _ = make_tiny_dataset(tmp_path_factory.mktemp("preview") / "photos", classes=4, per_class=4, size=64)
+    folder, _ = make_tiny_dataset(
+        tmp_path_factory.mktemp("preview") / "photos", classes=4, per_class=4, size=64
+    )
     return choose_photos(load_image_set(folder), 4, [])
 
 
@@ -35,7 +37,9 @@ def test_photos_are_of_several_classes_and_bad_ones_are_passed_over(tmp_path):
     assert f"(the first: {lines}:1: {bad}: " in notes[0]
     for file in folder.glob("*/*"):
         file.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"expected photos to preview, and none can be read: .*nothing|text"):
+    with pytest.raises(
+        DataError, match=r"expected photos to preview, and none can be read: .*nothing|text"
+    ):
         choose_photos(load_image_set(folder), 3, [])
 
 
@@ -84,7 +88,9 @@ def test_a_strangers_transforms_are_shown_or_named(photos, monkeypatch):
     assert any(not image.any() for image in shown.rows[2].images)
     needy, broken = shown.notes
     assert needy == "Needy is left out: it needs strength. Show it with a config (-c)."
-    assert broken.startswith("Broken is left out: photo 1: transform _Broken() failed on an image [48, 48, 3]")
+    assert broken.startswith(
+        "Broken is left out: photo 1: transform _Broken() failed on an image [48, 48, 3]"
+    )
     assert "ZeroDivisionError" in broken
 
 
@@ -98,7 +104,13 @@ def test_a_config_is_shown_step_by_step(photos):
         eval_transforms=(ComponentConfig(name="CenterCrop", size=30),),
     )
     rows = preview_config(photos, data, epochs=3).rows
-    assert [row.title for row in rows] == ["original", "1. Resize", "2. RandomFlip", "3. Normalize", "evaluation"]
+    assert [row.title for row in rows] == [
+        "original",
+        "1. Resize",
+        "2. RandomFlip",
+        "3. Normalize",
+        "evaluation",
+    ]
     np.testing.assert_array_equal(rows[2].images[0], rows[1].images[0][:, ::-1])
     np.testing.assert_array_equal(rows[3].images[0], rows[2].images[0])  # shown as pixels again
     assert rows[4].images[0].shape == (30, 30, 3)
@@ -118,7 +130,10 @@ def test_shares_are_written_below_mixed_photos(photos):
         (share, first), (rest, second) = (part.split("% ") for part in caption.split(", "))
         assert int(first) == own + 1
         assert int(share) + int(rest) == 100
-        blend = int(share) / 100 * rows[1].images[own] + int(rest) / 100 * rows[1].images[int(second) - 1]
+        blend = (
+            int(share) / 100 * rows[1].images[own]
+            + int(rest) / 100 * rows[1].images[int(second) - 1]
+        )
         assert np.abs(image - blend).max() < 3
 
 
@@ -128,7 +143,11 @@ def test_nothing_overlaps_on_the_sheet(tmp_path):
     picture = np.full((50, 50, 3), pink, np.uint8)
     wide = np.full((20, 100, 3), pink, np.uint8)
     rows = [
-        Row("AVeryLongNameWithoutAnySpaceThatIsWiderThanTheColumnOfNames", "many " * 60, (picture, picture)),
+        Row(
+            "AVeryLongNameWithoutAnySpaceThatIsWiderThanTheColumnOfNames",
+            "many " * 60,
+            (picture, picture),
+        ),
         Row("short", "", (wide, picture), ("50% 1, 50% 2", "1% 2")),
     ]
     draw_sheet(rows, tmp_path / "sheet.png", cell)

@@ -15,7 +15,9 @@ from ppclas_core.testing import FakePlugin, check_reader, use_plugin
 from ppclas_core.testing.fake_components import FakeReader
 
 
-@pytest.mark.parametrize("reader", [Workers(), FakeReader()], ids=lambda reader: type(reader).__name__)
+@pytest.mark.parametrize(
+    "reader", [Workers(), FakeReader()], ids=lambda reader: type(reader).__name__
+)
 def test_readers_keep_the_contract(reader, tmp_path):
     check_reader(reader, tmp_path)
 
@@ -65,7 +67,9 @@ def test_a_config_names_the_reader():
         config = load_config(None, (), {"--reader": "FakeReader"}).config
         assert config.data.reader.name == "FakeReader"
         assert "FakeReader" in get_registries().readers
-    with pytest.raises(ConfigError, match=r"--reader: data.reader.name: Unknown reader 'FakeReader'"):
+    with pytest.raises(
+        ConfigError, match=r"--reader: data.reader.name: Unknown reader 'FakeReader'"
+    ):
         load_config(None, (), {"--reader": "FakeReader"})
     with pytest.raises(ConfigError, match=r"data.reader.threads: workers: unknown key 'threads'"):
         load_config(None, ["data.reader.threads=2"])

@@ -26,7 +26,9 @@ def uneven():
 
 
 def shown(images, sampling, epoch=0, seed=0):
-    order = epoch_order(len(images), shuffle=True, seed=seed, epoch=epoch, shares=image_shares(images, sampling))
+    order = epoch_order(
+        len(images), shuffle=True, seed=seed, epoch=epoch, shares=image_shares(images, sampling)
+    )
     assert len(order) == len(images)
     return order, np.bincount(images.labels()[order], minlength=len(images.class_names)).tolist()
 
@@ -36,7 +38,11 @@ def test_balance_by_hand(uneven):
     order, counts = shown(uneven, SamplingConfig(balance=1.0))
     assert all(abs(count - 125) <= 1 for count in counts)
     # 5 images in 125 places: each 25 times, to within one.
-    assert {count for image, count in Counter(order.tolist()).items() if image >= 495} <= {24, 25, 26}
+    assert {count for image, count in Counter(order.tolist()).items() if image >= 495} <= {
+        24,
+        25,
+        26,
+    }
     roots = np.sqrt(SIZES)
     expected = 500 * roots / roots.sum()  # 299.7, 134.0, 58.0, 33.5
     assert np.abs(shown(uneven, SamplingConfig(balance=0.5))[1] - expected).max() <= 1
@@ -46,7 +52,10 @@ def test_weights_by_hand(uneven):
     weights = {"aster": 20.0, "rose": 0.5}
     expected = 500 * np.array([200, 80, 15, 100]) / 395
     assert np.abs(shown(uneven, SamplingConfig(weights=weights))[1] - expected).max() <= 1
-    with pytest.raises(ConfigError, match=r"data.sampling.weights: memory has no class 'roses'. Did you mean 'rose'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data.sampling.weights: memory has no class 'roses'. Did you mean 'rose'",
+    ):
         image_shares(uneven, SamplingConfig(weights={"roses": 2.0}))
 
 
@@ -65,7 +74,8 @@ def test_another_draw_each_epoch_and_every_image_in_time(uneven):
 
 def test_images_with_several_labels_follow_their_rarest():
     records = tuple(
-        Record(f"{i}", SEVERAL, f"{i}", classes=classes) for i, classes in enumerate([(0,)] * 90 + [(0, 1)] * 10)
+        Record(f"{i}", SEVERAL, f"{i}", classes=classes)
+        for i, classes in enumerate([(0,)] * 90 + [(0, 1)] * 10)
     )
     images = ImageSet(records, ("common", "rare"), "memory", task="multilabel")
     shares = image_shares(images, SamplingConfig(balance=1.0))
@@ -92,10 +102,15 @@ def test_repeats_of_a_balanced_set_are_balanced(uneven, repeats):
 
 def test_repeats_are_augmented_otherwise_and_the_same_whatever_reads():
     photos = load_image_set(builtin_photos() / "val").subset(range(0, 96, 4))
-    pipeline, sampling = Pipeline([RandomResizedCrop(size=32)]), SamplingConfig(repeats=2, balance=0.5)
+    pipeline, sampling = (
+        Pipeline([RandomResizedCrop(size=32)]),
+        SamplingConfig(repeats=2, balance=0.5),
+    )
     read = []
     for workers in (0, 1):
-        with Loader(photos, pipeline, 8, shuffle=True, workers=workers, sampling=sampling) as loader:
+        with Loader(
+            photos, pipeline, 8, shuffle=True, workers=workers, sampling=sampling
+        ) as loader:
             read.append([(batch.images, batch.indices) for batch in loader.epoch(1)])
             late = next(loader.epoch(1, start=2))
             np.testing.assert_array_equal(late.images, read[-1][2][0])
@@ -103,7 +118,10 @@ def test_repeats_are_augmented_otherwise_and_the_same_whatever_reads():
         np.testing.assert_array_equal(images, again)
         np.testing.assert_array_equal(indices[::2], indices[1::2])
         assert all((images[i] != images[i + 1]).any() for i in range(0, len(images), 2))
-    with pytest.raises(ConfigError, match=r"repeats 3: expected a batch size that is a multiple of it, got 8; use 6"):
+    with pytest.raises(
+        ConfigError,
+        match=r"repeats 3: expected a batch size that is a multiple of it, got 8; use 6",
+    ):
         Loader(photos, pipeline, 8, sampling=SamplingConfig(repeats=3))
 
 
@@ -115,7 +133,10 @@ def test_draws_are_streams_of_their_own():
         for index in (0, 1, 1 << 32)
         for repeat in (0, 1)
     ]
-    numbers = {sample_draw(seed, epoch, index, repeat=repeat).rng.random() for seed, epoch, index, repeat in places}
+    numbers = {
+        sample_draw(seed, epoch, index, repeat=repeat).rng.random()
+        for seed, epoch, index, repeat in places
+    }
     assert len(numbers) == len(places)
     uniform = np.array([sample_draw(0, 0, index).rng.random() for index in range(4000)])
     assert abs(uniform.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 4000)

@@ -50,7 +50,10 @@ def test_a_folder_called_as_two_classes_are_is_refused(tmp_path):
     folders(tmp_path / "photos", crane=1, iris=1)
     names = lines(tmp_path / "names.txt", "crane", "iris", "crane")
     said = said_about(open_image_set, tmp_path / "photos", labels=names)
-    assert "crane: expected a label that one class is called, got 'crane', which stands on the lines 1 and 3" in said
+    assert (
+        "crane: expected a label that one class is called, got 'crane', which stands on the lines "
+        "1 and 3" in said
+    )
 
 
 def test_folder_of_class_folders(tmp_path):
@@ -79,10 +82,14 @@ def test_a_class_is_called_in_text(tmp_path):
 
 def test_a_root_changes_nothing_for_a_folder_and_that_is_said(tmp_path):
     folders(tmp_path / "photos", rose=10, tulip=10)
-    plain, rooted = (open_splits(DataSection(train=str(tmp_path / "photos"), root=root)) for root in (None, "else"))
+    plain, rooted = (
+        open_splits(DataSection(train=str(tmp_path / "photos"), root=root))
+        for root in (None, "else")
+    )
     assert [r.path for r in rooted.val.records] == [r.path for r in plain.val.records]
-    assert f"data.root (else) is for the paths in lists and CSVs; it changes nothing in {tmp_path / 'photos'}." in (
-        rooted.notes
+    assert (
+        "data.root (else) is for the paths in lists and CSVs; it changes nothing in "
+        f"{tmp_path / 'photos'}." in (rooted.notes)
     )
     assert not any("data.root" in note for note in plain.notes)
 
@@ -114,13 +121,17 @@ def test_a_folder_keeps_the_known_classes(tmp_path):
 def test_folders_without_classes_or_photos(tmp_path):
     assert "it holds no photo at all (0 other file(s))" in said_about(open_image_set, tmp_path)
     photo(tmp_path / "x.png")
-    assert "it holds 1 photo(s) without class folders; put each in a folder" in said_about(open_image_set, tmp_path)
+    assert "it holds 1 photo(s) without class folders; put each in a folder" in said_about(
+        open_image_set, tmp_path
+    )
 
 
 def test_a_folder_of_parts_is_not_taken_for_classes(tmp_path):
     folders(tmp_path / "train", a=1, b=1)
     folders(tmp_path / "val", a=1, b=1)
-    assert "got a data set with the parts train, val; give one of them" in said_about(load_image_set, tmp_path)
+    assert "got a data set with the parts train, val; give one of them" in said_about(
+        load_image_set, tmp_path
+    )
     image_set = open_image_set(tmp_path)
     assert image_set.origin == str(tmp_path / "val")
     assert image_set.notes == (f"Validation set: {tmp_path / 'val'}.",)
@@ -138,7 +149,9 @@ def test_a_class_called_train_is_a_class(tmp_path):
     photo(tmp_path / "train" / "steam" / "s.png")
     photo(tmp_path / "train" / "diesel" / "d.png")
     (tmp_path / "empty").mkdir()
-    said = f"{tmp_path / 'train'} is taken for a class like the other folders in {tmp_path} (bus, car)"
+    said = (
+        f"{tmp_path / 'train'} is taken for a class like the other folders in {tmp_path} (bus, car)"
+    )
     splits = open_splits(DataSection(train=str(tmp_path)))
     assert splits.train.class_names == ("bus", "car", "train")
     assert splits.notes[0].startswith(said)
@@ -184,7 +197,8 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (top / "a" / "itself").symlink_to(top / "a")
     image_set = open_image_set(top)
     assert [record.path for record in image_set.records] == [
-        str(top / name) for name in ("a/000.png", "a/more/0.png", "a/more/deep/1.png", "a/real/2.png", "b/000.png")
+        str(top / name)
+        for name in ("a/000.png", "a/more/0.png", "a/more/deep/1.png", "a/real/2.png", "b/000.png")
     ]
 
 
@@ -201,8 +215,8 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert said_about(open_image_set, tmp_path) == (
-        f"{locked}: expected a folder that can be read: Permission denied; change its permissions, or take it out of "
-        f"the data set"
+        f"{locked}: expected a folder that can be read: Permission denied; change its permissions, "
+        "or take it out of the data set"
     )
 
 
@@ -214,7 +228,9 @@ def test_list_with_spaces_and_chinese_in_paths(tmp_path, delimiter):
     names = ["my photos/a b.png", "图片/向日葵 1.png", "plain.png"]
     for name in names:
         photo(tmp_path / name)
-    path = lines(tmp_path / "列表 1.txt", *(f"{name}{delimiter}{label}" for label, name in enumerate(names)))
+    path = lines(
+        tmp_path / "列表 1.txt", *(f"{name}{delimiter}{label}" for label, name in enumerate(names))
+    )
     image_set = open_image_set(path)
     assert [record.path for record in image_set.records] == [str(tmp_path / name) for name in names]
     assert image_set.labels().tolist() == [0, 1, 2]
@@ -228,7 +244,10 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
     photo(tmp_path / "b.png")
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.png 0\r\n\r\nb.png 1\r\n")
     image_set = open_image_set(tmp_path / "list.txt")
-    assert [record.path for record in image_set.records] == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    assert [record.path for record in image_set.records] == [
+        str(tmp_path / "a.png"),
+        str(tmp_path / "b.png"),
+    ]
     assert image_set.records[1].where.endswith("list.txt:3")
     assert image_set.notes == (f"1 blank line(s) in {tmp_path / 'list.txt'} are skipped.",)
 
@@ -269,11 +288,14 @@ def test_labels_from_one(tmp_path):
     photo(tmp_path / "a.png")
     path = lines(tmp_path / "list.txt", "a.png 3", "a.png 1", "a.png 2")
     assert said_about(open_image_set, path) == (
-        f"{path}:2: expected labels that start at 0, got 1 as the smallest; subtract 1 from every label"
+        f"{path}:2: expected labels that start at 0, got 1 as the smallest; subtract 1 from every "
+        "label"
     )
     names = lines(tmp_path / "names.txt", "rose", "iris", "lily")
     message = said_about(open_image_set, path, labels=names)
-    assert message.startswith(f"{path}:1: expected a label from 0 to 2 for 3 classes, got 3; the labels run from 1")
+    assert message.startswith(
+        f"{path}:1: expected a label from 0 to 2 for 3 classes, got 3; the labels run from 1"
+    )
 
 
 def test_gaps_are_fine_where_the_classes_are_known(tmp_path):
@@ -293,7 +315,10 @@ def test_empty_list(tmp_path, text):
 def test_not_utf8(tmp_path):
     (tmp_path / "list.txt").write_bytes("a.png 0\n花.png 1\n".encode("gb18030"))
     message = said_about(open_image_set, tmp_path / "list.txt")
-    assert re.search(r"list.txt:2: expected UTF-8 text, got the byte 0x[0-9a-f]+; save the file as UTF-8", message)
+    assert re.search(
+        r"list.txt:2: expected UTF-8 text, got the byte 0x[0-9a-f]+; save the file as UTF-8",
+        message,
+    )
 
 
 def test_windows_separators(tmp_path):
@@ -304,10 +329,14 @@ def test_windows_separators(tmp_path):
 
 def test_locations_that_are_nothing_of_the_kind(tmp_path):
     folders(tmp_path / "flowers", a=1, b=1)
-    assert f"there is nothing. Did you mean {tmp_path / 'flowers'}?" in said_about(open_image_set, tmp_path / "flower")
+    assert f"there is nothing. Did you mean {tmp_path / 'flowers'}?" in said_about(
+        open_image_set, tmp_path / "flower"
+    )
     assert "Nor is there a folder" in said_about(open_image_set, tmp_path / "x" / "y")
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
-    assert "this is a compressed archive: unpack it first" in said_about(open_image_set, tmp_path / "a.tar.gz")
+    assert "this is a compressed archive: unpack it first" in said_about(
+        open_image_set, tmp_path / "a.tar.gz"
+    )
     assert "this is a single photo" in said_about(open_image_set, photo(tmp_path / "one.png"))
     (tmp_path / "blob").write_bytes(bytes(100))
     assert "this is a binary file" in said_about(open_image_set, tmp_path / "blob")
@@ -374,7 +403,10 @@ def test_csv_with_ids(tmp_path):
         (["path,label", "a.png,"], ":2: expected a path and a label, got 'a.png,'"),
         (["path,label"], ": expected rows below the header, got none"),
         ([""], ": expected rows of a path and a label, got an empty file"),
-        (["path,label", "a.png,irsi"], ":2: expected one of the classes iris, rose, got 'irsi'. Did you mean 'iris'?"),
+        (
+            ["path,label", "a.png,irsi"],
+            ":2: expected one of the classes iris, rose, got 'irsi'. Did you mean 'iris'?",
+        ),
     ],
 )
 def test_csv_mistakes(tmp_path, rows, said):
@@ -389,7 +421,10 @@ def test_csv_mistakes(tmp_path, rows, said):
 def test_class_name_files(tmp_path):
     assert read_class_names(lines(tmp_path / "a", "1 iris", "0 red rose")) == ("red rose", "iris")
     assert read_class_names(lines(tmp_path / "b", "red rose", "iris", "")) == ("red rose", "iris")
-    assert read_class_names(lines(tmp_path / "c", "7 spot ladybird", "iris")) == ("7 spot ladybird", "iris")
+    assert read_class_names(lines(tmp_path / "c", "7 spot ladybird", "iris")) == (
+        "7 spot ladybird",
+        "iris",
+    )
     assert "expected each id once, got 0 a second time" in said_about(
         read_class_names, lines(tmp_path / "d", "0 a", "0 b")
     )
@@ -447,13 +482,16 @@ def test_split_by_rule(tmp_path):
     assert np.bincount(splits.train.labels()).tolist() == [40, 8, 1, 1]
     assert not {r.path for r in splits.train.records} & {r.path for r in splits.val.records}
     assert any("13 of 63 images are held out, 20% of each class" in note for note in splits.notes)
-    assert any("1 class(es) with a single image stay in training: d" in note for note in splits.notes)
+    assert any(
+        "1 class(es) with a single image stay in training: d" in note for note in splits.notes
+    )
 
 
 def test_split_does_not_depend_on_where_the_data_lies(tmp_path):
     def held_out(top):
         return {
-            path[len(str(top)) :] for path in (r.path for r in open_splits(DataSection(train=str(top))).val.records)
+            path[len(str(top)) :]
+            for path in (r.path for r in open_splits(DataSection(train=str(top))).val.records)
         }
 
     here = folders(tmp_path / "here", a=20, b=20)
@@ -484,7 +522,9 @@ def test_one_class_is_refused(tmp_path):
 
 def test_one_image_a_class_cannot_be_split(tmp_path):
     folders(tmp_path, a=1, b=1)
-    assert "expected two images or more of some class" in said_about(open_splits, DataSection(train=str(tmp_path)))
+    assert "expected two images or more of some class" in said_about(
+        open_splits, DataSection(train=str(tmp_path))
+    )
 
 
 def test_validation_classes_that_training_lacks(tmp_path):
@@ -499,7 +539,9 @@ def test_validation_classes_that_training_lacks(tmp_path):
     message = said_about(open_splits, DataSection(train=str(train), val=str(val)))
     assert message.startswith(f"{val}:2: expected a label from 0 to 1 for 2 classes, got 2")
     names = lines(tmp_path / "names.txt", "a", "b", "c")
-    message = said_about(open_splits, DataSection(train=str(train), val=str(val), labels=str(names)))
+    message = said_about(
+        open_splits, DataSection(train=str(train), val=str(val), labels=str(names))
+    )
     assert message.startswith(f"{val}:2: expected a class of the training set, got 'c'")
 
 
@@ -511,11 +553,15 @@ def test_validation_names_in_another_order(tmp_path):
     lines(tmp_path / "v" / "label_list.txt", "0 iris", "1 rose")
     message = said_about(open_splits, DataSection(train=str(train), val=str(val)))
     assert (
-        "expected class 0 to be 'rose' as in the training set, got 'iris': the same names in another order" in message
+        "expected class 0 to be 'rose' as in the training set, got 'iris': the same names in "
+        "another order" in message
     )
 
 
 def test_shared_files_are_warned_about(tmp_path):
     folders(tmp_path, a=3, b=3)
     splits = open_splits(DataSection(train=str(tmp_path), val=str(tmp_path)))
-    assert any(note.startswith("warning: 6 of 6 validation images are also trained on") for note in splits.notes)
+    assert any(
+        note.startswith("warning: 6 of 6 validation images are also trained on")
+        for note in splits.notes
+    )

@@ -1,4 +1,6 @@
-"""The basic transforms against the vectors and formulas of the specification of the data operators."""
+"""The basic transforms against the vectors and formulas of the specification of the data
+operators.
+"""
 
 import math
 
@@ -7,8 +9,20 @@ import numpy as np
 import pytest
 from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.data import functional, sample_draw
-from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms, default_train_transforms
-from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, RandomResizedCrop, Resize, ToCHW
+from ppclas_core.data.pipeline import (
+    Pipeline,
+    build_transforms,
+    default_eval_transforms,
+    default_train_transforms,
+)
+from ppclas_core.data.transforms import (
+    CenterCrop,
+    Normalize,
+    RandomFlip,
+    RandomResizedCrop,
+    Resize,
+    ToCHW,
+)
 from ppclas_core.errors import ConfigError, ShapeError
 from ppclas_core.plugins import get_registries
 from pydantic import ValidationError
@@ -74,7 +88,9 @@ def test_bilinear_by_hand():
 
 def test_center_crop_offset():
     image = noise(301, 500)
-    np.testing.assert_array_equal(CenterCrop(size=(224, 100))(image, DRAW), image[38 : 38 + 224, 200:300])
+    np.testing.assert_array_equal(
+        CenterCrop(size=(224, 100))(image, DRAW), image[38 : 38 + 224, 200:300]
+    )
 
 
 def test_a_small_image_is_padded_symmetrically():
@@ -88,7 +104,9 @@ def test_a_small_image_is_padded_symmetrically():
 
 
 def test_crop_outside_the_image_is_refused():
-    with pytest.raises(ShapeError, match=r"expected a crop inside the image of 10x20 .* got 5x5 at top 6, left 0"):
+    with pytest.raises(
+        ShapeError, match=r"expected a crop inside the image of 10x20 .* got 5x5 at top 6, left 0"
+    ):
         functional.crop(noise(10, 20), 6, 0, 5, 5)
 
 
@@ -104,7 +122,10 @@ def test_flip_axes(axis, index):
 
 def test_flip_probability():
     image = noise(2, 3)
-    flips = sum(not (RandomFlip(probability=0.3)(image, sample_draw(0, 0, i)) == image).all() for i in range(2000))
+    flips = sum(
+        not (RandomFlip(probability=0.3)(image, sample_draw(0, 0, i)) == image).all()
+        for i in range(2000)
+    )
     assert flips == pytest.approx(600, abs=80)  # four standard deviations
 
 
@@ -141,9 +162,13 @@ def test_mean_area_of_the_one_draw_crop():
 
 
 @pytest.mark.parametrize("sampling", ["one_draw", "one_draw_log", "ten_tries"])
-@pytest.mark.parametrize(("height", "width"), [(300, 500), (500, 300), (224, 224), (1, 1), (2, 900), (900, 1), (3, 4)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(300, 500), (500, 300), (224, 224), (1, 1), (2, 900), (900, 1), (3, 4)]
+)
 def test_boxes_lie_inside(sampling, height, width):
-    top, left, box_height, box_width = boxes(RandomResizedCrop(size=8, sampling=sampling), height, width, 500).T
+    top, left, box_height, box_width = boxes(
+        RandomResizedCrop(size=8, sampling=sampling), height, width, 500
+    ).T
     assert min(top.min(), left.min()) >= 0
     assert min(box_height.min(), box_width.min()) >= 1
     assert (top + box_height).max() <= height
@@ -152,7 +177,9 @@ def test_boxes_lie_inside(sampling, height, width):
 
 @pytest.mark.parametrize("sampling", ["one_draw", "one_draw_log", "ten_tries"])
 def test_aspect_ratio_stays_in_range(sampling):
-    _, _, height, width = boxes(RandomResizedCrop(size=8, scale=(0.3, 1.0), sampling=sampling), 300, 500).T
+    _, _, height, width = boxes(
+        RandomResizedCrop(size=8, scale=(0.3, 1.0), sampling=sampling), 300, 500
+    ).T
     ratio = width / height
     assert ratio.min() >= 0.75 * 0.97
     assert ratio.max() <= 4 / 3 * 1.03
@@ -195,18 +222,29 @@ def test_offsets_are_uniform_to_both_ends():
 def test_crop_is_resized():
     image = noise(300, 500)
     out = RandomResizedCrop(size=(32, 48))(image, sample_draw(1, 2, 3))
-    top, left, height, width = RandomResizedCrop(size=(32, 48)).draw_box(300, 500, sample_draw(1, 2, 3).rng)
-    np.testing.assert_array_equal(out, cv2.resize(image[top : top + height, left : left + width], (48, 32)))
+    top, left, height, width = RandomResizedCrop(size=(32, 48)).draw_box(
+        300, 500, sample_draw(1, 2, 3).rng
+    )
+    np.testing.assert_array_equal(
+        out, cv2.resize(image[top : top + height, left : left + width], (48, 32))
+    )
 
 
 def test_draws_depend_on_seed_epoch_and_sample():
     crop = RandomResizedCrop(size=8)
-    drawn = {crop.draw_box(300, 500, sample_draw(*key).rng) for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]}
+    drawn = {
+        crop.draw_box(300, 500, sample_draw(*key).rng)
+        for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    }
     assert len(drawn) == 4
-    assert crop.draw_box(300, 500, sample_draw(7, 8, 9).rng) == crop.draw_box(300, 500, sample_draw(7, 8, 9).rng)
+    assert crop.draw_box(300, 500, sample_draw(7, 8, 9).rng) == crop.draw_box(
+        300, 500, sample_draw(7, 8, 9).rng
+    )
 
 
-@pytest.mark.parametrize("name", ["Resize", "CenterCrop", "RandomResizedCrop", "RandomFlip", "Normalize"])
+@pytest.mark.parametrize(
+    "name", ["Resize", "CenterCrop", "RandomResizedCrop", "RandomFlip", "Normalize"]
+)
 def test_input_is_never_written_to(name):
     params = {"size": 16} if name in ("Resize", "CenterCrop", "RandomResizedCrop") else {}
     transform = get_registries().transforms.build(name, **params)
@@ -231,9 +269,13 @@ def test_resize_parameters(params, said):
 
 
 def test_crop_parameters():
-    with pytest.raises(ValidationError, match=r"scale goes from the smaller to the larger value, got 1\.0 to 0\.5"):
+    with pytest.raises(
+        ValidationError, match=r"scale goes from the smaller to the larger value, got 1\.0 to 0\.5"
+    ):
         RandomResizedCrop(size=8, scale=(1.0, 0.5))
-    with pytest.raises(ValidationError, match=r"scale is a share of the image's area, at most 1, got 2\.0"):
+    with pytest.raises(
+        ValidationError, match=r"scale is a share of the image's area, at most 1, got 2\.0"
+    ):
         RandomResizedCrop(size=8, scale=(0.5, 2.0))
 
 
@@ -279,18 +321,25 @@ def test_a_failing_transform_is_named():
         def __call__(self, image, draw):
             return 1 // 0
 
-    with pytest.raises(ConfigError, match=r"transform Broken\(.*\) failed on an image \[4, 5, 3\]: ZeroDivisionError"):
+    with pytest.raises(
+        ConfigError,
+        match=r"transform Broken\(.*\) failed on an image \[4, 5, 3\]: ZeroDivisionError",
+    ):
         Pipeline([Broken()]).transform(noise(4, 5), DRAW, "photo")
 
 
 def test_a_wrong_layout_is_refused():
-    with pytest.raises(ShapeError, match=r"expected uint8 or float32 \[H, W, C\].* got uint8 \[3, 4, 5\]; ToCHW"):
+    with pytest.raises(
+        ShapeError, match=r"expected uint8 or float32 \[H, W, C\].* got uint8 \[3, 4, 5\]; ToCHW"
+    ):
         Pipeline([ToCHW()]).transform(noise(4, 5), DRAW, "photo")
 
 
 def test_pipeline_by_formula():
     image = noise(300, 500)
     data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
-    out = Pipeline(build_transforms(default_eval_transforms(224, 256, "bilinear")))(data, DRAW, "photo")
+    out = Pipeline(build_transforms(default_eval_transforms(224, 256, "bilinear")))(
+        data, DRAW, "photo"
+    )
     resized = cv2.resize(image, (427, 256))
     np.testing.assert_array_equal(out, resized[16:240, math.floor((427 - 224) / 2) :][:, :224])

@@ -1,4 +1,6 @@
-"""Decoding no more than is used: the same pixels where the scale stays, better ones than a plain resize where not."""
+"""Decoding no more than is used: the same pixels where the scale stays, better ones than a plain
+resize where not.
+"""
 
 import cv2
 import numpy as np
@@ -13,7 +15,13 @@ from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, Rando
 from ppclas_core.data.window import Window
 from ppclas_core.data.worker import Reader
 
-SAMPLINGS = {"4:4:4": 0x111111, "4:2:2": 0x211111, "4:2:0": 0x221111, "4:1:1": 0x411111, "4:4:0": 0x121111}
+SAMPLINGS = {
+    "4:4:4": 0x111111,
+    "4:2:2": 0x211111,
+    "4:2:0": 0x221111,
+    "4:1:1": 0x411111,
+    "4:4:0": 0x121111,
+}
 
 
 @pytest.fixture(params=["simplejpeg", "OpenCV"])
@@ -28,9 +36,15 @@ def decoder(request, monkeypatch):
 
 def photo(height, width):
     """Real photos side by side, [height, width, 3] RGB."""
-    tiles = [decode(path.read_bytes(), "photo")[:128, :128] for path in sorted(builtin_photos().rglob("*.jpg"))[::9]]
+    tiles = [
+        decode(path.read_bytes(), "photo")[:128, :128]
+        for path in sorted(builtin_photos().rglob("*.jpg"))[::9]
+    ]
     rows, columns = -(-height // 128), -(-width // 128)
-    picked = [np.hstack([tiles[(row * columns + i) % len(tiles)] for i in range(columns)]) for row in range(rows)]
+    picked = [
+        np.hstack([tiles[(row * columns + i) % len(tiles)] for i in range(columns)])
+        for row in range(rows)
+    ]
     return np.vstack(picked)[:height, :width]
 
 
@@ -54,11 +68,15 @@ def peak_signal_to_noise(image, reference):
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_window_at_full_scale_has_the_pixels_of_the_whole_photo(decoder, sampling, progressive, capfd):
+def test_a_window_at_full_scale_has_the_pixels_of_the_whole_photo(
+    decoder, sampling, progressive, capfd
+):
     data = as_jpeg(photo(93, 121), sampling, progressive)
     whole = decode(data, "photo")
     for bottom in range(3, 94, 2):  # the decoder ends below the window
-        got, _ = decode_window(data, "photo", lambda h, w, bottom=bottom: Window(1, 7, bottom - 1, 90, (200, 200)))
+        got, _ = decode_window(
+            data, "photo", lambda h, w, bottom=bottom: Window(1, 7, bottom - 1, 90, (200, 200))
+        )
         np.testing.assert_array_equal(got, whole[1:bottom, 7:97])
     assert capfd.readouterr().err == ""
 
@@ -114,11 +132,21 @@ def test_a_reduced_decode_is_nearer_to_an_area_resize_than_a_full_one(decoder, s
 def test_both_decoders_give_the_same_pixels(monkeypatch):
     if jpeg.simplejpeg is None:
         pytest.skip("needs the extra ppclas-core[turbo]")
-    data = [as_jpeg(photo(400 + 13 * i, 300 + 40 * i), sampling) for i, sampling in enumerate(SAMPLINGS)]
+    data = [
+        as_jpeg(photo(400 + 13 * i, 300 + 40 * i), sampling) for i, sampling in enumerate(SAMPLINGS)
+    ]
     pipeline = Pipeline([RandomResizedCrop(size=96)])
-    fast = [pipeline(one, sample_draw(0, epoch, i), "photo") for epoch in range(8) for i, one in enumerate(data)]
+    fast = [
+        pipeline(one, sample_draw(0, epoch, i), "photo")
+        for epoch in range(8)
+        for i, one in enumerate(data)
+    ]
     monkeypatch.setattr(jpeg, "simplejpeg", None)
-    plain = [pipeline(one, sample_draw(0, epoch, i), "photo") for epoch in range(8) for i, one in enumerate(data)]
+    plain = [
+        pipeline(one, sample_draw(0, epoch, i), "photo")
+        for epoch in range(8)
+        for i, one in enumerate(data)
+    ]
     np.testing.assert_array_equal(np.stack(fast), np.stack(plain))
 
 
@@ -128,7 +156,8 @@ def test_what_is_drawn_does_not_depend_on_the_format():
     pipeline = Pipeline([RandomResizedCrop(size=160), CenterCrop(size=150)])
     for index in range(5):
         from_jpeg, from_png = (
-            pipeline(data, sample_draw(0, 0, index), "photo") for data in (as_jpeg(pixels, "4:4:4"), png)
+            pipeline(data, sample_draw(0, 0, index), "photo")
+            for data in (as_jpeg(pixels, "4:4:4"), png)
         )
         assert peak_signal_to_noise(from_jpeg, from_png) > 27  # only what JPEG loses
 
@@ -139,7 +168,9 @@ def test_a_subclass_with_a_call_of_its_own_is_called():
             return super().__call__(image, draw)[:, ::-1]
 
     data = as_jpeg(photo(64, 64))
-    plain, mirrored = (Pipeline([kind(size=64)])(data, sample_draw(0, 0, 0), "photo") for kind in (Resize, Twice))
+    plain, mirrored = (
+        Pipeline([kind(size=64)])(data, sample_draw(0, 0, 0), "photo") for kind in (Resize, Twice)
+    )
     np.testing.assert_array_equal(mirrored, plain[:, ::-1])
 
 
@@ -155,7 +186,10 @@ class Mirror(RandomFlip):
     [
         (RandomResizedCrop(size=48), RandomFlip()),
         (RandomResizedCrop(size=48, sampling="ten_tries"), Mirror(), RandomFlip(axis="both")),
-        (Resize(size=64), RandomFlip(axis="vertical", probability=1.0)),  # as large as the photos: nothing to resize
+        (
+            Resize(size=64),
+            RandomFlip(axis="vertical", probability=1.0),
+        ),  # as large as the photos: nothing to resize
         (Resize(short=72), CenterCrop(size=64), RandomFlip()),
         (RandomResizedCrop(size=64), RandomFlip(), Normalize()),
     ],
@@ -170,7 +204,11 @@ def test_a_row_of_a_batch_is_what_its_photo_becomes_alone(tmp_path, transforms):
     paths[2].write_bytes(b"no photo")
     records = tuple(Record(str(path), 0, path.name) for path in paths)
     pipeline = Pipeline(transforms)
-    read = Reader(ImageSet((), ("one",), "test"), pipeline, seed=4, epochs=1).read(0, range(6), records)
+    read = Reader(ImageSet((), ("one",), "test"), pipeline, seed=4, epochs=1).read(
+        0, range(6), records
+    )
     assert read.indices.tolist() == [0, 1, 3, 4, 5]
     for image, index in zip(read.images, read.indices.tolist(), strict=True):
-        np.testing.assert_array_equal(image, pipeline(paths[index].read_bytes(), sample_draw(4, 0, index), "photo"))
+        np.testing.assert_array_equal(
+            image, pipeline(paths[index].read_bytes(), sample_draw(4, 0, index), "photo")
+        )

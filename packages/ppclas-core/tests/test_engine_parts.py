@@ -10,7 +10,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
-from ppclas_core.config.schema import Config, DataSection, ModelSection, OptimizerSection, TrainSection
+from ppclas_core.config.schema import (
+    Config,
+    DataSection,
+    ModelSection,
+    OptimizerSection,
+    TrainSection,
+)
 from ppclas_core.data.base import ImageSet, Record
 from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.engine.console import Console
@@ -54,7 +60,9 @@ def test_logistic_regression_finds_the_minimum(class_weights):
     """At the minimum the gradient of the penalised (weighted) mean cross entropy is zero."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
-    features = (rng.normal(size=(3, 8))[labels] + rng.normal(size=(300, 8)) * 2 + 5).astype(np.float32)
+    features = (rng.normal(size=(3, 8))[labels] + rng.normal(size=(300, 8)) * 2 + 5).astype(
+        np.float32
+    )
     weight, bias = logistic_regression(features, labels, 3, class_weights)
     logits = features @ weight + bias
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -78,7 +86,9 @@ def test_a_weight_of_several_labels_is_that_of_the_images_that_have_it():
 def test_probe_set_is_even_over_classes(monkeypatch):
     monkeypatch.setattr("ppclas_core.engine.probe.MAX_IMAGES", 9)
     labels = [0] * 50 + [1] * 2 + [2] * 30
-    images = ImageSet(tuple(Record(str(i), label, str(i)) for i, label in enumerate(labels)), ("a", "b", "c"), "x")
+    images = ImageSet(
+        tuple(Record(str(i), label, str(i)) for i, label in enumerate(labels)), ("a", "b", "c"), "x"
+    )
     chosen = probe_set(images).labels()
     assert np.bincount(chosen).tolist() == [4, 2, 3]
     assert probe_class_weights(images, (1.0, 25.0, 2.0)) is None  # evened out already
@@ -101,7 +111,10 @@ def fake_model():
 def test_a_plan_leaves_nothing_open_and_says_what_it_chose(photos, fake_model):
     plan = make_plan(Config(model=fake_model, data=DataSection(train=photos)), "cpu")
     config = plan.config
-    assert config.data.image_size == (64, 64)  # the short side of 70, rounded down to a multiple of 32
+    assert config.data.image_size == (
+        64,
+        64,
+    )  # the short side of 70, rounded down to a multiple of 32
     assert config.data.resize_short == 73  # 64 · 256 / 224
     assert len(plan.train) == 16
     assert len(plan.val) == 4
@@ -192,7 +205,15 @@ def test_paths_of_every_kind(tmp_path):
 
 def test_pictures_are_pictures(tmp_path):
     rows = [
-        {"epoch": 0, "train_loss": None, "train_top1": None, "loss": 1.0, "top1": 0.5, "top5": 1.0, "lr": 0.0},
+        {
+            "epoch": 0,
+            "train_loss": None,
+            "train_top1": None,
+            "loss": 1.0,
+            "top1": 0.5,
+            "top5": 1.0,
+            "lr": 0.0,
+        },
         {"epoch": 1, "train_loss": 1.0, "train_top1": None, "lr": 0.1},
     ]
     draw_curves(rows, tmp_path / "curves.png")
@@ -209,7 +230,11 @@ def test_console_and_log_take_the_names_that_files_have(tmp_path):
     console.log("caf\udce9.jpg cannot be read")
     console.close_log()
     assert stream.getvalue() == "classes:\n  \\x1b[31mred\n"
-    assert (tmp_path / "log.txt").read_text(encoding="utf-8").endswith("caf\\udce9.jpg cannot be read\n")
+    assert (
+        (tmp_path / "log.txt")
+        .read_text(encoding="utf-8")
+        .endswith("caf\\udce9.jpg cannot be read\n")
+    )
 
 
 def test_without_a_terminal_there_is_a_line_every_so_many_steps():
@@ -234,13 +259,17 @@ def test_a_narrow_terminal_shows_the_bar_and_fewer_facts(monkeypatch, columns, s
     stream = io.StringIO()
     with Console(stream=stream).bar("epoch 1/8", 22) as bar:
         bar.advance("6:20 left  loss 2.1034  103.1 img/s  wait 12%  0.9 GB  lr 9.99e-04")
-    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
+    drawn = (
+        re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
+    )
     assert any(line.endswith(shown) and "━━━━━━" in line for line in drawn), drawn
     assert max(map(len, drawn)) <= columns
 
 
 def _reads_the_corner(sizes: list[int]) -> Any:
-    """An engine whose logits are the first pixel, for a bundle without transforms; notes the size of each batch."""
+    """An engine whose logits are the first pixel, for a bundle without transforms; notes the size
+    of each batch.
+    """
 
     def logits(images: np.ndarray) -> np.ndarray:
         sizes.append(len(images))
@@ -267,16 +296,30 @@ def test_answers_stay_with_their_images(tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     inputs = [*colours[:6], str(broken), *colours[6:]]
-    answers = list(predict(PLAIN_BUNDLE, inputs, batch_size=4, threads=3, engine=_reads_the_corner(sizes), top_k=2))
+    answers = list(
+        predict(
+            PLAIN_BUNDLE, inputs, batch_size=4, threads=3, engine=_reads_the_corner(sizes), top_k=2
+        )
+    )
     assert "broken.jpg" in answers.pop(6).error
     assert sizes == [4, 3, 4, 4, 4, 4]
     for n, answer in enumerate(answers):
         names = np.roll(["red", "green", "blue"], -(n % 3))
-        assert answer.top == ((names[0], pytest.approx(200 / 255)), (names[1], pytest.approx(n / 255)))
+        assert answer.top == (
+            (names[0], pytest.approx(200 / 255)),
+            (names[1], pytest.approx(n / 255)),
+        )
 
 
 def test_images_of_several_shapes_make_no_batch():
     images = [np.zeros((4, 6, 3), np.uint8), np.zeros((5, 6, 3), np.uint8)]
-    answers = list(predict(PLAIN_BUNDLE, images, batch_size=2, threads=1, engine=_reads_the_corner([])))
-    assert answers[1].error.startswith("image 2: 5 x 6 x 3 after the bundle's transforms, where others are 4 x 6 x 3")
-    assert not any(one.error for one in predict(PLAIN_BUNDLE, images, batch_size=1, engine=_reads_the_corner([])))
+    answers = list(
+        predict(PLAIN_BUNDLE, images, batch_size=2, threads=1, engine=_reads_the_corner([]))
+    )
+    assert answers[1].error.startswith(
+        "image 2: 5 x 6 x 3 after the bundle's transforms, where others are 4 x 6 x 3"
+    )
+    assert not any(
+        one.error
+        for one in predict(PLAIN_BUNDLE, images, batch_size=1, engine=_reads_the_corner([]))
+    )

@@ -31,7 +31,9 @@ def make_export(folder, **facts):
     manifest = Manifest(
         kind="export",
         architecture=Architecture(name="Sum", num_classes=2),
-        preprocessing=Preprocessing(image_size=(4, 6), transforms=(ComponentConfig(name="Resize", size=(4, 6)),)),
+        preprocessing=Preprocessing(
+            image_size=(4, 6), transforms=(ComponentConfig(name="Resize", size=(4, 6)),)
+        ),
         labels=("sum", "mean"),
         export={"engine": "sum", "model": "net.bin", **facts},
     )
@@ -44,13 +46,17 @@ def images():
     return np.random.default_rng(0).normal(size=(7, 3, 4, 6)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("batch", "runs"), [(None, [7]), (1, [1] * 7), (3, [3, 3, 3]), (7, [7]), (16, [16])])
+@pytest.mark.parametrize(
+    ("batch", "runs"), [(None, [7]), (1, [1] * 7), (3, [3, 3, 3]), (7, [7]), (16, [16])]
+)
 def test_a_fixed_batch_is_filled_up_and_cut_off_again(tmp_path, images, batch, runs):
     engine = SumEngine()
     engine.load(make_export(tmp_path / "export", batch=batch))
     logits = engine.logits(images)
     assert engine._seen == runs
-    np.testing.assert_array_equal(logits, np.stack([images.sum((1, 2, 3)), images.mean((1, 2, 3))], axis=1))
+    np.testing.assert_array_equal(
+        logits, np.stack([images.sum((1, 2, 3)), images.mean((1, 2, 3))], axis=1)
+    )
 
 
 def test_a_view_with_strides_is_taken(tmp_path, images):
@@ -79,23 +85,33 @@ def test_images_of_another_shape_or_kind_are_refused(tmp_path, wrong):
 
 def test_a_bundle_is_no_export(tmp_path):
     bundle = make_export(tmp_path / "export")
-    plain = Bundle(bundle.folder, bundle.manifest.replace(kind="bundle", export=None), bundle.weights_file)
-    with pytest.raises(BundleError, match=r"is a bundle, not an export.*ppclas export .* --target onnx"):
+    plain = Bundle(
+        bundle.folder, bundle.manifest.replace(kind="bundle", export=None), bundle.weights_file
+    )
+    with pytest.raises(
+        BundleError, match=r"is a bundle, not an export.*ppclas export .* --target onnx"
+    ):
         SumEngine().load(plain)
 
 
-@pytest.mark.parametrize("name", ["../secret.onnx", "/etc/passwd", "bundle.json", "other.bin", None, 7, ["net.bin"]])
+@pytest.mark.parametrize(
+    "name", ["../secret.onnx", "/etc/passwd", "bundle.json", "other.bin", None, 7, ["net.bin"]]
+)
 def test_only_files_with_a_verified_hash_are_opened(tmp_path, name):
     (tmp_path / "secret.onnx").write_bytes(b"secret")
     bundle = make_export(tmp_path / "export", model=name)
-    with pytest.raises(BundleError, match=r"export.model in bundle.json should name one of its files \(net.bin\)"):
+    with pytest.raises(
+        BundleError, match=r"export.model in bundle.json should name one of its files \(net.bin\)"
+    ):
         export_file(bundle, "model")
 
 
 def test_the_file_that_is_listed_is_given(tmp_path):
     bundle = make_export(tmp_path / "export")
     assert export_file(bundle, "model").read_bytes() == b"net"
-    assert list(json.loads((tmp_path / "export" / "bundle.json").read_text())["files"]) == ["net.bin"]
+    assert list(json.loads((tmp_path / "export" / "bundle.json").read_text())["files"]) == [
+        "net.bin"
+    ]
 
 
 def test_options_are_strict():
@@ -124,7 +140,9 @@ def test_an_export_with_its_activation_inside_gives_logits_all_the_same(tmp_path
     activated.load(bundle := make_export(tmp_path / "activated", output="probabilities"))
     logits = activated.logits(images)
     differences = logits - plain.logits(images)
-    np.testing.assert_allclose(differences, np.broadcast_to(differences[:, :1], differences.shape), atol=1e-5)
+    np.testing.assert_allclose(
+        differences, np.broadcast_to(differences[:, :1], differences.shape), atol=1e-5
+    )
     np.testing.assert_allclose(bundle.probabilities(logits), activated.answers(images), rtol=1e-5)
 
 

@@ -13,7 +13,9 @@ from ppclas_core.models import create_model
 from ppclas_core.profile import profile_model
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
 
-IMAGES = paddle.to_tensor(np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype("float32"))
+IMAGES = paddle.to_tensor(
+    np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype("float32")
+)
 
 
 @pytest.fixture
@@ -27,7 +29,9 @@ def test_the_maps_are_those_that_feature_info_names(net):
     backbone = FeatureExtractor(net)
     backbone.eval()
     maps = backbone(IMAGES)
-    assert [feature.layer for feature in backbone.info] == [feature.layer for feature in net.feature_info()]
+    assert [feature.layer for feature in backbone.info] == [
+        feature.layer for feature in net.feature_info()
+    ]
     for feature, found in zip(backbone.info, maps, strict=True):
         assert list(found.shape[:2]) == [2, feature.channels]
     assert np.array_equal(maps[-1].numpy(), net.forward_features(IMAGES).numpy())
@@ -56,7 +60,9 @@ def test_traced_it_gives_the_same(net):
 
 @pytest.mark.parametrize("indices", [[], [5], [-6], [1, 0], [0, 0]])
 def test_indices_that_pick_nothing_are_refused(net, indices):
-    with pytest.raises(ConfigError, match=r"out_indices=.*expected increasing numbers from 0 to \d+ .*of strides"):
+    with pytest.raises(
+        ConfigError, match=r"out_indices=.*expected increasing numbers from 0 to \d+ .*of strides"
+    ):
         FeatureExtractor(net, indices)
 
 

@@ -62,7 +62,9 @@ def test_a_bundle_gives_its_model_back(bundle):
 
 def test_normalisation_is_the_one_of_the_specification(bundle):
     # shared specification of NormalizeImage: 255 and 0 in RGB with ImageNet's mean and std.
-    white, black = (bundle.normalize(np.full((1, 1, 1, 3), value, np.uint8)).ravel() for value in (255, 0))
+    white, black = (
+        bundle.normalize(np.full((1, 1, 1, 3), value, np.uint8)).ravel() for value in (255, 0)
+    )
     np.testing.assert_allclose(white, [2.2489083, 2.4285715, 2.64], rtol=1e-6)
     np.testing.assert_allclose(black, [-2.117904, -2.0357141, -1.8044444], rtol=1e-6)
 
@@ -97,7 +99,10 @@ def edit(bundle, **changes):
 
 def test_a_newer_schema_says_to_upgrade(bundle):
     edit(bundle, schema_version=99)
-    with pytest.raises(BundleError, match=r"schema version 99; this ppclas-core reads up to 1.*pip install --upgrade"):
+    with pytest.raises(
+        BundleError,
+        match=r"schema version 99; this ppclas-core reads up to 1.*pip install --upgrade",
+    ):
         Bundle.load(bundle.folder)
 
 
@@ -110,9 +115,16 @@ def test_files_outside_the_bundle_are_refused(bundle):
 
 def test_an_architecture_of_a_missing_plugin_names_its_package(bundle):
     content = json.loads((bundle.folder / "bundle.json").read_text())
-    architecture = {**content["architecture"], "name": "Gone", "distribution": "ppclas-gone", "version": "2.1"}
+    architecture = {
+        **content["architecture"],
+        "name": "Gone",
+        "distribution": "ppclas-gone",
+        "version": "2.1",
+    }
     edit(bundle, architecture=architecture)
-    with pytest.raises(BundleError, match=r"comes from ppclas-gone 2\.1, which is not installed. Run: pip install"):
+    with pytest.raises(
+        BundleError, match=r"comes from ppclas-gone 2\.1, which is not installed. Run: pip install"
+    ):
         Bundle.load(bundle.folder).build_model()
 
 

@@ -1,4 +1,6 @@
-"""Losses for several labels an image, and the focal loss: against PyTorch, the papers and numerical slopes."""
+"""Losses for several labels an image, and the focal loss: against PyTorch, the papers and numerical
+slopes.
+"""
 
 import numpy as np
 import pytest
@@ -39,7 +41,9 @@ def sigmoid(x):
 
 @pytest.fixture
 def torch():
-    return pytest.importorskip("torch", reason="PyTorch, which the values are compared with, is not installed")
+    return pytest.importorskip(
+        "torch", reason="PyTorch, which the values are compared with, is not installed"
+    )
 
 
 def theirs(torch, formula, logits=LOGITS):
@@ -69,7 +73,9 @@ def test_cross_entropy_is_pytorchs(torch, weights, smoothing):
         weight=None if weights is None else torch.tensor(weights), label_smoothing=smoothing
     )
     loss = CrossEntropy(class_weights=weights, label_smoothing=smoothing)
-    agree(value_and_slopes(loss, one()), theirs(torch, lambda x: reference(x, torch.tensor(LABELS))))
+    agree(
+        value_and_slopes(loss, one()), theirs(torch, lambda x: reference(x, torch.tensor(LABELS)))
+    )
 
 
 def test_focal_of_several_labels_is_the_papers_in_pytorch(torch):
@@ -97,7 +103,10 @@ def test_asymmetric_is_the_papers_in_pytorch(torch, margin):
         q = (p - margin).clamp(min=0)
         return -(t * (1 - p) * torch.log(p) + (1 - t) * q**4 * torch.log(1 - q)).sum(1).mean()
 
-    agree(value_and_slopes(Asymmetric(gamma_positive=1.0, margin=margin), many()), theirs(torch, formula))
+    agree(
+        value_and_slopes(Asymmetric(gamma_positive=1.0, margin=margin), many()),
+        theirs(torch, formula),
+    )
 
 
 # By hand and by definition.
@@ -105,30 +114,46 @@ def test_asymmetric_is_the_papers_in_pytorch(torch, margin):
 
 def test_binary_cross_entropy_by_hand():
     # σ(0) = 1/2 for both classes of both images: two times log 2 an image.
-    assert BinaryCrossEntropy()(paddle.zeros([2, 2]), many([[1, 0], [1, 1]])).item() == pytest.approx(2 * np.log(2))
+    assert BinaryCrossEntropy()(
+        paddle.zeros([2, 2]), many([[1, 0], [1, 1]])
+    ).item() == pytest.approx(2 * np.log(2))
     # σ(log 3) = 3/4: -log 3/4 where the class is there, -log 1/4 where it is not.
     logits = paddle.full([1, 2], float(np.log(3)))
-    assert BinaryCrossEntropy()(logits, many([[1, 0]])).item() == pytest.approx(-np.log(3 / 4) - np.log(1 / 4))
+    assert BinaryCrossEntropy()(logits, many([[1, 0]])).item() == pytest.approx(
+        -np.log(3 / 4) - np.log(1 / 4)
+    )
 
 
 def test_smoothed_binary_targets():
     targets = 0.9 * MANY + 0.05
-    expected = -(targets * np.log(sigmoid(LOGITS)) + (1 - targets) * np.log(sigmoid(-LOGITS))).sum(1).mean()
-    assert BinaryCrossEntropy(label_smoothing=0.1)(paddle.to_tensor(LOGITS), many()).item() == pytest.approx(expected)
+    expected = (
+        -(targets * np.log(sigmoid(LOGITS)) + (1 - targets) * np.log(sigmoid(-LOGITS)))
+        .sum(1)
+        .mean()
+    )
+    assert BinaryCrossEntropy(label_smoothing=0.1)(
+        paddle.to_tensor(LOGITS), many()
+    ).item() == pytest.approx(expected)
 
 
 def test_focal_by_hand():
-    # The paper's example: p = 0.9 costs a hundredth of cross entropy at γ = 2 (Lin et al., below equation 4).
+    # The paper's example: p = 0.9 costs a hundredth of cross entropy at γ = 2 (Lin et al., below
+    # equation 4).
     logits = paddle.to_tensor([[float(np.log(9)), 0.0]])
     assert Focal()(logits, one([0])).item() == pytest.approx(-np.log(0.9) * 0.01, rel=1e-5)
     assert Focal(gamma=0.0)(logits, one([0])).item() == pytest.approx(-np.log(0.9), rel=1e-6)
-    assert Focal(gamma=0.0)(logits, many([[1, 0]])).item() == pytest.approx(-np.log(0.9) + np.log(2), rel=1e-6)
+    assert Focal(gamma=0.0)(logits, many([[1, 0]])).item() == pytest.approx(
+        -np.log(0.9) + np.log(2), rel=1e-6
+    )
 
 
 def test_asymmetric_by_hand():
-    # An absent class at p = 0.04 lies below the margin and counts nothing; at 0.55 it counts as 0.5 ** 4 · log 2.
+    # An absent class at p = 0.04 lies below the margin and counts nothing; at 0.55 it counts as 0.5
+    # ** 4 · log 2.
     logits = paddle.to_tensor([[float(np.log(0.04 / 0.96)), float(np.log(0.55 / 0.45))]])
-    assert Asymmetric()(logits, many([[0, 0]])).item() == pytest.approx(0.5**4 * np.log(2), rel=1e-5)
+    assert Asymmetric()(logits, many([[0, 0]])).item() == pytest.approx(
+        0.5**4 * np.log(2), rel=1e-5
+    )
     # Without focusing or margin it is binary cross entropy.
     plain = Asymmetric(gamma_negative=0.0, margin=0.0)
     assert plain(paddle.to_tensor(LOGITS), many()).item() == pytest.approx(
@@ -179,16 +204,23 @@ def test_mixed_images_have_the_mixture_of_both_images_labels():
 def test_one_label_is_one_class_that_is_there():
     onehot = np.eye(4, dtype=np.float32)[LABELS]
     for loss in (BinaryCrossEntropy(), Asymmetric()):
-        assert loss(paddle.to_tensor(LOGITS), one()).item() == loss(paddle.to_tensor(LOGITS), many(onehot)).item()
+        assert (
+            loss(paddle.to_tensor(LOGITS), one()).item()
+            == loss(paddle.to_tensor(LOGITS), many(onehot)).item()
+        )
 
 
 def test_softmax_losses_refuse_several_labels():
-    with pytest.raises(ShapeError, match=r"one label an image, labels \[N\]; got \[5, 4\].* use BinaryCrossEntropy"):
+    with pytest.raises(
+        ShapeError, match=r"one label an image, labels \[N\]; got \[5, 4\].* use BinaryCrossEntropy"
+    ):
         CrossEntropy()(paddle.to_tensor(LOGITS), many())
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ShapeError, match=r"labels must be \[N, C\] = \[5, 4\] like the logits; got \[5, 3\]"):
+    with pytest.raises(
+        ShapeError, match=r"labels must be \[N, C\] = \[5, 4\] like the logits; got \[5, 3\]"
+    ):
         BinaryCrossEntropy()(paddle.to_tensor(LOGITS), many(MANY[:, :3]))
     with pytest.raises(ConfigError, match="one value a class; got 2 values for 4 classes"):
         Asymmetric(class_weights=(1.0, 2.0))(paddle.to_tensor(LOGITS), many())

@@ -38,7 +38,9 @@ def entry_point(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def make(module, source, distribution="stranger", name=None):
-        (tmp_path / f"{module}.py").write_text(f"from ppclas_core import hookimpl\n{source}", encoding="utf-8")
+        (tmp_path / f"{module}.py").write_text(
+            f"from ppclas_core import hookimpl\n{source}", encoding="utf-8"
+        )
         monkeypatch.delitem(sys.modules, module, raising=False)
         found = importlib.metadata.EntryPoint(name or module, module, "ppclas")
         vars(found)["dist"] = Distribution(distribution)
@@ -82,13 +84,19 @@ def test_a_good_plugin_is_listed_with_its_package(entry_point, capsys):
     ("source", "reason"),
     [
         ("raise RuntimeError('out of order\\nsecond line')", "RuntimeError: out of order"),
-        ("import not_installed_anywhere", "ModuleNotFoundError: No module named 'not_installed_anywhere'"),
+        (
+            "import not_installed_anywhere",
+            "ModuleNotFoundError: No module named 'not_installed_anywhere'",
+        ),
         ("def broken(:", "SyntaxError: "),
         ("raise SystemExit('bye')", "SystemExit: bye"),
     ],
 )
 def test_a_plugin_that_fails_on_import_is_left_out_in_one_line(entry_point, capsys, source, reason):
-    manager = load(entry_point("broken_import", source), entry_point("good_two", GOOD.format(name="Swirl"), "other"))
+    manager = load(
+        entry_point("broken_import", source),
+        entry_point("good_two", GOOD.format(name="Swirl"), "other"),
+    )
     (info,) = refused(manager)
     assert info.reason.startswith(reason)
     assert "Traceback" in info.error
@@ -100,8 +108,12 @@ def test_a_plugin_that_fails_on_import_is_left_out_in_one_line(entry_point, caps
 
 
 def test_a_plugin_that_fails_in_a_hook_is_rolled_back(entry_point):
-    source = GOOD.format(name="Swirl") + "\n@hookimpl\ndef register_trackers(registry):\n    1 / 0\n"
-    source += "\n@hookimpl\ndef on_train_end(context):\n    raise AssertionError('must not be called')\n"
+    source = (
+        GOOD.format(name="Swirl") + "\n@hookimpl\ndef register_trackers(registry):\n    1 / 0\n"
+    )
+    source += (
+        "\n@hookimpl\ndef on_train_end(context):\n    raise AssertionError('must not be called')\n"
+    )
     manager = load(entry_point("broken_hook", source))
     (info,) = refused(manager)
     assert info.reason == "ZeroDivisionError: division by zero"
@@ -111,12 +123,17 @@ def test_a_plugin_that_fails_in_a_hook_is_rolled_back(entry_point):
 
 
 def test_of_two_that_register_one_name_the_stranger_loses(entry_point, capsys):
-    ours = entry_point("ours", "ppclas_load_order = 0\n" + GOOD.format(name="Swirl"), "zz-first-party")
+    ours = entry_point(
+        "ours", "ppclas_load_order = 0\n" + GOOD.format(name="Swirl"), "zz-first-party"
+    )
     manager = load(entry_point("theirs", GOOD.format(name="Swirl"), "aa-stranger"), ours)
     assert manager.registries.transforms.entry("Swirl").owner == "zz-first-party"
     (info,) = refused(manager)
     assert info.distribution == "aa-stranger"
-    assert "transform 'Swirl' is registered twice: by zz-first-party and by aa-stranger." in capsys.readouterr().err
+    assert (
+        "transform 'Swirl' is registered twice: by zz-first-party and by aa-stranger."
+        in capsys.readouterr().err
+    )
 
 
 def test_a_stranger_cannot_take_a_built_in_name(entry_point):
@@ -144,7 +161,9 @@ def test_one_module_named_by_two_entry_points_is_loaded_once(entry_point):
 
 
 def test_another_api_version_is_refused_with_both_versions(entry_point):
-    manager = load(entry_point("from_the_future", "ppclas_api_version = 99\n" + GOOD.format(name="Swirl")))
+    manager = load(
+        entry_point("from_the_future", "ppclas_api_version = 99\n" + GOOD.format(name="Swirl"))
+    )
     assert refused(manager)[0].reason == (
         "plugin 'from_the_future' was written for ppclas plugin API 99; this ppclas-core has 1. "
         "Install the release of stranger that fits."
@@ -160,8 +179,14 @@ def test_another_api_version_is_refused_with_both_versions(entry_point):
             r"implements the hook 'register_tranforms', which this ppclas-core does not call\. "
             r"Did you mean 'register_transforms'\?",
         ),
-        ("def register_models(registry): ...", "defines register_models without marking it: put @hookimpl"),
-        ("@hookimpl\ndef register_models(registry, colour): ...", "has a hook of the wrong form: .*colour"),
+        (
+            "def register_models(registry): ...",
+            "defines register_models without marking it: put @hookimpl",
+        ),
+        (
+            "@hookimpl\ndef register_models(registry, colour): ...",
+            "has a hook of the wrong form: .*colour",
+        ),
     ],
 )
 def test_a_hook_that_would_never_be_called_is_refused(entry_point, source, reason):
@@ -183,7 +208,8 @@ def test_strict_mode_makes_a_failure_fatal(entry_point, monkeypatch, value, fata
     broken = entry_point("broken_import", "raise RuntimeError('out of order')")
     if fatal:
         with pytest.raises(
-            PluginError, match=r"plugin 'broken_import' \(stranger\) failed: RuntimeError: out of order"
+            PluginError,
+            match=r"plugin 'broken_import' \(stranger\) failed: RuntimeError: out of order",
         ):
             load(broken)
     else:
@@ -209,7 +235,9 @@ def test_use_plugin_is_seen_by_the_whole_process_and_taken_back():
 
 
 def test_every_register_hook_fills_the_registry_of_its_name():
-    assert {name.removeprefix("register_") for name in REGISTER} == {field.name for field in fields(Registries)}
+    assert {name.removeprefix("register_") for name in REGISTER} == {
+        field.name for field in fields(Registries)
+    }
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -229,7 +257,9 @@ def test_every_hook_has_a_plugin_that_uses_it(hook):
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_section_with_an_example(hook):
     page = Path(__file__).parents[3] / "docs" / "hooks.md"
-    section = re.search(rf"^### `{hook}\((.*?)\)`\n(.*?)(?=^##|\Z)", page.read_text(encoding="utf-8"), re.M | re.S)
+    section = re.search(
+        rf"^### `{hook}\((.*?)\)`\n(.*?)(?=^##|\Z)", page.read_text(encoding="utf-8"), re.M | re.S
+    )
     assert section, f"docs/hooks.md has no section '### `{hook}(...)`'"
     assert section[1] == ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
     assert f"def {hook}(" in section[2]
@@ -240,4 +270,9 @@ def test_filling_the_registries_imports_nothing_heavy():
         "import sys; from ppclas_core.plugins import get_registries; get_registries(); "
         "print({'numpy', 'paddle', 'cv2', 'pydantic'} & set(sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "set()\n"
+    )

@@ -1,11 +1,19 @@
-"""Mixed precision, as far as a CPU can tell: what is asked for is measured on the first batch, or refused."""
+"""Mixed precision, as far as a CPU can tell: what is asked for is measured on the first batch, or
+refused.
+"""
 
 import contextlib
 
 import numpy as np
 import paddle
 import pytest
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, TrainSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    TrainSection,
+)
 from ppclas_core.engine import plan
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.precision import MixedPrecision, check_precision
@@ -28,7 +36,9 @@ def images():
 
 
 def logits_times(factor):
-    """Stands in for Paddle's automatic casts, which a CPU has not: logits inside are ``factor`` times as large."""
+    """Stands in for Paddle's automatic casts, which a CPU has not: logits inside are ``factor``
+    times as large.
+    """
 
     @contextlib.contextmanager
     def forward(self):
@@ -46,7 +56,9 @@ def logits_times(factor):
 @pytest.mark.filterwarnings("ignore:amp_guard can only be enabled")
 def test_casts_that_do_not_take_place_are_an_error(model, images, level):
     # Not a stand-in: this is what Paddle's auto_cast does on a CPU.
-    with pytest.raises(TrainingError, match=rf"bf16 \({level}\) was asked for, but .* float32's, bit for bit"):
+    with pytest.raises(
+        TrainingError, match=rf"bf16 \({level}\) was asked for, but .* float32's, bit for bit"
+    ):
         MixedPrecision("bf16", level).measure(model, images)
 
 
@@ -64,7 +76,10 @@ def test_the_distance_from_float32_is_said(model, images, monkeypatch):
 @pytest.mark.filterwarnings("ignore:AmpScaler can only be enabled")
 def test_an_overflow_says_what_to_try(model, images, monkeypatch):
     monkeypatch.setattr(MixedPrecision, "forward", logits_times(float("inf")))
-    with pytest.raises(TrainingError, match=r"not finite, in float32 they are\. Try train\.amp_level=O1 or --amp bf16"):
+    with pytest.raises(
+        TrainingError,
+        match=r"not finite, in float32 they are\. Try train\.amp_level=O1 or --amp bf16",
+    ):
         MixedPrecision("fp16", "O2").measure(model, images)
 
 
@@ -79,7 +94,9 @@ def test_float32_measures_nothing(model, images):
     assert MixedPrecision("float32").measure(model, images) == ""
 
 
-@pytest.mark.parametrize(("level", "after_the_bias"), [("O1", paddle.float32), ("O2", paddle.bfloat16)])
+@pytest.mark.parametrize(
+    ("level", "after_the_bias"), [("O1", paddle.float32), ("O2", paddle.bfloat16)]
+)
 def test_the_levels_differ_in_what_follows_a_convolution(level, after_the_bias):
     # A graph is built with its casts on a CPU too; only running it takes a GPU.
     paddle.enable_static()
@@ -123,4 +140,7 @@ def test_a_run_says_it_once(tmp_path, monkeypatch, capsys):
     )
     with use_plugin(FakePlugin()):
         train(config, Console())
-    assert capsys.readouterr().err.count("bf16 (O1): the first batch's logits are 50% from float32's") == 1
+    assert (
+        capsys.readouterr().err.count("bf16 (O1): the first batch's logits are 50% from float32's")
+        == 1
+    )

@@ -1,4 +1,6 @@
-"""How ranks share batches and are described; batch norm over all of them (here: over the one there is)."""
+"""How ranks share batches and are described; batch norm over all of them (here: over the one there
+is).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def test_every_sample_is_used_once_in_equal_steps(size):
         np.testing.assert_array_equal(shared, batch)
         lengths = [len(part[position]) for part in parts]
         assert max(lengths) - min(lengths) <= 1
-    evaluated = [i for rank in range(size) for batch in Ranks(rank, size).batches_of(batches) for i in batch]
+    evaluated = [
+        i for rank in range(size) for batch in Ranks(rank, size).batches_of(batches) for i in batch
+    ]
     assert sorted(evaluated) == list(range(39))
 
 
@@ -48,7 +52,10 @@ def test_batch_norm_over_ranks_is_batch_norm():
 
     rng = np.random.default_rng(0)
     images = rng.normal(3.0, 2.0, (4, 5, 6, 7)).astype("float32")
-    weight, target = rng.normal(size=5).astype("float32"), rng.normal(size=images.shape).astype("float32")
+    weight, target = (
+        rng.normal(size=5).astype("float32"),
+        rng.normal(size=images.shape).astype("float32"),
+    )
     results = []
     for synchronized in (False, True):
         norm = nn.BatchNorm2D(5, momentum=0.7, epsilon=1e-3)

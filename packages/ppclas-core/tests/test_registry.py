@@ -12,7 +12,9 @@ class Blur(Params):
 def registry():
     registry = Registry("transform")
     with registry.owned_by("blur-package"):
-        registry.register("GaussianBlur", Blur, aliases=("Blur",), summary="soft", metadata={"year": 1})
+        registry.register(
+            "GaussianBlur", Blur, aliases=("Blur",), summary="soft", metadata={"year": 1}
+        )
         registry.register("BoxBlur", Blur)
     return registry
 
@@ -34,23 +36,29 @@ def test_names_aliases_and_entries(registry):
 
 def test_an_unknown_name_suggests_near_ones_whatever_their_case(registry):
     with pytest.raises(
-        UnknownNameError, match=r"^Unknown transform 'gaussianblr'\. Did you mean 'GaussianBlur'\? Known: Box"
+        UnknownNameError,
+        match=r"^Unknown transform 'gaussianblr'\. Did you mean 'GaussianBlur'\? Known: Box",
     ):
         registry.entry("gaussianblr")
-    with pytest.raises(UnknownNameError, match=r"^Unknown transform 'Zoom'\. Known: BoxBlur, GaussianBlur\.$"):
+    with pytest.raises(
+        UnknownNameError, match=r"^Unknown transform 'Zoom'\. Known: BoxBlur, GaussianBlur\.$"
+    ):
         registry.build("Zoom")
 
 
 def test_a_long_registry_names_the_command_that_lists_it():
     models = Registry("model", "ppclas models list")
     models.register("ResNet50", Blur)
-    with pytest.raises(UnknownNameError, match=r"Did you mean 'ResNet50'\? Run 'ppclas models list' to see all 1\."):
+    with pytest.raises(
+        UnknownNameError, match=r"Did you mean 'ResNet50'\? Run 'ppclas models list' to see all 1\."
+    ):
         models.entry("Resnet51")
 
 
 def test_an_empty_registry_says_what_to_install():
     with pytest.raises(
-        UnknownNameError, match=r"No installed package registers any model\. Try: pip install ppclas-models"
+        UnknownNameError,
+        match=r"No installed package registers any model\. Try: pip install ppclas-models",
     ):
         Registry("model").entry("ResNet50")
 
@@ -60,7 +68,10 @@ def test_an_empty_registry_says_what_to_install():
 def test_a_taken_name_or_alias_is_refused_with_both_owners(registry, name, as_alias):
     names = ("Mine", (name,)) if as_alias else (name, ())
     with (
-        pytest.raises(PluginError, match=rf"'{name}' is registered twice: by blur-package and by stranger\. Uninstall"),
+        pytest.raises(
+            PluginError,
+            match=rf"'{name}' is registered twice: by blur-package and by stranger\. Uninstall",
+        ),
         registry.owned_by("stranger"),
     ):
         registry.register(names[0], Blur, aliases=names[1])
@@ -94,7 +105,8 @@ def test_strings_are_imported_on_use_only():
     registry.register("Gone", "no_such_module_here:Thing")
     assert registry.build("Lazy", a=2) == {"a": 2}
     with pytest.raises(
-        PluginError, match=r"'no_such_module_here:Thing' is registered and cannot be imported \(No module"
+        PluginError,
+        match=r"'no_such_module_here:Thing' is registered and cannot be imported \(No module",
     ):
         registry.build("Gone")
 

@@ -1,4 +1,6 @@
-"""Tables, pictures and the report page, made from evaluations worked out by hand; runs with several labels an image."""
+"""Tables, pictures and the report page, made from evaluations worked out by hand; runs with several
+labels an image.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from ppclas_core.bundle import Bundle
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, TrainSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    TrainSection,
+)
 from ppclas_core.data.base import SEVERAL, ImageSet, Record
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.evaluate import score
@@ -38,8 +46,12 @@ def images(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for index in range(4):
-        cv2.imwrite(str(folder / f"{index}.png"), np.full((30, 20 + 10 * index, 3), 60 * index, np.uint8))
-    return ImageSet(tuple(Record(str(folder / f"{i}.png"), i % 3, str(i)) for i in range(4)), NAMES, str(folder))
+        cv2.imwrite(
+            str(folder / f"{index}.png"), np.full((30, 20 + 10 * index, 3), 60 * index, np.uint8)
+        )
+    return ImageSet(
+        tuple(Record(str(folder / f"{i}.png"), i % 3, str(i)) for i in range(4)), NAMES, str(folder)
+    )
 
 
 def one_label(images):
@@ -54,10 +66,13 @@ def several_labels(images):
 
 def test_numbers_of_several_labels_by_hand():
     logits = np.float32([[0.0, 2.0], [2.0, -2.0]])
-    evaluation = score(logits, np.float32([[1, 1], [0, 0]]), np.arange(2), ("a", "b"), thresholds=(0.5, 0.95))
+    evaluation = score(
+        logits, np.float32([[1, 1], [0, 0]]), np.arange(2), ("a", "b"), thresholds=(0.5, 0.95)
+    )
     soft = np.log1p(np.exp(-2.0))
     assert evaluation.metrics["loss"] == pytest.approx((np.log(2) + soft + 2 + soft + soft) / 2)
-    # Class a is ranked the wrong way round, b the right one; b is found only at 0.88, below its threshold.
+    # Class a is ranked the wrong way round, b the right one; b is found only at 0.88, below its
+    # threshold.
     assert evaluation.metrics["auroc"] == 0.5
     assert evaluation.metrics["map"] == 0.75
     assert evaluation.metrics["micro_f1"] == pytest.approx(2 / 4)
@@ -88,9 +103,16 @@ def test_the_answer_for_each_image_with_several_labels(tmp_path, images):
     tables = read_tables(tmp_path)
     assert tables.confusion is None
     assert [answer.labels for answer in tables.answers] == [("cat",), ("cat", "dog"), (), ("猫",)]
-    assert [answer.predicted for answer in tables.answers] == [("cat",), ("cat",), (), ("dog", "猫")]
+    assert [answer.predicted for answer in tables.answers] == [
+        ("cat",),
+        ("cat",),
+        (),
+        ("dog", "猫"),
+    ]
     assert [answer.right for answer in tables.answers] == [True, False, True, False]
-    assert tables.answers[1].label_probability == pytest.approx(1 / (1 + np.e), rel=1e-5)  # of dog, which is there
+    assert tables.answers[1].label_probability == pytest.approx(
+        1 / (1 + np.e), rel=1e-5
+    )  # of dog, which is there
 
 
 def test_top_confusions():
@@ -101,7 +123,9 @@ def test_top_confusions():
 @pytest.mark.parametrize("classes", [2, 70])
 def test_pictures_of_any_number_of_classes(tmp_path, classes):
     matrix = np.random.default_rng(0).integers(0, 9, (classes, classes))
-    draw_confusion(matrix, [f"class {index}" for index in range(classes)], tmp_path / "confusion.png")
+    draw_confusion(
+        matrix, [f"class {index}" for index in range(classes)], tmp_path / "confusion.png"
+    )
     picture = Image.open(io.BytesIO((tmp_path / "confusion.png").read_bytes()))
     assert max(picture.size) < 2500
     assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
@@ -131,7 +155,9 @@ class Checker(HTMLParser):
 
 
 def check_page(path):
-    """A page that is closed in order, loads nothing from anywhere and whose pictures are pictures; its text."""
+    """A page that is closed in order, loads nothing from anywhere and whose pictures are pictures;
+    its text.
+    """
     text = path.read_text(encoding="utf-8")
     checker = Checker()
     checker.feed(text)
@@ -148,13 +174,32 @@ def check_page(path):
 def test_a_page_is_whole_and_needs_no_network(tmp_path, images, evaluated):
     evaluation = evaluated(images)
     write_tables(tmp_path, evaluation, images)
-    rows = [{"epoch": 1, "step": 3, "lr": 0.1, "train_loss": 1.0, "train_top1": None, **evaluation.metrics}]
-    page = Page("A <title>", "ppclas train 'a&b'", evaluation.metrics, [("Use", "ppclas predict x")], {}, rows, 1)
+    rows = [
+        {
+            "epoch": 1,
+            "step": 3,
+            "lr": 0.1,
+            "train_loss": 1.0,
+            "train_top1": None,
+            **evaluation.metrics,
+        }
+    ]
+    page = Page(
+        "A <title>",
+        "ppclas train 'a&b'",
+        evaluation.metrics,
+        [("Use", "ppclas predict x")],
+        {},
+        rows,
+        1,
+    )
     write_report(tmp_path, page, read_tables(tmp_path), images)
     text, sources = check_page(tmp_path / "report.html")
     for said in ("A <title>", "ppclas train 'a&b'", "<b>cat</b>", "猫", "Mistakes ("):
         assert said in text
-    assert len(sources) == 4 + (3 if evaluation.confusion is not None else 2)  # photos; curves, reliability, confusion
+    assert len(sources) == 4 + (
+        3 if evaluation.confusion is not None else 2
+    )  # photos; curves, reliability, confusion
 
 
 def test_a_vanished_photo_leaves_a_grey_place(tmp_path, images):
@@ -166,15 +211,34 @@ def test_a_vanished_photo_leaves_a_grey_place(tmp_path, images):
 
 
 def test_curves_of_either_task(tmp_path):
-    rows = [{"epoch": 0, "train_loss": None, "loss": 1.0, "map": 0.5, "macro_f1": 0.2, "auroc": 0.6, "lr": 0.0}]
-    draw_curves([*rows, {"epoch": 1, "train_loss": 1.0, "lr": 0.1}], tmp_path / "curves.png", best_epoch=0)
+    rows = [
+        {
+            "epoch": 0,
+            "train_loss": None,
+            "loss": 1.0,
+            "map": 0.5,
+            "macro_f1": 0.2,
+            "auroc": 0.6,
+            "lr": 0.0,
+        }
+    ]
+    draw_curves(
+        [*rows, {"epoch": 1, "train_loss": 1.0, "lr": 0.1}], tmp_path / "curves.png", best_epoch=0
+    )
     assert Image.open(io.BytesIO((tmp_path / "curves.png").read_bytes())).size[0] > 1000
 
 
 def test_the_best_is_what_the_monitor_says():
-    before, after = {"top1": 0.5, "macro_f1": 0.4, "loss": 1.0}, {"top1": 0.6, "macro_f1": 0.3, "loss": 1.2}
+    before, after = (
+        {"top1": 0.5, "macro_f1": 0.4, "loss": 1.0},
+        {"top1": 0.6, "macro_f1": 0.3, "loss": 1.2},
+    )
     assert is_better(after, None, "top1")
-    assert [is_better(after, before, name) for name in ("top1", "macro_f1", "loss")] == [True, False, False]
+    assert [is_better(after, before, name) for name in ("top1", "macro_f1", "loss")] == [
+        True,
+        False,
+        False,
+    ]
     assert is_better({**before, "loss": 0.9}, before, "top1")  # ties go by loss
     assert not is_better(before, before, "top1")
     assert gain(after, before, "loss") == pytest.approx(-0.2)
@@ -185,7 +249,9 @@ def test_a_monitor_that_no_evaluation_gives():
     assert plan_monitor(None, "classification", (), NAMES) == "top1"
     assert plan_monitor(None, "multilabel", (), NAMES) == "map"
     assert metric_names("multilabel", (), NAMES)[:2] == ["loss", "map"]
-    with pytest.raises(ConfigError, match=r"gives 'top_1'. Did you mean 'top1'\? It gives: loss, top1, top5"):
+    with pytest.raises(
+        ConfigError, match=r"gives 'top_1'. Did you mean 'top1'\? It gives: loss, top1, top5"
+    ):
         plan_monitor("top_1", "classification", (), NAMES)
 
 
@@ -195,7 +261,9 @@ def test_balanced_weights_by_hand():
 
     assert balanced_weights(labelled(0, 0, 0, 1)) == pytest.approx((4 / 9, 4 / 3, 1.0), rel=1e-5)
     several = tuple(Record("", SEVERAL, "", classes) for classes in ((0,), (0, 1), (0,), ()))
-    assert balanced_weights(ImageSet(several, ("a", "b", "c"), "", task="multilabel")) == pytest.approx((1 / 3, 3, 1))
+    assert balanced_weights(
+        ImageSet(several, ("a", "b", "c"), "", task="multilabel")
+    ) == pytest.approx((1 / 3, 3, 1))
 
 
 # A run from a list of several labels to predictions.
@@ -234,7 +302,11 @@ def test_a_run_with_several_labels(tinted, tmp_path):
         assert result.best["map"] > 0.95
         bundle = Bundle.load(run)
         manifest = bundle.manifest
-        assert (manifest.task, manifest.activation, manifest.thresholds) == ("multilabel", "sigmoid", (0.5, 0.5))
+        assert (manifest.task, manifest.activation, manifest.thresholds) == (
+            "multilabel",
+            "sigmoid",
+            (0.5, 0.5),
+        )
         said = (run / "config.yaml").read_text()
         assert "BinaryCrossEntropy" in said
         assert "balanced" not in said  # numbers
@@ -255,11 +327,23 @@ def test_a_run_with_several_labels(tinted, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"loss": ComponentConfig(name="FakeLoss")}, "loss: FakeLoss is for one label an image.* BinaryCrossEntropy"),
-        ({"metrics": (ComponentConfig(name="TopK"),)}, r"metrics.0: TopK is for one label .* there is: .*AUROC"),
-        ({"objective": ComponentConfig(name="FakeObjective")}, "objective: FakeObjective is for one label an image"),
+        (
+            {"loss": ComponentConfig(name="FakeLoss")},
+            "loss: FakeLoss is for one label an image.* BinaryCrossEntropy",
+        ),
+        (
+            {"metrics": (ComponentConfig(name="TopK"),)},
+            r"metrics.0: TopK is for one label .* there is: .*AUROC",
+        ),
+        (
+            {"objective": ComponentConfig(name="FakeObjective")},
+            "objective: FakeObjective is for one label an image",
+        ),
         ({"train": TrainSection(monitor="top1")}, "train.monitor: no evaluation gives 'top1'"),
-        ({"loss": ComponentConfig(name="Focal", class_weights=(1.0,))}, "expected one value for each of 2 classes"),
+        (
+            {"loss": ComponentConfig(name="Focal", class_weights=(1.0,))},
+            "expected one value for each of 2 classes",
+        ),
     ],
 )
 def test_what_is_for_one_label_meets_several(tinted, tmp_path, changes, said):
@@ -283,5 +367,7 @@ def test_tuned_thresholds_are_those_of_the_bundle(tinted, tmp_path):
     halves = score(again.logits, again.labels, again.indices, bundle.labels)
     assert again.metrics["macro_f1"] > halves.metrics["macro_f1"]
     assert again.metrics["map"] == halves.metrics["map"]
-    with pytest.raises(ConfigError, match=r"train.thresholds: tuned is for images that may have several labels"):
+    with pytest.raises(
+        ConfigError, match=r"train.thresholds: tuned is for images that may have several labels"
+    ):
         check_task(Config(train=tuned), "classification")

@@ -1,4 +1,6 @@
-"""The checks pass on what is right (everything registered) and fail, with clear words, on what is wrong."""
+"""The checks pass on what is right (everything registered) and fail, with clear words, on what is
+wrong.
+"""
 
 import dataclasses
 import random
@@ -50,7 +52,11 @@ def fake_plugin():
 
 def registered(kind):
     """The names at collection time and those of the fake plugin, which comes in later."""
-    fakes = {"transforms": "FakeTransform", "batch_transforms": "FakeBatchTransform", "losses": "FakeLoss"}
+    fakes = {
+        "transforms": "FakeTransform",
+        "batch_transforms": "FakeBatchTransform",
+        "losses": "FakeLoss",
+    }
     fakes |= {"schedulers": "FakeScheduler", "optimizers": "FakeOptimizer", "metrics": "FakeMetric"}
     return [*getattr(get_registries(), kind), fakes[kind]]
 
@@ -58,7 +64,9 @@ def registered(kind):
 @pytest.mark.parametrize("name", registered("transforms"))
 def test_every_registered_transform(name):
     if name == "ToCHW":
-        pytest.skip("changes the layout, which ppclas does on the device; it is there for old configs")
+        pytest.skip(
+            "changes the layout, which ppclas does on the device; it is there for old configs"
+        )
     check_transform(get_registries().transforms.build(name, **REQUIRED.get(name, {})))
 
 
@@ -121,7 +129,9 @@ class Documented(Transform):
 
 def transform(function):
     return type(
-        "Wrong", (Documented,), {"__doc__": "Wrong.", "__call__": lambda self, image, draw: function(image, draw)}
+        "Wrong",
+        (Documented,),
+        {"__doc__": "Wrong.", "__call__": lambda self, image, draw: function(image, draw)},
     )()
 
 
@@ -140,7 +150,10 @@ def in_place(image, draw):
         (lambda image, draw: np.full((4, 4, 3), np.nan, np.float32), "NaN"),
         (lambda image, draw: image[: 1 + int(np.random.randint(30))], "global generators"),
         (lambda image, draw: image[: 1 + random.randrange(30)], "global generators"),
-        (lambda image, draw: image[: 1 + int(np.random.default_rng().integers(30))], "two results for one draw"),
+        (
+            lambda image, draw: image[: 1 + int(np.random.default_rng().integers(30))],
+            "two results for one draw",
+        ),
     ],
 )
 def test_wrong_transforms_are_found(function, message):
@@ -183,7 +196,10 @@ def test_a_field_that_no_config_can_hold_is_found():
             "mixed_labels without weight",
         ),
         (
-            lambda images, targets: (images, dataclasses.replace(targets, soft=paddle.full([len(images), 5], 0.3))),
+            lambda images, targets: (
+                images,
+                dataclasses.replace(targets, soft=paddle.full([len(images), 5], 0.3)),
+            ),
             "do not sum to 1",
         ),
         (
@@ -209,10 +225,19 @@ def test_wrong_batch_transforms_are_found(change, message):
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        (lambda logits, targets: logits.square().mean(axis=1), r"returns shape \[3\], not one number"),
+        (
+            lambda logits, targets: logits.square().mean(axis=1),
+            r"returns shape \[3\], not one number",
+        ),
         (lambda logits, targets: logits.log().mean(), "is nan"),
-        (lambda logits, targets: logits.square().mean() + (logits.detach() ** 2).mean(), "numerically it is"),
-        (lambda logits, targets: (logits - targets.teacher_logits).square().mean(), "reaches the teacher"),
+        (
+            lambda logits, targets: logits.square().mean() + (logits.detach() ** 2).mean(),
+            "numerically it is",
+        ),
+        (
+            lambda logits, targets: (logits - targets.teacher_logits).square().mean(),
+            "reaches the teacher",
+        ),
     ],
 )
 def test_wrong_losses_are_found(formula, message):
@@ -260,7 +285,10 @@ def test_wrong_optimizers_are_found(drop, message):
         """Wrong."""
 
         def build(self, parameters, lr, weight_decay, grad_clip):
-            groups = [{key: value for key, value in group.items() if key not in drop} for group in parameters]
+            groups = [
+                {key: value for key, value in group.items() if key not in drop}
+                for group in parameters
+            ]
             if "params" in drop:
                 groups = [{"params": [paddle.create_parameter([1], "float32")]}]
             return SGD().build(groups, lr, weight_decay, grad_clip)
@@ -300,7 +328,10 @@ class Unstaged(TinyNet):
 
 class WrongStride(TinyNet):
     def feature_info(self):
-        return [dataclasses.replace(feature, stride=2 * feature.stride) for feature in super().feature_info()]
+        return [
+            dataclasses.replace(feature, stride=2 * feature.stride)
+            for feature in super().feature_info()
+        ]
 
 
 class WrongHead(TinyNet):
@@ -342,7 +373,10 @@ def test_wrong_models_are_found(layer, message):
     [
         ({"engine": "FakeEngine"}, "must return 'model'"),
         ({"engine": "FakeEngine", "model": "gone.bin"}, "names 'gone.bin' and did not write it"),
-        ({"engine": "NoEngine", "model": "fake.safetensors"}, "nobody registers its engine 'NoEngine'"),
+        (
+            {"engine": "NoEngine", "model": "fake.safetensors"},
+            "nobody registers its engine 'NoEngine'",
+        ),
     ],
 )
 def test_wrong_exporters_are_found(tmp_path, facts, message):
@@ -382,7 +416,8 @@ def test_the_tiny_dataset_is_learnable(tmp_path):
             photos.append(image.mean(axis=(0, 1)) / image.mean())
             labels.append(label)
     photos, labels = np.array(photos), np.array(labels)
-    # Colour alone tells the classes apart: the nearest class mean of the even photos names the odd ones.
+    # Colour alone tells the classes apart: the nearest class mean of the even photos names the odd
+    # ones.
     centres = np.array([photos[::2][labels[::2] == label].mean(axis=0) for label in range(4)])
     found = np.linalg.norm(photos[1::2, None] - centres, axis=2).argmin(axis=1)
     assert (found == labels[1::2]).all()

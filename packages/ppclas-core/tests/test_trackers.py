@@ -11,21 +11,41 @@ from ppclas_core.errors import MissingDependencyError
 from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
 
 ROWS = [
-    {"epoch": 0, "step": 0, "lr": 0.0, "train_loss": None, "loss": 2.0, "top1": 0.25, "num_images": 4},
-    {"epoch": 1, "step": 5, "lr": 0.1, "train_loss": 1.5, "loss": 1.0, "top1": 0.5, "num_images": 4},
+    {
+        "epoch": 0,
+        "step": 0,
+        "lr": 0.0,
+        "train_loss": None,
+        "loss": 2.0,
+        "top1": 0.25,
+        "num_images": 4,
+    },
+    {
+        "epoch": 1,
+        "step": 5,
+        "lr": 0.1,
+        "train_loss": 1.5,
+        "loss": 1.0,
+        "top1": 0.5,
+        "num_images": 4,
+    },
 ]
 
 
 def track(tracker, run, rows=ROWS):
     run.mkdir(parents=True, exist_ok=True)
-    tracker.start(run, {"train": {"seed": 3, "freeze": ("a",)}, "model": {"name": "Net"}, "x": True})
+    tracker.start(
+        run, {"train": {"seed": 3, "freeze": ("a",)}, "model": {"name": "Net"}, "x": True}
+    )
     for row in rows:
         tracker.log(row, row["step"])
     tracker.finish()
 
 
 def events(folder):
-    pb2 = pytest.importorskip("tensorboardX.proto.event_pb2", reason="tensorboardX is not installed")
+    pb2 = pytest.importorskip(
+        "tensorboardX.proto.event_pb2", reason="tensorboardX is not installed"
+    )
     for file in sorted(folder.glob("events.out.tfevents.*")):
         data, place = file.read_bytes(), 0
         while place < len(data):  # TFRecord: length, checksum, content, checksum
@@ -39,7 +59,9 @@ def scalars(folder):
     for event in events(folder):
         for value in event.summary.value:
             if value.HasField("simple_value"):
-                found.setdefault(value.tag, []).append((event.step, pytest.approx(value.simple_value)))
+                found.setdefault(value.tag, []).append(
+                    (event.step, pytest.approx(value.simple_value))
+                )
     return found
 
 
@@ -65,26 +87,43 @@ def test_a_resumed_run_replaces_its_own_records_alone(tmp_path):
     (tmp_path / "other").mkdir()
     track(TensorBoard(dir=str(logs)), tmp_path / "run")
     track(TensorBoard(dir=str(logs)), tmp_path / "other" / "run")  # the same name elsewhere
-    track(TensorBoard(dir=str(logs)), tmp_path / "run", [*ROWS, {"epoch": 2, "step": 10, "loss": 0.5}])
-    assert sorted(scalars(logs / "run")["validation/loss"]) == [(0, 2.0), (0, 2.0), (1, 1.0), (1, 1.0), (2, 0.5)]
+    track(
+        TensorBoard(dir=str(logs)), tmp_path / "run", [*ROWS, {"epoch": 2, "step": 10, "loss": 0.5}]
+    )
+    assert sorted(scalars(logs / "run")["validation/loss"]) == [
+        (0, 2.0),
+        (0, 2.0),
+        (1, 1.0),
+        (1, 1.0),
+        (2, 0.5),
+    ]
 
 
 def test_visualdl(tmp_path):
-    visualdl = pytest.importorskip("visualdl", reason="VisualDL, with some 40 dependencies, is not installed")
+    visualdl = pytest.importorskip(
+        "visualdl", reason="VisualDL, with some 40 dependencies, is not installed"
+    )
     track(VisualDL(), tmp_path / "run")
     track(VisualDL(), tmp_path / "run")
     (file,) = (tmp_path / "run" / "vdl").glob("vdlrecords.*")
     reader = visualdl.LogReader(file_path=str(file))
-    assert [(point.id, point.value) for point in reader.get_data("scalar", "validation/loss")] == [(0, 2.0), (1, 1.0)]
+    assert [(point.id, point.value) for point in reader.get_data("scalar", "validation/loss")] == [
+        (0, 2.0),
+        (1, 1.0),
+    ]
     assert "hyper_parameters" in reader.get_tags()
 
 
 @pytest.mark.parametrize(
-    ("tracker", "module", "extra"), [(TensorBoard, "tensorboardX", "tensorboard"), (VisualDL, "visualdl", "vdl")]
+    ("tracker", "module", "extra"),
+    [(TensorBoard, "tensorboardX", "tensorboard"), (VisualDL, "visualdl", "vdl")],
 )
 def test_a_missing_package_is_named_before_training(tracker, module, extra, tmp_path, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == module else find(name, *more))
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name == module else find(name, *more),
+    )
     said = rf'needs the package {module}.* pip install "ppclas-core\[{extra}\]"'
     with pytest.raises(MissingDependencyError, match=said):
         tracker().check()

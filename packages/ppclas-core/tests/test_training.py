@@ -1,4 +1,6 @@
-"""The training loop on tiny photos: hooks, trackers, metrics, freezing, evaluation that repeats to the last digit."""
+"""The training loop on tiny photos: hooks, trackers, metrics, freezing, evaluation that repeats to
+the last digit.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,10 @@ class Watcher(FakePlugin):
 
 
 def test_a_run_from_photos_to_bundle(photos, tmp_path, console):
-    trackers, metrics = (ComponentConfig(name="FakeTracker"),), (ComponentConfig(name="FakeMetric"),)
+    trackers, metrics = (
+        (ComponentConfig(name="FakeTracker"),),
+        (ComponentConfig(name="FakeMetric"),),
+    )
     with use_plugin(FakePlugin()):
         result = train(config(photos, tmp_path, trackers=trackers, metrics=metrics), console)
         run = result.run.path
@@ -80,9 +85,18 @@ def test_a_run_from_photos_to_bundle(photos, tmp_path, console):
         assert [row["epoch"] for row in rows] == [1, 2, 3]
         assert rows[-1]["train_loss"] < rows[0]["train_loss"]
         assert all(row["error"] == pytest.approx(1 - row["top1"]) for row in rows)
-        tracked = [json.loads(line) for line in (run / "fake_tracker.jsonl").read_text().splitlines()]
+        tracked = [
+            json.loads(line) for line in (run / "fake_tracker.jsonl").read_text().splitlines()
+        ]
         assert [row["top1"] for row in tracked] == [row["top1"] for row in rows]
-        for name in ("config.yaml", "command.txt", "log.txt", "metrics.csv", "per_class.csv", "confusion.csv"):
+        for name in (
+            "config.yaml",
+            "command.txt",
+            "log.txt",
+            "metrics.csv",
+            "per_class.csv",
+            "confusion.csv",
+        ):
             assert (run / name).stat().st_size, name
         for name in ("curves.png", "confusion.png"):
             assert (run / name).read_bytes().startswith(b"\x89PNG")
@@ -97,13 +111,17 @@ def test_a_run_from_photos_to_bundle(photos, tmp_path, console):
         assert bundle.manifest.metrics["top1"] == best["top1"]
 
 
-def test_a_bundle_shows_photos_as_evaluation_did_whatever_defaults_become(photos, tmp_path, console):
+def test_a_bundle_shows_photos_as_evaluation_did_whatever_defaults_become(
+    photos, tmp_path, console
+):
     # Evaluation by a list of its own, larger than training's photos.
     shown = (ComponentConfig(name="CenterCrop", size=(36, 44)),)
     data = DataSection(train=photos, image_size=32, batch_size=8, workers=0, eval_transforms=shown)
     section = TrainSection(epochs=1, output=str(tmp_path / "run"), device="cpu")
     with use_plugin(FakePlugin()):
-        bundle = Bundle.load(train(config(photos, tmp_path, data=data, train=section), console).run.path)
+        bundle = Bundle.load(
+            train(config(photos, tmp_path, data=data, train=section), console).run.path
+        )
     assert bundle.image_size == (36, 44)
     (crop,) = bundle.manifest.preprocessing.transforms
     assert (crop.name, crop.params) == ("CenterCrop", {"size": (36, 44), "fill": None})
@@ -126,17 +144,25 @@ def test_a_frozen_backbone_does_not_move(photos, tmp_path, console):
         return load_file(made.run.path / "checkpoints" / "last.safetensors")
 
     with use_plugin(FakePlugin()):
-        frozen = TrainSection(epochs=1, output=str(tmp_path / "a"), device="cpu", freeze=("backbone",))
-        longer = TrainSection(epochs=2, output=str(tmp_path / "b"), device="cpu", freeze=("backbone",))
+        frozen = TrainSection(
+            epochs=1, output=str(tmp_path / "a"), device="cpu", freeze=("backbone",)
+        )
+        longer = TrainSection(
+            epochs=2, output=str(tmp_path / "b"), device="cpu", freeze=("backbone",)
+        )
         one, two = weights(train=frozen), weights(train=longer)
-    moved = {key for key in one if key.startswith("model/") and not np.array_equal(one[key], two[key])}
+    moved = {
+        key for key in one if key.startswith("model/") and not np.array_equal(one[key], two[key])
+    }
     assert moved
     assert all(key.startswith("model/fc.") for key in moved)
 
 
 def test_freezing_everything_or_nothing_known_is_refused(photos, tmp_path, console):
     with use_plugin(FakePlugin()):
-        everything = TrainSection(epochs=1, output=str(tmp_path / "a"), device="cpu", freeze=("backbone", "head"))
+        everything = TrainSection(
+            epochs=1, output=str(tmp_path / "a"), device="cpu", freeze=("backbone", "head")
+        )
         with pytest.raises(ConfigError, match="Every stage is frozen"):
             train(config(photos, tmp_path, train=everything), console)
         unknown = TrainSection(epochs=1, output=str(tmp_path / "b"), device="cpu", freeze=("neck",))
@@ -153,7 +179,9 @@ def test_a_loss_that_explodes_stops_the_run_and_says_what_to_try(photos, tmp_pat
 
 
 def test_a_smaller_rate_for_the_backbone_is_applied(photos, tmp_path, console):
-    """With a factor of zero and no weight decay the backbone stays; its batch-norm statistics do not."""
+    """With a factor of zero and no weight decay the backbone stays; its batch-norm statistics do
+    not.
+    """
     with use_plugin(FakePlugin()):
         still = OptimizerSection(lr_mult={"backbone": 0.0}, weight_decay=0.0)
         one = train(config(photos, tmp_path, optimizer=still), console).run.path
@@ -192,7 +220,9 @@ def test_the_better_of_weights_and_average_is_kept(photos, tmp_path, console):
     with use_plugin(FakePlugin()):
         result = train(config(photos, tmp_path, train=section), console)
         bundle = Bundle.load(result.run.path)
-        again = evaluate_bundle(bundle, plan_scoring(bundle, str(result.run.path), None), console, workers=0)
+        again = evaluate_bundle(
+            bundle, plan_scoring(bundle, str(result.run.path), None), console, workers=0
+        )
     raw = [(row["top1"], -row["loss"], "raw") for row in result.history]
     averaged = [(row["ema_top1"], -row["ema_loss"], "ema") for row in result.history]
     top1, loss, kind = max(raw + averaged)

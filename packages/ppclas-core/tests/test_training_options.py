@@ -1,4 +1,6 @@
-"""What a run can be told beside the everyday: accumulation, guards, early ends, averages, another recipe on resume."""
+"""What a run can be told beside the everyday: accumulation, guards, early ends, averages, another
+recipe on resume.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def config(photos, folder, *, batch_size=8, lr=0.02, optimizer=None, model=None,
         data=DataSection(train=photos, image_size=32, batch_size=batch_size, workers=0),
         optimizer=OptimizerSection(**(optimizer or {})),
         schedule=ComponentConfig(name="Constant", lr=lr),
-        train=TrainSection(**{"epochs": 1, "device": "cpu", "output": str(folder / "run"), **changes}),
+        train=TrainSection(
+            **{"epochs": 1, "device": "cpu", "output": str(folder / "run"), **changes}
+        ),
     )
 
 
@@ -61,7 +65,9 @@ def last(run):
 
 
 def test_accumulated_batches_are_one_large_batch(photos, tmp_path, console):
-    """With statistics that do not move, batch norm sees no difference either: 7 + 7 + 7 and 3 are 21 and 3."""
+    """With statistics that do not move, batch norm sees no difference either: 7 + 7 + 7 and 3 are
+    21 and 3.
+    """
     fixed = {"freeze_norm_statistics": True}
     small = train(config(photos, tmp_path / "a", batch_size=7, accumulate=3, **fixed), console)
     large = train(config(photos, tmp_path / "b", batch_size=21, **fixed), console)
@@ -112,7 +118,10 @@ def test_a_few_bad_steps_are_left_out_and_said(photos, tmp_path, capsys):
 
 
 def test_more_bad_steps_end_the_run_with_a_place(photos, tmp_path, console):
-    with use_plugin(BadLossPlugin(), "bad-loss"), pytest.raises(TrainingError, match="it is the loss itself"):
+    with (
+        use_plugin(BadLossPlugin(), "bad-loss"),
+        pytest.raises(TrainingError, match="it is the loss itself"),
+    ):
         train(with_bad_loss(photos, tmp_path, 2, 9, bad_steps=2), console)
 
 
@@ -143,7 +152,8 @@ def test_the_first_layer_that_is_not_finite_is_named():
 def test_patience_counts_epochs_without_a_rise_that_is_large_enough():
     progress = Progress()
     waited = [
-        progress.epochs_without_rise(epoch, top1, 0.01) for epoch, top1 in enumerate([0.5, 0.505, 0.52, 0.52, 0.4])
+        progress.epochs_without_rise(epoch, top1, 0.01)
+        for epoch, top1 in enumerate([0.5, 0.505, 0.52, 0.52, 0.4])
     ]
     assert waited == [0, 1, 0, 1, 2]
 
@@ -172,7 +182,9 @@ def test_the_mean_of_the_last_epochs_is_their_mean(photos, tmp_path, console):
     class Collect:
         @hookimpl
         def on_epoch_end(self, context):
-            weights.append({key: value.numpy() for key, value in context.model.state_dict().items()})
+            weights.append(
+                {key: value.numpy() for key, value in context.model.state_dict().items()}
+            )
 
     with use_plugin(Collect(), "collect"):
         result = train(config(photos, tmp_path, epochs=3, average_last=2), console)
@@ -181,7 +193,9 @@ def test_the_mean_of_the_last_epochs_is_their_mean(photos, tmp_path, console):
     if result.best["weights"] == "mean":
         kept = load_file(result.run.bundle / "model.safetensors")
         for key, value in kept.items():
-            np.testing.assert_allclose(value, (weights[1][key] + weights[2][key]) / 2, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(
+                value, (weights[1][key] + weights[2][key]) / 2, rtol=1e-5, atol=1e-7
+            )
     # The run's own weights are untouched by it.
     for key, value in last(result.run).part("model").items():
         np.testing.assert_array_equal(value, weights[2][key])
@@ -210,7 +224,9 @@ def test_layer_decay_by_hand():
 
     model = TinyNet(TinyNetConfig(num_classes=2))
     build_optimizer(OptimizerSection(layer_decay=0.5, lr_mult={"stage1": 0.3}), model, 0.1)
-    rates = {name: parameter.optimize_attr["learning_rate"] for name, parameter in model.trainable()}
+    rates = {
+        name: parameter.optimize_attr["learning_rate"] for name, parameter in model.trainable()
+    }
     assert rates["fc.weight"] == 1.0
     assert rates["blocks.2.0.weight"] == 0.5
     assert rates["blocks.1.0.weight"] == 0.25
@@ -221,10 +237,14 @@ def test_layer_decay_by_hand():
 def test_the_rate_follows_the_images_a_step(photos, tmp_path, rule, expected):
     given = config(photos, tmp_path, lr=0.1, accumulate=2, lr_batch_size=4, lr_scaling=rule)
     plan = make_plan(given, "cpu")
-    assert plan.config.schedule.params["lr"] == pytest.approx(expected)  # 16 images a step, four times as many
+    assert plan.config.schedule.params["lr"] == pytest.approx(
+        expected
+    )  # 16 images a step, four times as many
     assert any("scaled to 16" in note for note in plan.notes)
     again = make_plan(plan.config, "cpu")
-    assert again.config.schedule == plan.config.schedule  # a resumed run is not scaled a second time
+    assert (
+        again.config.schedule == plan.config.schedule
+    )  # a resumed run is not scaled a second time
 
 
 @pytest.mark.slow
@@ -232,21 +252,29 @@ def test_a_compiled_model_trains_to_the_same_weights(photos, tmp_path, capsys):
     plain = train(config(photos, tmp_path / "a"), Console(quiet=True))
     compiled = train(config(photos, tmp_path / "b", compile=True), Console())
     assert "the model was compiled in" in capsys.readouterr().err
-    assert compiled.history[0]["train_loss"] == pytest.approx(plain.history[0]["train_loss"], rel=1e-5)
+    assert compiled.history[0]["train_loss"] == pytest.approx(
+        plain.history[0]["train_loss"], rel=1e-5
+    )
 
 
 @pytest.mark.slow
 def test_paddles_own_log_lines_stay_out_of_ours(tmp_path):
     program = tmp_path / "program.py"  # tracing reads the source
     program.write_text(
-        "from ppclas_core.paddle_runtime import require_paddle\n"
-        "paddle = require_paddle('a test')\n"
-        "layer = paddle.nn.Linear(2, 3)\n"
-        "print(paddle.jit.to_static(layer.forward, full_graph=True)(paddle.ones([1, 2])).numpy().shape)\n"
+        "from ppclas_core.paddle_runtime import require_paddle\npaddle = require_paddle('a "
+        "test')\nlayer = paddle.nn.Linear(2, 3)\nprint(paddle.jit.to_static(layer.forward, "
+        "full_graph=True)(paddle.ones([1, 2])).numpy().shape)\n"
     )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GLOG_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("GLOG_")
+    }
     done = subprocess.run(
-        [sys.executable, program], env=environment, capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
     assert done.stdout.strip() == "(1, 3)"
     assert "pir_interpreter" not in done.stderr
@@ -264,7 +292,8 @@ def test_another_recipe_on_resume_must_be_asked_for(photos, tmp_path, capsys):
         train(given, Console(quiet=True))
     run = tmp_path / "run"
     other = given.replace(
-        data=given.data.replace(batch_size=4), train=given.train.replace(epochs=3, ema_decay=0.9, log_every=1)
+        data=given.data.replace(batch_size=4),
+        train=given.train.replace(epochs=3, ema_decay=0.9, log_every=1),
     )
     with pytest.raises(ConfigError, match=r"data\.batch_size was 8, now 4.*--change-recipe"):
         check_same_recipe(run, other)
@@ -273,5 +302,9 @@ def test_another_recipe_on_resume_must_be_asked_for(photos, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "changed: train.epochs was 2, now 3" in said
     assert "the checkpoint has no moving average" in said
-    assert [row["step"] for row in result.history] == [3, 12, 18]  # from 24 photos: 3 steps an epoch, then 6
+    assert [row["step"] for row in result.history] == [
+        3,
+        12,
+        18,
+    ]  # from 24 photos: 3 steps an epoch, then 6
     assert "ema_top1" in result.history[-1]

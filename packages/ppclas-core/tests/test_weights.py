@@ -66,7 +66,10 @@ class Calls:
 
 @pytest.fixture
 def state():
-    return {"conv.weight": np.arange(12, dtype="float32").reshape(3, 4), "norm._mean": np.ones(3, "float64")}
+    return {
+        "conv.weight": np.arange(12, dtype="float32").reshape(3, 4),
+        "norm._mean": np.ones(3, "float64"),
+    }
 
 
 # Reading
@@ -170,11 +173,20 @@ def hostile(canary: Path) -> dict[str, tuple[object, str]]:
         "os.system": (Calls(os.system, command), "posix.system"),
         "eval": (Calls(eval, f"open({str(canary)!r}, 'w')"), "(builtins|__builtin__).eval"),
         "exec": ({"w": Calls(exec, f"open({str(canary)!r}, 'w')")}, "(builtins|__builtin__).exec"),
-        "popen": ({"w": Calls(subprocess.Popen, command, -1, None, None, None, None, None, True, True)}, "Popen"),
+        "popen": (
+            {"w": Calls(subprocess.Popen, command, -1, None, None, None, None, None, True, True)},
+            "Popen",
+        ),
         "getattr": (Calls(getattr, os, "system"), "builtins.getattr"),
         "open": ([{"w": (np.ones(2), Calls(open, str(canary), "w"))}], "open"),
-        "after good arrays": (OrderedDict(a=np.ones(3), b=Calls(os.system, command)), "posix.system"),
-        "an array of objects": ({"w": np.array([Calls(os.system, command)], dtype=object)}, "object|numbers|posix"),
+        "after good arrays": (
+            OrderedDict(a=np.ones(3), b=Calls(os.system, command)),
+            "posix.system",
+        ),
+        "an array of objects": (
+            {"w": np.array([Calls(os.system, command)], dtype=object)},
+            "object|numbers|posix",
+        ),
         "a class of its own": ({"w": Path("x")}, "pathlib"),
     }
 
@@ -196,12 +208,16 @@ def test_hostile_pickles_are_refused_and_run_nothing(tmp_path, kind, protocol):
 
 def test_the_refused_global_is_named_and_the_advice_given(tmp_path):
     path = write_pickle(tmp_path / "w.pdparams", Calls(os.system, "true"))
-    with pytest.raises(WeightsError, match=r"asks to run 'posix.system', which no weights need: nothing of it was run"):
+    with pytest.raises(
+        WeightsError,
+        match=r"asks to run 'posix.system', which no weights need: nothing of it was run",
+    ):
         read_state(path)
 
 
 def test_numpys_own_unpickling_never_sees_the_file(tmp_path):
-    # np.dtype('f4').__setstate__ on NumPy's shared dtype would turn every float32 of the process big-endian.
+    # np.dtype('f4').__setstate__ on NumPy's shared dtype would turn every float32 of the process
+    # big-endian.
     stream = (
         b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4\x89\x89\x87R"
         b"(K\x03X\x01\x00\x00\x00>NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb."
@@ -302,7 +318,10 @@ def test_a_missing_and_a_superfluous_head_are_said():
     assert str(fit_state(Tiny(5), model_state(Tiny(0)))) == (
         "6/8 tensors loaded, head newly initialised with 5 classes (the file has none)"
     )
-    assert str(fit_state(Tiny(0), model_state(Tiny(5)))) == "6/6 tensors loaded, head of 5 classes left out"
+    assert (
+        str(fit_state(Tiny(0), model_state(Tiny(5))))
+        == "6/6 tensors loaded, head of 5 classes left out"
+    )
 
 
 def test_half_a_head_is_not_loaded():
@@ -317,7 +336,10 @@ def test_half_a_head_is_not_loaded():
 def test_another_shape_outside_the_head_is_an_error_and_changes_nothing():
     target = Tiny()
     before = model_state(target)
-    with pytest.raises(WeightsError, match=r"6 of 6 tensors .* conv.weight \[8, 3, 3, 3\] instead of \[4, 3, 3, 3\]"):
+    with pytest.raises(
+        WeightsError,
+        match=r"6 of 6 tensors .* conv.weight \[8, 3, 3, 3\] instead of \[4, 3, 3, 3\]",
+    ):
         fit_state(target, model_state(Tiny(width=8)))
     state = model_state(Tiny())
     state["norm._mean"] = np.zeros(7, "float32")
@@ -344,14 +366,21 @@ def test_extra_tensors_are_listed():
 
 
 def test_nothing_matched_is_an_error_that_shows_both_sides(tmp_path):
-    path = write_pickle(tmp_path / "other.pdparams", {"conv1_weights": np.ones(3), "fc.weight": np.ones((4, 3))})
-    with pytest.raises(WeightsError, match=r"other.pdparams: none of the file's 2 .* conv.weight.* file conv1_weights"):
+    path = write_pickle(
+        tmp_path / "other.pdparams", {"conv1_weights": np.ones(3), "fc.weight": np.ones((4, 3))}
+    )
+    with pytest.raises(
+        WeightsError,
+        match=r"other.pdparams: none of the file's 2 .* conv.weight.* file conv1_weights",
+    ):
         load_weights(Tiny(), path)
 
 
 def test_half_precision_is_widened_on_loading(tmp_path):
     source, target = Tiny(), Tiny()
-    save_state(tmp_path / "w.safetensors", {k: v.astype("float16") for k, v in model_state(source).items()})
+    save_state(
+        tmp_path / "w.safetensors", {k: v.astype("float16") for k, v in model_state(source).items()}
+    )
     load_weights(target, tmp_path / "w.safetensors")
     assert target.conv.weight.dtype == paddle.float32
     expected = source.conv.weight.numpy().astype("float16").astype("float32")

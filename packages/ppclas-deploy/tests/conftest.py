@@ -17,10 +17,14 @@ LABELS = ("pear", "oat milk", "番茄")
 
 @pytest.fixture(scope="module", autouse=True)
 def outside_plugin():
-    """Make ``deploy_test_models`` an installed plugin, here and in the processes that are started."""
+    """Make ``deploy_test_models`` an installed plugin, here and in the processes that are
+    started.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PLUGIN))
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])))
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
+        )
         get_plugin_manager.cache_clear()
         yield
     get_plugin_manager.cache_clear()
@@ -28,8 +32,12 @@ def outside_plugin():
         sys.modules.pop(module, None)
 
 
-def write_random_bundle(folder: Path, model: str = "Tiny", size: tuple[int, int] = (48, 64), seed: int = 0) -> Bundle:
-    """A bundle of ``model`` with random weights and logits of everyday size, for images of ``size``."""
+def write_random_bundle(
+    folder: Path, model: str = "Tiny", size: tuple[int, int] = (48, 64), seed: int = 0
+) -> Bundle:
+    """A bundle of ``model`` with random weights and logits of everyday size, for images of
+    ``size``.
+    """
     rng = np.random.default_rng(seed)
     state = {
         name: rng.normal(0.0, 0.3, value.shape).astype(np.float32)

@@ -52,7 +52,9 @@ def export(tmp_path):
         Manifest(
             kind="export",
             architecture=Architecture(name="Linear", num_classes=2),
-            preprocessing=Preprocessing(image_size=SIZE, transforms=(ComponentConfig(name="Resize", size=SIZE),)),
+            preprocessing=Preprocessing(
+                image_size=SIZE, transforms=(ComponentConfig(name="Resize", size=SIZE),)
+            ),
             labels=("a", "b"),
             export={"engine": "onnxruntime", "target": "onnx", "model": "model.onnx"},
         ),
@@ -72,7 +74,9 @@ def measured(monkeypatch):
                 raise ExportError(f"the measure step crashed (SIGSEGV): {engine}")
             speed, logit = speeds[engine]
             logits = np.full((len(photos), 2), logit, np.float32)
-            return Measurement(engine, None, {8: Latency(8, (8 / speed,))}, {8: None}, 0.0, {}, logits)
+            return Measurement(
+                engine, None, {8: Latency(8, (8 / speed,))}, {8: None}, 0.0, {}, logits
+            )
 
         monkeypatch.setattr(engine_choice, "measure_engine", answer)
         return asked
@@ -83,8 +87,12 @@ def measured(monkeypatch):
 def test_the_fastest_that_answers_right_is_taken_and_remembered(export, measured, home):
     asked = measured(onnxruntime=(100.0, 1.0), openvino=(150.0, 1.0), onnxruntime_cuda=(900.0, 1.1))
     choice = choose(export, "auto")
-    assert choice.engine == "openvino"  # CUDA is faster, and says 1.1 where the export's own engine says 1.0
-    assert choice.reason == ("150 photos/s in batches of 8 (onnxruntime 100); all give the same answers on 8 photos")
+    assert (
+        choice.engine == "openvino"
+    )  # CUDA is faster, and says 1.1 where the export's own engine says 1.0
+    assert choice.reason == (
+        "150 photos/s in batches of 8 (onnxruntime 100); all give the same answers on 8 photos"
+    )
     assert asked == ["onnxruntime", "openvino", "onnxruntime_cuda", "onnxruntime_tensorrt"]
     again = choose(export, "auto")
     assert (again.engine, len(asked)) == ("openvino", 4)
@@ -108,12 +116,18 @@ def test_no_engine_at_all_is_an_error(export, measured):
 
 
 def test_engines_that_could_run_an_onnx_export(export):
-    assert candidates(export) == ["openvino", "onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt"]
+    assert candidates(export) == [
+        "openvino",
+        "onnxruntime",
+        "onnxruntime_cuda",
+        "onnxruntime_tensorrt",
+    ]
 
 
 def test_an_engine_that_cannot_run_an_export_says_which_can(export):
     with pytest.raises(
-        BundleError, match=r"paddle_inference runs exports for paddle; .*export for onnx. Its own engine is onnxruntime"
+        BundleError,
+        match=r"paddle_inference runs exports for paddle; .*export for onnx. Its own engine is onnxruntime",
     ):
         choose(export, "paddle_inference")
     with pytest.raises(UnknownNameError, match="Did you mean 'onnxruntime'"):
@@ -143,7 +157,9 @@ class TestLoad:
         pixels = np.random.default_rng(2).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photo.png")
         model = load(str(export.folder), threads=1)
-        weights = onnx.numpy_helper.to_array(onnx.load(str(export.folder / "model.onnx")).graph.initializer[0])
+        weights = onnx.numpy_helper.to_array(
+            onnx.load(str(export.folder / "model.onnx")).graph.initializer[0]
+        )
         scaled = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         logits = scaled.transpose(2, 0, 1).reshape(-1) @ weights
         expected = np.exp(logits) / np.exp(logits).sum()
@@ -161,7 +177,9 @@ class TestLoad:
         assert "not an image" in bad.error
         assert answered.top
 
-    @pytest.mark.parametrize("pixels", [np.zeros((6, 5), np.uint8), np.zeros((6, 5, 3), np.float32)])
+    @pytest.mark.parametrize(
+        "pixels", [np.zeros((6, 5), np.uint8), np.zeros((6, 5, 3), np.float32)]
+    )
     def test_other_arrays_are_refused(self, export, pixels):
         with pytest.raises(ShapeError, match=r"expected RGB pixels, uint8 \[H, W, 3\]"):
             load(export.folder).predict([pixels])
@@ -183,7 +201,9 @@ def test_percentiles_by_hand():
 
 def test_runs_take_turns():
     order: list[str] = []
-    found = measure({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 1, seconds=0.0, least=4)
+    found = measure(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 1, seconds=0.0, least=4
+    )
     assert order[-8:] == ["a", "b"] * 4
     assert len(found["a"].seconds) == 4
 
@@ -191,7 +211,11 @@ def test_runs_take_turns():
 class TestBenchmark:
     def test_rows_files_and_a_failing_engine(self, export, tmp_path):
         rows = benchmark(
-            [("net", export)], engines=["onnxruntime", "dygraph"], batches=[2, 1], threads=[1], seconds=0.05
+            [("net", export)],
+            engines=["onnxruntime", "dygraph"],
+            batches=[2, 1],
+            threads=[1],
+            seconds=0.05,
         )
         assert [(row.engine, row.batch, bool(row.error)) for row in rows] == [
             ("onnxruntime", 1, False),
@@ -210,16 +234,24 @@ class TestBenchmark:
 
     def test_the_format_of_paddle_lite(self):
         rows = [
-            Row(name, "lite", threads, batch, runs=30, min_ms=low, mean_ms=low + 0.5, max_ms=low + 1)
+            Row(
+                name, "lite", threads, batch, runs=30, min_ms=low, mean_ms=low + 0.5, max_ms=low + 1
+            )
             for threads in (1, 2)
-            for name, batch, low in (("MobileNetV1", 1, 30.736), ("MobileNetV1", 8, 240.0), ("MobileNetV2", 1, 20.0))
+            for name, batch, low in (
+                ("MobileNetV1", 1, 30.736),
+                ("MobileNetV1", 8, 240.0),
+                ("MobileNetV2", 1, 20.0),
+            )
         ]
         lines = lite_format(rows).splitlines()
         # As PaddleLite's benchmark.sh prints it, but with min below max.
         assert lines[0] == "PaddleLite Benchmark"
         assert lines[1] == "Threads=1 Warmup=3 Repeats=30"
         assert (
-            lines[2] == "MobileNetV1                           min = 30.73600    max = 31.73600    average = 31.23600"
+            lines[2]
+            == "MobileNetV1                           min = 30.73600    max = 31.73600    average "
+            "= 31.23600"
         )
         assert lines[3].startswith("MobileNetV2 ")
         assert lines[4] == ""
@@ -237,7 +269,9 @@ def test_a_bundle_is_exported_once_into_the_cache(export, monkeypatch, home):
             (folder / file.name).write_bytes(file.read_bytes())
 
     monkeypatch.setattr(engine_choice, "export_bundle", export_bundle)
-    bundle = Bundle(export.folder, export.manifest.replace(kind="bundle", export=None), export.folder)
+    bundle = Bundle(
+        export.folder, export.manifest.replace(kind="bundle", export=None), export.folder
+    )
     console = engine_choice.Console(quiet=True)
     first = runnable(bundle, "onnxruntime", console)
     again = runnable(bundle, "openvino", console)
@@ -250,12 +284,18 @@ def test_a_bundle_is_exported_once_into_the_cache(export, monkeypatch, home):
 
 
 def test_memory_counts_what_was_started():
-    """Paddle-Lite runs in a process of its own, and its memory is what a benchmark of it is about."""
+    """Paddle-Lite runs in a process of its own, and its memory is what a benchmark of it is
+    about.
+    """
     if not Path("/proc/self/task").is_dir():
         pytest.skip("only Linux says what a process has started")
     before = most_memory()
     with subprocess.Popen(
-        [sys.executable, "-c", "held = bytearray(200_000_000); print(len(held), flush=True); input()"],
+        [
+            sys.executable,
+            "-c",
+            "held = bytearray(200_000_000); print(len(held), flush=True); input()",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:

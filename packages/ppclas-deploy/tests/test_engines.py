@@ -50,7 +50,9 @@ def manifest(**facts) -> Manifest:
     return Manifest(
         kind="export",
         architecture=Architecture(name="Linear", num_classes=2),
-        preprocessing=Preprocessing(image_size=SIZE, transforms=(ComponentConfig(name="Resize", size=SIZE),)),
+        preprocessing=Preprocessing(
+            image_size=SIZE, transforms=(ComponentConfig(name="Resize", size=SIZE),)
+        ),
         labels=("a", "b"),
         export={"engine": "onnxruntime", "model": "model.onnx", **facts},
     )
@@ -61,7 +63,9 @@ def test_onnxruntime_computes_what_the_graph_says(export, weights, count):
     images = np.random.default_rng(count).normal(size=(count, 3, *SIZE)).astype(np.float32)
     engine = get_registries().engines.build("onnxruntime", threads=1)
     engine.load(export)
-    np.testing.assert_allclose(engine.logits(images), images.reshape(count, -1) @ weights, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        engine.logits(images), images.reshape(count, -1) @ weights, rtol=1e-5, atol=1e-5
+    )
     assert engine.versions()["provider"] == "CPUExecutionProvider"
 
 
@@ -80,21 +84,29 @@ def test_onnxruntime_runs_without_paddle(export):
 
 
 def test_a_provider_that_is_not_there_is_an_error(export):
-    with pytest.raises(MissingDependencyError, match=r"has no QuantumExecutionProvider; it has .*CPUExecutionProvider"):
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"has no QuantumExecutionProvider; it has .*CPUExecutionProvider",
+    ):
         OnnxRuntimeEngine(provider="QuantumExecutionProvider").load(export)
 
 
 def test_a_provider_that_falls_back_is_an_error(export, monkeypatch):
-    """As onnxruntime-gpu does where CUDA's libraries are missing: listed, then silently not used."""
+    """As onnxruntime-gpu does where CUDA's libraries are missing: listed, then silently not
+    used.
+    """
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(
-        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, ["CPUExecutionProvider"])
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: real(path, options, ["CPUExecutionProvider"]),
     )
     with pytest.raises(
-        MissingDependencyError, match="lists CUDAExecutionProvider but fell back to CPUExecutionProvider"
+        MissingDependencyError,
+        match="lists CUDAExecutionProvider but fell back to CPUExecutionProvider",
     ):
         OnnxRuntimeEngine(provider="CUDAExecutionProvider").load(export)
 
@@ -120,14 +132,17 @@ def test_a_missing_package_names_the_extra(export, monkeypatch):
 
     real = dependencies.importlib.util.find_spec
     monkeypatch.setattr(
-        dependencies.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else real(name)
+        dependencies.importlib.util,
+        "find_spec",
+        lambda name: None if name == "onnxruntime" else real(name),
     )
     with pytest.raises(MissingDependencyError, match=r'pip install "ppclas-deploy\[onnx\]"'):
         OnnxRuntimeEngine().load(export)
 
 
 @pytest.mark.parametrize(
-    ("version", "crashes"), [("3.0.0", False), ("3.1.1", False), ("3.2.2", False), ("3.3.0", True), ("3.3.1", True)]
+    ("version", "crashes"),
+    [("3.0.0", False), ("3.1.1", False), ("3.2.2", False), ("3.3.0", True), ("3.3.1", True)],
 )
 def test_known_bad_releases(version, crashes):
     assert onednn_crashes(version) is crashes
@@ -135,7 +150,12 @@ def test_known_bad_releases(version, crashes):
 
 @pytest.mark.parametrize(
     ("op", "found"),
-    [("bilinear_interp", True), ("nearest_interp", True), ("conv2d", False), ("my_bilinear_interpreter", False)],
+    [
+        ("bilinear_interp", True),
+        ("nearest_interp", True),
+        ("conv2d", False),
+        ("my_bilinear_interpreter", False),
+    ],
 )
 def test_resize_operators_are_found_in_a_program(tmp_path, op, found):
     program = tmp_path / "inference.json"

@@ -56,13 +56,19 @@ def test_last_words_are_cut_to_a_line():
 
 
 def test_our_own_errors_come_back_as_they_are(tmp_path):
-    job = {"folder": str(tmp_path / "nothing"), "photos": [], "logits": str(tmp_path / "logits.npy")}
+    job = {
+        "folder": str(tmp_path / "nothing"),
+        "photos": [],
+        "logits": str(tmp_path / "logits.npy"),
+    }
     with pytest.raises(ExportError, match=r"^No such bundle: .*nothing\. Expected a run folder"):
         run_isolated("engine", job, tmp_path / "log", 120)
 
 
 def test_a_bug_is_one_line_and_its_traceback_is_in_the_log(tmp_path):
-    with pytest.raises(ExportError, match=r"^the engine step failed \(exit code 1\): KeyError: 'folder'$"):
+    with pytest.raises(
+        ExportError, match=r"^the engine step failed \(exit code 1\): KeyError: 'folder'$"
+    ):
         run_isolated("engine", {}, tmp_path / "log", 120)
     assert "Traceback" in (tmp_path / "log").read_text()
 
@@ -75,7 +81,11 @@ def test_a_step_that_takes_too_long_is_ended(tmp_path):
 def test_another_thread_ends_a_step(tmp_path):
     stop = threading.Event()
     stop.set()
-    job = {"folder": str(tmp_path / "nothing"), "photos": [], "logits": str(tmp_path / "logits.npy")}
+    job = {
+        "folder": str(tmp_path / "nothing"),
+        "photos": [],
+        "logits": str(tmp_path / "logits.npy"),
+    }
     with pytest.raises(ExportError, match=r"^the engine step was stopped$"):
         run_isolated("engine", job, tmp_path / "log", 120, stop=stop)
 
@@ -94,7 +104,8 @@ def test_only_steps_of_the_list_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "attempt", ["socket.create_connection(('127.0.0.1', 9), 1)", "socket.getaddrinfo('example.org', 443)"]
+    "attempt",
+    ["socket.create_connection(('127.0.0.1', 9), 1)", "socket.getaddrinfo('example.org', 443)"],
 )
 def test_the_network_is_out_of_reach(attempt):
     hook = "from ppclas_deploy.worker import refuse_network; sys.addaudithook(refuse_network)"

@@ -19,7 +19,9 @@ IMAGES = {"batch": None, "input": "images", "output": "logits"}
 
 @pytest.fixture
 def pythons(tmp_path, monkeypatch):
-    """Interpreters that answer the probe as they are told, in a pyenv of this test; nothing else is on the machine."""
+    """Interpreters that answer the probe as they are told, in a pyenv of this test; nothing else is
+    on the machine.
+    """
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     monkeypatch.delenv(interpreters.VARIABLE, raising=False)
     monkeypatch.setattr(interpreters, "_uv", lambda: "/bin/uv")
@@ -30,7 +32,9 @@ def pythons(tmp_path, monkeypatch):
     def add(version, answer):
         python = tmp_path / "versions" / version / "bin" / "python"
         python.parent.mkdir(parents=True)
-        python.write_text(f"#!/bin/sh\necho '{answer if isinstance(answer, str) else json.dumps(answer)}'\n")
+        python.write_text(
+            f"#!/bin/sh\necho '{answer if isinstance(answer, str) else json.dumps(answer)}'\n"
+        )
         python.chmod(0o755)
         return str(python)
 
@@ -44,7 +48,16 @@ def test_the_one_that_can_compute_is_preferred(pythons):
     assert (runtime.python, runtime.version, runtime.computes) == (old, "2.12", True)
     assert runtime.script("run", "model.nb") == [
         *("/bin/uv", "run", "--quiet", "--no-project", "--python", old),
-        *("--with", "paddlelite==2.12", "--with", "numpy", "python", str(interpreters.SCRIPT), "run", "model.nb"),
+        *(
+            "--with",
+            "paddlelite==2.12",
+            "--with",
+            "numpy",
+            "python",
+            str(interpreters.SCRIPT),
+            "run",
+            "model.nb",
+        ),
     ]
 
 
@@ -52,7 +65,9 @@ def test_a_converter_alone_is_not_asked_to_compute(pythons):
     newer = pythons("3.10.13", [[3, 10], "CPython", 64, ""])
     assert find_runtime().python == newer
     assert not find_runtime().computes
-    with pytest.raises(MissingDependencyError, match=r"needs CPython 3\.7 \(for paddlelite 2\.12\) on 64-bit Linux"):
+    with pytest.raises(
+        MissingDependencyError, match=r"needs CPython 3\.7 \(for paddlelite 2\.12\) on 64-bit Linux"
+    ):
         find_runtime(computing=True)
 
 
@@ -73,9 +88,13 @@ def test_one_that_has_it_needs_no_uv(pythons, monkeypatch):
 )
 def test_shims_and_strangers_are_passed_over(pythons, answer):
     python = pythons("3.7.16", answer)
-    with pytest.raises(MissingDependencyError, match=r"--lite-python PATH or PPCLAS_LITE_PYTHON.*--ir old"):
+    with pytest.raises(
+        MissingDependencyError, match=r"--lite-python PATH or PPCLAS_LITE_PYTHON.*--ir old"
+    ):
         find_runtime()
-    with pytest.raises(ConfigError, match="is no interpreter for Paddle-Lite: expected a 64-bit CPython"):
+    with pytest.raises(
+        ConfigError, match="is no interpreter for Paddle-Lite: expected a 64-bit CPython"
+    ):
         find_runtime(python)
 
 
@@ -87,7 +106,9 @@ def test_the_variable_names_one(pythons, monkeypatch):
 
 
 def test_int8_weights_are_refused_where_they_would_be_chance():
-    with pytest.raises(ExportError, match=r"does not turn int8 weights back on x86: the answers would be chance"):
+    with pytest.raises(
+        ExportError, match=r"does not turn int8 weights back on x86: the answers would be chance"
+    ):
         make_exporter("lite", {"place": "x86", "weights": "int8"}).check()
 
 
@@ -95,9 +116,15 @@ def test_rounding_to_steps_of_a_channel():
     pytest.importorskip("paddle", reason="needs the extra [cpu]")
     from ppclas_deploy.lite.rounding import round_to_steps
 
-    weights = np.array([[12.7, 0.06, -0.04], [0.0, 0.0, 0.0]], np.float32)  # steps of 0.1; nothing to divide by
-    np.testing.assert_allclose(round_to_steps(weights, 0, 8), [[12.7, 0.1, 0.0], [0, 0, 0]], atol=1e-6)
-    np.testing.assert_allclose(round_to_steps(weights.T, 1, 8), [[12.7, 0], [0.1, 0], [0.0, 0]], atol=1e-6)
+    weights = np.array(
+        [[12.7, 0.06, -0.04], [0.0, 0.0, 0.0]], np.float32
+    )  # steps of 0.1; nothing to divide by
+    np.testing.assert_allclose(
+        round_to_steps(weights, 0, 8), [[12.7, 0.1, 0.0], [0, 0, 0]], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        round_to_steps(weights.T, 1, 8), [[12.7, 0], [0.1, 0], [0.0, 0]], atol=1e-6
+    )
     np.testing.assert_allclose(round_to_steps(weights, 0, 16), weights, atol=12.7 / 32767 / 2)
 
 
@@ -129,12 +156,24 @@ def test_the_cpp_sample_prepares_pixels_as_the_bundle_does(bundle, tmp_path, bat
         pytest.skip("needs g++")
     write_phone_files(bundle, tmp_path, {**IMAGES, "batch": batch}, "arm")
     (tmp_path / "paddle_api.h").write_text(FAKE_API)
-    build = ["g++", "-std=c++11", "-Wall", "-Werror", "-I", str(tmp_path), str(tmp_path / "classify.cc"), "-o"]
+    build = [
+        "g++",
+        "-std=c++11",
+        "-Wall",
+        "-Werror",
+        "-I",
+        str(tmp_path),
+        str(tmp_path / "classify.cc"),
+        "-o",
+    ]
     subprocess.run([*build, str(tmp_path / "classify")], check=True)
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     (tmp_path / "photo.rgb").write_bytes(pixels.tobytes())
     ran = subprocess.run(
-        [tmp_path / "classify", "model.nb", tmp_path / "photo.rgb"], capture_output=True, text=True, check=True
+        [tmp_path / "classify", "model.nb", tmp_path / "photo.rgb"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     planes = bundle.normalize(pixels[None])[0]
     # The stand-in for Paddle-Lite answers with the sums of the three planes.
@@ -146,7 +185,9 @@ def test_the_cpp_sample_prepares_pixels_as_the_bundle_does(bundle, tmp_path, bat
 
 @pytest.mark.slow
 def test_the_java_sample_fills_a_fixed_batch(bundle, tmp_path):
-    """It compiles against the calls of Paddle-Lite's Java API, and the photo is the first image of the batch."""
+    """It compiles against the calls of Paddle-Lite's Java API, and the photo is the first image of
+    the batch.
+    """
     if shutil.which("javac") is None:
         pytest.skip("needs javac")
     write_phone_files(bundle, tmp_path, {**IMAGES, "batch": 2}, "arm")
@@ -165,23 +206,33 @@ def test_the_java_sample_fills_a_fixed_batch(bundle, tmp_path):
         '  System.out.println(new Classifier("model.nb").classify(new android.graphics.Bitmap())); } }'
     )
     subprocess.run(["javac", "-Xlint:all", "-Werror", "Main.java"], cwd=tmp_path, check=True)
-    ran = subprocess.run(["java", "-cp", ".", "Main"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == ["2", "3", "48", "64", "1"]  # the shape, and that the green plane is the largest
+    ran = subprocess.run(
+        ["java", "-cp", ".", "Main"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == [
+        "2",
+        "3",
+        "48",
+        "64",
+        "1",
+    ]  # the shape, and that the green plane is the largest
 
 
 FAKE_JAVA = {
     "PowerMode": "enum PowerMode { LITE_POWER_HIGH }",
-    "MobileConfig": "class MobileConfig { public void setModelFromFile(String f) {} public void setThreads(int n) {}"
-    " public void setPowerMode(PowerMode m) {} }",
-    "Tensor": "class Tensor { float[] data; public boolean resize(long[] shape) {"
-    " for (long side : shape) System.out.println(side); return true; }"
-    " public boolean setData(float[] d) { data = d; return true; } public boolean setData(byte[] d) { return true; }"
-    " public float[] getFloatData() { return data; } }",
-    "PaddlePredictor": "class PaddlePredictor { Tensor in = new Tensor(), out = new Tensor();"
-    " public static PaddlePredictor createPaddlePredictor(MobileConfig c) { return new PaddlePredictor(); }"
-    " public Tensor getInput(int i) { return in; } public Tensor getOutput(int i) { return out; }"
-    " public boolean run() { out.data = new float[6]; for (int c = 0; c < 6; c++)"
-    " for (int i = 0; i < 48 * 64; i++) out.data[c] += in.data[c * 48 * 64 + i]; out.data[5] += 1e9f; return true; } }",
+    "MobileConfig": "class MobileConfig { public void setModelFromFile(String f) {} public void "
+    "setThreads(int n) {} public void setPowerMode(PowerMode m) {} }",
+    "Tensor": "class Tensor { float[] data; public boolean resize(long[] shape) { for (long side "
+    ": shape) System.out.println(side); return true; } public boolean setData(float[] "
+    "d) { data = d; return true; } public boolean setData(byte[] d) { return true; } "
+    "public float[] getFloatData() { return data; } }",
+    "PaddlePredictor": "class PaddlePredictor { Tensor in = new Tensor(), out = new Tensor(); "
+    "public static PaddlePredictor createPaddlePredictor(MobileConfig c) { "
+    "return new PaddlePredictor(); } public Tensor getInput(int i) { return "
+    "in; } public Tensor getOutput(int i) { return out; } public boolean run() "
+    "{ out.data = new float[6]; for (int c = 0; c < 6; c++) for (int i = 0; i "
+    "< 48 * 64; i++) out.data[c] += in.data[c * 48 * 64 + i]; out.data[5] += "
+    "1e9f; return true; } }",
 }
 
 FAKE_API = """

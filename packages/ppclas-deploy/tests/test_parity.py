@@ -19,8 +19,18 @@ def test_numbers_by_hand():
     assert parity.mean_rel_diff == pytest.approx(2.0 / 6 / 5**0.5)
     assert parity.top1_agreement == 0.5
     first, second = parity.images
-    assert (first.file, first.reference_top1, first.export_top1, first.max_abs_diff) == ("a/1.jpg", 0, 0, 0.5)
-    assert (second.file, second.reference_top1, second.export_top1, second.max_abs_diff) == ("b/2.jpg", 2, 1, 1.5)
+    assert (first.file, first.reference_top1, first.export_top1, first.max_abs_diff) == (
+        "a/1.jpg",
+        0,
+        0,
+        0.5,
+    )
+    assert (second.file, second.reference_top1, second.export_top1, second.max_abs_diff) == (
+        "b/2.jpg",
+        2,
+        1,
+        1.5,
+    )
     assert not parity.agrees
 
 
@@ -39,7 +49,9 @@ def test_logits_that_are_all_zero_are_compared_as_they_are():
 
 
 def test_a_difference_names_the_worst_photo():
-    parity = compare(REFERENCE, REFERENCE + np.array([[0.0], [0.2]]), ["pears/1.jpg", "milk/2.jpg"], 1e-4)
+    parity = compare(
+        REFERENCE, REFERENCE + np.array([[0.0], [0.2]]), ["pears/1.jpg", "milk/2.jpg"], 1e-4
+    )
     with pytest.raises(ParityError, match=r"same top-1 on 2 of 2 photos; worst on milk/2\.jpg"):
         require_agreement(parity)
 
@@ -48,7 +60,9 @@ def test_a_difference_names_the_worst_photo():
 def test_what_is_not_finite_never_agrees(value):
     exported = REFERENCE.copy()
     exported[1, 1] = value
-    with pytest.raises(ParityError, match=r"the export gives a logit that is not finite for b\.jpg"):
+    with pytest.raises(
+        ParityError, match=r"the export gives a logit that is not finite for b\.jpg"
+    ):
         compare(REFERENCE, exported, ["a.jpg", "b.jpg"], 1e-4)
 
 
@@ -58,19 +72,26 @@ def test_another_number_of_classes_never_agrees():
 
 
 class TestDoublePrecision:
-    """The model is 0.04 of the RMS from the exact answer at one logit; the export may be 0.08 from it at any."""
+    """The model is 0.04 of the RMS from the exact answer at one logit; the export may be 0.08 from
+    it at any.
+    """
 
     exact = REFERENCE.astype(np.float64)
     model = (exact + np.array([[0.04, 0.0, 0.0], [0.0, 0.0, 0.0]]) * 5**0.5).astype(np.float32)
 
     @pytest.mark.parametrize(("share", "agrees"), [(0.079, True), (0.081, False)])
     def test_twice_the_models_own_rounding_is_allowed(self, share, agrees):
-        exported = (self.exact - np.array([[0.0, 0.0, 0.0], [0.0, share, 0.0]]) * 5**0.5).astype(np.float32)
+        exported = (self.exact - np.array([[0.0, 0.0, 0.0], [0.0, share, 0.0]]) * 5**0.5).astype(
+            np.float32
+        )
         parity = compare_exactly(self.exact, self.model, exported, ["a", "b"], 0.01)
         assert parity.agrees is agrees
         assert parity.own_rounding == pytest.approx(0.04, rel=1e-5)
         assert parity.max_rel_diff == pytest.approx(share, rel=1e-5)
-        assert "from double precision, where the model's own is 0.04 (tolerance 0.08)" in parity.summary()
+        assert (
+            "from double precision, where the model's own is 0.04 (tolerance 0.08)"
+            in parity.summary()
+        )
 
     def test_an_exact_model_leaves_the_tolerance_as_it_is(self):
         exported = (self.exact + 0.011 * 5**0.5).astype(np.float32)

@@ -9,23 +9,37 @@ from ppclas_deploy.prototext import encode, format_text, parse_text
 
 SERVING = {
     "feed_var": [serving.variable("images", "float32", (-1, 3, 224, 224), "image", "feed_type")],
-    "fetch_var": [serving.variable("softmax_0.tmp_0", "float32", (-1, 1000), "prediction", "fetch_type")],
+    "fetch_var": [
+        serving.variable("softmax_0.tmp_0", "float32", (-1, 1000), "prediction", "fetch_type")
+    ],
 }
 
 
 @pytest.fixture(scope="module")
 def general_model_config():
-    """baidu.paddle_serving.configure.GeneralModelConfig, as its .proto file declares it (proto2, nothing packed)."""
-    descriptor_pb2 = pytest.importorskip("google.protobuf.descriptor_pb2", reason="comes with Paddle")
+    """baidu.paddle_serving.configure.GeneralModelConfig, as its .proto file declares it (proto2,
+    nothing packed).
+    """
+    descriptor_pb2 = pytest.importorskip(
+        "google.protobuf.descriptor_pb2", reason="comes with Paddle"
+    )
     from google.protobuf import descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="conf.proto", package="conf", syntax="proto2")
     string, boolean, int32, message = 9, 8, 5, 11
     for name, kind in (("FeedVar", "feed_type"), ("FetchVar", "fetch_type")):
         declared = file.message_type.add(name=name)
-        fields = (("name", string), ("alias_name", string), ("is_lod_tensor", boolean), (kind, int32), ("shape", int32))
+        fields = (
+            ("name", string),
+            ("alias_name", string),
+            ("is_lod_tensor", boolean),
+            (kind, int32),
+            ("shape", int32),
+        )
         for number, (field, type_) in enumerate(fields, 1):
-            declared.field.add(name=field, number=number, type=type_, label=3 if field == "shape" else 1)
+            declared.field.add(
+                name=field, number=number, type=type_, label=3 if field == "shape" else 1
+            )
     whole = file.message_type.add(name="GeneralModelConfig")
     whole.field.add(name="feed_var", number=1, type=message, label=3, type_name=".conf.FeedVar")
     whole.field.add(name="fetch_var", number=2, type=message, label=3, type_name=".conf.FetchVar")
@@ -46,7 +60,9 @@ def test_paddle_servings_two_files_say_the_same(general_model_config):
 
 
 def test_a_stream_by_hand():
-    """Field 1, a message of: field 1 "a", field 2 "b", field 3 false, field 4 one, field 5 three hundred."""
+    """Field 1, a message of: field 1 "a", field 2 "b", field 3 false, field 4 one, field 5 three
+    hundred.
+    """
     config = {"feed_var": [serving.variable("a", "float32", (-1, 300), "b", "feed_type")]}
     assert encode(config, serving.CONFIG).hex(" ") == "0a 0d 0a 01 61 12 01 62 18 00 20 01 28 ac 02"
 
@@ -94,7 +110,10 @@ def test_values_of_another_kind_are_not_written():
 
 @pytest.mark.parametrize("batch", [None, 4])
 def test_tritons_readme_asks_the_entry_by_its_own_names(bundle, tmp_path, batch):
-    ends = [[triton.End("pixels", "TYPE_UINT8", (48, 64, 3))], [triton.End("probabilities", "TYPE_FP32", (3,))]]
+    ends = [
+        [triton.End("pixels", "TYPE_UINT8", (48, 64, 3))],
+        [triton.End("probabilities", "TYPE_FP32", (3,))],
+    ]
     options = {"instances": 1, "kind": "gpu", "delay": 0, "tensorrt": False}
     config = triton.network_config("Tiny", *ends, batch=batch, most=8, options=options)
     (tmp_path / "config.pbtxt").write_text(format_text(config, triton.SCHEMA), encoding="utf-8")

@@ -40,9 +40,15 @@ def save_net(path, first, second, head):
         "net",
         [helper.make_tensor_value_info("images", kind, ["batch", 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("logits", kind, ["batch", head.shape[1]])],
-        [onnx.numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+        [
+            onnx.numpy_helper.from_array(value.astype(np.float32), name)
+            for name, value in weights.items()
+        ],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        str(path),
+    )
 
 
 def colors(count, seed=0):
@@ -64,12 +70,16 @@ def calibrated(path, first, second, head, *, reduce_range=False):
 @pytest.fixture
 def easy(tmp_path):
     rng = np.random.default_rng(1)
-    return calibrated(tmp_path / "easy.onnx", np.eye(3) + rng.normal(0, 0.1, (3, 3)), np.eye(3), np.eye(3))
+    return calibrated(
+        tmp_path / "easy.onnx", np.eye(3) + rng.normal(0, 0.1, (3, 3)), np.eye(3), np.eye(3)
+    )
 
 
 @pytest.fixture
 def hard(tmp_path):
-    """The first layer adds a channel that is 5000 times larger than the others, and the second drops it again."""
+    """The first layer adds a channel that is 5000 times larger than the others, and the second
+    drops it again.
+    """
     first = np.vstack([np.eye(3), np.full((1, 3), 5000.0)])
     return calibrated(tmp_path / "hard.onnx", first, np.eye(3, 4), np.eye(3))
 
@@ -86,12 +96,16 @@ def judge_of():
 @pytest.mark.parametrize(("reduce_range", "steps"), [(False, 127), (True, 64)])
 def test_weights_are_stored_per_channel_in_whole_steps(tmp_path, reduce_range, steps):
     first = np.array([[1.0, -2.0, 0.5], [0.01, 0.02, -0.04], [3.0, 3.0, 3.0]])
-    model = calibrated(tmp_path / "net.onnx", first, np.eye(3), np.eye(3), reduce_range=reduce_range).quantized()
+    model = calibrated(
+        tmp_path / "net.onnx", first, np.eye(3), np.eye(3), reduce_range=reduce_range
+    ).quantized()
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert stored["w1_quantized"].dtype == np.int8
     np.testing.assert_allclose(stored["w1_scale"], np.abs(first).max(axis=1) / steps, rtol=0.01)
     np.testing.assert_allclose(
-        stored["w1_quantized"][:, :, 0, 0] * stored["w1_scale"][:, None], first, atol=0.51 * 3 / steps
+        stored["w1_quantized"][:, :, 0, 0] * stored["w1_scale"][:, None],
+        first,
+        atol=0.51 * 3 / steps,
     )
     assert not stored["w1_zero_point"].any()
 
@@ -101,7 +115,9 @@ def test_logits_stay_float_and_no_domain_is_left_over(easy):
     onnx.checker.check_model(model, full_check=True)
     assert model.graph.node[-1].op_type == "Gemm"
     assert [value.name for value in model.graph.output] == ["logits"]
-    assert {entry.domain for entry in model.opset_import} == {node.domain for node in model.graph.node} | {""}
+    assert {entry.domain for entry in model.opset_import} == {
+        node.domain for node in model.graph.node
+    } | {""}
 
 
 def test_an_easy_network_keeps_its_answers_and_every_layer_is_quantised(easy, judge_of):
@@ -119,10 +135,15 @@ def test_layers_that_hurt_are_found_and_stay_float(hard, judge_of):
     assert everything.accuracy < 0.7  # two thirds of the answers are a guess
     assert everything.lost >= 27
     table = sensitivities(hard, judge)
-    assert {row.node.name for row in table[:2]} == {"first", "second"}  # what writes and what reads the wide range
+    assert {row.node.name for row in table[:2]} == {
+        "first",
+        "second",
+    }  # what writes and what reads the wide range
     assert table[0].error > 10 * table[2].error
     tried = []
-    found = quantize_guarded(hard, judge, [row.node.name for row in table], 0.01, lambda n, _: tried.append(n))
+    found = quantize_guarded(
+        hard, judge, [row.node.name for row in table], 0.01, lambda n, _: tried.append(n)
+    )
     assert set(found.stay_float) == {"first", "second"}
     assert found.verdict.accuracy == 1.0
     assert tried == [0, 1, 2]
@@ -131,7 +152,10 @@ def test_layers_that_hurt_are_found_and_stay_float(hard, judge_of):
 def test_a_guard_that_nothing_holds_says_so(easy, judge_of):
     judge = judge_of(easy)
     judge.float_accuracy = 1.5
-    with pytest.raises(ExportError, match=r"no INT8 network holds the guard of 1\.00%.*100\.00% is left of 150\.00%"):
+    with pytest.raises(
+        ExportError,
+        match=r"no INT8 network holds the guard of 1\.00%.*100\.00% is left of 150\.00%",
+    ):
         quantize_guarded(easy, judge, ["first", "second", "head"], 0.01)
 
 
@@ -144,7 +168,9 @@ def write_export(folder, **facts):
         kind="export",
         architecture=Architecture(name="Net", num_classes=3),
         preprocessing=Preprocessing(
-            image_size=(SIDE, SIDE), transforms=(ComponentConfig(name="Resize", size=(SIDE, SIDE)),), normalize=PLAIN
+            image_size=(SIDE, SIDE),
+            transforms=(ComponentConfig(name="Resize", size=(SIDE, SIDE)),),
+            normalize=PLAIN,
         ),
         labels=("red", "green", "blue"),
         export={"engine": "onnxruntime", "target": "onnx", "model": "model.onnx", **facts},
@@ -166,7 +192,13 @@ def test_an_export_is_quantised_without_paddle_and_measured(tmp_path):
     export = write_export(tmp_path / "export")
     train, val = write_photos(tmp_path / "train", 30), write_photos(tmp_path / "val", 24, seed=9)
     receipt = quantize_bundle(
-        export, tmp_path / "int8", calibrate=str(train), data=str(val), num_photos=12, threads=1, guard=0.0
+        export,
+        tmp_path / "int8",
+        calibrate=str(train),
+        data=str(val),
+        num_photos=12,
+        threads=1,
+        guard=0.0,
     )
     assert (receipt.float_accuracy, receipt.verdict.accuracy) == (1.0, 1.0)
     assert receipt.calibrated_on.count == 12
@@ -213,7 +245,10 @@ def test_labels_of_another_model_cannot_hide_a_loss(tmp_path):
 
 def test_what_takes_too_long_is_ended_and_leaves_nothing(tmp_path):
     export, photos = write_export(tmp_path / "export"), write_photos(tmp_path / "photos", 30)
-    with pytest.raises(ExportError, match=r"the quantize step did not finish within 0\.05 s and was ended.*--timeout"):
+    with pytest.raises(
+        ExportError,
+        match=r"the quantize step did not finish within 0\.05 s and was ended.*--timeout",
+    ):
         quantize_bundle(export, tmp_path / "int8", calibrate=str(photos), timeout=0.05)
     assert [path.name for path in tmp_path.iterdir() if "int8" in path.name] in ([], ["int8.log"])
 
@@ -223,7 +258,9 @@ def test_progress_comes_from_the_other_process(tmp_path, monkeypatch):
     export, _ = write_export(tmp_path / "export"), write_photos(tmp_path / "photos", 30)
     monkeypatch.chdir(tmp_path)
     shown = io.StringIO()
-    quantize_bundle(export, tmp_path / "int8", calibrate="photos", data="photos", console=Console(stream=shown))
+    quantize_bundle(
+        export, tmp_path / "int8", calibrate="photos", data="photos", console=Console(stream=shown)
+    )
     lines = shown.getvalue().splitlines()
     assert "Calibrating on 6 photos of photos" in lines
     assert lines[-1] == "INT8 with 0 layers left float: top-1 100.00%"
@@ -241,12 +278,16 @@ def test_progress_comes_from_the_other_process(tmp_path, monkeypatch):
 def test_what_is_not_quantised(tmp_path, facts, said):
     export = write_export(tmp_path / "export", **facts)
     with pytest.raises(BundleError, match=said):
-        quantize_bundle(export, tmp_path / "int8", calibrate=str(write_photos(tmp_path / "photos", 9)))
+        quantize_bundle(
+            export, tmp_path / "int8", calibrate=str(write_photos(tmp_path / "photos", 9))
+        )
     assert not (tmp_path / "int8").exists()
 
 
 def test_several_labels_a_photo(easy):
-    """The answer is the set of labels whose logits reach their limits; one wrong label makes it wrong."""
+    """The answer is the set of labels whose logits reach their limits; one wrong label makes it
+    wrong.
+    """
     pixels, _ = colors(9)
     logits = Judge(pixels, None, PLAIN, easy.model, 1).reference
     limits = np.array([np.median(logits[:, c]) for c in range(3)])
@@ -277,7 +318,9 @@ class TestPhotos:
         chosen = choose(export, str(photos), str(photos / "red" / ".."), count=4, judged=10)
         assert len(chosen.judge) == 10
         whole = photos / "all.txt"
-        whole.write_text("".join(f"{p.relative_to(photos)} 0\n" for p in sorted(photos.glob("red/*.png"))))
+        whole.write_text(
+            "".join(f"{p.relative_to(photos)} 0\n" for p in sorted(photos.glob("red/*.png")))
+        )
         chosen = choose(export, str(photos), str(whole), count=100, judged=1000)
         assert len(chosen.calibrate) == 20  # green and blue
         assert len(chosen.judge) == 10
@@ -320,11 +363,14 @@ class TestTraining:
         before = model.SerializeToString()
         QdqLayer(model, {}).write_back()
         assert [onnx.numpy_helper.to_array(t).tolist() for t in model.graph.initializer] == [
-            onnx.numpy_helper.to_array(t).tolist() for t in onnx.ModelProto.FromString(before).graph.initializer
+            onnx.numpy_helper.to_array(t).tolist()
+            for t in onnx.ModelProto.FromString(before).graph.initializer
         ]
 
     def test_gradients_of_rounding(self, paddle):
-        """Learned Step Size Quantization, eq. 3: round(v) - v inside, the bound itself outside; times the step."""
+        """Learned Step Size Quantization, eq. 3: round(v) - v inside, the bound itself outside;
+        times the step.
+        """
         from ppclas_deploy.quantize.qdq_layer import FakeQuantize
 
         x = paddle.to_tensor([0.26, -0.9, 9.0], stop_gradient=False)
@@ -333,7 +379,11 @@ class TestTraining:
         rounded = FakeQuantize.apply(x, log_scale, 0.5, -1.0, 2.0)
         assert rounded.tolist() == [0.5, -0.5, 1.0]
         rounded.sum().backward()
-        assert x.grad.tolist() == [1.0, 0.0, 0.0]  # -0.9 / 0.5 = -1.8 is below -1 by more than a half
+        assert x.grad.tolist() == [
+            1.0,
+            0.0,
+            0.0,
+        ]  # -0.9 / 0.5 = -1.8 is below -1 by more than a half
         assert log_scale.grad.item() == pytest.approx(0.5 * ((1 - 0.52) - 1 + 2))
 
     def test_training_learns_ranges_that_were_far_too_small(self, easy, judge_of, tmp_path):
@@ -344,7 +394,11 @@ class TestTraining:
         model, judge = easy.quantized(), judge_of(easy)
         for tensor in model.graph.initializer:
             if tensor.name in ("images_scale", "a_scale", "b_scale"):
-                tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) / 4, tensor.name))
+                tensor.CopyFrom(
+                    onnx.numpy_helper.from_array(
+                        onnx.numpy_helper.to_array(tensor) / 4, tensor.name
+                    )
+                )
         before = relative_error(judge.logits(model), judge.reference)
         assert before > 0.5  # most of each value is cut off
         photos = load_image_set(str(write_photos(tmp_path / "photos", 32)))
@@ -360,5 +414,7 @@ class TestTraining:
 
         model = easy.quantized()
         model.graph.node[-1].op_type = "Einsum"
-        with pytest.raises(ExportError, match=r"does not know the operator Einsum\. Use --method ptq"):
+        with pytest.raises(
+            ExportError, match=r"does not know the operator Einsum\. Use --method ptq"
+        ):
             QdqLayer(model, {})

@@ -23,8 +23,15 @@ def test_its_own_size_changes_nothing(bundle):
 
 def test_transforms_that_do_not_follow_are_an_error(bundle):
     preprocessing = bundle.manifest.preprocessing.replace(
-        transforms=(ComponentConfig(name="Resize", size=(50, 70)), ComponentConfig(name="CenterCrop", size=(48, 60)))
+        transforms=(
+            ComponentConfig(name="Resize", size=(50, 70)),
+            ComponentConfig(name="CenterCrop", size=(48, 60)),
+        )
     )
-    odd = type(bundle)(bundle.folder, bundle.manifest.replace(preprocessing=preprocessing), bundle.weights_file)
-    with pytest.raises(ConfigError, match=r"image_size 32x32: .*\(Resize, CenterCrop\) give 48x60 all the same"):
+    odd = type(bundle)(
+        bundle.folder, bundle.manifest.replace(preprocessing=preprocessing), bundle.weights_file
+    )
+    with pytest.raises(
+        ConfigError, match=r"image_size 32x32: .*\(Resize, CenterCrop\) give 48x60 all the same"
+    ):
         at_size(odd, 32)

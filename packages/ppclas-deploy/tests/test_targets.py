@@ -1,4 +1,6 @@
-"""Every target that can run here, converted and answered in this process, and each way of spoiling it caught."""
+"""Every target that can run here, converted and answered in this process, and each way of spoiling
+it caught.
+"""
 
 import json
 import os
@@ -13,7 +15,13 @@ import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
 from ppclas_core.engine.predictors import bundle_predictor
-from ppclas_core.errors import ConfigError, ExportError, MissingDependencyError, ParityError, PpclasError
+from ppclas_core.errors import (
+    ConfigError,
+    ExportError,
+    MissingDependencyError,
+    ParityError,
+    PpclasError,
+)
 from ppclas_core.files import sha256
 from ppclas_core.registry import resolve
 from ppclas_deploy import answers, parity
@@ -55,7 +63,9 @@ def empty_folder():
 
 @pytest.fixture(scope="module")
 def here():
-    """Steps run in this process: starting Paddle takes longer than all of a test. Processes have tests of their own."""
+    """Steps run in this process: starting Paddle takes longer than all of a test. Processes have
+    tests of their own.
+    """
 
     one_at_a_time = (
         threading.Lock()
@@ -90,7 +100,9 @@ def exported(source, here, tmp_path_factory):
             if target == "lite":
                 need_lite(tmp_path_factory)
             folder = tmp_path_factory.mktemp("exports") / "out"
-            done[case] = Bundle.load(export_bundle(source, target, folder, options=options, num_photos=5).folder)
+            done[case] = Bundle.load(
+                export_bundle(source, target, folder, options=options, num_photos=5).folder
+            )
         return done[case]
 
     return get
@@ -121,7 +133,10 @@ def test_it_answers_as_the_model(case, exported, source, here):
 
 
 def test_receipts_say_what_was_not_run(exported):
-    said = {case: exported(case).manifest.export["verified"] for case in ("serving", "triton, ensemble", "trt", "lite")}
+    said = {
+        case: exported(case).manifest.export["verified"]
+        for case in ("serving", "triton, ensemble", "trt", "lite")
+    }
     assert said["serving"].endswith("Paddle Serving itself was not run")
     assert said["triton, ensemble"].endswith("Triton itself was not run")
     assert "so TensorRT and fp16 were not run" in said["trt"]
@@ -142,17 +157,25 @@ def test_an_int8_nb_holds_the_weights_that_its_second_twin_was_asked_with(export
     assert 0 < facts["rounding"]["max_rel_diff"] < 0.2
     assert facts["rounding"]["changed"] == 0
     assert "Its int8 weights, in rounded-x86.nb, change a logit by up to" in facts["verified"]
-    assert (export.folder / "rounded-x86.nb").read_bytes() != (export.folder / "twin-x86.nb").read_bytes()
+    assert (export.folder / "rounded-x86.nb").read_bytes() != (
+        export.folder / "twin-x86.nb"
+    ).read_bytes()
 
 
 def test_a_trt_export_never_runs_on_the_cpu(exported):
-    with pytest.raises(MissingDependencyError, match=r"is for TensorRT; without a GPU export with --target onnx"):
+    with pytest.raises(
+        MissingDependencyError, match=r"is for TensorRT; without a GPU export with --target onnx"
+    ):
         bundle_predictor(exported("trt"))
 
 
 def test_the_models_inside_a_triton_ensemble(exported):
     repository = exported("triton, ensemble").folder / "model_repository"
-    assert sorted(path.name for path in repository.iterdir()) == ["Tiny", "Tiny_network", "Tiny_prepare"]
+    assert sorted(path.name for path in repository.iterdir()) == [
+        "Tiny",
+        "Tiny_network",
+        "Tiny_prepare",
+    ]
     config = (repository / "Tiny" / "config.pbtxt").read_text()
     assert 'platform: "ensemble"' in config
     assert "TYPE_UINT8" in config
@@ -164,10 +187,16 @@ def test_the_models_inside_a_triton_ensemble(exported):
 def test_labels_travel_with_the_model(exported):
     openvino = pytest.importorskip("openvino")
     model = openvino.Core().read_model(str(exported("openvino").folder / "model.xml"))
-    assert json.loads(model.get_rt_info(["ppclas", "labels"]).astype(str)) == ["pear", "oat milk", "番茄"]
+    assert json.loads(model.get_rt_info(["ppclas", "labels"]).astype(str)) == [
+        "pear",
+        "oat milk",
+        "番茄",
+    ]
     facts = {
         entry.key: json.loads(entry.value)
-        for entry in onnx.load(str(exported("onnx, pixels in").folder / "model.onnx")).metadata_props
+        for entry in onnx.load(
+            str(exported("onnx, pixels in").folder / "model.onnx")
+        ).metadata_props
     }
     assert facts["labels"] == ["pear", "oat milk", "番茄"]
     assert (facts["input"], facts["output"]) == ("pixels", "probabilities")
@@ -178,11 +207,15 @@ TAMPERED = ["openvino", "triton, ensemble", "serving", "lite"]
 
 
 class TestTampering:
-    """The export is changed between conversion and check: it must be refused, and nothing be left of it."""
+    """The export is changed between conversion and check: it must be refused, and nothing be left
+    of it.
+    """
 
     @pytest.fixture
     def refused(self, exported, source, tmp_path, monkeypatch):
-        """Export a case that was converted before, after ``change(folder)``; the words of the refusal."""
+        """Export a case that was converted before, after ``change(folder)``; the words of the
+        refusal.
+        """
 
         def attempt(case, change=lambda folder: None, **facts):
             stored, (target, options) = exported(case), CASES[case]
@@ -193,7 +226,11 @@ class TestTampering:
                         (folder / name).parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(stored.folder / name, folder / name)
                 change(folder)
-                kept = {key: value for key, value in stored.manifest.export.items() if key != "weights_sha256"}
+                kept = {
+                    key: value
+                    for key, value in stored.manifest.export.items()
+                    if key != "weights_sha256"
+                }
                 return {**kept, **facts}
 
             monkeypatch.setattr(type(make_exporter(target, options)), "export", copy)
@@ -212,7 +249,11 @@ class TestTampering:
         weights = read_state(source.weights_file)["conv.weight"].tobytes()
 
         def flip(folder):
-            files = [path for path in folder.rglob("*") if path.is_file() and weights in path.read_bytes()]
+            files = [
+                path
+                for path in folder.rglob("*")
+                if path.is_file() and weights in path.read_bytes()
+            ]
             assert files, "the weights are stored in another way"
             for file in files:
                 content = bytearray(file.read_bytes())
@@ -254,13 +295,18 @@ class TestTampering:
 
         def swapped(bundle, photos):
             pixels = real(bundle, photos)
-            return pixels if bundle.manifest.kind == "bundle" else np.ascontiguousarray(pixels[..., ::-1])
+            return (
+                pixels
+                if bundle.manifest.kind == "bundle"
+                else np.ascontiguousarray(pixels[..., ::-1])
+            )
 
         monkeypatch.setattr(answers, "read_photos", swapped)
         refused(case)
 
     @pytest.mark.parametrize(
-        ("case", "claim"), [("openvino", "probabilities"), ("lite", "probabilities"), ("serving", "logits")]
+        ("case", "claim"),
+        [("openvino", "probabilities"), ("lite", "probabilities"), ("serving", "logits")],
     )
     def test_an_activation_too_few_or_too_many(self, case, claim, refused):
         refused(case, output=claim)
@@ -271,7 +317,9 @@ class TestTampering:
         config = folder / "model_repository" / "Tiny" / "config.pbtxt"
         config.write_text(config.read_text().replace('name: "images"', 'name: "image"'))
         flow.write_manifest(folder, Bundle(folder, exported("triton").manifest, folder).manifest)
-        with pytest.raises(PpclasError, match=r"config.pbtxt says input \[\('image', .*the model has \[\('images'"):
+        with pytest.raises(
+            PpclasError, match=r"config.pbtxt says input \[\('image', .*the model has \[\('images'"
+        ):
             bundle_predictor(Bundle.load(folder))
 
 
@@ -297,9 +345,13 @@ class TestBeforeAnythingHeavy:
 
         preprocessing = source.manifest.preprocessing
         transforms = (*preprocessing.transforms, ComponentConfig(name="Normalize"))
-        manifest = source.manifest.replace(preprocessing=preprocessing.replace(transforms=transforms))
+        manifest = source.manifest.replace(
+            preprocessing=preprocessing.replace(transforms=transforms)
+        )
         bundle = Bundle(source.folder, manifest, source.weights_file)
-        with pytest.raises(ExportError, match=r"needs transforms that end in RGB pixels .*'s end in float32"):
+        with pytest.raises(
+            ExportError, match=r"needs transforms that end in RGB pixels .*'s end in float32"
+        ):
             make_exporter("onnx", {"with_preprocess": True}).interface(bundle)
 
     def test_image_size_is_checked(self, source, tmp_path):

@@ -22,7 +22,8 @@ MODELS = [
     "GhostNet_x0_5",
 ]
 SIZE = 64
-# Batch norms that never saw data let activations grow a thousandfold, and rounding errors with them.
+# Batch norms that never saw data let activations grow a thousandfold, and rounding errors with
+# them.
 LOOSE = {"tolerance": 1e-3}
 
 

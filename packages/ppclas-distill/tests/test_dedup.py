@@ -70,7 +70,10 @@ def test_planted_photos_are_found_and_written_down(tmp_path):
     found = {match.pool: match.validation for match in report.matches}
     assert found.items() <= hidden.items()
     assert len(found) >= len(hidden) - 1
-    assert {Path(m.pool).stem.split("_")[0] for m in report.matches if m.mirrored} <= {"mirrored", "all"}
+    assert {Path(m.pool).stem.split("_")[0] for m in report.matches if m.mirrored} <= {
+        "mirrored",
+        "all",
+    }
     assert (report.photos, report.against) == (len(others) + len(hidden) + 1, len(validation))
     assert len(report.unreadable) == 1
     kept = (tmp_path / "out" / "kept.txt").read_text().splitlines()
@@ -116,12 +119,17 @@ def test_names_that_are_not_utf8_lose_nothing(tmp_path):
 
 def test_the_outline_is_where_the_photo_was_cut(few):
     (match,) = (
-        m for p in sorted((few / "pool").iterdir()) if (m := LookAlikes([str(few / "val" / "0.jpg")]).find(str(p)))
+        m
+        for p in sorted((few / "pool").iterdir())
+        if (m := LookAlikes([str(few / "val" / "0.jpg")]).find(str(p)))
     )
     assert Path(match.pool).name == "00.jpg"
     assert match.mirrored
-    # The left three quarters of its lower three, mirrored: its top left corner is their top right one.
-    np.testing.assert_allclose(match.outline, [(0.75, 0.25), (0.0, 0.25), (0.0, 1.0), (0.75, 1.0)], atol=0.03)
+    # The left three quarters of its lower three, mirrored: its top left corner is their top right
+    # one.
+    np.testing.assert_allclose(
+        match.outline, [(0.75, 0.25), (0.0, 0.25), (0.0, 1.0), (0.75, 1.0)], atol=0.03
+    )
 
 
 def test_each_list_has_a_root_of_its_own(few, tmp_path):
@@ -159,7 +167,9 @@ def test_a_stopped_comparison_goes_on(few, tmp_path):
     names = ("kept.txt", "removed.csv", "removed.json", "removed.png")
     assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == sorted(names)
     for name in names:
-        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "stopped" / name).read_bytes() == (
+            tmp_path / "whole" / name
+        ).read_bytes()
     # What was found with other options is of no use.
     progress.write_bytes(left)
     said = run(tmp_path / "stopped", options=DedupOptions(inliers=20))
@@ -178,7 +188,10 @@ def test_what_cannot_be_compared_is_an_error(tmp_path):
 def flowers(part):
     if not FLOWERS.is_dir():
         pytest.skip(f"needs the photos in {FLOWERS}, which are not part of the repository")
-    return [str(FLOWERS / line.split()[0]) for line in (FLOWERS / f"{part}_list.txt").read_text().splitlines()]
+    return [
+        str(FLOWERS / line.split()[0])
+        for line in (FLOWERS / f"{part}_list.txt").read_text().splitlines()
+    ]
 
 
 REAL = {
@@ -188,7 +201,8 @@ REAL = {
     ("image_01488", "image_01404"),
     ("image_01937", "image_01923"),
 }
-"""Looked at: other crops of a validation photo (of 00850 two), and one flower at two zooms of one moment (01870)."""
+"""Looked at: other crops of a validation photo (of 00850 two), and one flower at two zooms of one
+moment (01870)."""
 
 
 @pytest.mark.slow

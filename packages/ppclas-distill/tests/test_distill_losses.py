@@ -15,12 +15,22 @@ paddle = pytest.importorskip("paddle")
 STUDENT = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
 TEACHER = [[3.0, 2.0, 1.0], [1.0, 0.0, 0.0]]
 LABELS = [2, 0]
-ALL = [SSLD(), JS(), KL(), KL(temperature=1.0), SoftCE(), DKD(), DKD(temperature=2.0, alpha=0.5, beta=3.0)]
+ALL = [
+    SSLD(),
+    JS(),
+    KL(),
+    KL(temperature=1.0),
+    SoftCE(),
+    DKD(),
+    DKD(temperature=2.0, alpha=0.5, beta=3.0),
+]
 LOSSES = pytest.mark.parametrize("loss", ALL, ids=repr)
 
 
 def targets(teacher, labels=LABELS):
-    return Targets(paddle.to_tensor(labels[: len(teacher)]), teacher_logits=paddle.to_tensor(teacher))
+    return Targets(
+        paddle.to_tensor(labels[: len(teacher)]), teacher_logits=paddle.to_tensor(teacher)
+    )
 
 
 def in_numpy(loss, student, teacher, labels=LABELS):
@@ -34,7 +44,10 @@ def in_numpy(loss, student, teacher, labels=LABELS):
         return (p * np.log(p / q)).sum(axis=1)
 
     heat = getattr(loss, "temperature", 1.0)
-    s, t = softmax(np.asarray(student, np.float64) / heat), softmax(np.asarray(teacher, np.float64) / heat)
+    s, t = (
+        softmax(np.asarray(student, np.float64) / heat),
+        softmax(np.asarray(teacher, np.float64) / heat),
+    )
     if isinstance(loss, SSLD):
         return 0.5 * (kl(t, s) + kl(s, t)).mean()
     if isinstance(loss, JS):
@@ -53,9 +66,13 @@ def in_numpy(loss, student, teacher, labels=LABELS):
     return heat**2 * total / len(s)
 
 
-@pytest.mark.parametrize(("loss", "expected"), [(SSLD(), 0.7572980), (JS(), 0.1675092)], ids=["ssld", "js"])
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(SSLD(), 0.7572980), (JS(), 0.1675092)], ids=["ssld", "js"]
+)
 def test_values_of_the_reference(loss, expected):
-    assert loss(paddle.to_tensor(STUDENT), targets(TEACHER)).item() == pytest.approx(expected, abs=1e-6)
+    assert loss(paddle.to_tensor(STUDENT), targets(TEACHER)).item() == pytest.approx(
+        expected, abs=1e-6
+    )
     assert in_numpy(loss, STUDENT, TEACHER) == pytest.approx(expected, abs=1e-7)
 
 
@@ -95,7 +112,9 @@ def test_equal_answers_cost_nothing(loss):
     assert loss(paddle.to_tensor(STUDENT), targets(shifted)).item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize(("loss", "expected"), [(SSLD(), 200.0), (JS(), math.log(2))], ids=["ssld", "js"])
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(SSLD(), 200.0), (JS(), math.log(2))], ids=["ssld", "js"]
+)
 def test_opposite_certainties_stay_finite(loss, expected):
     # softmax is (1, 0) against (0, 1), with logarithms of -200.
     student = paddle.to_tensor([[200.0, 0.0]], stop_gradient=False)
@@ -134,12 +153,17 @@ def test_soft_cross_entropy_is_kl_and_the_teachers_entropy():
 @LOSSES
 def test_only_the_main_output_is_compared(loss):
     outputs = (paddle.to_tensor(STUDENT), paddle.to_tensor([[9.0, 9.0, 0.0]] * 2))
-    assert loss(outputs, targets(TEACHER)).item() == loss(paddle.to_tensor(STUDENT), targets(TEACHER)).item()
+    assert (
+        loss(outputs, targets(TEACHER)).item()
+        == loss(paddle.to_tensor(STUDENT), targets(TEACHER)).item()
+    )
 
 
 @LOSSES
 def test_without_a_teacher_it_says_what_to_do(loss):
-    with pytest.raises(ConfigError, match=r"got no teacher's logits\. Train with a teacher, or set loss\.name"):
+    with pytest.raises(
+        ConfigError, match=r"got no teacher's logits\. Train with a teacher, or set loss\.name"
+    ):
         loss(paddle.to_tensor(STUDENT), Targets(paddle.zeros([2], dtype="int64")))
 
 

@@ -1,4 +1,6 @@
-"""Runs with a teacher on tiny photos: what the teacher is left as, what a stop changes, who counts for what."""
+"""Runs with a teacher on tiny photos: what the teacher is left as, what a stop changes, who counts
+for what.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
-from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection, TrainSection
+from ppclas_core.config.schema import (
+    ComponentConfig,
+    Config,
+    DataSection,
+    ModelSection,
+    TrainSection,
+)
 from ppclas_core.data.photo_files import image_files
 from ppclas_core.engine.console import Console
 from ppclas_core.engine.session import resume, train
@@ -59,7 +67,9 @@ def teacher(photos, tmp_path_factory):
 def config(photos, output, objective=None, **data):
     return Config(
         model=ModelSection(name="FakeNet", pretrained=False, params={"width": 4}),
-        data=DataSection(**{"train": str(photos), "image_size": 32, "batch_size": 8, "workers": 0, **data}),
+        data=DataSection(
+            **{"train": str(photos), "image_size": 32, "batch_size": 8, "workers": 0, **data}
+        ),
         schedule=ComponentConfig(name="Constant", lr=0.02),
         objective=objective or ComponentConfig(name="Supervised"),
         train=TrainSection(epochs=2, output=str(output), device="cpu"),
@@ -86,15 +96,23 @@ def batch_of(plan, count=6):
     from ppclas_core.normalize import normalize_on_device
     from ppclas_core.objective import TrainBatch
 
-    with Loader(plan.train, Pipeline(build_transforms(plan.config.data.eval_transforms)), count) as loader:
+    with Loader(
+        plan.train, Pipeline(build_transforms(plan.config.data.eval_transforms)), count
+    ) as loader:
         batch = next(loader.epoch(0))
     images = normalize_on_device(batch.images, plan.config.data.normalize)
-    return TrainBatch(images, Targets(paddle.to_tensor(batch.labels)), batch.images, batch.indices, 0)
+    return TrainBatch(
+        images, Targets(paddle.to_tensor(batch.labels)), batch.images, batch.indices, 0
+    )
 
 
 @pytest.mark.parametrize("norm", ["batch", "running"])
-def test_the_teachers_weights_stay_and_its_statistics_move_in_train_mode_only(photos, teacher, tmp_path, norm):
-    parts, plan = prepared(photos, teacher, tmp_path, teacher_norm=norm, losses=[{"name": "ssld"}, {"name": "fitnet"}])
+def test_the_teachers_weights_stay_and_its_statistics_move_in_train_mode_only(
+    photos, teacher, tmp_path, norm
+):
+    parts, plan = prepared(
+        photos, teacher, tmp_path, teacher_norm=norm, losses=[{"name": "ssld"}, {"name": "fitnet"}]
+    )
     model = parts.objective._teachers[0]._model
     before = {key: value.numpy() for key, value in model.state_dict().items()}
     for _ in range(2):
@@ -107,18 +125,27 @@ def test_the_teachers_weights_stay_and_its_statistics_move_in_train_mode_only(ph
     statistics = {key for key in before if key.endswith(("_mean", "_variance"))}
     assert moved == (statistics if norm == "batch" else set())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert {key.split("/", 1)[1] for key in parts.objective.state()} == (statistics if norm == "batch" else set())
+    assert {key.split("/", 1)[1] for key in parts.objective.state()} == (
+        statistics if norm == "batch" else set()
+    )
     trained = {id(parameter) for parameter in parts.parameters().values()}
     assert not trained & {id(parameter) for parameter in model.parameters()}
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(photos, teacher, tmp_path):
     terms = [{"name": "kl", "weight": 0.5}, {"name": "ssld"}, {"name": "similarity", "weight": 2.0}]
-    parts, plan = prepared(photos, teacher, tmp_path, losses=terms, ground_truth=0.25, teacher_norm="running")
+    parts, plan = prepared(
+        photos, teacher, tmp_path, losses=terms, ground_truth=0.25, teacher_norm="running"
+    )
     result = parts.objective.step(batch_of(plan), parts.model)
     values = {name: value.item() for name, value in result.parts.items()}
     assert set(values) == {"kl", "ssld", "similarity", "ground_truth"}
-    expected = 0.5 * values["kl"] + values["ssld"] + 2.0 * values["similarity"] + 0.25 * values["ground_truth"]
+    expected = (
+        0.5 * values["kl"]
+        + values["ssld"]
+        + 2.0 * values["similarity"]
+        + 0.25 * values["ground_truth"]
+    )
     assert result.loss.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -130,27 +157,35 @@ def test_labels_of_photos_without_one_are_never_learnt_from(photos, teacher, tmp
     parts, plan = prepared(photos, teacher, tmp_path, ground_truth=1.0, teacher_norm="running")
     batch = batch_of(plan)
     full = parts.objective.step(batch, parts.model).parts["ground_truth"].item()
-    each = paddle.nn.functional.cross_entropy(parts.model(batch.images), batch.targets.labels, reduction="none").numpy()
+    each = paddle.nn.functional.cross_entropy(
+        parts.model(batch.images), batch.targets.labels, reduction="none"
+    ).numpy()
     assert full == pytest.approx(each.mean(), rel=1e-5)
     labels = batch.targets.labels.numpy().copy()
     labels[[1, 4]] = -1
     some = dataclasses.replace(batch, targets=Targets(paddle.to_tensor(labels)))
     # The parts that are left weigh what they weighed before.
     expected = np.delete(each, [1, 4]).sum() / len(each)
-    assert parts.objective.step(some, parts.model).parts["ground_truth"].item() == pytest.approx(expected, rel=1e-5)
+    assert parts.objective.step(some, parts.model).parts["ground_truth"].item() == pytest.approx(
+        expected, rel=1e-5
+    )
     none = dataclasses.replace(batch, targets=Targets(paddle.full([6], -1, dtype="int64")))
     assert parts.objective.step(none, parts.model).parts["ground_truth"].item() == 0.0
 
 
 def test_a_run_with_photos_without_labels(photos, teacher, extra, tmp_path):
     run = tmp_path / "run"
-    given = config(photos, run, distill(teacher, ground_truth=0.5), train_extra=str(extra), val_fraction=0.25)
+    given = config(
+        photos, run, distill(teacher, ground_truth=0.5), train_extra=str(extra), val_fraction=0.25
+    )
     result = train(given, Console(quiet=True))
     labelled = CLASSES * PER_CLASS * 3 // 4
     state = load_file(run / "checkpoints" / "last.safetensors")
     bundle = Bundle.load(run)
     # The bundle holds the student alone; the checkpoint of a teacher nothing but its statistics.
-    assert set(load_file(bundle.weights_file)) == {key[6:] for key in state if key.startswith("model/")}
+    assert set(load_file(bundle.weights_file)) == {
+        key[6:] for key in state if key.startswith("model/")
+    }
     extras = [key for key in state if key.startswith("objective/")]
     assert extras
     assert all(key.endswith(("_mean", "_variance")) for key in extras)
@@ -160,7 +195,10 @@ def test_a_run_with_photos_without_labels(photos, teacher, extra, tmp_path):
     assert f"{EXTRA} more training photos without labels" in log
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     # Only labelled photos count as right or wrong: shares are multiples of 1 / 18.
-    assert all((row["train_top1"] * labelled) == pytest.approx(round(row["train_top1"] * labelled)) for row in rows)
+    assert all(
+        (row["train_top1"] * labelled) == pytest.approx(round(row["train_top1"] * labelled))
+        for row in rows
+    )
     assert {"train_ssld", "train_ground_truth"} <= set(rows[0])
     assert result.best["num_images"] == CLASSES * PER_CLASS // 4
 
@@ -179,11 +217,19 @@ class StopAt:
 
 def test_a_stopped_run_goes_on_bit_for_bit(photos, teacher, extra, tmp_path):
     objective = distill(teacher, losses=[{"name": "ssld"}, {"name": "fitnet", "weight": 0.1}])
-    train(config(photos, tmp_path / "whole", objective, train_extra=str(extra)), Console(quiet=True))
+    train(
+        config(photos, tmp_path / "whole", objective, train_extra=str(extra)), Console(quiet=True)
+    )
     with use_plugin(StopAt(5), "stopper"), pytest.raises(TrainingError, match="Stopped on request"):
-        train(config(photos, tmp_path / "stopped", objective, train_extra=str(extra)), Console(quiet=True))
+        train(
+            config(photos, tmp_path / "stopped", objective, train_extra=str(extra)),
+            Console(quiet=True),
+        )
     resume(tmp_path / "stopped", Console(quiet=True))
-    whole, stopped = (load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "stopped"))
+    whole, stopped = (
+        load_file(tmp_path / name / "checkpoints" / "last.safetensors")
+        for name in ("whole", "stopped")
+    )
     assert whole.keys() == stopped.keys()
     assert any(key.startswith("layers/fitnet") for key in whole)
     assert all(np.array_equal(whole[key], stopped[key]) for key in whole)
@@ -195,7 +241,11 @@ def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path, 
 
     asked: list[int] = []
     answer = PaddleTeacher.answer
-    monkeypatch.setattr(PaddleTeacher, "answer", lambda self, images: asked.append(len(images)) or answer(self, images))
+    monkeypatch.setattr(
+        PaddleTeacher,
+        "answer",
+        lambda self, images: asked.append(len(images)) or answer(self, images),
+    )
     objective = distill(teacher, teacher_norm="running", cache=str(tmp_path / "cache"))
     without = distill(teacher, teacher_norm="running")
     train(config(photos, tmp_path / "plain", without, repeat_draws_after=1), Console(quiet=True))
@@ -210,7 +260,8 @@ def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path, 
     assert asked == []
     assert file.read_bytes() == stored
     plain, first, second = (
-        load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("plain", "first", "second")
+        load_file(tmp_path / name / "checkpoints" / "last.safetensors")
+        for name in ("plain", "first", "second")
     )
     assert all(np.array_equal(first[key], second[key]) for key in first)
     assert all(np.allclose(first[key], plain[key], atol=1e-4) for key in first)
@@ -225,10 +276,17 @@ def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path, 
     ("fields", "data", "message"),
     [
         ({}, {"repeat_draws_after": 1}, "set objective.teacher_norm to running"),
-        ({"teacher_norm": "running"}, {}, "no crop would ever come again; set data.repeat_draws_after"),
         (
             {"teacher_norm": "running"},
-            {"repeat_draws_after": 2, "batch_transforms": (ComponentConfig(name="FakeBatchTransform"),)},
+            {},
+            "no crop would ever come again; set data.repeat_draws_after",
+        ),
+        (
+            {"teacher_norm": "running"},
+            {
+                "repeat_draws_after": 2,
+                "batch_transforms": (ComponentConfig(name="FakeBatchTransform"),),
+            },
             "mixed photos never come again",
         ),
         (
@@ -238,7 +296,9 @@ def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path, 
         ),
     ],
 )
-def test_a_cache_that_could_not_be_right_is_refused(photos, teacher, tmp_path, fields, data, message):
+def test_a_cache_that_could_not_be_right_is_refused(
+    photos, teacher, tmp_path, fields, data, message
+):
     objective = distill(teacher, cache=str(tmp_path / "cache"), **fields)
     with pytest.raises(ConfigError, match=message):
         train(config(photos, tmp_path / "run", objective, **data), Console(quiet=True))
@@ -247,14 +307,22 @@ def test_a_cache_that_could_not_be_right_is_refused(photos, teacher, tmp_path, f
 def test_several_teachers_are_averaged(photos, teacher, tmp_path):
     two = [{"source": str(teacher)}, {"source": str(teacher), "image_size": 40}]
     for average in ("probabilities", "logits"):
-        parts, plan = prepared(photos, teacher, tmp_path, teachers=two, average=average, teacher_norm="running")
+        parts, plan = prepared(
+            photos, teacher, tmp_path, teachers=two, average=average, teacher_norm="running"
+        )
         objective, images = parts.objective, batch_of(plan).images
         one, other = (t.answer(images).numpy().astype(np.float64) for t in objective._teachers)
         probabilities = [np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (one, other)]
-        mixed = sum(probabilities) / 2 if average == "probabilities" else np.sqrt(probabilities[0] * probabilities[1])
+        mixed = (
+            sum(probabilities) / 2
+            if average == "probabilities"
+            else np.sqrt(probabilities[0] * probabilities[1])
+        )
         found = np.exp(objective._ask(images).numpy())
         np.testing.assert_allclose(
-            found / found.sum(axis=1, keepdims=True), mixed / mixed.sum(axis=1, keepdims=True), atol=1e-5
+            found / found.sum(axis=1, keepdims=True),
+            mixed / mixed.sum(axis=1, keepdims=True),
+            atol=1e-5,
         )
         assert not np.allclose(one, other)  # the second sees another size
 
@@ -265,10 +333,16 @@ def test_a_teachers_own_constants_are_honoured(photos, teacher, tmp_path):
     parts, plan = prepared(photos, teacher, tmp_path, teachers=given, teacher_norm="running")
     batch = batch_of(plan)
     pixels = batch.pixels.astype(np.float32) / 255.0
-    direct = ((pixels - np.array(own["mean"])) / np.array(own["std"])).transpose(0, 3, 1, 2).astype(np.float32)
+    direct = (
+        ((pixels - np.array(own["mean"])) / np.array(own["std"]))
+        .transpose(0, 3, 1, 2)
+        .astype(np.float32)
+    )
     model = Bundle.load(teacher).build_model()
     expected = model(paddle.to_tensor(np.ascontiguousarray(direct))).numpy()
-    np.testing.assert_allclose(parts.objective._teachers[0].answer(batch.images).numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        parts.objective._teachers[0].answer(batch.images).numpy(), expected, atol=1e-4
+    )
 
 
 def test_a_teacher_of_other_classes_is_refused(photos, teacher, tmp_path):
@@ -294,19 +368,29 @@ def test_photos_without_labels_need_an_objective_that_does(photos, extra, tmp_pa
 
 def test_unknown_losses_are_told_with_near_names(photos, teacher, tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'ssld'"):
-        train(config(photos, tmp_path / "run", distill(teacher, losses=[{"name": "sld"}])), Console(quiet=True))
+        train(
+            config(photos, tmp_path / "run", distill(teacher, losses=[{"name": "sld"}])),
+            Console(quiet=True),
+        )
 
 
 def test_no_photo_beside_the_labelled_ones_is_an_error(photos, teacher, tmp_path):
     with pytest.raises(DataError, match="got no other; leave train_extra out"):
-        train(config(photos, tmp_path / "run", distill(teacher), train_extra=str(photos)), Console(quiet=True))
+        train(
+            config(photos, tmp_path / "run", distill(teacher), train_extra=str(photos)),
+            Console(quiet=True),
+        )
 
 
 @pytest.mark.parametrize(
     ("source", "error", "words"),
     [
         ("FakeNett", UnknownNameError, r"Unknown model 'FakeNett'\. Did you mean 'FakeNet'"),
-        ("runs/nowhere", ConfigError, r"teacher runs/nowhere: there is no such run, bundle, export or \.onnx file"),
+        (
+            "runs/nowhere",
+            ConfigError,
+            r"teacher runs/nowhere: there is no such run, bundle, export or \.onnx file",
+        ),
     ],
 )
 def test_a_teacher_that_is_not_there_is_told_as_it_was_written(source, error, words):

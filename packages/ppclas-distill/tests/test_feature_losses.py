@@ -12,7 +12,11 @@ OURS, THEIRS = image_model.Feature("a", 2, 8), image_model.Feature("b", 3, 8)
 
 
 def maps(seed, channels, side=2, photos=3):
-    return np.random.default_rng(seed).standard_normal((photos, channels, side, side)).astype(np.float32)
+    return (
+        np.random.default_rng(seed)
+        .standard_normal((photos, channels, side, side))
+        .astype(np.float32)
+    )
 
 
 def numerical(value, array, step=1e-2):
@@ -55,7 +59,9 @@ def test_fitnet_is_the_mean_square_after_the_projection():
 
 def test_fitnet_resizes_the_students_map_to_the_teachers():
     layers = FitNet().layers(OURS, THEIRS)
-    found = FitNet().between(paddle.to_tensor(maps(0, 2, side=2)), paddle.to_tensor(maps(1, 3, side=4)), layers)
+    found = FitNet().between(
+        paddle.to_tensor(maps(0, 2, side=2)), paddle.to_tensor(maps(1, 3, side=4)), layers
+    )
     assert np.isfinite(found.item())
 
 
@@ -67,10 +73,14 @@ def test_similarity_follows_tung_and_mori():
         gram = flat @ flat.T
         grams.append(gram / np.linalg.norm(gram, axis=1, keepdims=True))
     expected = ((grams[0] - grams[1]) ** 2).sum() / 9
-    found = Similarity().between(paddle.to_tensor(maps(0, 2)), paddle.to_tensor(maps(1, 3, side=4)), {})
+    found = Similarity().between(
+        paddle.to_tensor(maps(0, 2)), paddle.to_tensor(maps(1, 3, side=4)), {}
+    )
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_similarity_of_one_photo_costs_nothing():
     one = paddle.to_tensor(maps(0, 2, photos=1))
-    assert Similarity().between(one, paddle.to_tensor(maps(1, 3, photos=1)), {}).item() == pytest.approx(0, abs=1e-10)
+    assert Similarity().between(
+        one, paddle.to_tensor(maps(1, 3, photos=1)), {}
+    ).item() == pytest.approx(0, abs=1e-10)

@@ -34,7 +34,12 @@ def test_other_pixels_teachers_and_damaged_rows_are_not_answered_for(tmp_path):
     row = len(content) // 8
     content[7 * row + 12] ^= 1  # a bit of the logits in row 7
     cache.path.write_bytes(content)
-    assert LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].tolist() == [True, True, False, True]
+    assert LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_a_longer_list_of_photos_keeps_the_answers(tmp_path):
@@ -43,7 +48,9 @@ def test_a_longer_list_of_photos_keeps_the_answers(tmp_path):
     grown = LogitCache(tmp_path, "teacher", 20, 3)
     assert grown.look_up(ROWS, digests)[1].all()
     assert not grown.look_up(np.array([19, 18, 17, 16]), digests)[1].any()
-    assert LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].all()  # and a shorter one takes nothing away
+    assert (
+        LogitCache(tmp_path, "teacher", 8, 3).look_up(ROWS, digests)[1].all()
+    )  # and a shorter one takes nothing away
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")

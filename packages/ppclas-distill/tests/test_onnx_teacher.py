@@ -20,7 +20,12 @@ def write(path, batch="N", side="S", softmax=False, channels=3, kind="FLOAT", sh
     """Mean colour times a matrix: [N, 3, S, S] → [N, 3]."""
     helper, kinds = onnx.helper, onnx.TensorProto
     nodes = [
-        helper.make_node("Cast", ["images"], ["pixels"], to=kinds.FLOAT if kind == "UINT8" else getattr(kinds, kind)),
+        helper.make_node(
+            "Cast",
+            ["images"],
+            ["pixels"],
+            to=kinds.FLOAT if kind == "UINT8" else getattr(kinds, kind),
+        ),
         helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[2, 3], keepdims=0),
         helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
         helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["answers"]),
@@ -28,10 +33,16 @@ def write(path, batch="N", side="S", softmax=False, channels=3, kind="FLOAT", sh
     graph = helper.make_graph(
         nodes,
         "teacher",
-        [helper.make_tensor_value_info("images", getattr(kinds, kind), shape or [batch, channels, side, side])],
         [
             helper.make_tensor_value_info(
-                "answers", kinds.FLOAT if kind == "UINT8" else getattr(kinds, kind), [batch, CLASSES]
+                "images", getattr(kinds, kind), shape or [batch, channels, side, side]
+            )
+        ],
+        [
+            helper.make_tensor_value_info(
+                "answers",
+                kinds.FLOAT if kind == "UINT8" else getattr(kinds, kind),
+                [batch, CLASSES],
             )
         ],
         [onnx.numpy_helper.from_array(WEIGHTS[:channels].astype(KINDS[kind]), "weights")],
@@ -61,7 +72,9 @@ def test_answers_are_logits_for_any_batch(tmp_path, batch, softmax):
 def test_files_of_other_floats_are_given_theirs(tmp_path, kind):
     teacher = open_teacher(write(tmp_path / "t.onnx", kind=kind), STUDENT, True)
     expected = images().mean(axis=(2, 3)) @ WEIGHTS
-    np.testing.assert_allclose(teacher.answer(paddle.to_tensor(images())).numpy(), expected, atol=1e-2)
+    np.testing.assert_allclose(
+        teacher.answer(paddle.to_tensor(images())).numpy(), expected, atol=1e-2
+    )
 
 
 def test_what_a_bare_file_does_not_say_is_said(tmp_path):
@@ -80,23 +93,43 @@ def test_it_sees_its_own_size_and_constants(tmp_path):
     own = NormalizeConfig(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     teacher = open_teacher(config.model_copy(update={"normalize": own}), STUDENT, False)
     assert "sees 8x8 resized to 16x16, normalised by its own constants" in teacher.words
-    mean, std = (np.array(values)[:, None, None] for values in (STUDENT.normalize.mean, STUDENT.normalize.std))
+    mean, std = (
+        np.array(values)[:, None, None]
+        for values in (STUDENT.normalize.mean, STUDENT.normalize.std)
+    )
     pixels = images() * std + mean
-    expected = ((pixels - 0.5) / 0.5).mean(axis=(2, 3)) @ WEIGHTS  # bilinear doubling keeps the mean
-    np.testing.assert_allclose(teacher.answer(paddle.to_tensor(images())).numpy(), expected, atol=1e-4)
+    expected = ((pixels - 0.5) / 0.5).mean(
+        axis=(2, 3)
+    ) @ WEIGHTS  # bilinear doubling keeps the mean
+    np.testing.assert_allclose(
+        teacher.answer(paddle.to_tensor(images())).numpy(), expected, atol=1e-4
+    )
 
 
 def test_what_does_not_fit_is_told(tmp_path):
     with pytest.raises(ConfigError, match="answers with 3 values and the data has 2 classes"):
-        open_teacher(write(tmp_path / "t.onnx"), Student(("a", "b"), NormalizeConfig(), (8, 8)), True)
-    with pytest.raises(ConfigError, match=r"one input of images \[N, 3, H, W\] of floats, got images \['N', 1"):
+        open_teacher(
+            write(tmp_path / "t.onnx"), Student(("a", "b"), NormalizeConfig(), (8, 8)), True
+        )
+    with pytest.raises(
+        ConfigError, match=r"one input of images \[N, 3, H, W\] of floats, got images \['N', 1"
+    ):
         open_teacher(write(tmp_path / "grey.onnx", channels=1), STUDENT, True)
-    with pytest.raises(ConfigError, match=r"images \[N, 3, H, W\] of floats, got images .* tensor\(uint8\)"):
+    with pytest.raises(
+        ConfigError, match=r"images \[N, 3, H, W\] of floats, got images .* tensor\(uint8\)"
+    ):
         open_teacher(write(tmp_path / "bytes.onnx", kind="UINT8"), STUDENT, True)
-    with pytest.raises(ConfigError, match=r"images \[N, 3, H, W\] of floats, got images \['N', 'H', 'W', 3\]"):
+    with pytest.raises(
+        ConfigError, match=r"images \[N, 3, H, W\] of floats, got images \['N', 'H', 'W', 3\]"
+    ):
         open_teacher(write(tmp_path / "last.onnx", shape=["N", "H", "W", 3]), STUDENT, True)
-    with pytest.raises(ConfigError, match=r"does not answer for two images \[2, 3, 8, 8\].*Another image_size may be"):
-        open_teacher(write(tmp_path / "high.onnx", shape=["N", 3, 16, "W"]), STUDENT, True)  # 16 high, any width
+    with pytest.raises(
+        ConfigError,
+        match=r"does not answer for two images \[2, 3, 8, 8\].*Another image_size may be",
+    ):
+        open_teacher(
+            write(tmp_path / "high.onnx", shape=["N", 3, 16, "W"]), STUDENT, True
+        )  # 16 high, any width
     fixed = write(tmp_path / "fixed.onnx", side=16)
     with pytest.raises(ConfigError, match="takes images of 16x16; image_size says"):
         open_teacher(fixed.model_copy(update={"image_size": 32}), STUDENT, True)

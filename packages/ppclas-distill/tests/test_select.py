@@ -24,12 +24,16 @@ def sorted_out(table, per_class, least=0.0):
     """What should be chosen, by sorting everything."""
     best = []
     for label in range(table.shape[1]):
-        mine = [i for i in range(len(table)) if table[i].argmax() == label and table[i, label] >= least]
+        mine = [
+            i for i in range(len(table)) if table[i].argmax() == label and table[i, label] >= least
+        ]
         best += sorted(mine, key=lambda i: (-table[i, label], i))[:per_class]
     return sorted(best)
 
 
-@pytest.mark.parametrize(("per_class", "batch", "least"), [(1, 1, 0.0), (5, 7, 0.0), (20, 64, 0.5), (1000, 50, 0.0)])
+@pytest.mark.parametrize(
+    ("per_class", "batch", "least"), [(1, 1, 0.0), (5, 7, 0.0), (20, 64, 0.5), (1000, 50, 0.0)]
+)
 def test_the_top_of_each_class_is_kept(per_class, batch, least):
     scores = probabilities(600, 3)
     scores[100:200] = scores[:100]  # ties go to the earlier photo
@@ -89,9 +93,20 @@ def test_an_answer_that_is_no_number_is_told(tmp_path):
     pool, scores, said = make_pool(tmp_path / "data", 10), probabilities(10, 3), []
     scores[4, 2] = np.nan
 
-    result = select(str(pool), lambda paths: (scores, []), NAMES, tmp_path / "out", per_class=10, note=said.append)
+    result = select(
+        str(pool),
+        lambda paths: (scores, []),
+        NAMES,
+        tmp_path / "out",
+        per_class=10,
+        note=said.append,
+    )
     assert (result.chosen, result.unreadable) == (9, 1)
-    assert [line for line in said if "00004.jpg: the teacher's answer is not a number (left out)" in line]
+    assert [
+        line
+        for line in said
+        if "00004.jpg: the teacher's answer is not a number (left out)" in line
+    ]
 
 
 def test_other_settings_or_another_pool_are_refused(tmp_path):
@@ -104,7 +119,9 @@ def test_other_settings_or_another_pool_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a selection with other settings \(per_class\)"):
         select(str(pool), answer, NAMES, tmp_path / "out", per_class=3)
     pool.write_text("other.jpg\n" * 10)
-    with pytest.raises(DataError, match="has changed since the selection was stopped: photo 10 was"):
+    with pytest.raises(
+        DataError, match="has changed since the selection was stopped: photo 10 was"
+    ):
         select(str(pool), answer, NAMES, tmp_path / "out", per_class=2)
 
 
@@ -118,9 +135,15 @@ def test_pools_are_folders_or_lists(tmp_path):
     plain = tmp_path / "pool.txt"
     plain.write_text("x/my photo 1.jpg\n\ny.png 7\nz.jpg\t0\n")
     root = str(tmp_path)
-    assert list(pool_paths(str(plain))) == [f"{root}/x/my photo 1.jpg", f"{root}/y.png", f"{root}/z.jpg"]
+    assert list(pool_paths(str(plain))) == [
+        f"{root}/x/my photo 1.jpg",
+        f"{root}/y.png",
+        f"{root}/z.jpg",
+    ]
     plain.write_text("x.jpg\nnothing here\n")
-    with pytest.raises(DataError, match=r"pool.txt:2: expected the path of a photo, got 'nothing here'"):
+    with pytest.raises(
+        DataError, match=r"pool.txt:2: expected the path of a photo, got 'nothing here'"
+    ):
         list(pool_paths(str(plain)))
 
 
@@ -149,6 +172,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 @pytest.mark.sweep
 def test_a_million_photos_need_less_than_500_mib(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MILLION), str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", textwrap.dedent(MILLION), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert float(done.stdout) < 500

@@ -26,7 +26,11 @@ def static_name(key: str) -> str:
         return {"weight": "conv1_acsquare_weights", "bias": "conv1_acsquare_bias"}[kind]
     block, part, layer = middle
     name = f"{BLOCKS[int(block)]}_{PARTS[part]}"
-    return f"bn{name}_{NORM[kind]}" if layer == "bn" else f"res{name}_{'bias' if kind == 'bias' else 'weights'}"
+    return (
+        f"bn{name}_{NORM[kind]}"
+        if layer == "bn"
+        else f"res{name}_{'bias' if kind == 'bias' else 'weights'}"
+    )
 
 
 @pytest.mark.skipif(not ZOO.is_dir(), reason=f"no reference data at {ZOO}")
@@ -40,7 +44,9 @@ def test_tensors_and_logits_are_those_of_the_static_builder():
     model = create_model("ResNet50_ACNet_deploy")
     model.eval()
     shapes = {name: shape for name, _, shape in reference["static_parameters"]}
-    assert {static_name(key): list(tensor.shape) for key, tensor in model.state_dict().items()} == shapes
+    assert {
+        static_name(key): list(tensor.shape) for key, tensor in model.state_dict().items()
+    } == shapes
     for key, tensor in model.state_dict().items():
         kind = key.rsplit(".", 1)[1]
         value = zoo.fill_value(f"{static_name(key)}.{kind}", tensor.shape, golden["seed"])

@@ -18,7 +18,8 @@ BUILT = [row for row in load_catalog().values() if row.family is not None]
 COUNTED = [row for row in BUILT if row.name == row.architecture and row.macs_g is not None]
 
 TABLE_TOLERANCE = {"params_m": 0.02, "flops_g": 0.05}
-"""How far a published column may be from the count before the catalogue's notes have to speak of it."""
+"""How far a published column may be from the count before the catalogue's notes have to speak of
+it."""
 
 IN_WORDS = {
     "params_m": ("params_m", "parameters include", "FLOPS and parameter counts"),
@@ -27,11 +28,14 @@ IN_WORDS = {
 """How the notes speak of a column."""
 
 AUXILIARY_MACS = {"GoogLeNet": 9 * (512 + 528) * 128 + 2 * (1152 * 1024 + 1024 * 1000)}
-"""Of heads that the published counts have and that run in training only: two of a 1x1 convolution and two layers."""
+"""Of heads that the published counts have and that run in training only: two of a 1x1 convolution
+and two layers."""
 
 
 def cut_macs(model: paddle.nn.Layer, size: int) -> int:
-    """Of the row and the column that the published EfficientNets compute, on maps of even sides, and then cut off."""
+    """Of the row and the column that the published EfficientNets compute, on maps of even sides,
+    and then cut off.
+    """
     total = 0
     for layer in model.sublayers():
         if isinstance(layer, paddle.nn.Conv2D) and layer._stride[0] == 2:
@@ -61,7 +65,9 @@ def slow_if(slow: bool) -> tuple[pytest.MarkDecorator, ...]:
 )
 def test_a_backbone_gives_the_maps_it_says(name):
     size = 128
-    images = paddle.to_tensor(np.random.default_rng(0).standard_normal((2, 3, size, size)).astype("float32"))
+    images = paddle.to_tensor(
+        np.random.default_rng(0).standard_normal((2, 3, size, size)).astype("float32")
+    )
     with paddle.utils.unique_name.guard():
         backbone = create_model(name, features_only=True)
     backbone.eval()
@@ -127,7 +133,9 @@ def test_every_disagreement_with_the_published_columns_has_its_reason():
     silent = {
         name: columns
         for name, columns in found.items()
-        if not all(any(words in catalog[name].notes for words in IN_WORDS[column]) for column in columns)
+        if not all(
+            any(words in catalog[name].notes for words in IN_WORDS[column]) for column in columns
+        )
     }
     assert silent == {}
     # The other way round: a note is about numbers that do differ.

@@ -28,9 +28,11 @@ def test_every_published_fact_is_there():
                     "legacy_weights_url"):  # fmt: skip
             assert getattr(row, key) == model.get(key), (row.name, key)
         assert row.params == model.get("params_exact")
-        assert {"image_size": row.image_size, "resize_short": row.resize_short, "interpolation": row.interpolation} == (
-            model["eval"]
-        )
+        assert {
+            "image_size": row.image_size,
+            "resize_short": row.resize_short,
+            "interpolation": row.interpolation,
+        } == (model["eval"])
         assert (row.paper_title, row.paper_url) == (
             (model["paper"] or {}).get("title"),
             (model["paper"] or {}).get("url"),
@@ -54,26 +56,37 @@ def test_the_catalogue_is_whole_and_plausible():
 def test_registered_are_the_names_whose_family_is_built():
     manager = make_plugin_manager(discover=False)
     manager.add(plugin, "models")
-    assert manager.registries.models.names() == [row.name for row in CATALOG.values() if row.family is not None]
+    assert manager.registries.models.names() == [
+        row.name for row in CATALOG.values() if row.family is not None
+    ]
 
 
 def test_every_family_has_the_variants_that_the_catalogue_says():
     for family in {row.family for row in CATALOG.values() if row.family is not None}:
         variants = importlib.import_module(f"ppclas_models.families.{family}").models
-        assert set(variants) == {row.architecture for row in CATALOG.values() if row.family == family}
+        assert set(variants) == {
+            row.architecture for row in CATALOG.values() if row.family == family
+        }
 
 
 def test_every_family_file_is_in_the_catalogue():
     import ppclas_models.families
 
-    files = {path.stem for path in Path(ppclas_models.families.__path__[0]).glob("*.py")} - {"__init__"}
+    files = {path.stem for path in Path(ppclas_models.families.__path__[0]).glob("*.py")} - {
+        "__init__"
+    }
     assert files == {row.family for row in CATALOG.values()} - {None}
 
 
 def test_weights_that_share_an_architecture_share_a_variant():
     models = get_registries().models
     base = models.entry("ResNet50_vd").builder.variant()
-    for name in ("ResNet50_vd_v2", "ResNet50_vd_ssld", "ResNet50_vd_ssld_v2", "Fix_ResNet50_vd_ssld_v2"):
+    for name in (
+        "ResNet50_vd_v2",
+        "ResNet50_vd_ssld",
+        "ResNet50_vd_ssld_v2",
+        "Fix_ResNet50_vd_ssld_v2",
+    ):
         assert models.entry(name).builder.variant() is base
 
 
@@ -89,16 +102,21 @@ def test_metadata_says_how_to_evaluate():
 def test_params_are_known_without_building():
     from ppclas_models.families.mobilenet_v3 import MobileNetV3Config
 
-    assert get_registries().models.entry("MobileNetV3_large_x1_0_ssld").params_model() is MobileNetV3Config
+    assert (
+        get_registries().models.entry("MobileNetV3_large_x1_0_ssld").params_model()
+        is MobileNetV3Config
+    )
 
 
 def test_listing_imports_nothing_heavy():
     code = (
-        "import sys; from ppclas_core.plugins import make_plugin_manager; from ppclas_models import plugin\n"
-        "manager = make_plugin_manager(discover=False); manager.add(plugin, 'models')\n"
-        "assert len(manager.registries.models) > 40\n"
-        "heavy = {'paddle', 'numpy', 'pydantic', 'cv2', 'ppclas_models.families'} & set(sys.modules)\n"
-        "sys.exit(', '.join(sorted(heavy)) or 0)"
+        "import sys; from ppclas_core.plugins import make_plugin_manager; from ppclas_models "
+        "import plugin\nmanager = make_plugin_manager(discover=False); manager.add(plugin, "
+        "'models')\nassert len(manager.registries.models) > 40\nheavy = {'paddle', 'numpy', "
+        "'pydantic', 'cv2', 'ppclas_models.families'} & set(sys.modules)\nsys.exit(', "
+        "'.join(sorted(heavy)) or 0)"
     )
-    listing = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    listing = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert listing.returncode == 0, f"imported: {listing.stderr}"

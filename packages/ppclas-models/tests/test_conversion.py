@@ -54,8 +54,11 @@ def build(name: str):
 def test_a_file_that_paddle_wrote_is_read(tmp_path):
     layer = paddle.nn.Linear(3, 5, bias_attr=False)
     spec = [paddle.static.InputSpec([None, 3], "float32")]
-    paddle.jit.save(paddle.jit.to_static(layer, input_spec=spec, full_graph=True), str(tmp_path / "net"))
-    # All parameters one after another; here there is one, so that the file is that of a single tensor.
+    paddle.jit.save(
+        paddle.jit.to_static(layer, input_spec=spec, full_graph=True), str(tmp_path / "net")
+    )
+    # All parameters one after another; here there is one, so that the file is that of a single
+    # tensor.
     (tmp_path / "net.pdiparams").rename(tmp_path / "w")
     state, others = read_scattered(tmp_path, {"w"})
     assert np.array_equal(state["w"], layer.weight.numpy())
@@ -71,7 +74,9 @@ def test_a_file_byte_by_byte(tmp_path):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"]
+)
 @pytest.mark.parametrize("shape", [(), (1,), (300, 2), (0, 4)])
 def test_every_type_comes_back(tmp_path, dtype, shape):
     array = np.ones(shape, dtype)
@@ -84,7 +89,12 @@ def test_every_type_comes_back(tmp_path, dtype, shape):
 def test_levels_and_packed_dimensions_are_understood(tmp_path):
     values = np.ones((2, 300), "<f4")
     description = bytes([0x08, 5, 0x12, 3, 2, 0xAC, 0x02])  # 300 takes two bytes
-    content = struct.pack("<IQQ", 0, 1, 16) + bytes(16) + struct.pack("<Ii", 0, len(description)) + description
+    content = (
+        struct.pack("<IQQ", 0, 1, 16)
+        + bytes(16)
+        + struct.pack("<Ii", 0, len(description))
+        + description
+    )
     (tmp_path / "w").write_bytes(content + values.tobytes())
     assert np.array_equal(read_scattered(tmp_path, {"w"})[0]["w"], values)
 
@@ -115,7 +125,10 @@ def test_levels_and_packed_dimensions_are_understood(tmp_path):
                 "blocks.30.short.conv.weight": "res5a_branch1_weights",
             },
         ),
-        ("MobileNetV1", {"blocks.5.pointwise_conv.bn._mean": "conv4_2_sep_bn_mean", "fc.bias": "fc7_offset"}),
+        (
+            "MobileNetV1",
+            {"blocks.5.pointwise_conv.bn._mean": "conv4_2_sep_bn_mean", "fc.bias": "fc7_offset"},
+        ),
         (
             "MobileNetV2",
             {
@@ -134,7 +147,13 @@ def test_levels_and_packed_dimensions_are_understood(tmp_path):
             },
         ),
         ("ShuffleNetV2", {"3_1._conv_linear_1._conv.weight": "stage_3_1_conv5_weights"}),
-        ("SqueezeNet1_1", {"_conv1._conv._conv.bias": "fire2_squeeze1x1_offset", "_conv9.weight": "conv10_weights"}),
+        (
+            "SqueezeNet1_1",
+            {
+                "_conv1._conv._conv.bias": "fire2_squeeze1x1_offset",
+                "_conv9.weight": "conv10_weights",
+            },
+        ),
     ],
 )
 def test_names_of_2020(architecture, expected):
@@ -142,7 +161,9 @@ def test_names_of_2020(architecture, expected):
     assert {key: names[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize("architecture", ["ResNet101", "ResNet152_vd", "ResNet200_vd", "ResNeXt152_64x4d"])
+@pytest.mark.parametrize(
+    "architecture", ["ResNet101", "ResNet152_vd", "ResNet200_vd", "ResNeXt152_64x4d"]
+)
 def test_deep_nets_have_no_name_twice(architecture):
     names = legacy_names(architecture)
     assert len(set(names.values())) == len(names)
@@ -257,10 +278,15 @@ def test_what_a_folder_lacks_is_named(tmp_path):
     write_weights(tmp_path / "old", state, "SqueezeNet1_1")
     (tmp_path / "old" / "fire5_expand3x3_weights").unlink()
     (tmp_path / "old" / "learning_rate_0").write_bytes(b"anything")
-    with pytest.raises(WeightsError, match=r"1 of the 52 tensors are missing: _conv4._conv_path2._conv.weight"):
+    with pytest.raises(
+        WeightsError, match=r"1 of the 52 tensors are missing: _conv4._conv_path2._conv.weight"
+    ):
         read_weights(tmp_path / "old", "SqueezeNet1_1")
     (tmp_path / "old" / "conv1_weights").unlink()
-    with pytest.raises(WeightsError, match=r"has none of the 107 files of a ResNet18 of 2020, such as conv1_.*it has "):
+    with pytest.raises(
+        WeightsError,
+        match=r"has none of the 107 files of a ResNet18 of 2020, such as conv1_.*it has ",
+    ):
         read_weights(tmp_path / "old", "ResNet18")
     with pytest.raises(WeightsError, match="names of 2020 are not known for GhostNet_x0_5"):
         read_weights(tmp_path / "old", "GhostNet_x0_5")
@@ -351,13 +377,19 @@ def save_zip(path: Path, value: object) -> Path:
 def save_old(path: Path, value: object) -> Path:
     content, storages = dump(value, old=True)
     sizes = {"short": 2, "int": 4, "long": 4}
-    head = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": sizes}]
+    head = [
+        0x1950A86A20F9469CFC6C,
+        1001,
+        {"protocol_version": 1001, "little_endian": True, "type_sizes": sizes},
+    ]
     parts = [
         *(pickle.dumps(each, 2) for each in head),
         content,
         pickle.dumps([str(i) for i in range(len(storages))], 2),
     ]
-    path.write_bytes(b"".join(parts) + b"".join(struct.pack("<q", s.size) + s.raw for s in storages))
+    path.write_bytes(
+        b"".join(parts) + b"".join(struct.pack("<q", s.size) + s.raw for s in storages)
+    )
     return path
 
 
@@ -393,7 +425,9 @@ class Attack:
 @pytest.mark.parametrize("save", [save_zip, save_old])
 def test_nothing_is_executed(tmp_path, torch_globals, save, capsys):
     path = save(tmp_path / "x.pth", {"a": Attack()})
-    with pytest.raises(WeightsError, match=r"asks for '(builtins|__builtin__).print', which no weights need"):
+    with pytest.raises(
+        WeightsError, match=r"asks for '(builtins|__builtin__).print', which no weights need"
+    ):
         read_torch(path)
     assert capsys.readouterr().out == ""
 
@@ -412,11 +446,15 @@ def test_nothing_is_executed(tmp_path, torch_globals, save, capsys):
     ],
 )
 def test_tensors_outside_their_storage_are_refused(tmp_path, torch_globals, bad):
-    with pytest.raises(WeightsError, match=r"is no state dict as torch\.save writes it, or is damaged"):
+    with pytest.raises(
+        WeightsError, match=r"is no state dict as torch\.save writes it, or is damaged"
+    ):
         read_torch(save_zip(tmp_path / "x.pth", {"a": bad}))
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04broken", pickle.dumps({"a": 1}), b"\x80\x02"])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", b"PK\x03\x04broken", pickle.dumps({"a": 1}), b"\x80\x02"]
+)
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(WeightsError, match="is no state dict"):
@@ -426,7 +464,8 @@ def test_other_files_are_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("architecture", "published"),
     [
-        # torchvision's table of models: parameters. VGG's include biases of the convolutions, which are none here.
+        # torchvision's table of models: parameters. VGG's include biases of the convolutions, which
+        # are none here.
         ("ResNet18", 11_689_512),
         ("ResNet34", 21_797_672),
         ("ResNet50", 25_557_032),
@@ -463,12 +502,24 @@ def test_the_mapped_tensors_are_all_that_torchvision_has(architecture, published
     [
         (
             "ResNet18",
-            {"blocks.2.short.bn._mean": "layer2.0.downsample.1.running_mean", "blocks.0.short.conv.weight": None},
+            {
+                "blocks.2.short.bn._mean": "layer2.0.downsample.1.running_mean",
+                "blocks.0.short.conv.weight": None,
+            },
         ),
-        ("ResNet50", {"blocks.0.short.conv.weight": "layer1.0.downsample.0.weight", "stem.0.bn.bias": "bn1.bias"}),
+        (
+            "ResNet50",
+            {
+                "blocks.0.short.conv.weight": "layer1.0.downsample.0.weight",
+                "stem.0.bn.bias": "bn1.bias",
+            },
+        ),
         (
             "ResNet50_vd",
-            {"stem.2.bn.weight": "bn1.weight", "blocks.3.short.conv.weight": "layer2.0.downsample.1.weight"},
+            {
+                "stem.2.bn.weight": "bn1.weight",
+                "blocks.3.short.conv.weight": "layer2.0.downsample.1.weight",
+            },
         ),
         (
             "MobileNetV2",
@@ -480,10 +531,19 @@ def test_the_mapped_tensors_are_all_that_torchvision_has(architecture, published
                 "out.bias": "classifier.1.bias",
             },
         ),
-        ("ShuffleNetV2", {"2_1._conv_linear_1._batch_norm._mean": "stage2.0.branch1.3.running_mean"}),
+        (
+            "ShuffleNetV2",
+            {"2_1._conv_linear_1._batch_norm._mean": "stage2.0.branch1.3.running_mean"},
+        ),
         ("SqueezeNet1_1", {"_conv8._conv_path2._conv.weight": "features.12.expand3x3.weight"}),
-        ("DenseNet121", {"tr_conv3_blk.conv_ac_func._conv.weight": "features.transition2.conv.weight"}),
-        ("VGG16", {"conv_block_5.conv3.weight": "features.28.weight", "fc3.bias": "classifier.6.bias"}),
+        (
+            "DenseNet121",
+            {"tr_conv3_blk.conv_ac_func._conv.weight": "features.transition2.conv.weight"},
+        ),
+        (
+            "VGG16",
+            {"conv_block_5.conv3.weight": "features.28.weight", "fc3.bias": "classifier.6.bias"},
+        ),
         (
             "EfficientNetB0",
             {
@@ -495,16 +555,28 @@ def test_the_mapped_tensors_are_all_that_torchvision_has(architecture, published
     ],
 )
 def test_names_of_torchvision(architecture, expected):
-    namings = [naming for naming in torch_names(architecture) if "torchvision" in naming.layout.title]
+    namings = [
+        naming for naming in torch_names(architecture) if "torchvision" in naming.layout.title
+    ]
     names = (namings or torch_names(architecture))[0].names
     assert {key: names[key] for key in expected} == expected
 
 
-def torch_like(architecture: str, state: dict[str, np.ndarray], which: int = 0) -> OrderedDict[str, TensorOf]:
-    """``state`` as torch would save it: under its names, linear weights as [out, in], before any scaling."""
+def torch_like(
+    architecture: str, state: dict[str, np.ndarray], which: int = 0
+) -> OrderedDict[str, TensorOf]:
+    """``state`` as torch would save it: under its names, linear weights as [out, in], before any
+    scaling.
+    """
     naming = torch_names(architecture)[which]
     return OrderedDict(
-        (name, tensor((state[key].T if state[key].ndim == 2 else state[key]) / np.float32(naming.factors.get(key, 1))))
+        (
+            name,
+            tensor(
+                (state[key].T if state[key].ndim == 2 else state[key])
+                / np.float32(naming.factors.get(key, 1))
+            ),
+        )
         for key, name in naming.names.items()
         if name is not None
     )
@@ -535,11 +607,15 @@ def test_torch_weights_find_their_place(tmp_path, torch_globals, architecture, w
 def test_the_layer_that_torch_lacks_changes_nothing(tmp_path, torch_globals):
     # In these weights, which come from torchvision, that layer is the identity already.
     original = read_state(WEIGHTS / "MobileNetV2_pretrained")
-    found, report = read_weights(save_old(tmp_path / "x.pth", torch_like("MobileNetV2", original)), "MobileNetV2")
+    found, report = read_weights(
+        save_old(tmp_path / "x.pth", torch_like("MobileNetV2", original)), "MobileNetV2"
+    )
     assert str(report).startswith(
         "262/267 tensors taken, 5 made the identity, which the original has not: conv2._first"
     )
-    images = paddle.to_tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype("float32"))
+    images = paddle.to_tensor(
+        np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype("float32")
+    )
     logits = []
     for state in (original, found):
         model = build("MobileNetV2")
@@ -552,23 +628,29 @@ def test_the_layer_that_torch_lacks_changes_nothing(tmp_path, torch_globals):
 def test_the_shortcut_that_torch_lacks_changes_nothing(tmp_path, torch_globals):
     source = build("ResNet18")
     state = {key: value.numpy() for key, value in source.state_dict().items()}
-    found, report = read_weights(save_zip(tmp_path / "x.pth", torch_like("ResNet18", state)), "ResNet18")
+    found, report = read_weights(
+        save_zip(tmp_path / "x.pth", torch_like("ResNet18", state)), "ResNet18"
+    )
     assert len(report.made) == 5
     plain = build("ResNet18")
     fit_state(plain, found)
     fit_state(source, found)
     getattr(source, "blocks.0").short = paddle.nn.Identity()
-    # In double precision: these random weights give logits of 30, whose rounding in single precision is near 1e-5.
+    # In double precision: these random weights give logits of 30, whose rounding in single
+    # precision is near 1e-5.
     plain.to(dtype="float64"), source.to(dtype="float64")
     images = paddle.to_tensor(np.random.default_rng(0).standard_normal((1, 3, 64, 64)))
     with paddle.no_grad():
-        np.testing.assert_allclose(plain(images).numpy(), source(images).numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            plain(images).numpy(), source(images).numpy(), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_old_names_of_densenet(tmp_path, torch_globals):
     state = torch_like("DenseNet121", random_state("DenseNet121"))
     old = OrderedDict(
-        (name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."), value) for name, value in state.items()
+        (name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."), value)
+        for name, value in state.items()
     )
     assert old.keys() != state.keys()
     _, report = read_weights(save_zip(tmp_path / "x.pth", old), "DenseNet121")
@@ -579,16 +661,22 @@ def test_what_differs_from_torch_is_said(tmp_path, torch_globals):
     state = torch_like("SqueezeNet1_1", random_state("SqueezeNet1_1"))
     state["more"] = tensor(np.ones(3, "f4"))
     _, report = read_weights(save_zip(tmp_path / "x.pth", state), "SqueezeNet1_1")
-    assert str(report) == "52/52 tensors taken, 1 scaled: _conv9.weight, 1 of the file not used: more"
+    assert (
+        str(report) == "52/52 tensors taken, 1 scaled: _conv9.weight, 1 of the file not used: more"
+    )
     assert report.notes == ("read as the weights of torchvision's squeezenet1_1",)
     assert [line.partition(":")[0] for line in report.differences] == [
         "its first convolution does not pad",
         "no place here for 1 tensor of the file, another model's",
     ]
-    with pytest.raises(WeightsError, match=r"has no tensor of a ResNet50 as torchvision or timm name it, such as bn1"):
+    with pytest.raises(
+        WeightsError,
+        match=r"has no tensor of a ResNet50 as torchvision or timm name it, such as bn1",
+    ):
         read_weights(tmp_path / "x.pth", "ResNet50")
     with pytest.raises(
-        WeightsError, match="no torch weights fit GhostNet_x0_5: timm rounds the channels inside squeeze"
+        WeightsError,
+        match="no torch weights fit GhostNet_x0_5: timm rounds the channels inside squeeze",
     ):
         read_weights(tmp_path / "x.pth", "GhostNet_x0_5")
     del state["features.0.weight"]
@@ -599,7 +687,9 @@ def test_what_differs_from_torch_is_said(tmp_path, torch_globals):
 def test_other_class_counts_are_taken(tmp_path, torch_globals):
     state = random_state("ShuffleNetV2_x0_25")
     state["_fc.weight"], state["_fc.bias"] = np.ones((512, 7), "f4"), np.ones(7, "f4")
-    found, _ = read_weights(save_zip(tmp_path / "x.pth", torch_like("ShuffleNetV2_x0_25", state)), "ShuffleNetV2_x0_25")
+    found, _ = read_weights(
+        save_zip(tmp_path / "x.pth", torch_like("ShuffleNetV2_x0_25", state)), "ShuffleNetV2_x0_25"
+    )
     assert found["_fc.weight"].shape == (512, 7)
 
 
@@ -607,7 +697,10 @@ def test_a_missing_classifier_is_said(tmp_path, torch_globals):
     state = torch_like("ShuffleNetV2_x0_25", random_state("ShuffleNetV2_x0_25"))
     del state["fc.weight"], state["fc.bias"]
     found, report = read_weights(save_zip(tmp_path / "x.pth", state), "ShuffleNetV2_x0_25")
-    assert str(report) == "280/282 tensors taken, no classifier in the file: the model's will start afresh"
+    assert (
+        str(report)
+        == "280/282 tensors taken, no classifier in the file: the model's will start afresh"
+    )
     assert "head newly initialised" in str(fit_state(build("ShuffleNetV2_x0_25"), found))
     state["fc.bias"] = tensor(np.ones(1000, "f4"))
     with pytest.raises(WeightsError, match=r"1 of the 282 tensors are missing: _fc.weight"):
@@ -618,8 +711,16 @@ def test_a_missing_classifier_is_said(tmp_path, torch_globals):
 def test_training_checkpoints_are_read(tmp_path, torch_globals, save):
     plain, averaged = tensor(np.array([1], "f4")), tensor(np.array([2], "f4"))
     options = argparse.Namespace(lr=0.1, aug=["x"])
-    optimizer = {"state": {0: {"momentum_buffer": plain}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    checkpoint = {"epoch": 3, "args": options, "optimizer": optimizer, "model": OrderedDict(w=plain)}
+    optimizer = {
+        "state": {0: {"momentum_buffer": plain}},
+        "param_groups": [{"lr": 0.1, "params": [0]}],
+    }
+    checkpoint = {
+        "epoch": 3,
+        "args": options,
+        "optimizer": optimizer,
+        "model": OrderedDict(w=plain),
+    }
     assert read_torch(save(tmp_path / "x.pth", checkpoint))[0] == {"w": [1]}
     wrapped = OrderedDict({"n_averaged": averaged, "module._orig_mod.w": averaged})
     state, notes = read_torch(save(tmp_path / "x.pth", {**checkpoint, "model_ema": wrapped}))
@@ -628,7 +729,9 @@ def test_training_checkpoints_are_read(tmp_path, torch_globals, save):
         "took the checkpoint's model_ema, not its model",
         "module._orig_mod. before all names was dropped",
     ]
-    with pytest.raises(WeightsError, match="it holds several state dicts, a, b: save the one that is meant"):
+    with pytest.raises(
+        WeightsError, match="it holds several state dicts, a, b: save the one that is meant"
+    ):
         read_torch(save(tmp_path / "x.pth", {"a": wrapped, "b": wrapped}))
     with pytest.raises(WeightsError, match="'epoch' is a int, no tensor"):
         read_torch(save(tmp_path / "x.pth", {"epoch": 3}))

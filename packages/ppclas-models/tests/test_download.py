@@ -28,7 +28,9 @@ FILE = np.random.default_rng(0).bytes(300_000)
 
 @dataclass
 class Served:
-    """What the server has, and the ways in which it serves each answer in turn; the last one stays."""
+    """What the server has, and the ways in which it serves each answer in turn; the last one
+    stays.
+    """
 
     content: bytes = FILE
     ways: list[str] = field(default_factory=lambda: ["well"])
@@ -144,7 +146,8 @@ def fetch(served: Served, target, **options) -> list[str]:
     download(
         served.url,
         target,
-        **{"check": is_the_file, "max_bytes": 10**6, "patience": HASTY, "say": said.append} | options,
+        **{"check": is_the_file, "max_bytes": 10**6, "patience": HASTY, "say": said.append}
+        | options,
     )
     assert target.read_bytes() == FILE
     assert [file.name for file in target.parent.iterdir()] == [target.name]
@@ -233,7 +236,10 @@ def test_redirects_are_followed_to_the_web_only(served, target):
         (["503"], r"the server says 503 Service Unavailable \(tried 3 times\)"),
         (["silent"], r"no answer in time \(tried 3 times\)|closed connection"),
         (["trickles"], r"stalled after \d+ bytes"),
-        (["claims more"], r"the connection ended after 300,000 of 300,100 bytes|says 416|has changed"),
+        (
+            ["claims more"],
+            r"the connection ended after 300,000 of 300,100 bytes|says 416|has changed",
+        ),
         (["claims less"], r"gives something else than was published: the file is damaged"),
         (["endless"], "gives more than 1,000,000 bytes: it is another file"),
     ],
@@ -252,14 +258,20 @@ def test_a_passing_error_is_tried_again(served, target):
 
 
 def test_too_large_a_file_is_not_begun(served, target):
-    with pytest.raises(WeightsError, match="has 300,000 bytes: another file, 1,000 were expected at most"):
+    with pytest.raises(
+        WeightsError, match="has 300,000 bytes: another file, 1,000 were expected at most"
+    ):
         fetch(served, target, max_bytes=1000)
     assert list(target.parent.iterdir()) == []
 
 
 def test_nobody_listens(tmp_path):
-    with pytest.raises(WeightsError, match=r"cannot download http://127.0.0.1:9/x: .*refused \(tried 3 times\)"):
-        download("http://127.0.0.1:9/x", tmp_path / "x", check=is_the_file, max_bytes=1, patience=HASTY)
+    with pytest.raises(
+        WeightsError, match=r"cannot download http://127.0.0.1:9/x: .*refused \(tried 3 times\)"
+    ):
+        download(
+            "http://127.0.0.1:9/x", tmp_path / "x", check=is_the_file, max_bytes=1, patience=HASTY
+        )
 
 
 def test_only_web_addresses(tmp_path):
@@ -308,7 +320,9 @@ def test_a_kill_leaves_nothing_under_the_name(served, target):
     assert not target.exists()
     served.ways = ["well"]
     said = []
-    download(served.url, target, check=is_the_file, max_bytes=10**6, patience=HASTY, say=said.append)
+    download(
+        served.url, target, check=is_the_file, max_bytes=10**6, patience=HASTY, say=said.append
+    )
     assert target.read_bytes() == FILE
 
 
@@ -391,6 +405,8 @@ def test_other_content_is_refused_and_removed(served, home, content, words):
     with pytest.raises(WeightsError, match=words) as caught:
         pretrained_path("SqueezeNet1_0", download=True)
     assert "gives something else than was published" in str(caught.value)
-    assert f"put the file at {home / 'SqueezeNet1_0_pretrained.pdparams'} yourself" in str(caught.value)
+    assert f"put the file at {home / 'SqueezeNet1_0_pretrained.pdparams'} yourself" in str(
+        caught.value
+    )
     assert "\n" not in str(caught.value)
     assert list(home.iterdir()) == []

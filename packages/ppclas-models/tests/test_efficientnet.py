@@ -1,4 +1,6 @@
-"""What is particular to EfficientNet: where its windows stand, and the branches that training drops."""
+"""What is particular to EfficientNet: where its windows stand, and the branches that training
+drops.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from ppclas_models.families.efficientnet import MBConv, Stage, same_padding
 @pytest.mark.parametrize(
     ("size", "kernel_size", "stride", "before"),
     [
-        # TensorFlow pads max((⌈size / stride⌉ - 1) * stride + kernel_size - size, 0), half of it first, rounded down.
+        # TensorFlow pads max((⌈size / stride⌉ - 1) * stride + kernel_size - size, 0), half of it
+        # first, rounded down.
         (224, 3, 2, 0),
         (65, 3, 2, 1),
         (56, 5, 2, 1),

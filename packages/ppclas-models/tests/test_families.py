@@ -1,4 +1,6 @@
-"""Every registered model against the reference data, its published size, and what the base class promises."""
+"""Every registered model against the reference data, its published size, and what the base class
+promises.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ GIANT = 60e6
 """Parameters from which a model's logits are left to the sweep; its keys and shapes never are."""
 
 UNPADDED = ("SqueezeNet", "AlexNet", "GoogLeNet", "InceptionV4")
-"""Families whose first convolutions or pools do not pad: their maps are up to three pixels smaller."""
+"""Families whose first convolutions or pools do not pad: their maps are up to three pixels
+smaller."""
 
 
 def build(name: str, **params: object):
@@ -127,7 +130,9 @@ def test_logits_are_the_published_ones(name):
     model.eval()
     checker().fill_layer(model, golden["seed"])
     shape = [entry["batch"], 3, entry["image_size"], entry["image_size"]]
-    error, problems = checker().compare_logits(checker().forward(model, shape, golden["seed"]), entry, golden["rtol"])
+    error, problems = checker().compare_logits(
+        checker().forward(model, shape, golden["seed"]), entry, golden["rtol"]
+    )
     assert problems == []
     assert error <= golden["rtol"]
 
@@ -194,7 +199,9 @@ def test_feature_info_is_what_the_layers_give(name):
             lambda _layer, _inputs, output, path=feature.layer: seen.update({path: output})
         )
     last = model.forward_features(images(1, 3, 160, 160))
-    assert [feature.stride for feature in features] == sorted({feature.stride for feature in features})
+    assert [feature.stride for feature in features] == sorted(
+        {feature.stride for feature in features}
+    )
     slack = 3 if name.startswith(UNPADDED) else 0
     for feature in features:
         _, channels, height, width = seen[feature.layer].shape
@@ -217,7 +224,9 @@ def test_other_sizes_classes_and_channels(name):
     np.testing.assert_array_equal(model.forward_head(features).numpy(), logits.numpy())
     # One image gives what it gives in a batch.
     scale = np.abs(logits.numpy()).max()
-    np.testing.assert_allclose(model(batch[:1]).numpy(), logits[:1].numpy(), rtol=0, atol=1e-4 * scale)
+    np.testing.assert_allclose(
+        model(batch[:1]).numpy(), logits[:1].numpy(), rtol=0, atol=1e-4 * scale
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -226,7 +235,9 @@ def test_without_classes_the_model_gives_pooled_features(name):
     model.eval()
     assert not any(model.is_head(key) for key in model.state_dict())
     assert set(model.state_dict()) <= set(full.state_dict())
-    assert {full.stage_of(key) for key in set(full.state_dict()) - set(model.state_dict())} == {"head"}
+    assert {full.stage_of(key) for key in set(full.state_dict()) - set(model.state_dict())} == {
+        "head"
+    }
     batch = images(2, 3, smallest(name), smallest(name))
     pooled = model(batch)
     np.testing.assert_array_equal(
@@ -244,7 +255,10 @@ def test_training_reaches_every_parameter(name):
     outputs = model(images(4, 3, smallest(name), smallest(name)))
     labels = paddle.to_tensor([0, 1, 2, 3])
     # GoogLeNet's auxiliary logits come after the main ones.
-    loss = sum(paddle.nn.functional.cross_entropy(logits, labels) for logits in paddle.utils.flatten(outputs))
+    loss = sum(
+        paddle.nn.functional.cross_entropy(logits, labels)
+        for logits in paddle.utils.flatten(outputs)
+    )
     loss.backward()
     assert np.isfinite(loss.item())
     assert [key for key, parameter in model.trainable() if parameter.grad is None] == []
@@ -254,7 +268,11 @@ def test_training_reaches_every_parameter(name):
     "name",
     [
         "SqueezeNet1_1",
-        *(pytest.param(name, marks=pytest.mark.sweep) for name in QUICK + LARGE if name != "SqueezeNet1_1"),
+        *(
+            pytest.param(name, marks=pytest.mark.sweep)
+            for name in QUICK + LARGE
+            if name != "SqueezeNet1_1"
+        ),
     ],
 )
 def test_static_graphs_take_any_batch_and_agree(name):
@@ -263,7 +281,9 @@ def test_static_graphs_take_any_batch_and_agree(name):
     batch = images(3, 3, smallest(name), smallest(name))
     with paddle.no_grad():
         eager = model(batch).numpy()
-        static = paddle.jit.to_static(model, input_spec=[InputSpec([None, 3, None, None], "float32")], full_graph=True)
+        static = paddle.jit.to_static(
+            model, input_spec=[InputSpec([None, 3, None, None], "float32")], full_graph=True
+        )
         scale = np.abs(eager).max()
         np.testing.assert_allclose(static(batch).numpy(), eager, rtol=0, atol=1e-4 * scale)
         np.testing.assert_allclose(static(batch[:1]).numpy(), eager[:1], rtol=0, atol=1e-4 * scale)
@@ -293,13 +313,15 @@ def test_double_precision_agrees_with_single(name):
     model.to(dtype="float64")
     double = model(batch.astype("float64"))
     assert double.dtype == paddle.float64
-    np.testing.assert_allclose(single, double.numpy(), rtol=0, atol=1e-4 * np.abs(double.numpy()).max())
+    np.testing.assert_allclose(
+        single, double.numpy(), rtol=0, atol=1e-4 * np.abs(double.numpy()).max()
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_bfloat16_in_the_layers_that_mixed_precision_casts(name):
-    # Paddle's CPU builds have no bfloat16 convolution and no auto_cast, so O1 is played by rounding what goes into
-    # each convolution and linear layer, and their weights, to bfloat16.
+    # Paddle's CPU builds have no bfloat16 convolution and no auto_cast, so O1 is played by rounding
+    # what goes into each convolution and linear layer, and their weights, to bfloat16.
     def rounded(tensor):
         return tensor.astype("bfloat16").astype("float32")
 
@@ -314,9 +336,9 @@ def test_bfloat16_in_the_layers_that_mixed_precision_casts(name):
                 layer.register_forward_pre_hook(lambda _layer, inputs: tuple(map(rounded, inputs)))
         half = model(batch).numpy()
     assert np.isfinite(half).all()
-    # Each layer errs by up to 0.4 % (8 bits of a mantissa). Over six draws of weights most nets end below 3 %,
-    # MobileNetV2 at 4 to 10 %, GhostNet, whose logits grow to tens of thousands, at 11 to 26 %; answers that had
-    # nothing in common would be at 140 %.
+    # Each layer errs by up to 0.4 % (8 bits of a mantissa). Over six draws of weights most nets end
+    # below 3 %, MobileNetV2 at 4 to 10 %, GhostNet, whose logits grow to tens of thousands, at 11
+    # to 26 %; answers that had nothing in common would be at 140 %.
     assert np.linalg.norm(half - single) < 0.5 * np.linalg.norm(single)
 
 
@@ -327,8 +349,11 @@ def test_googlenet_gives_auxiliary_logits_in_train_mode_only():
     model.train()
     main, *auxiliary = model(batch)
     assert [list(logits.shape) for logits in (main, *auxiliary)] == [[2, 5]] * 3
-    # Each comes from a classifier of its own: its loss reaches that one and the layers before it, no other.
-    for logits, classifier, first_after in zip(auxiliary, ("_out1", "_out2"), ("_ince4b", "_ince4e"), strict=True):
+    # Each comes from a classifier of its own: its loss reaches that one and the layers before it,
+    # no other.
+    for logits, classifier, first_after in zip(
+        auxiliary, ("_out1", "_out2"), ("_ince4b", "_ince4e"), strict=True
+    ):
         model.clear_gradients()
         logits.sum().backward(retain_graph=True)
         reached = {key.split(".")[0] for key, parameter in model.trainable() if parameter.grad is not None
@@ -338,25 +363,43 @@ def test_googlenet_gives_auxiliary_logits_in_train_mode_only():
     model.eval()
     logits = model(batch)
     assert isinstance(logits, paddle.Tensor)
-    np.testing.assert_array_equal(logits.numpy(), model.forward_head(model.forward_features(batch)).numpy())
+    np.testing.assert_array_equal(
+        logits.numpy(), model.forward_head(model.forward_features(batch)).numpy()
+    )
     backbone = build("GoogLeNet", num_classes=0)
     backbone.train()
     assert list(backbone(batch).shape) == [2, 1024]
 
 
 def test_googlenets_first_auxiliary_logits_by_hand():
-    """Against a network made of the paper's parts: average pool, 1x1, two linear layers (section 5)."""
+    """Against a network made of the paper's parts: average pool, 1x1, two linear layers (section
+    5).
+    """
     model = build("GoogLeNet", num_classes=5)
     model.train()
     model.auxiliary_dropout.eval()
     batch = images(1, 3, 224, 224)
     _, first, _ = model(batch)
     state, x = model.state_dict(), batch
-    for name in ("_conv", "max_pool1", "_conv_1", "_conv_2", "max_pool2", "_ince3a", "_ince3b", "max_pool3", "_ince4a"):
+    for name in (
+        "_conv",
+        "max_pool1",
+        "_conv_1",
+        "_conv_2",
+        "max_pool2",
+        "_ince3a",
+        "_ince3b",
+        "max_pool3",
+        "_ince4a",
+    ):
         x = getattr(model, name)(x)
-    windows = sliding_window_view(x.numpy()[0], (5, 5), axis=(1, 2))[:, ::3, ::3].mean(axis=(-2, -1))
+    windows = sliding_window_view(x.numpy()[0], (5, 5), axis=(1, 2))[:, ::3, ::3].mean(
+        axis=(-2, -1)
+    )
     mixed = np.einsum("oc,chw->ohw", state["_conv_o1._conv.weight"].numpy()[:, :, 0, 0], windows)
-    hidden = np.maximum(mixed.reshape(-1) @ state["_fc_o1.weight"].numpy() + state["_fc_o1.bias"].numpy(), 0)
+    hidden = np.maximum(
+        mixed.reshape(-1) @ state["_fc_o1.weight"].numpy() + state["_fc_o1.bias"].numpy(), 0
+    )
     # Dropout of 0.7 that scales in evaluation.
     logits = 0.3 * hidden @ state["_out1.weight"].numpy() + state["_out1.bias"].numpy()
     np.testing.assert_allclose(first.numpy()[0], logits, rtol=0, atol=1e-4 * np.abs(logits).max())
@@ -376,12 +419,20 @@ def test_freezing_a_stage_takes_it_out_of_training():
 
 def test_norms_that_the_published_training_does_not_decay_say_so():
     def undecayed(name: str) -> set[str]:
-        return {key for key, parameter in build_shapes_only(name).trainable() if parameter.regularizer is not None}
+        return {
+            key
+            for key, parameter in build_shapes_only(name).trainable()
+            if parameter.regularizer is not None
+        }
 
     small = build_shapes_only("MobileNetV3_small_x0_35")
-    assert undecayed("MobileNetV3_small_x0_35") == {key for key, _ in small.trainable() if ".bn." in key}
+    assert undecayed("MobileNetV3_small_x0_35") == {
+        key for key, _ in small.trainable() if ".bn." in key
+    }
     ghost = build_shapes_only("GhostNet_x0_5")
-    assert undecayed("GhostNet_x0_5") == {key for key, _ in ghost.trainable() if "._batch_norm." in key}
+    assert undecayed("GhostNet_x0_5") == {
+        key for key, _ in ghost.trainable() if "._batch_norm." in key
+    }
     assert undecayed("MobileNetV2_x0_25") == set()
 
 

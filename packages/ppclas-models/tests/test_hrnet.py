@@ -9,11 +9,15 @@ from ppclas_models.families.hrnet import Exchange, enlarge
 
 def test_enlarging_repeats_pixels():
     x = np.arange(2 * 3 * 2 * 3, dtype="float32").reshape(2, 3, 2, 3)
-    np.testing.assert_array_equal(enlarge(paddle.to_tensor(x), 4).numpy(), x.repeat(4, axis=2).repeat(4, axis=3))
+    np.testing.assert_array_equal(
+        enlarge(paddle.to_tensor(x), 4).numpy(), x.repeat(4, axis=2).repeat(4, axis=3)
+    )
 
 
 def test_exchange_takes_maps_of_odd_sides():
-    """The coarse map, 3x2 for 5x3, is repeated to 6x4; its last row and column have no place in the fine one."""
+    """The coarse map, 3x2 for 5x3, is repeated to 6x4; its last row and column have no place in the
+    fine one.
+    """
     exchange = Exchange((1, 2))
     exchange.eval()
     from_coarse, from_fine = exchange.residual_func_list

@@ -40,7 +40,8 @@ def test_cached_weights_are_found_and_absent_ones_have_an_address(monkeypatch, t
 
 def test_names_without_published_weights_say_so():
     with pytest.raises(
-        WeightsError, match=r"no .pdparams weights of MobileNetV3_large_x1_0_ssld_int8 .*INT8-quantised"
+        WeightsError,
+        match=r"no .pdparams weights of MobileNetV3_large_x1_0_ssld_int8 .*INT8-quantised",
     ):
         locate("MobileNetV3_large_x1_0_ssld_int8")
 
@@ -69,7 +70,10 @@ def test_the_carried_weights_fit_and_are_widened():
 
 @needs_weights
 def test_the_carried_weights_are_the_real_ones_rounded():
-    carried, real = read_state(CARRIED / "SqueezeNet1_1.safetensors"), read_state(WEIGHTS / "SqueezeNet1_1_pretrained")
+    carried, real = (
+        read_state(CARRIED / "SqueezeNet1_1.safetensors"),
+        read_state(WEIGHTS / "SqueezeNet1_1_pretrained"),
+    )
     assert carried.keys() == real.keys()
     assert all(np.array_equal(carried[key], real[key].astype("float16")) for key in real)
 
@@ -86,12 +90,17 @@ def accuracies(models) -> list[tuple[int, int]]:
     rows = [line.rsplit(" ", 1) for line in (SAMPLE / "val_list.txt").read_text().splitlines()]
     right = np.zeros((len(models), 2), int)
     for start in range(0, len(rows), 50):
-        batch = paddle.to_tensor(np.stack([_photo(SAMPLE / path) for path, _ in rows[start : start + 50]]))
+        batch = paddle.to_tensor(
+            np.stack([_photo(SAMPLE / path) for path, _ in rows[start : start + 50]])
+        )
         labels = np.array([int(label) for _, label in rows[start : start + 50]])
         for index, model in enumerate(models):
             with paddle.no_grad():
                 order = np.argsort(-model(batch).numpy(), axis=1, kind="stable")
-            right[index] += (order[:, 0] == labels).sum(), (order[:, :5] == labels[:, None]).any(axis=1).sum()
+            right[index] += (
+                (order[:, 0] == labels).sum(),
+                (order[:, :5] == labels[:, None]).any(axis=1).sum(),
+            )
     return [tuple(row) for row in right.tolist()]
 
 

@@ -25,7 +25,9 @@ def test_the_table_is_the_reference_data():
     for file in PARAMETERS.glob("*.json"):
         rows = json.loads(file.read_text())
         if isinstance(rows, list):
-            assert [(key, tuple(shape)) for key, shape, _ in rows] == list(shapes_of(file.stem).items())
+            assert [(key, tuple(shape)) for key, shape, _ in rows] == list(
+                shapes_of(file.stem).items()
+            )
             compared += 1
     assert compared == 111
 

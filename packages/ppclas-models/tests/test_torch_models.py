@@ -1,4 +1,6 @@
-"""Weights of torchvision's and timm's models: the names that they really have, the answers that they really give."""
+"""Weights of torchvision's and timm's models: the names that they really have, the answers that
+they really give.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,16 @@ torch_peers = module_from_spec(_SPEC)
 _SPEC.loader.exec_module(torch_peers)
 PEERS = torch_peers.PEERS
 
-missing = [name for name in ("torch", "torchvision", "timm", "ppclas_cli") if find_spec(name) is None]
-needs_torch = pytest.mark.skipif(bool(missing), reason=f"not installed, only needed to compare: {', '.join(missing)}")
+missing = [
+    name for name in ("torch", "torchvision", "timm", "ppclas_cli") if find_spec(name) is None
+]
+needs_torch = pytest.mark.skipif(
+    bool(missing), reason=f"not installed, only needed to compare: {', '.join(missing)}"
+)
 
 QUICK = ("ShuffleNetV2_x0_25", "ResNet18_vd", "EfficientNetB0", "SqueezeNet1_1")
-"""Architectures whose answers are compared wherever torch is installed; the others' under the marker ``sweep``."""
+"""Architectures whose answers are compared wherever torch is installed; the others' under the
+marker ``sweep``."""
 
 
 @cache
@@ -45,7 +52,9 @@ def namings_of(architecture: str) -> list[TorchNames]:
 
 def naming_of(peer: torch_peers.Peer) -> TorchNames:
     namings = namings_of(peer.architecture)
-    named = [n for n in namings if f"{peer.library}'s" in n.layout.title and n.layout.fits(peer.model)]
+    named = [
+        n for n in namings if f"{peer.library}'s" in n.layout.title and n.layout.fits(peer.model)
+    ]
     return (named or namings)[0]
 
 
@@ -78,7 +87,9 @@ def test_nothing_is_claimed_that_no_real_model_shows():
 
 
 def test_what_is_claimed_is_what_is_compared():
-    for architecture in {row.architecture for row in load_catalog().values()} - {peer.architecture for peer in PEERS}:
+    for architecture in {row.architecture for row in load_catalog().values()} - {
+        peer.architecture for peer in PEERS
+    }:
         with pytest.raises(WeightsError, match=rf"no torch weights fit {architecture}: \w"):
             torch_names(architecture)
 
@@ -109,14 +120,16 @@ def test_models_of_the_same_names_are_told_apart(tmp_path):
     file = tmp_path / "model.safetensors"
     _, report = read_weights(file, "EfficientNetB0")
     assert re.match(
-        r"taken for timm's tf_efficientnet_b\*; timm's efficientnet_b\* has the same", report.differences[0]
+        r"taken for timm's tf_efficientnet_b\*; timm's efficientnet_b\* has the same",
+        report.differences[0],
     )
     _, report = read_weights(file, "EfficientNetB0", torch_model="tf_efficientnet_b0.ns_jft_in1k")
     assert report.differences == ()
     _, report = read_weights(file, "EfficientNetB0", torch_model="efficientnet_b0")
     assert report.differences[0].startswith("its strided convolutions pad both sides alike")
     with pytest.raises(
-        WeightsError, match=r"cannot be made from a torch model called 'resnet50'. It can from: timm's tf"
+        WeightsError,
+        match=r"cannot be made from a torch model called 'resnet50'. It can from: timm's tf",
     ):
         read_weights(file, "EfficientNetB0", torch_model="resnet50")
 
@@ -135,18 +148,25 @@ def test_weights_of_a_larger_model_are_not_taken_silently(tmp_path):
     state = state_of(peer_called("timm seresnext50_32x4d"))
     save_file(state, tmp_path / "x.safetensors")
     _, report = read_weights(tmp_path / "x.safetensors", "ResNeXt50_32x4d")
-    assert re.match(r"no place here for 64 tensors of the file, another model's: layer\d", report.differences[-1])
+    assert re.match(
+        r"no place here for 64 tensors of the file, another model's: layer\d",
+        report.differences[-1],
+    )
 
 
 @needs_torch
 @pytest.mark.parametrize(
     "peer",
-    [pytest.param(peer, marks=() if peer.architecture in QUICK else pytest.mark.sweep) for peer in PEERS],
+    [
+        pytest.param(peer, marks=() if peer.architecture in QUICK else pytest.mark.sweep)
+        for peer in PEERS
+    ],
     ids=lambda peer: f"{peer.architecture}-{peer.title}",
 )
 def test_the_answers_are_the_real_models(peer, tmp_path):
     largest, warnings = torch_peers.compare(peer, tmp_path)
-    # A wrong epsilon in EfficientNetB0 makes about 3e-3; the largest seen of a right conversion is 2.4e-4.
+    # A wrong epsilon in EfficientNetB0 makes about 3e-3; the largest seen of a right conversion is
+    # 2.4e-4.
     assert (largest < 5e-4) == peer.same
     assert warnings or (peer.same and not peer.params)
 
@@ -161,8 +181,13 @@ class Attack:
 def test_both_formats_that_torch_writes(tmp_path, zipped, capsys):
     import torch
 
-    state = {"conv.weight": torch.arange(6.0).reshape(2, 3).T.bfloat16(), "n": torch.ones(2, dtype=torch.half)}
-    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    state = {
+        "conv.weight": torch.arange(6.0).reshape(2, 3).T.bfloat16(),
+        "n": torch.ones(2, dtype=torch.half),
+    }
+    torch.save(
+        {"state_dict": state, "epoch": 3}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped
+    )
     found, _ = read_torch(tmp_path / "x.pth")
     assert np.array_equal(found["conv.weight"], np.arange(6.0).reshape(2, 3).T)
     assert found["n"].dtype == np.float16

@@ -1,9 +1,11 @@
-"""The torch models that are built like ours, and how to make one with weights that show every difference.
+"""The torch models that are built like ours, and how to make one with weights that show every
+difference.
 
 Needs torch, torchvision and timm only when called. As a program:
 
-    python torch_peers.py facts                # writes torch_peers.json.xz: what the tests without torch compare with
-    python torch_peers.py compare ['ResNet*']  # converts and compares answers, a row of a Markdown table each
+    python torch_peers.py facts                # writes torch_peers.json.xz: what the tests without
+    torch compare with python torch_peers.py compare ['ResNet*']  # converts and compares answers, a
+    row of a Markdown table each
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class Peer(NamedTuple):
     same: bool = True
     """Whether the answers are the same. If not, the conversion says why."""
     gain: float = 1.0
-    """Mean of the batch norms' random weights. Where dozens of gated blocks follow one another, rounding grows a
-    millionfold at 1, and nothing but rounding would be compared."""
+    """Mean of the batch norms' random weights. Where dozens of gated blocks follow one another,
+    rounding grows a millionfold at 1, and nothing but rounding would be compared."""
 
     @property
     def title(self) -> str:
@@ -52,7 +54,9 @@ class Peer(NamedTuple):
 
 def _resnet(architecture: str, depths: tuple[int, ...], size: int = 64, **arguments: Any) -> Peer:
     """One of timm's class, of a size that timm has no name for."""
-    return Peer(architecture, "timm", "ResNet", size, tuple({"layers": depths, **arguments}.items()))
+    return Peer(
+        architecture, "timm", "ResNet", size, tuple({"layers": depths, **arguments}.items())
+    )
 
 
 def _efficientnet(
@@ -60,13 +64,16 @@ def _efficientnet(
 ) -> Peer:
     """EfficientNetB0 to B7; B0 alone has few enough gates for weights like the others'."""
     gain = 0.2 if number else 1.0
-    return Peer(f"EfficientNetB{number}", library, f"{name}_b{number}", size, params=params, gain=gain)
+    return Peer(
+        f"EfficientNetB{number}", library, f"{name}_b{number}", size, params=params, gain=gain
+    )
 
 
 _VD = {"stem_type": "deep", "stem_width": 32, "avg_down": True}
 _WIDE_VD = {"stem_type": "deep", "stem_width": 64, "avg_down": True}
 _PLAIN = (("padded_for", None),)
-# The sizes at which TensorFlow's padding is that of the published size: it depends on which maps are odd.
+# The sizes at which TensorFlow's padding is that of the published size: it depends on which maps
+# are odd.
 _EFFICIENT_SIZES = (96, 112, 68, 108, 124, 72, 80, 88)
 
 PEERS: tuple[Peer, ...] = (
@@ -140,8 +147,8 @@ def libraries() -> dict[str, Any]:
     try:
         import torchvision
     except RuntimeError:
-        # One whose compiled operators are for another build of torch: models need none of them, yet without the
-        # declarations it cannot be imported.
+        # One whose compiled operators are for another build of torch: models need none of them, yet
+        # without the declarations it cannot be imported.
         declared = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -174,15 +181,20 @@ def facts() -> dict[str, Any]:
     for peer in PEERS:
         with found["torch"].device("meta"):  # nothing is drawn
             state = build(peer).state_dict()
-        models[peer.title] = {key: list(value.shape) for key, value in state.items() if "num_batches" not in key}
-    return {"versions": {name: module.__version__ for name, module in found.items()}, "models": models}
+        models[peer.title] = {
+            key: list(value.shape) for key, value in state.items() if "num_batches" not in key
+        }
+    return {
+        "versions": {name: module.__version__ for name, module in found.items()},
+        "models": models,
+    }
 
 
 def randomise(model: Any, images: Any, seed: int = 0, gain: float = 1.0) -> None:
     """Give every tensor of a torch model random values that keep its features near 1, seeded.
 
-    ``images`` [N, 3, H, W] set the batch norms' statistics, which are then moved away from what they should be.
-    ``gain`` is the mean of their weights.
+    ``images`` [N, 3, H, W] set the batch norms' statistics, which are then moved away from what
+    they should be. ``gain`` is the mean of their weights.
     """
     torch = libraries()["torch"]
     generator = torch.Generator().manual_seed(seed)
@@ -198,16 +210,19 @@ def randomise(model: Any, images: Any, seed: int = 0, gain: float = 1.0) -> None
         if norms:
             model.train()(images)
         for norm in norms:
-            norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn(norm.num_features, generator=generator)
+            norm.running_mean += (
+                0.2 * norm.running_var.sqrt() * torch.randn(norm.num_features, generator=generator)
+            )
             norm.running_var *= 0.7 + 0.7 * torch.rand(norm.num_features, generator=generator)
     model.eval()
 
 
 def compare(peer: Peer, folder: Path, dtype: str = "float32") -> tuple[float, list[str]]:
-    """The largest difference between the logits, in units of their RMS, and the conversion's warnings.
+    """The largest difference between the logits, in units of their RMS, and the conversion's
+    warnings.
 
-    The torch model is saved by torch in float32, converted by the command line and read into ours; then both compute in
-    ``dtype``: in float64, next to no rounding is left.
+    The torch model is saved by torch in float32, converted by the command line and read into ours;
+    then both compute in ``dtype``: in float64, next to no rounding is left.
     """
     import numpy as np
     import paddle
@@ -226,7 +241,16 @@ def compare(peer: Peer, folder: Path, dtype: str = "float32") -> tuple[float, li
     with torch.no_grad():
         wanted = theirs.to(images.dtype)(images).double().numpy()
     del theirs
-    command = ["models", "convert", str(source), "--model", peer.architecture, "-o", str(target), "--overwrite"]
+    command = [
+        "models",
+        "convert",
+        str(source),
+        "--model",
+        peer.architecture,
+        "-o",
+        str(target),
+        "--overwrite",
+    ]
     if "efficientnet" in peer.model:
         command += ["--torch-model", peer.model]
     said = io.StringIO()
@@ -246,22 +270,34 @@ def compare(peer: Peer, folder: Path, dtype: str = "float32") -> tuple[float, li
     with paddle.no_grad():
         found = ours(paddle.to_tensor(images.numpy())).numpy()
     largest = np.abs(found - wanted).max() / np.sqrt((wanted**2).mean())
-    warnings = [line.removeprefix("warning: ") for line in said.getvalue().splitlines() if line.startswith("warning: ")]
+    warnings = [
+        line.removeprefix("warning: ")
+        for line in said.getvalue().splitlines()
+        if line.startswith("warning: ")
+    ]
     return largest.item(), warnings
 
 
 def _compare_all(patterns: list[str]) -> None:
     for peer in PEERS:
-        if any(fnmatchcase(peer.architecture, pattern) or fnmatchcase(peer.title, pattern) for pattern in patterns):
+        if any(
+            fnmatchcase(peer.architecture, pattern) or fnmatchcase(peer.title, pattern)
+            for pattern in patterns
+        ):
             with tempfile.TemporaryDirectory() as folder:
                 largest, warnings = compare(peer, Path(folder))
             params = ", ".join(f"{key}={value}" for key, value in peer.params)
             ours = f"{peer.architecture}({params})" if params else peer.architecture
-            print(f"| {ours} | {peer.title} | {peer.size} | {largest:.1e} | {'; '.join(warnings)} |", flush=True)
+            print(
+                f"| {ours} | {peer.title} | {peer.size} | {largest:.1e} | {'; '.join(warnings)} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "facts":
-        FACTS.write_bytes(lzma.compress(json.dumps(facts()).encode(), preset=9 | lzma.PRESET_EXTREME))
+        FACTS.write_bytes(
+            lzma.compress(json.dumps(facts()).encode(), preset=9 | lzma.PRESET_EXTREME)
+        )
     else:
         _compare_all(sys.argv[2:] or ["*"])

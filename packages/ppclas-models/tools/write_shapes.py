@@ -1,6 +1,8 @@
-"""Write ``shapes.json.xz``: the state-dict names and shapes of every published architecture with 1000 classes.
+"""Write ``shapes.json.xz``: the state-dict names and shapes of every published architecture with
+1000 classes.
 
-``python tools/write_shapes.py FOLDER`` reads ``FOLDER/<Architecture>.json``, lists of ``[name, shape, dtype]``.
+``python tools/write_shapes.py FOLDER`` reads ``FOLDER/<Architecture>.json``, lists of ``[name,
+shape, dtype]``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from ppclas_models.shapes import TABLE
 
 
 def main(folder: Path) -> None:
-    """Collect the lists of ``folder``; a file of another form describes an architecture without published weights."""
+    """Collect the lists of ``folder``; a file of another form describes an architecture without
+    published weights.
+    """
     table = {}
     for file in sorted(folder.glob("*.json")):
         rows = json.loads(file.read_text(encoding="utf-8"))

@@ -1,1 +1,3 @@
-"""A model, a transform and a learning-rate schedule for ppclas, as an example of a plugin package."""
+"""A model, a transform and a learning-rate schedule for ppclas, as an example of a plugin
+package.
+"""

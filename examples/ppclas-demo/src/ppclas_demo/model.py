@@ -1,4 +1,6 @@
-"""DemoNet: three strided convolutions and a linear classifier. Importing this module imports Paddle."""
+"""DemoNet: three strided convolutions and a linear classifier. Importing this module imports
+Paddle.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class DemoNet(ImageModel):
 
     def feature_info(self) -> list[Feature]:
         """One map for each convolution."""
-        return [Feature(f"conv{i + 1}", self.config.width * 2**i, stride=2 ** (i + 1)) for i in range(3)]
+        return [
+            Feature(f"conv{i + 1}", self.config.width * 2**i, stride=2 ** (i + 1)) for i in range(3)
+        ]
 
     def stages(self) -> dict[str, tuple[str, ...]]:
         """A stage for each convolution, and the head."""

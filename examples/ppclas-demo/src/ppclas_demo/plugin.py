@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 @hookimpl
 def register_models(registry: Registry) -> None:
     """Add both DemoNets."""
-    register_variants(registry, "ppclas_demo.model:models", "DemoNet_small", "DemoNet_large", summary="3 convolutions")
+    register_variants(
+        registry,
+        "ppclas_demo.model:models",
+        "DemoNet_small",
+        "DemoNet_large",
+        summary="3 convolutions",
+    )
 
 
 @hookimpl
@@ -26,4 +32,6 @@ def register_transforms(registry: Registry) -> None:
 @hookimpl
 def register_schedulers(registry: Registry) -> None:
     """Add Sawtooth."""
-    registry.register("Sawtooth", "ppclas_demo.schedule:Sawtooth", summary="falls to a tenth, again and again")
+    registry.register(
+        "Sawtooth", "ppclas_demo.schedule:Sawtooth", summary="falls to a tenth, again and again"
+    )

@@ -1,4 +1,5 @@
-"""Augmentations for ppclas as plugins: policies of colours and shapes, erasing, and mixing of whole batches.
+"""Augmentations for ppclas as plugins: policies of colours and shapes, erasing, and mixing of whole
+batches.
 
 Importing this module imports neither Paddle nor NumPy.
 """
@@ -9,7 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppclas_augment.automatic import AugMix, AutoAugment, ColorJitter, RandAugment, TrivialAugment
+    from ppclas_augment.automatic import (
+        AugMix,
+        AutoAugment,
+        ColorJitter,
+        RandAugment,
+        TrivialAugment,
+    )
     from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix
     from ppclas_augment.erasing import Cutout, GridMask, HideAndSeek, RandomErasing
 

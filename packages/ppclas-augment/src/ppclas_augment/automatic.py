@@ -1,4 +1,6 @@
-"""AutoAugment and its successors: draw operations and their strengths, then apply them. For uint8 [H, W, 3]."""
+"""AutoAugment and its successors: draw operations and their strengths, then apply them. For uint8
+[H, W, 3].
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ class _Automatic(Transform):
 
 
 class AutoAugment(_Automatic):
-    """One of 25 pairs of operations found by search on ImageNet (Cubuk et al. 2018, https://arxiv.org/abs/1805.09501).
+    """One of 25 pairs of operations found by search on ImageNet (Cubuk et al. 2018,
+    https://arxiv.org/abs/1805.09501).
 
     A policy of one's own is a list of lists of steps.
     """
@@ -64,7 +67,8 @@ class AutoAugment(_Automatic):
     policy: Literal["imagenet"] | Annotated[Policy, Field(min_length=1)] = "imagenet"
     """``imagenet``, or sub-policies of steps ``{op: Rotate, probability: 0.6, magnitude: 9}``."""
     variant: Literal["reference", "original"] = "reference"
-    """Colour factors. reference: 1 ± 0.1 · magnitude, stronger with the magnitude. original: the authors' code,
+    """Colour factors. reference: 1 ± 0.1 · magnitude, stronger with the magnitude. original: the
+    authors' code,
     0.1 + 0.18 · magnitude, in which Color at magnitude 0 is nearly grey."""
 
     def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
@@ -73,13 +77,17 @@ class AutoAugment(_Automatic):
         steps = policy[int(rng.random() * len(policy))]
         return tuple(
             (step.op, _value(step.op, ranges, (step.magnitude or 0) / 9, sign))
-            for step, (chance, sign) in zip(steps, rng.random((len(steps), 2)).tolist(), strict=True)
+            for step, (chance, sign) in zip(
+                steps, rng.random((len(steps), 2)).tolist(), strict=True
+            )
             if chance < step.probability
         )
 
 
 class RandAugment(_Automatic):
-    """A few operations at random, all of the same strength (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719)."""
+    """A few operations at random, all of the same strength (Cubuk et al. 2019,
+    https://arxiv.org/abs/1909.13719).
+    """
 
     num_layers: PositiveInt = 2
     """Operations an image, drawn with replacement. N in the paper: 2 for ResNet-50."""
@@ -102,7 +110,8 @@ class RandAugment(_Automatic):
 
 
 class TrivialAugment(_Automatic):
-    """One operation at a random strength, nothing to tune (Müller & Hutter 2021, https://arxiv.org/abs/2103.10158).
+    """One operation at a random strength, nothing to tune (Müller & Hutter 2021,
+    https://arxiv.org/abs/2103.10158).
 
     The wide ranges: shears to 0.99, rotations to 135 degrees.
     """
@@ -120,7 +129,8 @@ class TrivialAugment(_Automatic):
 
 
 class AugMix(_Automatic):
-    """Several chains of operations, blended with the image (Hendrycks et al. 2019, https://arxiv.org/abs/1912.02781).
+    """Several chains of operations, blended with the image (Hendrycks et al. 2019,
+    https://arxiv.org/abs/1912.02781).
 
     The images only: the paper's consistency loss between three views is not part of it.
     """
@@ -136,7 +146,8 @@ class AugMix(_Automatic):
     depth: PositiveInt | None = None
     """Operations a chain. Nothing: 1 to 3, equally likely."""
     alpha: PositiveFloat = 1.0
-    """Of the Dirichlet distribution of the chains' weights, and of the Beta distribution of the image's."""
+    """Of the Dirichlet distribution of the chains' weights, and of the Beta distribution of the
+    image's."""
     ops: Annotated[tuple[Op, ...], Field(min_length=1)] = AUGMIX_OPS
     """What is drawn from."""
 
@@ -151,7 +162,10 @@ class AugMix(_Automatic):
         for chain, weight in zip(chains, weights.tolist(), strict=True):
             # In place: mixed += share · weight · what the chain makes of the image.
             cv2.scaleAdd(
-                apply_operations(image, chain, self._look).astype(np.float32), share * weight, mixed, dst=mixed
+                apply_operations(image, chain, self._look).astype(np.float32),
+                share * weight,
+                mixed,
+                dst=mixed,
             )
         return cv2.convertScaleAbs(mixed).reshape(image.shape)  # rounds; nothing is negative
 
@@ -223,7 +237,9 @@ def check_pixels(image: Image, name: str) -> None:
 
 
 def _value(op: Op, ranges: Mapping[str, Range], strength: float, sign: float) -> float:
-    """The value of an operation at ``strength``; ``sign``, drawn uniformly from 0..1, makes a signed one negative."""
+    """The value of an operation at ``strength``; ``sign``, drawn uniformly from 0..1, makes a
+    signed one negative.
+    """
     values = ranges.get(op)
     if values is None:
         return 0.0

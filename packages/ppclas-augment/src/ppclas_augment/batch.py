@@ -17,7 +17,16 @@ from ppclas_core.data import BatchTransform, Draw
 from ppclas_core.errors import ConfigError, ShapeError
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 
-from ppclas_augment.mixing import Blend, Mask, Mix, Paste, box_shares, cut_boxes, largest_mask, low_frequency_image
+from ppclas_augment.mixing import (
+    Blend,
+    Mask,
+    Mix,
+    Paste,
+    box_shares,
+    cut_boxes,
+    largest_mask,
+    low_frequency_image,
+)
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -27,7 +36,8 @@ if TYPE_CHECKING:
 def partners(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Another sample for each of ``count``: [count] indices, none its own, each sample used once.
 
-    Every other sample is equally likely. A plain permutation would leave one sample on itself on average.
+    Every other sample is equally likely. A plain permutation would leave one sample on itself on
+    average.
     """
     order = rng.permutation(count)
     partner = np.empty(count, dtype=np.int64)
@@ -59,7 +69,9 @@ class _Mixing(BatchTransform):
         """How ``count`` samples of ``height`` x ``width`` pixels are mixed."""
         raise NotImplementedError
 
-    def _draw_shares(self, count: int, alpha: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def _draw_shares(
+        self, count: int, alpha: float, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
         """[count] draws from Beta(alpha, alpha), or one, repeated."""
         if self.per == "sample":
             return rng.beta(alpha, alpha, count)
@@ -74,33 +86,37 @@ class _Mixing(BatchTransform):
             )
         if targets.mixed_labels is not None:
             raise ConfigError(
-                f"{name} got a batch that is mixed already. List only one mixing transform in data.batch_transforms; "
-                f"MixupOrCutMix alternates between two."
+                f"{name} got a batch that is mixed already. List only one mixing transform in "
+                "data.batch_transforms; MixupOrCutMix alternates between two."
             )
         if targets.teacher_logits is not None:
             raise ConfigError(
-                f"{name} got the teacher's answers to the unmixed images. Ask the teacher after the batch transforms."
+                f"{name} got the teacher's answers to the unmixed images. Ask the teacher after "
+                "the batch transforms."
             )
 
 
 class Mixup(_Mixing):
-    """Blend each image with another of the batch, ``λ · own + (1 - λ) · other``, and the labels alike.
+    """Blend each image with another of the batch, ``λ · own + (1 - λ) · other``, and the labels
+    alike.
 
     λ is drawn from Beta(alpha, alpha) (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
     """
 
     alpha: PositiveFloat = 0.2
-    """Small: mostly one of the two; 1: every λ equally likely. 0.2 is the paper's value for ImageNet."""
+    """Small: mostly one of the two; 1: every λ equally likely. 0.2 is the paper's value for
+    ImageNet."""
 
     def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
         return Blend(self._draw_shares(count, self.alpha, rng).astype(np.float32))
 
 
 class CutMix(_Mixing):
-    """Paste a box of another image of the batch into each (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
+    """Paste a box of another image of the batch into each (Yun et al. 2019,
+    https://arxiv.org/abs/1905.04899).
 
-    λ is drawn from Beta(alpha, alpha) and decides the size of the box. The labels are weighted by the area that the
-    box really covers: it may reach over the border.
+    λ is drawn from Beta(alpha, alpha) and decides the size of the box. The labels are weighted by
+    the area that the box really covers: it may reach over the border.
     """
 
     alpha: PositiveFloat = 1.0
@@ -114,7 +130,8 @@ class CutMix(_Mixing):
 
 
 class FMix(_Mixing):
-    """Mix by masks of random, connected shapes (Harris et al. 2020, https://arxiv.org/abs/2002.12047).
+    """Mix by masks of random, connected shapes (Harris et al. 2020,
+    https://arxiv.org/abs/2002.12047).
 
     A mask is the brightest λ of a picture of low frequencies.
     """
@@ -124,10 +141,13 @@ class FMix(_Mixing):
     decay_power: NonNegativeFloat = 3.0
     """How fast the amplitude falls with the frequency: more gives larger shapes; 3 in the paper."""
     max_soft: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the pixels on each side of a shape's edge over which it is soft; at most what the smaller side has."""
+    """Share of the pixels on each side of a shape's edge over which it is soft; at most what the
+    smaller side has."""
 
     def draw_mix(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mix:
-        masks = [self._draw_mask(height, width, rng) for _ in range(count if self.per == "sample" else 1)]
+        masks = [
+            self._draw_mask(height, width, rng) for _ in range(count if self.per == "sample" else 1)
+        ]
         stacked = np.broadcast_to(np.stack(masks), (count, height, width))
         return Mask(stacked.mean(axis=(1, 2), dtype=np.float64).astype(np.float32), stacked)
 
@@ -137,7 +157,9 @@ class FMix(_Mixing):
         noise = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
         pixels = share * height * width
         count = int(np.ceil(pixels) if up else np.floor(pixels))
-        return largest_mask(low_frequency_image(height, width, noise, self.decay_power), count, self.max_soft)
+        return largest_mask(
+            low_frequency_image(height, width, noise, self.decay_power), count, self.max_soft
+        )
 
 
 _ALPHA_BESIDE_CUTMIX = 0.8
@@ -165,8 +187,12 @@ class MixupOrCutMix(BatchTransform):
 
 @functools.cache
 def _note_a_batch_of_one(name: str) -> None:
-    # Not through logging, to which importing Paddle adds a handler that puts a date and a file before each line.
-    print(f"warning: {name} leaves a batch of a single image as it is: there is none to mix with", file=sys.stderr)
+    # Not through logging, to which importing Paddle adds a handler that puts a date and a file
+    # before each line.
+    print(
+        f"warning: {name} leaves a batch of a single image as it is: there is none to mix with",
+        file=sys.stderr,
+    )
 
 
 def _mixed_images(images: Tensor, mix: Mix, partner: NDArray[np.int64]) -> Tensor:
@@ -176,13 +202,19 @@ def _mixed_images(images: Tensor, mix: Mix, partner: NDArray[np.int64]) -> Tenso
         # A view of the tensor's own memory; Paddle's broadcasting takes ten times as long on a CPU.
         mix.apply(np.asarray(np.from_dlpack(images), np.float32), partner)
         return images
-    weights = paddle.to_tensor(mix.weights(*images.shape[2:]), place=images.place).astype(images.dtype)
+    weights = paddle.to_tensor(mix.weights(*images.shape[2:]), place=images.place).astype(
+        images.dtype
+    )
     others = images.index_select(paddle.to_tensor(partner, place=images.place))
     return weights * images + (1.0 - weights) * others
 
 
-def _mixed_targets(targets: Targets, shares: NDArray[np.float32], partner: NDArray[np.int64]) -> Targets:
-    """Two class indices and a weight for each sample; where targets are vectors [N, C] already, their mixture."""
+def _mixed_targets(
+    targets: Targets, shares: NDArray[np.float32], partner: NDArray[np.int64]
+) -> Targets:
+    """Two class indices and a weight for each sample; where targets are vectors [N, C] already,
+    their mixture.
+    """
     import paddle
 
     labels = targets.labels
@@ -196,4 +228,6 @@ def _mixed_targets(targets: Targets, shares: NDArray[np.float32], partner: NDArr
         soft = column * soft + (1.0 - column) * soft.index_select(others)
     if labels.ndim == 2:
         return dataclasses.replace(targets, soft=soft)
-    return dataclasses.replace(targets, mixed_labels=labels.index_select(others), weight=weight, soft=soft)
+    return dataclasses.replace(
+        targets, mixed_labels=labels.index_select(others), weight=weight, soft=soft
+    )

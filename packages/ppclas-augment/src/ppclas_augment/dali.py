@@ -1,8 +1,9 @@
-"""NVIDIA DALI as the reader of batches: it decodes, crops, resizes and mirrors on the GPU, and the batch stays there.
+"""NVIDIA DALI as the reader of batches: it decodes, crops, resizes and mirrors on the GPU, and the
+batch stays there.
 
-Nothing is left to DALI's own random numbers. The transforms of the config draw from the samples' draws as everywhere,
-and what they drew goes to DALI as arguments of each picture: so the boxes and mirrorings are those of the worker
-processes, for any number of threads and after a resume.
+Nothing is left to DALI's own random numbers. The transforms of the config draw from the samples'
+draws as everywhere, and what they drew goes to DALI as arguments of each picture: so the boxes and
+mirrorings are those of the worker processes, for any number of threads and after a resume.
 """
 
 from __future__ import annotations
@@ -27,17 +28,24 @@ from ppclas_core.data.worker import BadImage
 from ppclas_core.errors import ImageError
 
 _FILTERS = {"bilinear": "INTERP_LINEAR", "bicubic": "INTERP_CUBIC", "lanczos": "INTERP_LANCZOS3"}
-"""Where DALI resizes as OpenCV does. Its nearest neighbour is another pixel, and it has no area average."""
-_ABLE_TO = "RandomResizedCrop, Resize (size), Resize (short) with CenterCrop, Letterbox, each with RandomFlip after it"
+"""Where DALI resizes as OpenCV does. Its nearest neighbour is another pixel, and it has no area
+average."""
+_ABLE_TO = (
+    "RandomResizedCrop, Resize (size), Resize (short) with CenterCrop, Letterbox, each with "
+    "RandomFlip after it"
+)
 _AHEAD = 4
 """Batches that are being read or decoded while one is consumed."""
 
 
 class Dali(BatchReader):
-    """NVIDIA DALI (the extra ``[dali]``). Where it cannot run or lacks a transform, the worker processes read."""
+    """NVIDIA DALI (the extra ``[dali]``). Where it cannot run or lacks a transform, the worker
+    processes read.
+    """
 
     device: Literal["gpu", "cpu"] = "gpu"
-    """gpu: decode on the GPU that Paddle trains on. cpu: decode in ``data.workers`` threads of the training process."""
+    """gpu: decode on the GPU that Paddle trains on. cpu: decode in ``data.workers`` threads of the
+    training process."""
 
     def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
         frame = Frame.of(plain.pipeline.transforms)
@@ -49,7 +57,10 @@ class Dali(BatchReader):
 
         threads, gpu = max(1, workers), _paddle_gpu() if self.device == "gpu" else None
         place = "the CPU" if gpu is None else f"GPU {gpu}"
-        note(f"the photos are read by NVIDIA DALI {nvidia.dali.__version__} on {place}, {_count(threads, 'thread')}")
+        note(
+            f"the photos are read by NVIDIA DALI {nvidia.dali.__version__} on {place}, "
+            f"{_count(threads, 'thread')}"
+        )
         return _DaliReader(plain, frame, threads, gpu, note)
 
     def _hindrance(self) -> str | None:
@@ -63,7 +74,9 @@ class Dali(BatchReader):
 
 
 class Placement(NamedTuple):
-    """Where a picture goes: a box of it is resized, a part of ``Frame.size`` is cut from that, and mirrored."""
+    """Where a picture goes: a box of it is resized, a part of ``Frame.size`` is cut from that, and
+    mirrored.
+    """
 
     window: Window
     top: int
@@ -100,7 +113,10 @@ class Frame:
         if by_short_side and crop is None:
             return f"Resize (short) alone leaves photos of several sizes; it can do {_ABLE_TO}"
         if sizing.interpolation not in _FILTERS:
-            return f"it has no interpolation {sizing.interpolation!r} as OpenCV has it, only {', '.join(_FILTERS)}"
+            return (
+                f"it has no interpolation {sizing.interpolation!r} as OpenCV has it, only "
+                f"{', '.join(_FILTERS)}"
+            )
         return cls(sizing, crop, tuple(flip for flip in rest if isinstance(flip, RandomFlip)))
 
     @property
@@ -123,7 +139,9 @@ class Frame:
         return red, green, blue
 
     def place(self, height: int, width: int, draw: Draw) -> Placement:
-        """The placement of a picture of ``height`` x ``width``; draws what the transforms would, in their order."""
+        """The placement of a picture of ``height`` x ``width``; draws what the transforms would, in
+        their order.
+        """
         if isinstance(self.sizing, Letterbox):
             fitting = fitting_size(height, width, self.size)
             window = Window(0, 0, height, width, fitting, self.interpolation)
@@ -153,7 +171,14 @@ class _DaliError(Exception):
 
 
 class _DaliReader(OpenReader):
-    def __init__(self, plain: Reader, frame: Frame, threads: int, gpu: int | None, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plain: Reader,
+        frame: Frame,
+        threads: int,
+        gpu: int | None,
+        note: Callable[[str], None],
+    ) -> None:
         self._plain, self._frame, self._note = plain, frame, note
         self._decoder = _Decoder(frame, threads, gpu)
         self._files = ThreadPoolExecutor(min(threads, _AHEAD), "dali-files")
@@ -183,12 +208,15 @@ class _DaliReader(OpenReader):
         batch = replace(self._plain.image_set, records=request.records)
         files, placements, indices, bad = [], [], [], []
         earlier = request.earlier or itertools.repeat(0)
-        for place, (index, record, repeat) in enumerate(zip(request.indices, request.records, earlier, strict=False)):
+        for place, (index, record, repeat) in enumerate(
+            zip(request.indices, request.records, earlier, strict=False)
+        ):
             try:
                 data = batch.read(place)
                 size = plain_jpeg_size(data, record.where)
                 if size is None:
-                    # Decoded as everywhere, so that transparency, CMYK and animations look the same.
+                    # Decoded as everywhere, so that transparency, CMYK and animations look the
+                    # same.
                     pixels = decode(data, record.where)
                     size, data = (pixels.shape[0], pixels.shape[1]), _as_ppm(pixels)
             except (ImageError, OSError) as error:
@@ -201,17 +229,25 @@ class _DaliReader(OpenReader):
 
     def _decode(self, coming: Future[_Encoded]) -> Samples:
         encoded = coming.result()
-        images = self._decoder(encoded.files, encoded.placements) if encoded.files else np.empty((0, 0, 0, 0), np.uint8)
+        images = (
+            self._decoder(encoded.files, encoded.placements)
+            if encoded.files
+            else np.empty((0, 0, 0, 0), np.uint8)
+        )
         return Samples(images, np.array(encoded.indices, np.int64), encoded.bad)
 
     def _finished(self, request: Request, samples: Future[Samples]) -> Samples:
         try:
             finished = samples.result()
         except _DaliError as error:
-            # One damaged file fails the whole batch. Reading it here tells which, or shows what there is of it.
+            # One damaged file fails the whole batch. Reading it here tells which, or shows what
+            # there is of it.
             if not self._told:
                 self._told = True
-                self._note(f"DALI could not read a batch ({error}); it is read without DALI, as are others like it")
+                self._note(
+                    f"DALI could not read a batch ({error}); it is read without DALI, as are "
+                    "others like it"
+                )
             return self._plain.read(*request)
         if isinstance(finished.images, np.ndarray):
             return finished
@@ -222,14 +258,18 @@ class _DaliReader(OpenReader):
 
 
 class _Decoder:
-    """A DALI pipeline from encoded files to a batch [N, H, W, 3] uint8 RGB, on the CPU or in the GPU's memory."""
+    """A DALI pipeline from encoded files to a batch [N, H, W, 3] uint8 RGB, on the CPU or in the
+    GPU's memory.
+    """
 
     def __init__(self, frame: Frame, threads: int, gpu: int | None) -> None:
         self._frame, self._threads, self._gpu = frame, threads, gpu
         self._pipeline: Any = None
 
     def __call__(self, files: list[NDArray[np.uint8]], placements: list[Placement]) -> Any:
-        """NumPy on the CPU; on the GPU a tensor of DALI's, which keeps its memory: DALI takes other for the next."""
+        """NumPy on the CPU; on the GPU a tensor of DALI's, which keeps its memory: DALI takes other
+        for the next.
+        """
         if self._pipeline is None or len(files) > self._pipeline.max_batch_size:
             self._pipeline = self._build(len(files))
         windows = [placement.window for placement in placements]
@@ -256,7 +296,8 @@ class _Decoder:
             batch_size,
             self._threads,
             self._gpu,
-            prefetch_queue_depth=1,  # reading ahead is done here, and a run ends when its batch is complete
+            # reading ahead is done here, and a run ends when its batch is complete
+            prefetch_queue_depth=1,
             exec_dynamic=True,  # a batch keeps its memory until nobody has it any more
         )
 
@@ -289,7 +330,9 @@ class _Decoder:
                 fill_values=list(self._frame.fill),
             )
             images = fn.flip(
-                images, horizontal=given("left_right", types.INT32, 0), vertical=given("top_bottom", types.INT32, 0)
+                images,
+                horizontal=given("left_right", types.INT32, 0),
+                vertical=given("top_bottom", types.INT32, 0),
             )
             pipeline.set_outputs(images)
         pipeline.build()
@@ -305,7 +348,11 @@ def _paddle_gpu() -> int | None:
 
 
 def _who_instead(workers: int) -> str:
-    return f"read by {_count(workers, 'worker process', 'es')}" if workers else "read by the training process"
+    return (
+        f"read by {_count(workers, 'worker process', 'es')}"
+        if workers
+        else "read by the training process"
+    )
 
 
 def _count(number: int, what: str, plural: str = "s") -> str:
@@ -313,13 +360,24 @@ def _count(number: int, what: str, plural: str = "s") -> str:
 
 
 def _middle(have: int, want: int) -> int:
-    """Where the middle ``want`` of ``have`` pixels begins; of an odd number of missing ones, the last is at the end."""
+    """Where the middle ``want`` of ``have`` pixels begins; of an odd number of missing ones, the
+    last is at the end.
+    """
     return (have - want) // 2 if have >= want else -((want - have) // 2)
 
 
 def _reduced(window: Window) -> tuple[int, int]:
-    """(height, width) to which a box is averaged first: what the workers' JPEG decoder would give of it."""
-    scale = next((n for n in (8, 4, 2) if all(b // n >= s for b, s in zip(window[2:4], window.size, strict=True))), 1)
+    """(height, width) to which a box is averaged first: what the workers' JPEG decoder would give
+    of it.
+    """
+    scale = next(
+        (
+            n
+            for n in (8, 4, 2)
+            if all(b // n >= s for b, s in zip(window[2:4], window.size, strict=True))
+        ),
+        1,
+    )
     return -(-window.height // scale), -(-window.width // scale)
 
 
@@ -331,5 +389,7 @@ def _as_ppm(pixels: NDArray[np.uint8]) -> bytes:
 def _gist(error: Exception) -> str:
     """The line of DALI's message that says what happened, after those that say where."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((after for before, after in itertools.pairwise(lines) if before == "encountered:"), lines[0])
+    said = next(
+        (after for before, after in itertools.pairwise(lines) if before == "encountered:"), lines[0]
+    )
     return said.rstrip(" :")

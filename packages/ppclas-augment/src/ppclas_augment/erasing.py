@@ -1,7 +1,7 @@
 """Erasing a part of one image [H, W, C]: Cutout, RandomErasing, HideAndSeek, GridMask.
 
-Before normalisation (uint8) what is erased becomes ImageNet's mean colour, after it (float32) 0, which is the same
-colour; ``color`` sets another.
+Before normalisation (uint8) what is erased becomes ImageNet's mean colour, after it (float32) 0,
+which is the same colour; ``color`` sets another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from ppclas_core.config.schema import Fraction
 from ppclas_core.data import Draw, Image, Transform
 from ppclas_core.data.functional import fill_color
 from ppclas_core.errors import ShapeError
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ppclas_augment import functional
 
@@ -29,14 +36,14 @@ class _Erasing(Transform):
     probability: Fraction = 1.0
     """Share of the images that are erased."""
     color: tuple[float, ...] | None = None
-    """One value a channel, in the image's units (whole numbers in 0..255 for uint8). Nothing: ImageNet's mean colour,
-    which is 0 in a float image, taken as normalised."""
+    """One value a channel, in the image's units (whole numbers in 0..255 for uint8). Nothing:
+    ImageNet's mean colour, which is 0 in a float image, taken as normalised."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         if image.ndim != 3 or image.shape[2] > 4:
             raise ShapeError(
-                f"{type(self).__name__} takes an image [H, W, C] with C up to 4; got {list(image.shape)}. "
-                f"Place it before the layout changes to [C, H, W]."
+                f"{type(self).__name__} takes an image [H, W, C] with C up to 4; got "
+                f"{list(image.shape)}. Place it before the layout changes to [C, H, W]."
             )
         if draw.rng.random() >= self._chance(draw):
             return image
@@ -54,7 +61,8 @@ class _Erasing(Transform):
 
 
 class Cutout(_Erasing):
-    """Fill squares of one size, centred anywhere (DeVries & Taylor 2017, https://arxiv.org/abs/1708.04552).
+    """Fill squares of one size, centred anywhere (DeVries & Taylor 2017,
+    https://arxiv.org/abs/1708.04552).
 
     A square may reach over the border, so that less of it is seen.
     """
@@ -77,7 +85,8 @@ class Cutout(_Erasing):
 
 
 class RandomErasing(_Erasing):
-    """Fill a rectangle of random place, area and shape (Zhong et al. 2017, https://arxiv.org/abs/1708.04896).
+    """Fill a rectangle of random place, area and shape (Zhong et al. 2017,
+    https://arxiv.org/abs/1708.04896).
 
     A rectangle that does not fit into the image is drawn again.
     """
@@ -87,13 +96,15 @@ class RandomErasing(_Erasing):
     area: tuple[Fraction, Fraction] = (0.02, 0.4)
     """Smallest and largest share of the image's area, drawn uniformly."""
     aspect: tuple[PositiveFloat, PositiveFloat] = (0.3, 1 / 0.3)
-    """Smallest and largest height / width, drawn uniformly as in the paper: 77 % of them are upright."""
+    """Smallest and largest height / width, drawn uniformly as in the paper: 77 % of them are
+    upright."""
     log_aspect: bool = False
     """Draw the logarithm of the aspect uniformly: upright and flat are then equally likely."""
     attempts: PositiveInt = 100
     """Draws until the image is left as it is."""
     fill: Literal["color", "pixels"] = "color"
-    """``color``: one colour; ``pixels``: noise, the paper's best: uniform in 0..255, standard normal in floats."""
+    """``color``: one colour; ``pixels``: noise, the paper's best: uniform in 0..255, standard
+    normal in floats."""
 
     @field_validator("area", "aspect")
     @classmethod
@@ -105,7 +116,9 @@ class RandomErasing(_Erasing):
     @model_validator(mode="after")
     def _noise_has_no_color(self) -> RandomErasing:
         if self.fill == "pixels" and self.color is not None:
-            raise ValueError("fill 'pixels' takes no color: leave color out, or set fill to 'color'")
+            raise ValueError(
+                "fill 'pixels' takes no color: leave color out, or set fill to 'color'"
+            )
         return self
 
     def _erase(self, image: Image, rng: np.random.Generator) -> Image:
@@ -123,7 +136,9 @@ class RandomErasing(_Erasing):
             noise = rng.standard_normal(shape, dtype=np.float32)
         return functional.erase(image, *box, fill=noise)
 
-    def _box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
+    def _box(
+        self, height: int, width: int, rng: np.random.Generator
+    ) -> tuple[int, int, int, int] | None:
         """Top, left, height and width in pixels."""
         low, high = (math.log(limit) for limit in self.aspect) if self.log_aspect else self.aspect
         for _ in range(self.attempts):
@@ -146,8 +161,9 @@ class HideAndSeek(_Erasing):
     """Hide the cells of a grid by chance (Singh & Lee 2017, https://arxiv.org/abs/1811.02545)."""
 
     grid_sizes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
-    """Sides of the cells in pixels, of which one is drawn for an image; 0 leaves it as it is. Nothing: 0 and 1/14, 1/7,
-    11/56 and 1/4 of the image's shorter side, which are the paper's 0, 16, 32, 44 and 56 at 224 pixels."""
+    """Sides of the cells in pixels, of which one is drawn for an image; 0 leaves it as it is.
+    Nothing: 0 and 1/14, 1/7, 11/56 and 1/4 of the image's shorter side, which are the paper's 0,
+    16, 32, 44 and 56 at 224 pixels."""
     hide_probability: Fraction = 0.5
     """Share of the cells that are hidden."""
 
@@ -175,13 +191,15 @@ class GridMask(_Erasing):
     probability: Fraction = 0.8
     """Share of the images that are masked, once it is reached."""
     ramp: Fraction = 0.8
-    """Share of the epochs over which the probability grows in a straight line: 240 of 300 in the paper. 0: it is
-    there from the first epoch, as in a run of one."""
+    """Share of the epochs over which the probability grows in a straight line: 240 of 300 in the
+    paper. 0: it is there from the first epoch, as in a run of one."""
     period: tuple[Period, Period] | None = None
-    """Smallest and largest distance of the bars in pixels, 2 or more, drawn uniformly. Nothing: from 3/7 of the
-    image's shorter side to all of it, which is the paper's 96 to 224 at 224 pixels."""
+    """Smallest and largest distance of the bars in pixels, 2 or more, drawn uniformly. Nothing:
+    from 3/7 of the image's shorter side to all of it, which is the paper's 96 to 224 at 224
+    pixels."""
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    """Width of a bar as a share of the period; 0.6 in the paper. The squares are what is between the bars."""
+    """Width of a bar as a share of the period; 0.6 in the paper. The squares are what is between
+    the bars."""
     remove: Literal["squares", "bars"] = "squares"
     """``squares`` removes (1 - ratio)² of the image, ``bars`` the rest."""
     rotate: Annotated[int, Field(ge=0, le=360)] = 360

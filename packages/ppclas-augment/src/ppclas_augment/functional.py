@@ -1,8 +1,9 @@
-"""Augmentations as pure functions on one image [H, W, C]. Nothing here is random, and no input is written to.
+"""Augmentations as pure functions on one image [H, W, C]. Nothing here is random, and no input is
+written to.
 
-Colours and geometry are defined as in Pillow, which the papers' code uses: with nearest resampling the same pixels
-but for a few in a thousand that lie between two, colours within two grey levels, several times faster. They take uint8
-in 0..255; what erases takes floats too.
+Colours and geometry are defined as in Pillow, which the papers' code uses: with nearest resampling
+the same pixels but for a few in a thousand that lie between two, colours within two grey levels,
+several times faster. They take uint8 in 0..255; what erases takes floats too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from ppclas_core.data import Image
 
 Resampling = Literal["nearest", "bilinear", "bicubic"]
 
-_CV2_RESAMPLING = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+_CV2_RESAMPLING = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+}
 _TILE = 4096
 """Largest side, in pixels, that a mask is made for at once."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -65,10 +70,15 @@ def autocontrast(image: Image) -> Image:
 
 def equalize(image: Image) -> Image:
     """Give each channel an even histogram, by Pillow's rule. A channel of one value stays."""
-    planes = cv2.split(image)  # copies, in which values are counted and looked up faster than beside each other
+    planes = cv2.split(
+        image
+    )  # copies, in which values are counted and looked up faster than beside each other
     # OpenCV 4 gives [256, 1], OpenCV 5 [256].
-    counts = np.stack([cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel() for plane in planes])
-    # Whole numbers all the way: doubles hold and divide them exactly, several times as fast as integers.
+    counts = np.stack(
+        [cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel() for plane in planes]
+    )
+    # Whole numbers all the way: doubles hold and divide them exactly, several times as fast as
+    # integers.
     tables = counts.cumsum(axis=1, dtype=np.float64)
     pixels = tables[:, -1:].copy()  # as counted: OpenCV's floats are whole numbers up to 2**24 only
     tables -= counts
@@ -92,17 +102,24 @@ def brightness(image: Image, factor: float) -> Image:
 def contrast(image: Image, factor: float) -> Image:
     """Away from the mean grey level of the image: 0 is that grey, 1 the image."""
     means = cv2.mean(image)
-    grey = sum(weight * mean for weight, mean in zip(_LUMA, means, strict=False)) if image.shape[2] == 3 else means[0]
+    grey = (
+        sum(weight * mean for weight, mean in zip(_LUMA, means, strict=False))
+        if image.shape[2] == 3
+        else means[0]
+    )
     return _scale(image, factor, (1.0 - factor) * int(grey + 0.5))
 
 
 def saturation(image: Image, factor: float) -> Image:
-    """Away from each pixel's own grey level: 0 is a grey image, 1 the image. ``Color`` in the papers; RGB only."""
+    """Away from each pixel's own grey level: 0 is a grey image, 1 the image. ``Color`` in the
+    papers; RGB only.
+    """
     return _mix_channels(image, (1.0 - factor) * np.tile(_LUMA, (3, 1)) + factor * np.eye(3), 0.0)
 
 
 def sharpness(image: Image, factor: float) -> Image:
-    """Away from the image smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13: 0 is that, 1 the image.
+    """Away from the image smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13: 0 is that, 1 the
+    image.
 
     The outermost pixels stay as they are.
     """
@@ -110,7 +127,12 @@ def sharpness(image: Image, factor: float) -> Image:
         return image
     # The kernel is 9 parts of a mean over 3 x 3 pixels and 4 parts of the pixel itself.
     smooth = 1.0 - factor
-    sharp = _like(cv2.addWeighted(cv2.blur(image, (3, 3)), smooth * 9 / 13, image, factor + smooth * 4 / 13, 0), image)
+    sharp = _like(
+        cv2.addWeighted(
+            cv2.blur(image, (3, 3)), smooth * 9 / 13, image, factor + smooth * 4 / 13, 0
+        ),
+        image,
+    )
     sharp[0], sharp[-1] = image[0], image[-1]
     sharp[:, 0], sharp[:, -1] = image[:, 0], image[:, -1]
     return sharp
@@ -127,7 +149,8 @@ def _scale(image: Image, factor: float, shift: float) -> Image:
     """``factor · image + shift``, rounded and limited to 0..255."""
     if factor >= 0 and shift >= 0:
         return _like(cv2.convertScaleAbs(image, alpha=factor, beta=shift), image)
-    # OpenCV has no such operation for what may become negative but this one, whose second image counts nothing.
+    # OpenCV has no such operation for what may become negative but this one, whose second image
+    # counts nothing.
     return _like(cv2.addWeighted(image, factor, image, 0.0, shift), image)
 
 
@@ -141,11 +164,16 @@ def _mix_channels(image: Image, matrix: NDArray[np.float64], shift: ArrayLike) -
 # Geometry
 
 
-def shear_x(image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
-    """Shift each row by ``slope`` times its distance from the top: to the left where that is positive."""
+def shear_x(
+    image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest"
+) -> Image:
+    """Shift each row by ``slope`` times its distance from the top: to the left where that is
+    positive.
+    """
     if resampling != "nearest":
         return _warp(image, ((1.0, slope), (0.0, 1.0)), fill, resampling)
-    # By the nearest pixel, rows move as a whole: each is a cut from a row of the image with fill beside it.
+    # By the nearest pixel, rows move as a whole: each is a cut from a row of the image with fill
+    # beside it.
     height, width, channels = image.shape
     shifts = np.floor(slope * (np.arange(height) + 0.5) + 0.5).clip(-width, width).astype(np.intp)
     beside = abs(shifts[-1].item())
@@ -154,18 +182,29 @@ def shear_x(image: Image, slope: float, fill: Sequence[float], resampling: Resam
     wide[:, start : start + width] = image
     wide[:, filled_from : filled_from + beside] = _row(fill, beside, image)
     cuts = as_strided(
-        wide, (height, beside + 1, width * channels), (wide.strides[0], wide.strides[1], wide.itemsize), writeable=False
+        wide,
+        (height, beside + 1, width * channels),
+        (wide.strides[0], wide.strides[1], wide.itemsize),
+        writeable=False,
     )
     return cuts[np.arange(height), start + shifts].reshape(image.shape)
 
 
-def shear_y(image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
-    """Shift each column by ``slope`` times its distance from the left: upwards where that is positive."""
+def shear_y(
+    image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest"
+) -> Image:
+    """Shift each column by ``slope`` times its distance from the left: upwards where that is
+    positive.
+    """
     return _warp(image, ((1.0, 0.0), (slope, 1.0)), fill, resampling)
 
 
-def rotate(image: Image, degrees: float, fill: Sequence[float], resampling: Resampling = "nearest") -> Image:
-    """Turn the image about its centre, counterclockwise where ``degrees`` is positive; what leaves it is lost."""
+def rotate(
+    image: Image, degrees: float, fill: Sequence[float], resampling: Resampling = "nearest"
+) -> Image:
+    """Turn the image about its centre, counterclockwise where ``degrees`` is positive; what leaves
+    it is lost.
+    """
     height, width = image.shape[:2]
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return _warp(image, ((cos, -sin), (sin, cos)), fill, resampling, centre=(width / 2, height / 2))
@@ -194,7 +233,9 @@ def _warp(
     resampling: Resampling,
     centre: tuple[float, float] = (0.0, 0.0),
 ) -> Image:
-    """The pixel at x, y comes from ``matrix · ((x, y) - centre) + centre``, where pixels have their centres at .5."""
+    """The pixel at x, y comes from ``matrix · ((x, y) - centre) + centre``, where pixels have their
+    centres at .5.
+    """
     height, width = image.shape[:2]
     (a, b), (c, d) = matrix
     x, y = 0.5 - centre[0], 0.5 - centre[1]
@@ -202,13 +243,18 @@ def _warp(
     flags = _CV2_RESAMPLING[resampling] | cv2.WARP_INVERSE_MAP
     border = tuple(float(value) for value in fill)
     if resampling == "nearest" and image.dtype == np.uint8 and image.shape[2] == 3:
-        # A pixel with a fourth byte is moved as one float, faster than as three bytes. The border's fourth byte makes
-        # it an ordinary number, which OpenCV converts from a double and back without loss.
+        # A pixel with a fourth byte is moved as one float, faster than as three bytes. The border's
+        # fourth byte makes it an ordinary number, which OpenCV converts from a double and back
+        # without loss.
         whole = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.float32)[:, :, 0]
         beside = np.array([*border, 0x40]).round().astype(np.uint8).view(np.float32).item()
-        warped = cv2.warpAffine(whole, from_output, (width, height), flags=flags, borderValue=(beside,))
+        warped = cv2.warpAffine(
+            whole, from_output, (width, height), flags=flags, borderValue=(beside,)
+        )
         return cv2.cvtColor(warped.view(np.uint8).reshape(height, width, 4), cv2.COLOR_RGBA2RGB)
-    return _like(cv2.warpAffine(image, from_output, (width, height), flags=flags, borderValue=border), image)
+    return _like(
+        cv2.warpAffine(image, from_output, (width, height), flags=flags, borderValue=border), image
+    )
 
 
 # Erasing
@@ -228,7 +274,9 @@ def erase(image: Image, top: int, left: int, height: int, width: int, fill: Arra
     """
     fill = np.asarray(fill, image.dtype)
     erased = np.array(image)
-    erased[top : top + height, left : left + width] = fill if fill.ndim == 3 else _row(fill, width, image)
+    erased[top : top + height, left : left + width] = (
+        fill if fill.ndim == 3 else _row(fill, width, image)
+    )
     return erased
 
 
@@ -239,26 +287,33 @@ def keep_where(image: Image, mask: NDArray[np.uint8], color: ArrayLike) -> Image
     if image.dtype == np.uint8:
         cv2.copyTo(image, mask, kept)
     else:
-        # Channels side by side: OpenCV copies single floats under a mask much faster than pixels of several.
+        # Channels side by side: OpenCV copies single floats under a mask much faster than pixels of
+        # several.
         wide = cv2.merge([mask] * channels).reshape(height, width * channels)
         cv2.copyTo(np.ascontiguousarray(image).reshape(wide.shape), wide, kept.reshape(wide.shape))
     return kept
 
 
 def cell_mask(cells: NDArray[np.uint8], cell: int, height: int, width: int) -> NDArray[np.uint8]:
-    """``cells`` [rows, columns] blown up to squares of ``cell`` pixels: [height, width], the last ones cut off."""
+    """``cells`` [rows, columns] blown up to squares of ``cell`` pixels: [height, width], the last
+    ones cut off.
+    """
     return np.ascontiguousarray(cells.repeat(cell, axis=1)[:, :width]).repeat(cell, axis=0)[:height]
 
 
 def grid_mask(
     height: int, width: int, period: int, bar: int, offset: tuple[int, int], degrees: float = 0.0
 ) -> NDArray[np.uint8]:
-    """[height, width], 1 in the squares between bars of ``bar`` pixels, one every ``period``, in both directions.
+    """[height, width], 1 in the squares between bars of ``bar`` pixels, one every ``period``, in
+    both directions.
 
-    ``offset`` (down, right) shifts the grid, which then turns about the centre of the image. It covers all of it.
+    ``offset`` (down, right) shifts the grid, which then turns about the centre of the image. It
+    covers all of it.
     """
     if not degrees:
-        return np.outer(_bars(0, height, offset[0], period, bar), _bars(0, width, offset[1], period, bar))
+        return np.outer(
+            _bars(0, height, offset[0], period, bar), _bars(0, width, offset[1], period, bar)
+        )
     mask = np.empty((height, width), np.uint8)
     # In tiles: turned, a long image reaches over a square of its length.
     for top in range(0, height, _TILE):
@@ -266,7 +321,13 @@ def grid_mask(
             tile = mask[top : top + _TILE, left : left + _TILE]
             centre = (height - 1) / 2 - top, (width - 1) / 2 - left
             tile[...] = _turned_bars(
-                tile.shape, centre, math.ceil(math.hypot(height, width)), period, bar, offset, degrees
+                tile.shape,
+                centre,
+                math.ceil(math.hypot(height, width)),
+                period,
+                bar,
+                offset,
+                degrees,
             )
     return mask
 
@@ -285,7 +346,9 @@ def _turned_bars(
     offset: tuple[int, int],
     degrees: float,
 ) -> NDArray[np.uint8]:
-    """A part [h, w] of a grid of ``side`` that is turned about its middle, at ``centre`` (y, x) of the part."""
+    """A part [h, w] of a grid of ``side`` that is turned about its middle, at ``centre`` (y, x) of
+    the part.
+    """
     height, width = shape
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     (y, x), middle = centre, (side - 1) / 2
@@ -299,11 +362,15 @@ def _turned_bars(
         _bars(left, math.ceil(max(columns)) + 2, offset[1], period, bar),
     )
     from_output = np.array([[cos, -sin, right - left], [sin, cos, down - top]])
-    return cv2.warpAffine(grid, from_output, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return cv2.warpAffine(
+        grid, from_output, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    )
 
 
 def _row(color: ArrayLike, width: int, image: Image) -> NDArray[np.generic]:
-    """A row [width, C] of one colour: NumPy copies rows several times faster than it repeats three values."""
+    """A row [width, C] of one colour: NumPy copies rows several times faster than it repeats three
+    values.
+    """
     row: NDArray[np.generic] = np.empty((width, image.shape[2]), image.dtype)
     row[...] = np.asarray(color)
     return row

@@ -1,7 +1,7 @@
 """Mixing the images of a batch [N, C, H, W] with one another. Nothing here is random.
 
-Each kind knows its weights: how much of each pixel is the sample's own; the rest is its partner's. On a CPU a batch
-is mixed where it lies, elsewhere by the device, from the weights.
+Each kind knows its weights: how much of each pixel is the sample's own; the rest is its partner's.
+On a CPU a batch is mixed where it lies, elsewhere by the device, from the weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Mix:
     def apply(self, images: NDArray[np.float32], partners: NDArray[np.int64]) -> None:
         """Mix ``images`` [N, C, H, W] in place with those of their ``partners`` [N], a permutation.
 
-        Each is mixed before its partner is, so only what the last of a cycle of partners takes is set aside.
+        Each is mixed before its partner is, so only what the last of a cycle of partners takes is
+        set aside.
         """
         for cycle in _cycles(partners):
             first, last = cycle[0], cycle[-1]
@@ -44,7 +45,9 @@ class Mix:
         return (slice(None),)
 
     def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
-        """Mix that part of sample ``index``, ``image`` [C, h, w], in place with its partner's, ``other``."""
+        """Mix that part of sample ``index``, ``image`` [C, h, w], in place with its partner's,
+        ``other``.
+        """
         raise NotImplementedError
 
 
@@ -110,10 +113,14 @@ def _cycles(permutation: NDArray[np.int64]) -> Iterator[list[int]]:
         yield cycle
 
 
-def cut_boxes(height: int, width: int, shares: NDArray[np.float64], centres: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[N, 4]: top, bottom, left, right of CutMix's boxes around ``centres`` [N, 2] (y, x), cut off at the borders.
+def cut_boxes(
+    height: int, width: int, shares: NDArray[np.float64], centres: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """[N, 4]: top, bottom, left, right of CutMix's boxes around ``centres`` [N, 2] (y, x), cut off
+    at the borders.
 
-    Uncut, a box has the image's aspect and covers ``1 - share`` of it (paper, equation 2); ``shares`` is [N], in 0..1.
+    Uncut, a box has the image's aspect and covers ``1 - share`` of it (paper, equation 2);
+    ``shares`` is [N], in 0..1.
     """
     sides = (np.sqrt(1.0 - shares)[:, None] * (height, width)).astype(np.int64)
     starts = centres - sides // 2
@@ -130,10 +137,11 @@ def box_shares(height: int, width: int, boxes: NDArray[np.int64]) -> NDArray[np.
 def low_frequency_image(
     height: int, width: int, noise: NDArray[np.complex128], decay_power: float
 ) -> NDArray[np.float32]:
-    """A grey image [height, width] from ``noise`` [height, width // 2 + 1] whose amplitude falls with the frequency f.
+    """A grey image [height, width] from ``noise`` [height, width // 2 + 1] whose amplitude falls
+    with the frequency f.
 
-    The spectrum is ``noise / max(f, 1 / max(height, width)) ** decay_power`` (FMix, equation 4), but for a factor:
-    its largest amplitude is that of the noise, so that nothing overflows.
+    The spectrum is ``noise / max(f, 1 / max(height, width)) ** decay_power`` (FMix, equation 4),
+    but for a factor: its largest amplitude is that of the noise, so that nothing overflows.
     """
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     lowest = 1.0 / max(height, width)
@@ -144,8 +152,8 @@ def low_frequency_image(
 def largest_mask(image: NDArray[np.float32], count: int, soft: float = 0.0) -> NDArray[np.float32]:
     """[H, W], 1 at the ``count`` largest pixels of ``image`` [H, W], 0 elsewhere.
 
-    ``soft`` is the share of all pixels on each side of that limit over which the mask falls in a straight line instead;
-    no more than there are on the smaller side.
+    ``soft`` is the share of all pixels on each side of that limit over which the mask falls in a
+    straight line instead; no more than there are on the smaller side.
     """
     order = np.argsort(-image, axis=None, kind="stable")
     mask = np.zeros(image.size, np.float32)

@@ -14,7 +14,9 @@ ppclas_load_order = 0
 
 @hookimpl
 def register_transforms(registry: Registry) -> None:
-    """Add the augmentations of single images; ``preview`` is what 'ppclas data preview' shows of them."""
+    """Add the augmentations of single images; ``preview`` is what 'ppclas data preview' shows of
+    them.
+    """
     for name, summary in {
         "AutoAugment": "a pair of operations from a searched policy, or from your own",
         "RandAugment": "a few random operations of one strength",
@@ -34,14 +36,18 @@ def register_transforms(registry: Registry) -> None:
         ("HideAndSeek", "hide cells of a grid by chance", {"grid_sizes": (16, 32, 44, 56)}),
         ("GridMask", "remove the squares of a turned grid", {"probability": 1.0}),
     ):
-        registry.register(name, f"ppclas_augment.erasing:{name}", summary=summary, metadata={"preview": preview})
+        registry.register(
+            name, f"ppclas_augment.erasing:{name}", summary=summary, metadata={"preview": preview}
+        )
 
 
 @hookimpl
 def register_readers(registry: Registry) -> None:
     """Add the reader that works on the GPU."""
     registry.register(
-        "dali", "ppclas_augment.dali:Dali", summary="NVIDIA DALI: decoding and resizing on the GPU (extra: dali)"
+        "dali",
+        "ppclas_augment.dali:Dali",
+        summary="NVIDIA DALI: decoding and resizing on the GPU (extra: dali)",
     )
 
 
@@ -53,7 +59,9 @@ def register_batch_transforms(registry: Registry) -> None:
         ("CutMix", "paste a box of another image into each", {}),
         ("FMix", "mix each image with another by a mask of random shapes", {}),
     ):
-        registry.register(name, f"ppclas_augment.batch:{name}", summary=summary, metadata={"preview": preview})
+        registry.register(
+            name, f"ppclas_augment.batch:{name}", summary=summary, metadata={"preview": preview}
+        )
     registry.register(
         "MixupOrCutMix",
         "ppclas_augment.batch:MixupOrCutMix",

@@ -1,4 +1,6 @@
-"""What the automatic augmentations draw from, as data: operations, their ranges, and AutoAugment's sub-policies."""
+"""What the automatic augmentations draw from, as data: operations, their ranges, and AutoAugment's
+sub-policies.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ Op = Literal[
     "TranslateY",
     "Invert",
 ]
-"""The operations under the papers' names: RandAugment's 14, and Invert, which only AutoAugment has."""
+"""The operations under the papers' names: RandAugment's 14, and Invert, which only AutoAugment
+has."""
 
 RANDAUGMENT_OPS: tuple[Op, ...] = get_args(Op)[:14]
 AUGMIX_OPS: tuple[Op, ...] = (
@@ -68,8 +71,8 @@ class Range:
         return round(value) if self.whole == "nearest" else value
 
 
-# Units: shear: pixels a pixel; translate: share of the side; rotate: degrees; colours: factor minus 1; posterize: bits
-# kept; solarize: threshold. Operations that are not listed have no strength.
+# Units: shear: pixels a pixel; translate: share of the side; rotate: degrees; colours: factor minus
+# 1; posterize: bits kept; solarize: threshold. Operations that are not listed have no strength.
 
 IMAGENET_RANGES: Mapping[str, Range] = {
     "ShearX": Range(0, 0.3, signed=True),
@@ -91,7 +94,8 @@ ORIGINAL_RANGES: Mapping[str, Range] = {
     # The factor is 0.1 + 1.8 · magnitude / 10: from nearly none to more, never signed.
     **dict.fromkeys(("Color", "Contrast", "Brightness", "Sharpness"), Range(-0.9, 0.72)),
 }
-"""AutoAugment with the colour factors of its authors' code, in which magnitude 0 is the strongest."""
+"""AutoAugment with the colour factors of its authors' code, in which magnitude 0 is the
+strongest."""
 
 RANDAUGMENT_RANGES: Mapping[str, Range] = {
     **IMAGENET_RANGES,
@@ -173,10 +177,14 @@ _IMAGENET: tuple[tuple[tuple[Op, float, int], tuple[Op, float, int]], ...] = (
     (("Color", 0.6, 4), ("Contrast", 1.0, 8)),
     (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
 )
-"""(operation, probability, magnitude) twice a row; the last five repeat rows 4, 1, 13, 14 and 2, as in the paper."""
+"""(operation, probability, magnitude) twice a row; the last five repeat rows 4, 1, 13, 14 and 2, as
+in the paper."""
 
 IMAGENET_POLICY: Policy = tuple(
-    tuple(Step(op=op, probability=probability, magnitude=magnitude) for op, probability, magnitude in row)
+    tuple(
+        Step(op=op, probability=probability, magnitude=magnitude)
+        for op, probability, magnitude in row
+    )
     for row in _IMAGENET
 )
 """The policy that AutoAugment found on ImageNet, table 9 of the paper."""
@@ -203,16 +211,28 @@ _OPERATIONS: Mapping[str, Callable[[Image, float, Look], Image]] = {
     "Contrast": lambda image, more, _: functional.contrast(image, 1 + more),
     "Brightness": lambda image, more, _: functional.brightness(image, 1 + more),
     "Sharpness": lambda image, more, _: functional.sharpness(image, 1 + more),
-    "ShearX": lambda image, slope, look: functional.shear_x(image, slope, look.fill, look.resampling),
-    "ShearY": lambda image, slope, look: functional.shear_y(image, slope, look.fill, look.resampling),
-    "TranslateX": lambda image, share, look: functional.translate(image, round(share * image.shape[1]), 0, look.fill),
-    "TranslateY": lambda image, share, look: functional.translate(image, 0, round(share * image.shape[0]), look.fill),
-    "Rotate": lambda image, degrees, look: functional.rotate(image, degrees, look.fill, look.resampling),
+    "ShearX": lambda image, slope, look: functional.shear_x(
+        image, slope, look.fill, look.resampling
+    ),
+    "ShearY": lambda image, slope, look: functional.shear_y(
+        image, slope, look.fill, look.resampling
+    ),
+    "TranslateX": lambda image, share, look: functional.translate(
+        image, round(share * image.shape[1]), 0, look.fill
+    ),
+    "TranslateY": lambda image, share, look: functional.translate(
+        image, 0, round(share * image.shape[0]), look.fill
+    ),
+    "Rotate": lambda image, degrees, look: functional.rotate(
+        image, degrees, look.fill, look.resampling
+    ),
 }
 
 
 def apply_operations(image: Image, operations: Sequence[tuple[Op, float]], look: Look) -> Image:
-    """``image`` [H, W, 3] uint8 after operations with their values (0 where an operation has none), in order."""
+    """``image`` [H, W, 3] uint8 after operations with their values (0 where an operation has none),
+    in order.
+    """
     for op, value in operations:
         # A value that changes nothing costs nothing.
         if value or op not in _NEUTRAL_AT_ZERO:
@@ -220,4 +240,6 @@ def apply_operations(image: Image, operations: Sequence[tuple[Op, float]], look:
     return image
 
 
-_NEUTRAL_AT_ZERO = frozenset(name for name, values in IMAGENET_RANGES.items() if values.weakest == 0)
+_NEUTRAL_AT_ZERO = frozenset(
+    name for name, values in IMAGENET_RANGES.items() if values.weakest == 0
+)

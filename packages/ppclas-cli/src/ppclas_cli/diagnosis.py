@@ -1,4 +1,6 @@
-"""What can be wrong with an installation, and what to do about it. A check looks at a ``Machine`` and nothing else."""
+"""What can be wrong with an installation, and what to do about it. A check looks at a ``Machine``
+and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def check_python(machine: Machine) -> Iterator[Finding]:
     if not (3, 10) <= machine.python[:2] <= (3, 13):
         yield Finding(
             "error",
-            f"Python {'.'.join(map(str, machine.python[:2]))}: ppclas and Paddle run on 3.10 to 3.13",
+            f"Python {'.'.join(map(str, machine.python[:2]))}: ppclas and Paddle run on 3.10 to "
+            "3.13",
             "make an environment with Python 3.12",
         )
 
@@ -45,27 +48,36 @@ def check_paddle(machine: Machine) -> Iterator[Finding]:
     """None, two, an old one, or the wrong one."""
     cpu, gpu = machine.version("paddlepaddle"), machine.version("paddlepaddle-gpu")
     if cpu is None and gpu is None:
-        yield Finding("error", "PaddlePaddle is not installed; training and predicting need it", "ppclas setup")
+        yield Finding(
+            "error",
+            "PaddlePaddle is not installed; training and predicting need it",
+            "ppclas setup",
+        )
     if cpu is not None and gpu is not None:
         yield Finding(
             "error",
-            "paddlepaddle and paddlepaddle-gpu are both installed; they overwrite each other's files",
+            "paddlepaddle and paddlepaddle-gpu are both installed; they overwrite each other's "
+            "files",
             "ppclas setup (it asks before it uninstalls both and installs the one that fits)",
         )
     for version in (cpu, gpu):
         if version is not None and version < (3,):
-            yield Finding("error", f"PaddlePaddle {'.'.join(map(str, version))} is too old", "ppclas setup")
+            yield Finding(
+                "error", f"PaddlePaddle {'.'.join(map(str, version))} is too old", "ppclas setup"
+            )
     if cpu is not None and gpu is None and machine.gpu is not None:
         yield Finding(
             "warning",
-            f"there is a GPU ({machine.gpu.names[0]}), but the CPU build of PaddlePaddle is installed",
+            f"there is a GPU ({machine.gpu.names[0]}), but the CPU build of PaddlePaddle is "
+            "installed",
             "ppclas setup --device gpu",
         )
     if gpu is not None and machine.gpu is None:
         yield Finding(
             "warning",
             "the GPU build of PaddlePaddle is installed, but nvidia-smi finds no GPU",
-            "install the NVIDIA driver (in a container: start it with --gpus all), or ppclas setup --device cpu",
+            "install the NVIDIA driver (in a container: start it with --gpus all), or ppclas "
+            "setup --device cpu",
         )
     if (cpu or gpu) and "setuptools" not in machine.packages:
         yield Finding(
@@ -83,23 +95,25 @@ def check_known_bad(machine: Machine) -> Iterator[Finding]:
     if paddle[:2] == (3, 3):
         yield Finding(
             "note",
-            "PaddlePaddle 3.3: paddle.inference with oneDNN crashes on nets that resize inside (HRNet and its kin), "
-            "and they do not export to ONNX; other nets and training are not affected",
+            "PaddlePaddle 3.3: paddle.inference with oneDNN crashes on nets that resize inside "
+            "(HRNet and its kin), and they do not export to ONNX; other nets and training are not "
+            "affected",
             "for such nets: pip install 'paddlepaddle==3.2.2'",
         )
     numpy = machine.version("numpy")
     if numpy is not None and numpy >= (2, 4) and paddle <= (3, 3, 1):
         yield Finding(
             "note",
-            f"NumPy {machine.packages['numpy']} with PaddlePaddle {'.'.join(map(str, paddle))}: float(tensor) and "
-            "int(tensor) raise TypeError; ppclas does not use them",
+            f"NumPy {machine.packages['numpy']} with PaddlePaddle {'.'.join(map(str, paddle))}: "
+            "float(tensor) and int(tensor) raise TypeError; ppclas does not use them",
             "in your own code write tensor.item()",
         )
     converter = machine.version("paddle2onnx")
     if converter is not None and converter < (2, 1) and paddle >= (3, 2):
         yield Finding(
             "warning",
-            f"paddle2onnx {machine.packages['paddle2onnx']} cannot be imported with PaddlePaddle 3.2 or newer",
+            f"paddle2onnx {machine.packages['paddle2onnx']} cannot be imported with PaddlePaddle "
+            "3.2 or newer",
             "pip install 'paddle2onnx>=2.1'",
         )
 
@@ -116,14 +130,20 @@ def check_onnx(machine: Machine) -> Iterator[Finding]:
     if "paddle2onnx" in machine.packages and not (has_runtime and "onnx" in machine.packages):
         yield Finding(
             "warning",
-            "paddle2onnx is installed without onnx and onnxruntime: an ONNX export cannot be proved right",
+            "paddle2onnx is installed without onnx and onnxruntime: an ONNX export cannot be "
+            "proved right",
             "pip install 'ppclas-deploy[onnx]'",
         )
 
 
 def check_opencv(machine: Machine) -> Iterator[Finding]:
     """More than one OpenCV in one place."""
-    names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+    names = (
+        "opencv-python",
+        "opencv-python-headless",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
+    )
     found = [name for name in names if name in machine.packages]
     if len(found) > 1:
         yield Finding(
@@ -137,18 +157,25 @@ def check_packages(machine: Machine) -> Iterator[Finding]:
     """Our own packages."""
     if "ppclas-models" not in machine.packages:
         yield Finding(
-            "warning", "ppclas-models is not installed: there is no model to train", "pip install ppclas-models"
+            "warning",
+            "ppclas-models is not installed: there is no model to train",
+            "pip install ppclas-models",
         )
 
 
 def check_memory(machine: Machine) -> Iterator[Finding]:
     """Memory, and the part of it that loader processes share."""
     if machine.memory is not None and machine.memory < 2048 * _MIB:
-        yield Finding("warning", f"{machine.memory // _MIB} MiB of memory", "use small models, sizes and batches")
+        yield Finding(
+            "warning",
+            f"{machine.memory // _MIB} MiB of memory",
+            "use small models, sizes and batches",
+        )
     if machine.shared_memory is not None and machine.shared_memory < 256 * _MIB:
         yield Finding(
             "warning",
-            f"/dev/shm has {machine.shared_memory // _MIB} MiB; processes that read photos pass them on through it",
+            f"/dev/shm has {machine.shared_memory // _MIB} MiB; processes that read photos pass "
+            "them on through it",
             "start the container with --shm-size=2g, or train with --workers 0",
         )
 
@@ -166,15 +193,28 @@ CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
 
 def check_import(timeout: float = 120.0) -> Finding | None:
     """Import Paddle in a process of its own and compute something; None where that works."""
-    code = "import paddle; x = paddle.ones([1, 3, 8, 8]); assert paddle.nn.Conv2D(3, 2, 3)(x).shape == [1, 2, 6, 6]"
+    code = (
+        "import paddle; x = paddle.ones([1, 3, 8, 8]); assert paddle.nn.Conv2D(3, 2, 3)(x).shape "
+        "== [1, 2, 6, 6]"
+    )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout, check=False
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        return Finding("error", f"importing Paddle took longer than {timeout:.0f} s", "ppclas setup")
+        return Finding(
+            "error", f"importing Paddle took longer than {timeout:.0f} s", "ppclas setup"
+        )
     if done.returncode == 0:
         return None
     words = done.stderr.strip().splitlines()
     last = words[-1] if words else f"exit code {done.returncode}"
-    return Finding("error", f"Paddle does not work: {last}", "ppclas setup; if that does not help, reinstall Paddle")
+    return Finding(
+        "error",
+        f"Paddle does not work: {last}",
+        "ppclas setup; if that does not help, reinstall Paddle",
+    )

@@ -21,7 +21,9 @@ class LazyCommand:
 
 
 class LazyGroup(click.Group):
-    """A static table of commands; those that plugins register are looked up when asked for, and for ``--help``."""
+    """A static table of commands; those that plugins register are looked up when asked for, and for
+    ``--help``.
+    """
 
     def __init__(self, *args: Any, table: Mapping[str, LazyCommand], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -55,7 +55,9 @@ def probe_machine() -> Machine:
         system=platform.system(),
         architecture=platform.machine(),
         gpu=probe_gpu(),
-        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpus=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
         memory=_memory(),
         shared_memory=shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None,
         packages=installed_packages(),
@@ -68,8 +70,12 @@ def probe_gpu() -> Gpu | None:
     if program is None:
         return None
     try:
-        listing = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
-        banner = subprocess.run([program], capture_output=True, text=True, timeout=20, check=True).stdout
+        listing = subprocess.run(
+            [program, "-L"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+        banner = subprocess.run(
+            [program], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
     return read_nvidia_smi(listing, banner)

@@ -1,7 +1,7 @@
 """The ``ppclas`` command: what exists, and what becomes of an error.
 
-A user's mistake is one line on stderr and exit code 1 (2 for wrong usage). A traceback is for our own bugs, and only
-with ``--debug``.
+A user's mistake is one line on stderr and exit code 1 (2 for wrong usage). A traceback is for our
+own bugs, and only with ``--debug``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from ppclas_cli import output
 from ppclas_cli.lazy import LazyGroup
 from ppclas_cli.table import COMMANDS
 
-PACKAGES = ("ppclas-cli", "ppclas-core", "ppclas-models", "ppclas-augment", "ppclas-distill", "ppclas-deploy")
+PACKAGES = (
+    "ppclas-cli",
+    "ppclas-core",
+    "ppclas-models",
+    "ppclas-augment",
+    "ppclas-distill",
+    "ppclas-deploy",
+)
 
 
 _ANY_TEXT = "ppclas.any_text"
@@ -49,7 +56,8 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, value: bool
     cls=LazyGroup,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Without arguments, 'ppclas train' trains on the photos that come with it. Try that first.",
+    epilog="Without arguments, 'ppclas train' trains on the photos that come with it. Try that "
+    "first.",
 )
 @click.option(
     "--version",
@@ -60,7 +68,10 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, value: bool
     help="Print the versions of all ppclas packages.",
 )
 @click.option(
-    "--debug", is_flag=True, expose_value=False, help="Show tracebacks; works anywhere in the line (or PPCLAS_DEBUG=1)."
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    help="Show tracebacks; works anywhere in the line (or PPCLAS_DEBUG=1).",
 )
 def cli() -> None:
     """Image classification on PaddlePaddle: train, evaluate, predict, export.
@@ -89,13 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return 130
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ppclas"
+        where = (
+            error.ctx.command_path
+            if isinstance(error, click.UsageError) and error.ctx
+            else "ppclas"
+        )
         message = error.format_message()
         stop = "" if message.endswith((".", "?", "?)")) else "."
         output.error(f"{message}{stop} See '{where} --help'.")
         return error.exit_code
     except BrokenPipeError:
-        # The reader of stdout has gone ("| head"). Python would complain again when it flushes at exit.
+        # The reader of stdout has gone ("| head"). Python would complain again when it flushes at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except PpclasError as error:
@@ -111,7 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_traceback()
         else:
             output.error(" ".join(f"{type(error).__name__}: {error}".split()))
-            click.echo("This is a bug in ppclas; run it again with --debug for the traceback.", err=True)
+            click.echo(
+                "This is a bug in ppclas; run it again with --debug for the traceback.", err=True
+            )
         return 1
 
 
@@ -133,7 +151,8 @@ def _print_traceback() -> None:
 
 
 def _make_streams_safe() -> None:
-    """Let any file name be printed: UTF-8 in pipes and files, escapes where a terminal lacks a character.
+    """Let any file name be printed: UTF-8 in pipes and files, escapes where a terminal lacks a
+    character.
 
     What was closed ("2>&-", a service without a console) swallows what is written.
     """
@@ -143,11 +162,15 @@ def _make_streams_safe() -> None:
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, io.TextIOWrapper):  # replaced by a test or a notebook
             continue
-        stream.reconfigure(encoding=stream.encoding if stream.isatty() else "utf-8", errors=_ANY_TEXT)
+        stream.reconfigure(
+            encoding=stream.encoding if stream.isatty() else "utf-8", errors=_ANY_TEXT
+        )
 
 
 def _any_text(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Bytes of a file name that is not text come out as they were; what cannot be written is escaped."""
+    """Bytes of a file name that is not text come out as they were; what cannot be written is
+    escaped.
+    """
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -17,11 +17,15 @@ _NUMBER = re.compile(r"-|-?[0-9.]+")
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes of a file name that is not UTF-8."""
 
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text.")
+JSON_OPTION = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text."
+)
 
 
 def print_json(value: Any) -> None:
-    """``value`` as indented JSON; Chinese stays readable, and bytes that are not UTF-8 become ``\\udcXX``."""
+    """``value`` as indented JSON; Chinese stays readable, and bytes that are not UTF-8 become
+    ``\\udcXX``.
+    """
     click.echo(json_text(value, indent=2, default=str))
 
 
@@ -46,7 +50,10 @@ def print_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
     widths = [max(map(_width, column)) for column in zip(header, *cells, strict=True)]
     right = [all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(header))]
     for line in (list(header), ["-" * width for width in widths], *cells):
-        padded = [_pad(text, width, to_right) for text, width, to_right in zip(line, widths, right, strict=True)]
+        padded = [
+            _pad(text, width, to_right)
+            for text, width, to_right in zip(line, widths, right, strict=True)
+        ]
         click.echo("  ".join(padded).rstrip())
 
 
@@ -56,7 +63,9 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def note(text: str) -> None:
-    """A line for the person, on stderr, or several; what names have in them does not reach the terminal."""
+    """A line for the person, on stderr, or several; what names have in them does not reach the
+    terminal.
+    """
     click.echo(escaped_lines(text), err=True)
 
 

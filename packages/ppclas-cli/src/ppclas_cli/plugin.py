@@ -1,4 +1,6 @@
-"""Registers our commands like any plugin's, so that another plugin that takes one of their names is refused."""
+"""Registers our commands like any plugin's, so that another plugin that takes one of their names is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ ppclas_load_order = 0
 @hookimpl
 def register_commands(registry: Registry) -> None:
     """Add every command of the table."""
-    from ppclas_cli.table import COMMANDS  # deferred: plugins are loaded where click is not needed, too
+    from ppclas_cli.table import (
+        COMMANDS,
+    )  # deferred: plugins are loaded where click is not needed, too
 
     for name, command in COMMANDS.items():
         registry.register(name, command.target, summary=command.summary)

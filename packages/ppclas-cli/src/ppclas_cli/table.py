@@ -7,24 +7,54 @@ from ppclas_cli.lazy import LazyCommand
 _WORK, _LOOK, _CARE = "Train and use", "Look things up", "Take care of the installation"
 
 COMMANDS = {
-    "train": LazyCommand("ppclas_cli.commands.train:command", "Train or fine-tune a classifier on your photos.", _WORK),
-    "eval": LazyCommand("ppclas_cli.commands.eval:command", "Measure a model on labelled photos.", _WORK),
-    "predict": LazyCommand("ppclas_cli.commands.predict:command", "Classify photos: names and probabilities.", _WORK),
-    "export": LazyCommand("ppclas_cli.commands.export:command", "Write a model for another engine, with proof.", _WORK),
+    "train": LazyCommand(
+        "ppclas_cli.commands.train:command",
+        "Train or fine-tune a classifier on your photos.",
+        _WORK,
+    ),
+    "eval": LazyCommand(
+        "ppclas_cli.commands.eval:command", "Measure a model on labelled photos.", _WORK
+    ),
+    "predict": LazyCommand(
+        "ppclas_cli.commands.predict:command", "Classify photos: names and probabilities.", _WORK
+    ),
+    "export": LazyCommand(
+        "ppclas_cli.commands.export:command", "Write a model for another engine, with proof.", _WORK
+    ),
     "quantize": LazyCommand(
-        "ppclas_cli.commands.quantize:command", "Write an INT8 version that keeps its accuracy.", _WORK
+        "ppclas_cli.commands.quantize:command",
+        "Write an INT8 version that keeps its accuracy.",
+        _WORK,
     ),
-    "distill": LazyCommand("ppclas_cli.commands.distill:distill", "Train a small model from a large one.", _WORK),
+    "distill": LazyCommand(
+        "ppclas_cli.commands.distill:distill", "Train a small model from a large one.", _WORK
+    ),
     "benchmark": LazyCommand(
-        "ppclas_cli.commands.benchmark:command", "Compare models and engines: speed, memory, accuracy.", _WORK
+        "ppclas_cli.commands.benchmark:command",
+        "Compare models and engines: speed, memory, accuracy.",
+        _WORK,
     ),
-    "models": LazyCommand("ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK),
-    "recipes": LazyCommand("ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK),
-    "data": LazyCommand("ppclas_cli.commands.data:data", "Check photos and labels before training.", _LOOK),
-    "config": LazyCommand("ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK),
-    "plugins": LazyCommand("ppclas_cli.commands.plugins:command", "List what is installed and what it adds.", _LOOK),
-    "doctor": LazyCommand("ppclas_cli.commands.doctor:command", "Find what is wrong with this installation.", _CARE),
+    "models": LazyCommand(
+        "ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK
+    ),
+    "recipes": LazyCommand(
+        "ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK
+    ),
+    "data": LazyCommand(
+        "ppclas_cli.commands.data:data", "Check photos and labels before training.", _LOOK
+    ),
+    "config": LazyCommand(
+        "ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK
+    ),
+    "plugins": LazyCommand(
+        "ppclas_cli.commands.plugins:command", "List what is installed and what it adds.", _LOOK
+    ),
+    "doctor": LazyCommand(
+        "ppclas_cli.commands.doctor:command", "Find what is wrong with this installation.", _CARE
+    ),
     "setup": LazyCommand(
-        "ppclas_cli.commands.setup:command", "Install the PaddlePaddle that fits this machine.", _CARE
+        "ppclas_cli.commands.setup:command",
+        "Install the PaddlePaddle that fits this machine.",
+        _CARE,
     ),
 }

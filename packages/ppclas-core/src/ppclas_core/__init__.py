@@ -1,4 +1,6 @@
-"""The core of ppclas: configs, hooks, data, engine, bundle. Importing it imports neither Paddle nor NumPy."""
+"""The core of ppclas: configs, hooks, data, engine, bundle. Importing it imports neither Paddle nor
+NumPy.
+"""
 
 from __future__ import annotations
 

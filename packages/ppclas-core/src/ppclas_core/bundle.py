@@ -1,7 +1,9 @@
-"""The bundle: one definition of architecture, preprocessing, labels and activation, read by everything after training.
+"""The bundle: one definition of architecture, preprocessing, labels and activation, read by
+everything after training.
 
-A bundle is a folder with ``bundle.json`` and ``model.safetensors``; an export is a bundle with the engine's files
-and ``parity.json`` beside it. Reading one executes nothing and needs no Paddle until the model is built.
+A bundle is a folder with ``bundle.json`` and ``model.safetensors``; an export is a bundle with the
+engine's files and ``parity.json`` beside it. Reading one executes nothing and needs no Paddle until
+the model is built.
 """
 
 from __future__ import annotations
@@ -44,12 +46,15 @@ class Architecture(Params):
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the model beside the class count."""
     distribution: str = ""
-    """The package that registered the name, and its version: what to install where the name is unknown."""
+    """The package that registered the name, and its version: what to install where the name is
+    unknown."""
     version: str = ""
 
 
 class Preprocessing(Params):
-    """From encoded bytes to what the model takes: decode to RGB, ``transforms``, then ``normalize``."""
+    """From encoded bytes to what the model takes: decode to RGB, ``transforms``, then
+    ``normalize``.
+    """
 
     color: Literal["RGB"] = "RGB"
     image_size: tuple[PositiveInt, PositiveInt]
@@ -79,7 +84,8 @@ class Manifest(Params):
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     """Turns the model's logits into probabilities; never inside the model."""
     thresholds: tuple[float, ...] | None = None
-    """Of multilabel: the probability from which an image has a label, one for each. Nothing: 0.5."""
+    """Of multilabel: the probability from which an image has a label, one for each. Nothing:
+    0.5."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """What the weights scored on the validation photos."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -91,7 +97,9 @@ class Manifest(Params):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk, or one made up in memory around published weights (then ``weights_file`` is that file)."""
+    """A bundle on disk, or one made up in memory around published weights (then ``weights_file`` is
+    that file).
+    """
 
     folder: Path
     manifest: Manifest
@@ -110,15 +118,20 @@ class Bundle:
         for name, entry in manifest.files.items():
             file = folder / name
             if root not in file.resolve().parents:
-                raise BundleError(f"{folder / MANIFEST} lists {name!r}, which lies outside the bundle. Do not use it.")
+                raise BundleError(
+                    f"{folder / MANIFEST} lists {name!r}, which lies outside the bundle. Do not "
+                    "use it."
+                )
             if not file.is_file():
                 raise BundleError(
-                    f"{file} is missing; {MANIFEST} lists it with {entry.bytes} bytes. Copy the whole folder."
+                    f"{file} is missing; {MANIFEST} lists it with {entry.bytes} bytes. Copy the "
+                    "whole folder."
                 )
             if file.stat().st_size != entry.bytes or sha256(file) != entry.sha256:
                 raise BundleError(
-                    f"{file} is not the file that {MANIFEST} describes ({file.stat().st_size} bytes, expected "
-                    f"{entry.bytes} and the hash {entry.sha256[:12]}…). Copy or export it again."
+                    f"{file} is not the file that {MANIFEST} describes ({file.stat().st_size} "
+                    f"bytes, expected {entry.bytes} and the hash {entry.sha256[:12]}…). Copy or "
+                    "export it again."
                 )
         return cls(folder, manifest, folder / WEIGHTS)
 
@@ -141,7 +154,8 @@ class Bundle:
         """The model with its weights, in eval mode.
 
         Raises:
-            UnknownNameError: no installed package has the architecture; the message names the one that had it.
+            UnknownNameError: no installed package has the architecture; the message names the one
+                that had it.
             WeightsError: the weights do not fit it.
         """
         from ppclas_core.models import create_model
@@ -150,13 +164,17 @@ class Bundle:
         architecture = self.manifest.architecture
         if architecture.name not in get_registries().models and architecture.distribution:
             raise BundleError(
-                f"{self.folder}: the model {architecture.name!r} comes from {architecture.distribution} "
-                f"{architecture.version}, which is not installed. Run: pip install {architecture.distribution}"
+                f"{self.folder}: the model {architecture.name!r} comes from "
+                f"{architecture.distribution} {architecture.version}, which is not installed. Run: "
+                f"pip install {architecture.distribution}"
             )
         model = create_model(architecture.name, architecture.num_classes, **architecture.params)
         report = load_weights(model, self.weights_file)
         if not report.head_loaded:
-            raise BundleError(f"{self.weights_file} has no classifier of {architecture.num_classes} classes: {report}.")
+            raise BundleError(
+                f"{self.weights_file} has no classifier of {architecture.num_classes} classes: "
+                f"{report}."
+            )
         model.eval()
         return model
 
@@ -186,7 +204,9 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[Any]]) -> Bundle:
-    """Write a bundle to ``folder``, replacing one that is there only when the new one is complete."""
+    """Write a bundle to ``folder``, replacing one that is there only when the new one is
+    complete.
+    """
     from ppclas_core.weights import save_state
 
     with building_folder(folder) as temporary:
@@ -196,9 +216,13 @@ def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[A
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write ``bundle.json`` with the sizes and hashes of every other file in ``folder`` (recursively)."""
+    """Write ``bundle.json`` with the sizes and hashes of every other file in ``folder``
+    (recursively).
+    """
     files = {
-        file.relative_to(folder).as_posix(): FileEntry(bytes=file.stat().st_size, sha256=sha256(file))
+        file.relative_to(folder).as_posix(): FileEntry(
+            bytes=file.stat().st_size, sha256=sha256(file)
+        )
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }
@@ -207,8 +231,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     return complete
 
 
-def bundle_from_weights(model: str, weights: Path, labels: tuple[str, ...] | None = None, **params: Any) -> Bundle:
-    """A bundle around published weights: the catalogue's evaluation preprocessing, labels as given or class ids.
+def bundle_from_weights(
+    model: str, weights: Path, labels: tuple[str, ...] | None = None, **params: Any
+) -> Bundle:
+    """A bundle around published weights: the catalogue's evaluation preprocessing, labels as given
+    or class ids.
 
     Raises:
         UnknownNameError: no installed package has the model.
@@ -241,7 +268,9 @@ def bundle_from_weights(model: str, weights: Path, labels: tuple[str, ...] | Non
         versions=versions(),
     )
     if len(manifest.labels) != num_classes:
-        raise BundleError(f"{weights} has {num_classes} classes and {len(manifest.labels)} labels were given")
+        raise BundleError(
+            f"{weights} has {num_classes} classes and {len(manifest.labels)} labels were given"
+        )
     return Bundle(weights.parent, manifest, weights)
 
 
@@ -286,7 +315,8 @@ def _find(path: Path) -> Path:
         )
     if path.is_file():
         raise BundleError(
-            f"{path} is a file; for published weights give the architecture as well: --model NAME --weights {path}"
+            f"{path} is a file; for published weights give the architecture as well: --model NAME "
+            f"--weights {path}"
         )
     raise BundleError(f"{path} holds no {MANIFEST}. Expected a run folder, a bundle or an export.")
 
@@ -295,7 +325,8 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         if path.stat().st_size > _LARGEST_MANIFEST:
             raise BundleError(
-                f"{path} has {path.stat().st_size} bytes; a manifest is smaller. Copy or export it again."
+                f"{path} has {path.stat().st_size} bytes; a manifest is smaller. Copy or export it "
+                "again."
             )
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

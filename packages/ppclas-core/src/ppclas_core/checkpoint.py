@@ -1,8 +1,10 @@
 """Everything a run needs to go on as if it had never stopped.
 
-A checkpoint is one safetensors file: arrays such as ``model/<key>`` and ``optimizer/<accumulator>/<parameter>``, and in
-its header the training state as JSON with a digest over all of it. Optimizer state goes by the model's own parameter
-names: Paddle's are numbered by creation order, so that a layer built earlier in the process would shift them.
+A checkpoint is one safetensors file: arrays such as ``model/<key>`` and
+``optimizer/<accumulator>/<parameter>``, and in its header the training state as JSON with a digest
+over all of it. Optimizer state goes by the model's own parameter
+names: Paddle's are numbered by creation order, so that a layer built earlier in the process would
+    shift them.
 """
 
 from __future__ import annotations
@@ -42,13 +44,20 @@ class Checkpoint:
     def part(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays under ``name/``, without that prefix."""
         prefix = f"{name}/"
-        return {key[len(prefix) :]: value for key, value in self.arrays.items() if key.startswith(prefix)}
+        return {
+            key[len(prefix) :]: value
+            for key, value in self.arrays.items()
+            if key.startswith(prefix)
+        }
 
 
-def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]
+) -> None:
     """Write a checkpoint; the one that was at ``path`` becomes ``previous`` beside it.
 
-    A kill or a full disk at any moment leaves at least one complete checkpoint under one of the two names.
+    A kill or a full disk at any moment leaves at least one complete checkpoint under one of the two
+    names.
 
     Raises:
         CheckpointError: it cannot be written; earlier checkpoints are untouched.
@@ -68,15 +77,21 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], state: Mappi
         write_atomic(path, write)
     except Exception as error:  # safetensors wraps what the system says in its own type
         after = (
-            "Earlier checkpoints are untouched; free some space or permissions there and go on with --resume."
+            "Earlier checkpoints are untouched; free some space or permissions there and go on "
+            "with --resume."
             if path.exists()
-            else "There is none before it: free some space or permissions there, or choose another --output."
+            else "There is none before it: free some space or permissions there, or choose "
+            "another --output."
         )
-        raise CheckpointError(f"The checkpoint {path} cannot be written: {error}. {after}") from error
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be written: {error}. {after}"
+        ) from error
 
 
 def keep_copy(path: Path, copy: Path) -> None:
-    """Make ``copy`` the same file as ``path`` (a hard link where the file system has them), atomically."""
+    """Make ``copy`` the same file as ``path`` (a hard link where the file system has them),
+    atomically.
+    """
     temporary = copy.with_name(f".{copy.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
@@ -110,18 +125,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"The checkpoint {path} is damaged ({_one_line(error)}).") from error
     if version != SCHEMA_VERSION:
         raise CheckpointError(
-            f"The checkpoint {path} has version {version}, and this ppclas-core reads {SCHEMA_VERSION}. Go on with the "
-            f"release that wrote it; its bundle can be used with any."
+            f"The checkpoint {path} has version {version}, and this ppclas-core reads "
+            f"{SCHEMA_VERSION}. Go on with the release that wrote it; its bundle can be used with "
+            "any."
         )
     if digest != _digest(arrays, state):
-        raise CheckpointError(f"The checkpoint {path} is damaged (its content does not match its digest).")
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged (its content does not match its digest)."
+        )
     return Checkpoint(arrays, state)
 
 
 def layer_arrays(layers: Mapping[str, nn.Layer]) -> dict[str, NDArray[Any]]:
     """The state of layers that train beside the model, as ``<layer>.<key>`` → array."""
     return {
-        f"{name}.{key}": value.numpy() for name, layer in layers.items() for key, value in layer.state_dict().items()
+        f"{name}.{key}": value.numpy()
+        for name, layer in layers.items()
+        for key, value in layer.state_dict().items()
     }
 
 
@@ -131,12 +151,16 @@ def restore_layers(layers: Mapping[str, nn.Layer], arrays: Mapping[str, NDArray[
     Raises:
         CheckpointError: they are others.
     """
-    tensors = {f"{name}.{key}": value for name, layer in layers.items() for key, value in layer.state_dict().items()}
+    tensors = {
+        f"{name}.{key}": value
+        for name, layer in layers.items()
+        for key, value in layer.state_dict().items()
+    }
     if tensors.keys() != arrays.keys():
         odd = sorted(tensors.keys() ^ arrays.keys())[:3]
         raise CheckpointError(
-            f"The checkpoint was written with another objective (for example {', '.join(odd)} differ). "
-            f"Resume with the run's own config."
+            f"The checkpoint was written with another objective (for example {', '.join(odd)} "
+            "differ). Resume with the run's own config."
         )
     for key, tensor in tensors.items():
         tensor.set_value(arrays[key])
@@ -147,7 +171,8 @@ def optimizer_arrays(
 ) -> dict[str, NDArray[Any]]:
     """Optimizer state of the trained ``parameters`` as ``<accumulator>/<parameter>`` → array."""
     names = {parameter.name: name for name, parameter in parameters.items()}
-    # Paddle's public state_dict() glues both names together with a counter, and cannot be taken apart reliably.
+    # Paddle's public state_dict() glues both names together with a counter, and cannot be taken
+    # apart reliably.
     return {
         f"{accumulator}/{names[parameter]}": value.numpy()
         for accumulator, values in optimizer._accumulators.items()
@@ -156,7 +181,9 @@ def optimizer_arrays(
 
 
 def restore_optimizer(
-    parameters: Mapping[str, Tensor], optimizer: paddle.optimizer.Optimizer, arrays: Mapping[str, NDArray[Any]]
+    parameters: Mapping[str, Tensor],
+    optimizer: paddle.optimizer.Optimizer,
+    arrays: Mapping[str, NDArray[Any]],
 ) -> None:
     """Put ``optimizer_arrays`` back into a fresh optimizer over the same parameters.
 
@@ -165,11 +192,14 @@ def restore_optimizer(
     """
     known = {key.split("/", 1)[1] for key in arrays}
     if arrays:
-        # Accumulators come into being at the first step; set_state_dict() before it fails on renamed parameters.
+        # Accumulators come into being at the first step; set_state_dict() before it fails on
+        # renamed parameters.
         import paddle
 
         block = paddle.static.default_main_program().global_block()
-        optimizer._create_accumulators(block, [p for name, p in parameters.items() if name in known])
+        optimizer._create_accumulators(
+            block, [p for name, p in parameters.items() if name in known]
+        )
     names = {parameter.name: name for name, parameter in parameters.items()}
     fresh = {
         f"{accumulator}/{names[parameter]}": value
@@ -179,8 +209,8 @@ def restore_optimizer(
     if fresh.keys() != arrays.keys():
         odd = sorted(fresh.keys() ^ arrays.keys())[:3]
         raise CheckpointError(
-            f"The checkpoint's optimizer state does not fit this optimizer (for example {', '.join(odd)}). "
-            f"Resume with the optimizer and the frozen stages of the run."
+            "The checkpoint's optimizer state does not fit this optimizer (for example "
+            f"{', '.join(odd)}). Resume with the optimizer and the frozen stages of the run."
         )
     for key, value in fresh.items():
         value.set_value(arrays[key])

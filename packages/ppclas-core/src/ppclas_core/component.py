@@ -19,9 +19,10 @@ Self = TypeVar("Self", bound="Params")
 class Params(BaseModel):
     """Typed parameters of a component, frozen and strict.
 
-    An unknown key or a value of another type is an error, never a conversion; an ``int`` where a ``float`` is wanted
-    is the one exception. Sequences are tuples; a list, as YAML gives it, is taken for one. Give each field a
-    docstring with its unit and range: it appears in the JSON Schema.
+    An unknown key or a value of another type is an error, never a conversion; an ``int`` where a
+    ``float`` is wanted is the one exception. Sequences are tuples; a list, as YAML gives it, is
+    taken for one. Give each field a docstring with its unit and range: it appears in the JSON
+    Schema.
     """
 
     model_config = ConfigDict(
@@ -31,7 +32,9 @@ class Params(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _lists_are_tuples(cls, data: Any) -> Any:
-        return {key: _tuples(value) for key, value in data.items()} if isinstance(data, dict) else data
+        return (
+            {key: _tuples(value) for key, value in data.items()} if isinstance(data, dict) else data
+        )
 
     def replace(self: Self, **changes: Any) -> Self:
         """A validated copy with ``changes``."""

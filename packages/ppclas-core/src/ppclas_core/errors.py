@@ -20,7 +20,9 @@ from __future__ import annotations
 
 
 class PpclasError(Exception):
-    """Something the user can put right. The message says what was expected, what came, what to try next."""
+    """Something the user can put right. The message says what was expected, what came, what to try
+    next.
+    """
 
 
 class ConfigError(PpclasError):
@@ -72,4 +74,6 @@ class ParityError(ExportError):
 
 
 class MissingDependencyError(PpclasError):
-    """A package that is needed here and not installed; the message names the command that installs it."""
+    """A package that is needed here and not installed; the message names the command that installs
+    it.
+    """

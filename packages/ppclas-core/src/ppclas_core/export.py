@@ -26,24 +26,31 @@ class Exporter(Params):
     timeout: PositiveFloat = 600.0
     """Seconds that each step may take before it is ended."""
     tolerance: PositiveFloat = 1e-4
-    """Largest accepted difference of a logit, as a share of the root mean square of the trained model's logits."""
+    """Largest accepted difference of a logit, as a share of the root mean square of the trained
+    model's logits."""
     image_size: Size | None = None
     """Take images of this size, a side or (height, width) in pixels, instead of the bundle's."""
 
     def check(self) -> None:
-        """Called before anything heavy: raise if a package that the target needs is not installed."""
+        """Called before anything heavy: raise if a package that the target needs is not
+        installed.
+        """
 
     def accepted(self, facts: Mapping[str, Any]) -> float:
-        """The tolerance for an export with these facts: ``tolerance``, unless the target knows better."""
+        """The tolerance for an export with these facts: ``tolerance``, unless the target knows
+        better.
+        """
         return self.tolerance
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Write the engine's files into ``folder``, and what the converter said into ``export.log`` there.
+        """Write the engine's files into ``folder``, and what the converter said into ``export.log``
+        there.
 
-        Returns what ``bundle.json`` says of them under ``export``: ``engine`` (a registered engine), ``model`` (a
-        file in ``folder``), ``batch`` where the batch size is fixed, ``input`` and ``output`` (see ``Engine``) and
-        whatever else the engine needs. Where that engine cannot run here, ``verified_with`` names the one that stands
-        in for it, and ``verified`` is a sentence that says what it proves.
+        Returns what ``bundle.json`` says of them under ``export``: ``engine`` (a registered
+        engine), ``model`` (a file in ``folder``), ``batch`` where the batch size is fixed,
+        ``input`` and ``output`` (see ``Engine``) and whatever else the engine needs. Where that
+        engine cannot run here, ``verified_with`` names the one that stands in for it, and
+        ``verified`` is a sentence that says what it proves.
 
         Raises:
             ExportError: the converter failed; the message ends with its cause.
@@ -52,11 +59,13 @@ class Exporter(Params):
 
 
 class Engine(Params):
-    """Run an export: build it, ``load`` an export once, then ask for ``logits``. It owns its session.
+    """Run an export: build it, ``load`` an export once, then ask for ``logits``. It owns its
+    session.
 
-    What an export takes is its ``input``: ``images``, normalised float32 [N, 3, H, W], or ``pixels``, uint8
-    [N, H, W, 3], where the normalisation is inside; ``prepare`` makes the one that it takes. What it gives is its
-    ``output``: ``logits``, or ``probabilities`` where the bundle's activation is inside.
+    What an export takes is its ``input``: ``images``, normalised float32 [N, 3, H, W], or
+    ``pixels``, uint8 [N, H, W, 3], where the normalisation is inside; ``prepare`` makes the one
+    that it takes. What it gives is its ``output``: ``logits``, or ``probabilities`` where the
+    bundle's activation is inside.
     """
 
     threads: PositiveInt | None = None
@@ -79,7 +88,9 @@ class Engine(Params):
         self._batch = facts.get("batch")
         self._pixels = facts.get("input") == "pixels"
         self._input = (*bundle.image_size, 3) if self._pixels else (3, *bundle.image_size)
-        self._activation = bundle.manifest.activation if facts.get("output") == "probabilities" else "none"
+        self._activation = (
+            bundle.manifest.activation if facts.get("output") == "probabilities" else "none"
+        )
         self._normalize = bundle.manifest.preprocessing.normalize
         self.open(bundle)
 
@@ -90,8 +101,8 @@ class Engine(Params):
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits [N, C] of what ``prepare`` gives, for any N of 1 or more.
 
-        Where the export gives probabilities they are turned back: logits that differ from the model's by a constant
-        an image, and as good for everything else.
+        Where the export gives probabilities they are turned back: logits that differ from the
+        model's by a constant an image, and as good for everything else.
 
         Raises:
             ShapeError: the images are not what the export takes.
@@ -106,7 +117,8 @@ class Engine(Params):
         return np.log(likely) - np.log1p(-np.minimum(likely, np.float32(1.0 - 2.0**-24)))
 
     def answers(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """What the export gives for what ``prepare`` gives, for any N of 1 or more: logits or probabilities [N, C].
+        """What the export gives for what ``prepare`` gives, for any N of 1 or more: logits or
+        probabilities [N, C].
 
         An export with a fixed batch size is fed such batches, the last one filled up with zeros.
 
@@ -114,7 +126,12 @@ class Engine(Params):
             ShapeError: the images are not what the export takes.
         """
         kind = np.dtype(np.uint8 if self._pixels else np.float32)
-        if images.ndim != 4 or images.shape[1:] != self._input or images.dtype != kind or not len(images):
+        if (
+            images.ndim != 4
+            or images.shape[1:] != self._input
+            or images.dtype != kind
+            or not len(images)
+        ):
             how = "the bundle's pipeline" if self._pixels else "the bundle's pipeline and normalize"
             raise ShapeError(
                 f"the export takes {kind} images [N, {', '.join(map(str, self._input))}]; "
@@ -124,7 +141,10 @@ class Engine(Params):
             return self.run(np.ascontiguousarray(images))
         missing = -len(images) % self._batch
         padded = np.concatenate([images, np.zeros((missing, *self._input), kind)])
-        parts = [self.run(padded[start : start + self._batch]) for start in range(0, len(padded), self._batch)]
+        parts = [
+            self.run(padded[start : start + self._batch])
+            for start in range(0, len(padded), self._batch)
+        ]
         return np.concatenate(parts)[: len(images)]
 
     def open(self, bundle: Bundle) -> None:
@@ -132,7 +152,9 @@ class Engine(Params):
         raise NotImplementedError
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """What the export gives for one contiguous batch of the size that it takes; ``answers`` calls it."""
+        """What the export gives for one contiguous batch of the size that it takes; ``answers``
+        calls it.
+        """
         raise NotImplementedError
 
     def versions(self) -> dict[str, str]:
@@ -158,7 +180,8 @@ def export_facts(bundle: Bundle) -> dict[str, Any]:
 def export_file(bundle: Bundle, key: str) -> Path:
     """The file of an export that ``bundle.json`` names under ``export.<key>``.
 
-    Only a file listed under ``files`` (its hash is verified on load) is given: never one outside the folder.
+    Only a file listed under ``files`` (its hash is verified on load) is given: never one outside
+    the folder.
 
     Raises:
         BundleError: the export names no such file.
@@ -167,6 +190,7 @@ def export_file(bundle: Bundle, key: str) -> Path:
     if not isinstance(name, str) or name not in bundle.manifest.files:
         raise BundleError(
             f"{bundle.folder}: export.{key} in bundle.json should name one of its files "
-            f"({', '.join(bundle.manifest.files) or 'none'}); it says {name!r}. Export the model again."
+            f"({', '.join(bundle.manifest.files) or 'none'}); it says {name!r}. Export the model "
+            "again."
         )
     return bundle.folder / name

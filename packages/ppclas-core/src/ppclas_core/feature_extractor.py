@@ -11,10 +11,12 @@ from ppclas_core.image_model import Feature, ImageModel
 
 
 class FeatureExtractor(nn.Layer):
-    """Images [N, in_channels, H, W] → feature maps [N, channels, ~H / stride, ~W / stride], from fine to coarse.
+    """Images [N, in_channels, H, W] → feature maps [N, channels, ~H / stride, ~W / stride], from
+    fine to coarse.
 
-    ``info`` has the layer, the channels and the stride of each map. ``model`` is the model itself: load weights into
-    that (``load_weights(backbone.model, path)``). Parameters that come after the last map get no gradient.
+    ``info`` has the layer, the channels and the stride of each map. ``model`` is the model itself:
+    load weights into that (``load_weights(backbone.model, path)``). Parameters that come after the
+    last map get no gradient.
 
     Raises:
         ConfigError: ``out_indices`` is empty, not increasing, or beyond the model's maps.
@@ -39,7 +41,9 @@ class FeatureExtractor(nn.Layer):
 
 
 class _Keep:
-    """A hook that puts its layer's output into ``maps``. An object, no closure: a deep copy gets maps of its own."""
+    """A hook that puts its layer's output into ``maps``. An object, no closure: a deep copy gets
+    maps of its own.
+    """
 
     def __init__(self, maps: dict[str, Tensor], name: str) -> None:
         self._maps, self._name = maps, name
@@ -56,7 +60,8 @@ def _chosen(model: ImageModel, out_indices: Sequence[int] | None) -> tuple[Featu
     if not indices or indices != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= len(info):
         strides = ", ".join(str(feature.stride) for feature in info)
         raise ConfigError(
-            f"out_indices={list(out_indices)}: expected increasing numbers from 0 to {len(info) - 1} (negative ones "
-            f"count from the end); {type(model).__name__} has {len(info)} feature maps, of strides {strides}"
+            f"out_indices={list(out_indices)}: expected increasing numbers from 0 to "
+            f"{len(info) - 1} (negative ones count from the end); {type(model).__name__} has "
+            f"{len(info)} feature maps, of strides {strides}"
         )
     return tuple(info[index] for index in indices)

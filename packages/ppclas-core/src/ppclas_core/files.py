@@ -17,9 +17,11 @@ _CHUNK = 1 << 20
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary name in ``path``'s folder, flush the file to disk, then rename it to ``path``.
+    """Call ``write`` with a temporary name in ``path``'s folder, flush the file to disk, then
+    rename it to ``path``.
 
-    A kill at any moment leaves either the old file or the new one. When ``write`` raises, nothing is left.
+    A kill at any moment leaves either the old file or the new one. When ``write`` raises, nothing
+    is left.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -37,7 +39,9 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_atomic`` of UTF-8 text; bytes of a file name that are no UTF-8 become ``\\udcXX``, as JSON has them."""
+    """``write_atomic`` of UTF-8 text; bytes of a file name that are no UTF-8 become ``\\udcXX``, as
+    JSON has them.
+    """
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(text.encode(errors="backslashreplace"))
@@ -52,7 +56,8 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def building_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling of ``path`` to fill; it becomes ``path`` when the block ends, and goes when it raises.
+    """A temporary sibling of ``path`` to fill; it becomes ``path`` when the block ends, and goes
+    when it raises.
 
     An existing ``path`` is replaced: moved aside first, removed last.
     """

@@ -1,9 +1,10 @@
-"""Every hook that ppclas calls. Hooks are add-only, take keyword arguments, and may name a subset of them.
+"""Every hook that ppclas calls. Hooks are add-only, take keyword arguments, and may name a subset
+of them.
 
-A plugin is a module (or object) with functions marked ``@hookimpl``, named by an entry point of the group
-``ppclas``. The ``register_*`` hooks run once, when the registries are filled: keep them and the plugin module light
-(no Paddle, no NumPy) by registering ``"module:attribute"`` strings. The ``on_*`` hooks run during training, on
-rank 0 alone where several processes train together.
+A plugin is a module (or object) with functions marked ``@hookimpl``, named by an entry point of the
+group ``ppclas``. The ``register_*`` hooks run once, when the registries are filled: keep them and
+the plugin module light (no Paddle, no NumPy) by registering ``"module:attribute"`` strings. The
+``on_*`` hooks run during training, on rank 0 alone where several processes train together.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 PROJECT = "ppclas"
 API_VERSION = 1
-"""Raised when a hook changes in a way that breaks plugins; a plugin states the one it was written for as
-``ppclas_api_version`` (module attribute, default 1)."""
+"""Raised when a hook changes in a way that breaks plugins; a plugin states the one it was written
+for as ``ppclas_api_version`` (module attribute, default 1)."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -27,7 +28,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def register_models(registry: Registry) -> None:
-    """Add models: ``params`` is a ``ModelConfig``, the builder takes it and returns a ``paddle.nn.Layer``."""
+    """Add models: ``params`` is a ``ModelConfig``, the builder takes it and returns a
+    ``paddle.nn.Layer``.
+    """
 
 
 @hookspec
@@ -102,7 +105,9 @@ def register_recipes(registry: Registry) -> None:
 
 @hookspec
 def register_commands(registry: Registry) -> None:
-    """Add subcommands of ``ppclas``: the builder is a ``click.Command`` or the string where one will be found."""
+    """Add subcommands of ``ppclas``: the builder is a ``click.Command`` or the string where one
+    will be found.
+    """
 
 
 @hookspec
@@ -117,7 +122,9 @@ def on_step_end(context: TrainContext) -> None:
 
 @hookspec
 def on_epoch_end(context: TrainContext) -> None:
-    """After an epoch and its evaluation, before the checkpoint; ``context.metrics`` is the epoch's row."""
+    """After an epoch and its evaluation, before the checkpoint; ``context.metrics`` is the epoch's
+    row.
+    """
 
 
 @hookspec

@@ -26,12 +26,13 @@ class Feature:
 class ImageModel(nn.Layer):
     """Classify images [N, in_channels, H, W] (float32, normalised) as logits [N, num_classes].
 
-    A family implements ``forward_features``, ``forward_head``, ``feature_info`` and ``stages``. Attribute names end up
-    as state-dict keys: they are those of the published checkpoints.
+    A family implements ``forward_features``, ``forward_head``, ``feature_info`` and ``stages``.
+    Attribute names end up as state-dict keys: they are those of the published checkpoints.
     """
 
     head: ClassVar[tuple[str, ...]] = ("fc",)
-    """Prefixes of the state-dict keys of the classifier: what is re-initialised for another number of classes."""
+    """Prefixes of the state-dict keys of the classifier: what is re-initialised for another number
+    of classes."""
 
     config: ModelConfig
 
@@ -47,25 +48,33 @@ class ImageModel(nn.Layer):
         raise NotImplementedError
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [N, num_classes]; the pooled features [N, C] if ``pre_logits`` or ``num_classes`` is 0."""
+        """Logits [N, num_classes]; the pooled features [N, C] if ``pre_logits`` or ``num_classes``
+        is 0.
+        """
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
 
     def feature_info(self) -> list[Feature]:
-        """The maps a detector or segmenter can use, from fine to coarse, one a stride; the last is the last stage's."""
+        """The maps a detector or segmenter can use, from fine to coarse, one a stride; the last is
+        the last stage's.
+        """
         raise NotImplementedError
 
     def stages(self) -> dict[str, tuple[str, ...]]:
-        """Stage name → prefixes of its parameters' names, from the input to the output, ``head`` last.
+        """Stage name → prefixes of its parameters' names, from the input to the output, ``head``
+        last.
 
-        Every parameter belongs to exactly one stage. Per-stage learning rates, freezing and layer decay go by it.
+        Every parameter belongs to exactly one stage. Per-stage learning rates, freezing and layer
+        decay go by it.
         """
         raise NotImplementedError
 
     def stage_of(self, key: str) -> str:
-        """The stage that the parameter or buffer ``key`` belongs to (the longest matching prefix wins)."""
+        """The stage that the parameter or buffer ``key`` belongs to (the longest matching prefix
+        wins).
+        """
         matches = [
             (len(prefix), stage)
             for stage, prefixes in self.stages().items()
@@ -85,7 +94,9 @@ class ImageModel(nn.Layer):
         return ((name, p) for name, p in self.named_parameters() if not p.stop_gradient)
 
     def train(self) -> None:
-        """Training mode, except for batch norms that keep their running statistics: all of them, or frozen ones."""
+        """Training mode, except for batch norms that keep their running statistics: all of them, or
+        frozen ones.
+        """
         super().train()
         for layer in self.sublayers():
             if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm) and (
@@ -94,7 +105,8 @@ class ImageModel(nn.Layer):
                 layer.eval()
 
     def layer_decay(self, decay: float) -> dict[str, float]:
-        """Stage name → factor on the learning rate (an ``lr_mult``): 1 for the head, ``decay`` less for each before it.
+        """Stage name → factor on the learning rate (an ``lr_mult``): 1 for the head, ``decay`` less
+        for each before it.
 
         For fine-tuning: early layers, which are of use everywhere, change least.
         """
@@ -111,7 +123,8 @@ class ImageModel(nn.Layer):
         for stage in stages:
             if stage not in known:
                 raise ConfigError(
-                    f"{type(self).__name__} has no stage {stage!r} to freeze. It has: {', '.join(known)}."
+                    f"{type(self).__name__} has no stage {stage!r} to freeze. It has: "
+                    f"{', '.join(known)}."
                 )
         for name, parameter in self.named_parameters():
             if self.stage_of(name) in stages:

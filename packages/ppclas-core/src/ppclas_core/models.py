@@ -5,13 +5,14 @@ What ppclas reads from the ``metadata`` of a registered model, where it is given
 ``image_size``, ``resize_short`` (pixels), ``interpolation`` ("bilinear", "bicubic")
     How the published accuracy was measured; what ``eval`` of this name uses.
 ``pretrained``
-    A ``"module:function"``. ``function(name, *, download, folder, mirror)`` returns the path of the published weights
-    of the registered name, or raises ``WeightsError`` with a message that says how to get them. Only with ``download``
-    may it use the network; then ``folder`` (a path; None: a cache) and ``mirror`` (an address; None: the published one)
-    say where to and where from. ``ppclas_core.weights.pretrained_path`` calls it.
+    A ``"module:function"``. ``function(name, *, download, folder, mirror)`` returns the path of the
+    published weights of the registered name, or raises ``WeightsError`` with a message that says
+    how to get them. Only with ``download`` may it use the network; then ``folder`` (a path; None: a
+    cache) and ``mirror`` (an address; None: the published one) say where to and where from.
+    ``ppclas_core.weights.pretrained_path`` calls it.
 ``about``
-    A ``"module:function"``. ``function(name)`` returns more facts, by name: those that are too long for a listing.
-    ``ppclas models info`` prints them.
+    A ``"module:function"``. ``function(name)`` returns more facts, by name: those that are too long
+    for a listing. ``ppclas models info`` prints them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ def create_model(name: str, num_classes: int = 1000, **params: Any) -> ImageMode
 
 @overload
 def create_model(
-    name: str, *, features_only: Literal[True], out_indices: Sequence[int] | None = None, **params: Any
+    name: str,
+    *,
+    features_only: Literal[True],
+    out_indices: Sequence[int] | None = None,
+    **params: Any,
 ) -> FeatureExtractor: ...
 
 
@@ -63,9 +68,10 @@ def create_model(
 ) -> ImageModel | FeatureExtractor:
     """Build the model ``name`` with fresh weights.
 
-    The layer maps images [N, in_channels, H, W] (float32, normalised) to logits [N, num_classes], never softmaxed;
-    with ``num_classes=0`` to pooled features [N, C]. With ``features_only`` it gives the feature maps instead, a list
-    from fine to coarse: those of ``feature_info()`` that ``out_indices`` picks (default: all).
+    The layer maps images [N, in_channels, H, W] (float32, normalised) to logits [N, num_classes],
+    never softmaxed; with ``num_classes=0`` to pooled features [N, C]. With ``features_only`` it
+    gives the feature maps instead, a list from fine to coarse: those of ``feature_info()`` that
+    ``out_indices`` picks (default: all).
 
     Raises:
         UnknownNameError: no installed package has that model.
@@ -83,7 +89,8 @@ def create_model(
         where = ".".join(str(part) for part in first["loc"])
         known = ", ".join(entry.params_model().model_fields)
         raise ConfigError(
-            f"model {name}: parameter {where!r}: {first['msg']} (got {first['input']!r}). It takes: {known}."
+            f"model {name}: parameter {where!r}: {first['msg']} (got {first['input']!r}). It "
+            f"takes: {known}."
         ) from error
     if not features_only:
         return model

@@ -6,8 +6,13 @@ from collections.abc import Iterable
 
 
 def near_names(word: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """Up to ``count`` of the ``known`` names that look like ``word``, most alike first; case does not matter."""
+    """Up to ``count`` of the ``known`` names that look like ``word``, most alike first; case does
+    not matter.
+    """
     import difflib  # takes a tenth of a start, and is needed after a mistake only
 
     spellings = {name.lower(): name for name in known}
-    return [spellings[match] for match in difflib.get_close_matches(word.lower(), spellings, n=count, cutoff=0.6)]
+    return [
+        spellings[match]
+        for match in difflib.get_close_matches(word.lower(), spellings, n=count, cutoff=0.6)
+    ]

@@ -1,6 +1,8 @@
-"""What a training step minimises: ``Supervised`` compares the model with the labels; plugins add others (distillation).
+"""What a training step minimises: ``Supervised`` compares the model with the labels; plugins add
+others (distillation).
 
-An objective is built from the config's ``objective`` section. Importing this module does not import Paddle.
+An objective is built from the config's ``objective`` section. Importing this module does not import
+Paddle.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class TrainBatch:
     """[N, 3, H, W] float32, normalised, after the batch transforms."""
     targets: Targets
     pixels: NDArray[Any] | Tensor
-    """[N, H, W, 3] as the loader shipped them (uint8 RGB), before normalisation and batch transforms; a tensor where a
-    reader has put them on the GPU."""
+    """[N, H, W, 3] as the loader shipped them (uint8 RGB), before normalisation and batch
+    transforms; a tensor where a reader has put them on the GPU."""
     indices: NDArray[np.int64]
     """[N] places in the training set."""
     epoch: int
@@ -70,19 +72,25 @@ class StepLoss:
 
 
 class Objective(Params):
-    """Turn a batch into a loss. The fields are what a config may set; what is built from them is private.
+    """Turn a batch into a loss. The fields are what a config may set; what is built from them is
+    private.
 
-    ``prepare`` is called once. Layers that train beside the model (projections of feature losses) are given by
-    ``layers``; arrays that a resumed run needs beyond them (a teacher's running statistics) by ``state``.
+    ``prepare`` is called once. Layers that train beside the model (projections of feature losses)
+    are given by ``layers``; arrays that a resumed run needs beyond them (a teacher's running
+    statistics) by ``state``.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it can be used for: one label an image (``classification``), several (``multilabel``), or both."""
+    """What it can be used for: one label an image (``classification``), several (``multilabel``),
+    or both."""
     learns_without_labels: ClassVar[bool] = False
-    """Whether photos without a label can be trained on. Their label is ``ppclas_core.data.unlabelled.UNLABELLED``."""
+    """Whether photos without a label can be trained on. Their label is
+    ``ppclas_core.data.unlabelled.UNLABELLED``."""
 
     def resolved(self) -> Objective:
-        """The same with every path absolute: what a run's ``config.yaml`` says, which is read from any folder."""
+        """The same with every path absolute: what a run's ``config.yaml`` says, which is read from
+        any folder.
+        """
         return self
 
     def prepare(self, context: ObjectiveContext) -> None:
@@ -94,7 +102,9 @@ class Objective(Params):
         raise NotImplementedError
 
     def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
-        """The loss of ``batch``; ``forward`` runs the model in training (in the run's precision and on its devices)."""
+        """The loss of ``batch``; ``forward`` runs the model in training (in the run's precision and
+        on its devices).
+        """
         raise NotImplementedError
 
     def layers(self) -> Mapping[str, nn.Layer]:

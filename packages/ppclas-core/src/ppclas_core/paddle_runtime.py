@@ -24,11 +24,15 @@ def require_paddle(purpose: str) -> Any:
     """Import and return ``paddle``.
 
     Raises:
-        MissingDependencyError: it is not installed or does not import; the message says for what it is needed.
+        MissingDependencyError: it is not installed or does not import; the message says for what it
+            is needed.
     """
     if not has_paddle():
-        raise MissingDependencyError(f"PaddlePaddle is needed for {purpose} and is not installed. {INSTALL_HINT}")
-    # Its C++ side logs how programs are run ("New Executor is Running ...") in the midst of ours; errors still come.
+        raise MissingDependencyError(
+            f"PaddlePaddle is needed for {purpose} and is not installed. {INSTALL_HINT}"
+        )
+    # Its C++ side logs how programs are run ("New Executor is Running ...") in the midst of ours;
+    # errors still come.
     os.environ.setdefault("GLOG_minloglevel", "2")
     try:
         with warnings.catch_warnings():
@@ -37,8 +41,11 @@ def require_paddle(purpose: str) -> Any:
             import paddle
     except ImportError as error:
         raise MissingDependencyError(
-            f"PaddlePaddle is needed for {purpose} and fails to import ({error}). Run 'ppclas doctor'. {INSTALL_HINT}"
+            f"PaddlePaddle is needed for {purpose} and fails to import ({error}). Run 'ppclas "
+            f"doctor'. {INSTALL_HINT}"
         ) from error
     # Said at the first training step of every batch norm, and true of every framework.
-    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+    warnings.filterwarnings(
+        "ignore", message="When training, we now always track global mean and variance"
+    )
     return paddle

@@ -1,7 +1,8 @@
 """Read ``.pdparams`` files, which are pickles, without executing anything in them.
 
-The reader knows the handful of globals that a pickle of arrays by name needs, and stands in for each with a class of
-its own, so that neither code nor NumPy's own unpickling ever sees the file's content.
+The reader knows the handful of globals that a pickle of arrays by name needs, and stands in for
+each with a class of its own, so that neither code nor NumPy's own unpickling ever sees the file's
+content.
 """
 
 from __future__ import annotations
@@ -106,23 +107,28 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
     """The arrays in the ``content`` of ``file``, by name.
 
     Raises:
-        WeightsError: it is damaged, holds something else than arrays by name, or asks to run something.
+        WeightsError: it is damaged, holds something else than arrays by name, or asks to run
+            something.
     """
     try:
         loaded = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except _RefusedGlobalError as error:
         raise WeightsError(
-            f"{file} asks to run {str(error)!r}, which no weights need: nothing of it was run or loaded. "
-            f"A .pdparams file holds arrays by name; do not trust where this one comes from."
+            f"{file} asks to run {str(error)!r}, which no weights need: nothing of it was run or "
+            "loaded. A .pdparams file holds arrays by name; do not trust where this one comes "
+            "from."
         ) from None
-    except Exception as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
+    except (
+        Exception
+    ) as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
         raise WeightsError(
             f"{file} is a damaged .pdparams file, perhaps cut off at {len(content)} bytes "
             f"({type(error).__name__}: {error}). Get it again."
         ) from error
     if not isinstance(loaded, dict):
         raise WeightsError(
-            f"{file} holds a {type(loaded).__name__}: expected arrays by name, as paddle.save writes them"
+            f"{file} holds a {type(loaded).__name__}: expected arrays by name, as paddle.save "
+            "writes them"
         )
     loaded.pop(_PARAMETER_NAMES, None)
     state: dict[str, NDArray[Any]] = {}
@@ -131,18 +137,23 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
         if not isinstance(key, str) or not isinstance(value, _Array) or not hasattr(value, "value"):
             raise WeightsError(
                 f"{file}: {key!r} is a {type(value).__name__.strip('_').lower()}, no array. "
-                f"Weights are arrays by name: is this the optimizer's state (.pdopt) or a training checkpoint?"
+                "Weights are arrays by name: is this the optimizer's state (.pdopt) or a training "
+                "checkpoint?"
             )
         state[key] = value.value
     return _joined(file, state, slices)
 
 
 def _joined(file: Path, state: dict[str, NDArray[Any]], slices: Any) -> dict[str, NDArray[Any]]:
-    """Put arrays back together that ``paddle.save`` cut up because old pickle protocols stop at 4 GiB."""
+    """Put arrays back together that ``paddle.save`` cut up because old pickle protocols stop at 4
+    GiB.
+    """
     try:
         for key, info in slices.items():
             parts = [state.pop(part) for part in info["slices"]]
             state[key] = np.concatenate(parts).reshape(info["OriginShape"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{file}: the parts of a large array do not fit together ({error!r})") from error
+        raise WeightsError(
+            f"{file}: the parts of a large array do not fit together ({error!r})"
+        ) from error
     return state

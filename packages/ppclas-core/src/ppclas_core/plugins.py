@@ -1,7 +1,8 @@
 """Find plugins, load each in isolation, and fill the registries.
 
-One plugin that fails takes nothing else down: what it registered is taken back, one line says so on stderr, and
-``ppclas plugins`` shows its traceback. ``PPCLAS_STRICT_PLUGINS=1`` makes the failure fatal.
+One plugin that fails takes nothing else down: what it registered is taken back, one line says so on
+stderr, and ``ppclas plugins`` shows its traceback. ``PPCLAS_STRICT_PLUGINS=1`` makes the failure
+fatal.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class PluginManager:
         """Register a plugin module or object and let it fill the registries.
 
         Raises:
-            PluginError: it was written for another API version, implements a hook that is not there or registers a
-                taken name. Nothing of it stays.
+            PluginError: it was written for another API version, implements a hook that is not there
+                or registers a taken name. Nothing of it stays.
         """
         owner = distribution or name
         self._check(plugin, name, owner)
@@ -101,11 +102,15 @@ class PluginManager:
                     stack.enter_context(registry.owned_by(owner))
                     self._pluggy.subset_hook_caller(f"register_{kind}", others)(registry=registry)
         except BaseException as error:
-            if self._pluggy.is_registered(plugin):  # before pluggy 1.7 also when it refused the plugin
+            if self._pluggy.is_registered(
+                plugin
+            ):  # before pluggy 1.7 also when it refused the plugin
                 self._pluggy.unregister(plugin)
             if isinstance(error, pluggy.PluginValidationError):
                 said = " ".join(str(error).split())
-                raise PluginError(f"plugin {name!r} has a hook of the wrong form: {said}") from error
+                raise PluginError(
+                    f"plugin {name!r} has a hook of the wrong form: {said}"
+                ) from error
             raise
         module = getattr(plugin, "__name__", type(plugin).__module__)
         self.plugins.append(PluginInfo(name, owner, version, module))
@@ -116,7 +121,9 @@ class PluginManager:
         self._pluggy.unregister(plugin)
         for registry in self.registries.all().values():
             registry.drop(owner)
-        self.plugins = [info for info in self.plugins if (info.name, info.distribution) != (name, owner)]
+        self.plugins = [
+            info for info in self.plugins if (info.name, info.distribution) != (name, owner)
+        ]
 
     def load_entry_points(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load every installed plugin, first-party ones first, each on its own.
@@ -148,8 +155,14 @@ class PluginManager:
                 f"{hookspecs.API_VERSION}. Install the release of {owner} that fits."
             )
         if self._pluggy.is_registered(plugin) or self._pluggy.has_plugin(f"{owner}:{name}"):
-            raise PluginError(f"plugin {name!r} of {owner} is loaded already. Name it in one entry point only.")
-        known = [hook for hook in dir(hookspecs) if self._pluggy.parse_hookspec_opts(hookspecs, hook) is not None]
+            raise PluginError(
+                f"plugin {name!r} of {owner} is loaded already. Name it in one entry point only."
+            )
+        known = [
+            hook
+            for hook in dir(hookspecs)
+            if self._pluggy.parse_hookspec_opts(hookspecs, hook) is not None
+        ]
         for attribute in dir(plugin):
             options = self._pluggy.parse_hookimpl_opts(plugin, attribute)
             if options is None:
@@ -164,8 +177,9 @@ class PluginManager:
                 near = near_names(hook, known)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise PluginError(
-                    f"plugin {name!r} implements the hook {hook!r}, which this ppclas-core does not call.{hint} "
-                    f"If a newer ppclas-core does, upgrade it, or mark the function @hookimpl(optionalhook=True)."
+                    f"plugin {name!r} implements the hook {hook!r}, which this ppclas-core does "
+                    f"not call.{hint} If a newer ppclas-core does, upgrade it, or mark the "
+                    "function @hookimpl(optionalhook=True)."
                 )
 
     @contextmanager
@@ -183,13 +197,22 @@ class PluginManager:
         text = str(error).splitlines()[0] if str(error) else ""
         reason = text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
         if os.environ.get("PPCLAS_STRICT_PLUGINS", "0") not in ("", "0"):
-            raise PluginError(f"plugin {entry_point.name!r} ({distribution}) failed: {reason}") from error
+            raise PluginError(
+                f"plugin {entry_point.name!r} ({distribution}) failed: {reason}"
+            ) from error
         self.plugins.append(
-            PluginInfo(entry_point.name, distribution, version, entry_point.value, reason, traceback.format_exc())
+            PluginInfo(
+                entry_point.name,
+                distribution,
+                version,
+                entry_point.value,
+                reason,
+                traceback.format_exc(),
+            )
         )
         print(
-            f"warning: plugin {entry_point.name!r} of {distribution or 'an unknown package'} is left out: "
-            f"{reason} (see 'ppclas plugins')",
+            f"warning: plugin {entry_point.name!r} of {distribution or 'an unknown package'} is "
+            f"left out: {reason} (see 'ppclas plugins')",
             file=sys.stderr,
         )
 
@@ -203,7 +226,9 @@ def _order(loaded: tuple[metadata.EntryPoint, object]) -> tuple[int, str, str]:
 
 
 def make_plugin_manager(*, discover: bool = True) -> PluginManager:
-    """A fresh plugin manager with the built-ins, and with every installed plugin if ``discover``."""
+    """A fresh plugin manager with the built-ins, and with every installed plugin if
+    ``discover``.
+    """
     from ppclas_core.builtin import plugin
 
     manager = PluginManager()

@@ -38,13 +38,15 @@ class ModelCost:
     values: int
     """Of the whole state dict: with them."""
     macs: int
-    """Multiply-adds of convolutions and fully connected layers. Published FLOPs count two operations for each."""
+    """Multiply-adds of convolutions and fully connected layers. Published FLOPs count two
+    operations for each."""
     layers: tuple[LayerCost, ...]
     """Those layers, in the order in which they run."""
 
 
 def profile_model(model: ImageModel, image_size: int | tuple[int, int]) -> ModelCost:
-    """Run one image of ``image_size`` (side, or height and width, pixels) through ``model`` in eval mode and count.
+    """Run one image of ``image_size`` (side, or height and width, pixels) through ``model`` in eval
+    mode and count.
 
     A layer that runs twice counts twice. The model's mode is put back.
 
@@ -72,7 +74,8 @@ def profile_model(model: ImageModel, image_size: int | tuple[int, int]) -> Model
     except (ValueError, RuntimeError, ShapeError) as error:
         reason = " ".join(str(error).split())[-200:]
         raise ShapeError(
-            f"{type(model).__name__} does not take images of {size[0]}x{size[1]}: try its own size ({reason})"
+            f"{type(model).__name__} does not take images of {size[0]}x{size[1]}: try its own size "
+            f"({reason})"
         ) from error
     finally:
         for hook in hooks:
@@ -91,7 +94,8 @@ def profile_model(model: ImageModel, image_size: int | tuple[int, int]) -> Model
 def _cost(name: str, layer: Any, output: Any) -> LayerCost:
     shape = tuple(output.shape[1:])
     weight = layer.weight.shape
-    # Each output value of a convolution sums over the inputs under its kernel, of a linear layer over all inputs.
+    # Each output value of a convolution sums over the inputs under its kernel, of a linear layer
+    # over all inputs.
     per_output = prod(weight[1:]) if len(weight) == 4 else weight[0]
     params = sum(prod(parameter.shape) for parameter in layer.parameters(include_sublayers=False))
     return LayerCost(name, type(layer).__name__, shape, params, prod(shape) * per_output)

@@ -1,7 +1,7 @@
 """Names, and how to build what they stand for.
 
-A registry holds entries, not objects: listing names imports nothing. What an entry needs is given as the thing
-itself or as a ``"module:attribute"`` string that is imported on first use.
+A registry holds entries, not objects: listing names imports nothing. What an entry needs is given
+as the thing itself or as a ``"module:attribute"`` string that is imported on first use.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ def resolve(target: Any) -> Any:
         if error.name == "paddle":
             require_paddle(target)
         raise PluginError(
-            f"{target!r} is registered and cannot be imported ({error}). Install what it needs, or mend the plugin."
+            f"{target!r} is registered and cannot be imported ({error}). Install what it needs, or "
+            "mend the plugin."
         ) from error
     for part in attribute.split("."):
         if not hasattr(value, part):
-            raise PluginError(f"{target!r} is registered and {module_name} has no {attribute!r}. Mend the plugin.")
+            raise PluginError(
+                f"{target!r} is registered and {module_name} has no {attribute!r}. Mend the plugin."
+            )
         value = getattr(value, part)
     return value
 
@@ -52,9 +55,9 @@ def resolve(target: Any) -> Any:
 class Entry:
     """One registered name.
 
-    ``builder`` makes the object from keyword arguments. ``params`` is the pydantic model that these arguments must
-    fit; where it is not given, ``builder`` is such a model itself (a *component*: parameters with behaviour) or has a
-    ``params_model()`` that gives it.
+    ``builder`` makes the object from keyword arguments. ``params`` is the pydantic model that these
+    arguments must fit; where it is not given, ``builder`` is such a model itself (a *component*:
+    parameters with behaviour) or has a ``params_model()`` that gives it.
     """
 
     name: str
@@ -65,15 +68,20 @@ class Entry:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def params_model(self) -> type[Params]:
-        """The pydantic model of this entry's parameters; importing it may import the owner's module."""
+        """The pydantic model of this entry's parameters; importing it may import the owner's
+        module.
+        """
         target = resolve(self.builder if self.params is None else self.params)
-        # A builder that learns its parameters only when its family is imported (a LazyModel) is asked for them.
+        # A builder that learns its parameters only when its family is imported (a LazyModel) is
+        # asked for them.
         model: type[Params] = target.params_model() if hasattr(target, "params_model") else target
         return model
 
 
 class Registry:
-    """The names of one kind of component ("model", "transform", …), case-sensitive, each registered once."""
+    """The names of one kind of component ("model", "transform", …), case-sensitive, each registered
+    once.
+    """
 
     def __init__(self, kind: str, list_command: str | None = None) -> None:
         self.kind = kind
@@ -101,15 +109,19 @@ class Registry:
             taken = self._entries.get(self._aliases.get(new, new))
             if taken is not None:
                 raise PluginError(
-                    f"{self.kind} {new!r} is registered twice: by {taken.owner} and by {self._owner}. "
-                    f"Uninstall one of the two, or rename it there."
+                    f"{self.kind} {new!r} is registered twice: by {taken.owner} and by "
+                    f"{self._owner}. Uninstall one of the two, or rename it there."
                 )
-        self._entries[name] = Entry(name, builder, self._owner, params, summary, dict(metadata or {}))
+        self._entries[name] = Entry(
+            name, builder, self._owner, params, summary, dict(metadata or {})
+        )
         self._aliases.update(dict.fromkeys(aliases, name))
 
     @contextmanager
     def owned_by(self, owner: str) -> Iterator[None]:
-        """Note ``owner`` on what is registered inside; take all of it back when the block raises."""
+        """Note ``owner`` on what is registered inside; take all of it back when the block
+        raises.
+        """
         before, self._owner = (self._owner, dict(self._entries), dict(self._aliases)), owner
         try:
             yield
@@ -121,8 +133,12 @@ class Registry:
 
     def drop(self, owner: str) -> None:
         """Forget every name that ``owner`` registered."""
-        self._entries = {name: entry for name, entry in self._entries.items() if entry.owner != owner}
-        self._aliases = {alias: name for alias, name in self._aliases.items() if name in self._entries}
+        self._entries = {
+            name: entry for name, entry in self._entries.items() if entry.owner != owner
+        }
+        self._aliases = {
+            alias: name for alias, name in self._aliases.items() if name in self._entries
+        }
 
     def names(self) -> list[str]:
         """Every name in registration order, without aliases."""

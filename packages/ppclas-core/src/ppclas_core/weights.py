@@ -1,7 +1,7 @@
 """Read weight files without executing anything in them, fit them to a model, and say what happened.
 
-``.pdparams`` is a pickle, which ``pdparams`` reads; ``.safetensors`` cannot hold code. Which of the two a file is goes
-by its content, not by its name.
+``.pdparams`` is a pickle, which ``pdparams`` reads; ``.safetensors`` cannot hold code. Which of the
+two a file is goes by its content, not by its name.
 """
 
 from __future__ import annotations
@@ -59,20 +59,26 @@ class LoadReport:
         elif in_file is not None and in_model is None:
             parts.append(f"head of {in_file} classes left out")
         if self.missing:
-            parts.append(f"{len(self.missing)} not in the file and newly initialised: {first_few(self.missing)}")
+            parts.append(
+                f"{len(self.missing)} not in the file and newly initialised: "
+                f"{first_few(self.missing)}"
+            )
         if self.extra:
-            parts.append(f"{len(self.extra)} in the file and not in the model: {first_few(self.extra)}")
+            parts.append(
+                f"{len(self.extra)} in the file and not in the model: {first_few(self.extra)}"
+            )
         return ", ".join(parts)
 
 
 def read_state(path: str | Path) -> State:
-    """The arrays of a ``.pdparams`` or ``.safetensors`` file by name, in the file's order and dtypes (bf16 as float32).
+    """The arrays of a ``.pdparams`` or ``.safetensors`` file by name, in the file's order and
+    dtypes (bf16 as float32).
 
     ``path`` may leave the suffix out. Arrays may be read-only views of the file's content.
 
     Raises:
-        WeightsError: there is no such file, it is empty, cut off or of another kind, or its pickle asks for anything
-            but arrays.
+        WeightsError: there is no such file, it is empty, cut off or of another kind, or its pickle
+            asks for anything but arrays.
     """
     file = _find(Path(path))
     try:
@@ -80,24 +86,33 @@ def read_state(path: str | Path) -> State:
     except OSError as error:
         raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}") from error
     if not content:
-        raise WeightsError(f"{file} is empty (0 bytes). The download or copy was interrupted: get it again.")
-    # First, because a .safetensors file starts with the length of its header, whose lowest byte can be a pickle's 0x80.
+        raise WeightsError(
+            f"{file} is empty (0 bytes). The download or copy was interrupted: get it again."
+        )
+    # First, because a .safetensors file starts with the length of its header, whose lowest byte can
+    # be a pickle's 0x80.
     if content[5:9] == b"\0\0\0{":
         return _read_safetensors(file, content)
     if content[:1] == b"\x80":
         return read_pdparams(file, content)
-    raise WeightsError(f"{file} is no weight file: expected .pdparams or .safetensors, found {_kind(content)}")
+    raise WeightsError(
+        f"{file} is no weight file: expected .pdparams or .safetensors, found {_kind(content)}"
+    )
 
 
-def fit_state(model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: bool = True) -> LoadReport:
+def fit_state(
+    model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: bool = True
+) -> LoadReport:
     """Copy ``state`` into ``model``, casting to the model's dtype, and report.
 
-    The classifier (``model.is_head``) is loaded whole or not at all: where its shape differs it keeps its fresh
-    weights. Outside of it a tensor of another shape is always an error, a tensor that the file lacks is one unless
-    ``strict`` is false, and a tensor that only the file has is reported. Nothing is copied when an error is raised.
+    The classifier (``model.is_head``) is loaded whole or not at all: where its shape differs it
+    keeps its fresh weights. Outside of it a tensor of another shape is always an error, a tensor
+    that the file lacks is one unless ``strict`` is false, and a tensor that only the file has is
+    reported. Nothing is copied when an error is raised.
 
     Raises:
-        WeightsError: nothing matches, or tensors outside the head differ in shape or are missing; all are named.
+        WeightsError: nothing matches, or tensors outside the head differ in shape or are missing;
+            all are named.
     """
     target = model.state_dict()
     body = [key for key in target if not model.is_head(key)]
@@ -105,8 +120,9 @@ def fit_state(model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: b
     matched = [key for key in body if key in state]
     if not matched:
         raise WeightsError(
-            f"none of the file's {len(state)} tensors belongs to this {type(model).__name__}: it has "
-            f"{first_few(target)}, the file {first_few(state)}. Are these the weights of another model?"
+            f"none of the file's {len(state)} tensors belongs to this {type(model).__name__}: it "
+            f"has {first_few(target)}, the file {first_few(state)}. Are these the weights of "
+            "another model?"
         )
     different = [
         f"{key} {_shape(state[key])} instead of {_shape(target[key])}"
@@ -115,21 +131,24 @@ def fit_state(model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: b
     ]
     if different:
         raise WeightsError(
-            f"{len(different)} of {len(body)} tensors outside the head have another shape than in this "
-            f"{type(model).__name__}: {first_few(different, separator='; ')}. Are these the weights of another width "
-            f"or depth?"
+            f"{len(different)} of {len(body)} tensors outside the head have another shape than in "
+            f"this {type(model).__name__}: {first_few(different, separator='; ')}. Are these the "
+            "weights of another width or depth?"
         )
     missing = [key for key in body if key not in state]
     if missing and strict:
         raise WeightsError(
-            f"the file lacks {len(missing)} of the {len(body)} tensors that this {type(model).__name__} has outside "
-            f"the head: {first_few(missing)}. Are these the weights of another model, or only a part of them?"
+            f"the file lacks {len(missing)} of the {len(body)} tensors that this "
+            f"{type(model).__name__} has outside the head: {first_few(missing)}. Are these the "
+            "weights of another model, or only a part of them?"
         )
     head_loaded = all(key in state and _shape(state[key]) == _shape(target[key]) for key in head)
     chosen = matched + (head if head_loaded else [])
     for key in chosen:
         if state[key].dtype.kind not in "fiu":
-            raise WeightsError(f"the tensor {key} of the file is {state[key].dtype}: expected numbers")
+            raise WeightsError(
+                f"the tensor {key} of the file is {state[key].dtype}: expected numbers"
+            )
     for key in chosen:
         dtype = str(target[key].dtype).removeprefix("paddle.")
         target[key].set_value(np.ascontiguousarray(state[key], dtype=dtype))
@@ -164,12 +183,13 @@ def pretrained_path(
 ) -> Path:
     """Where the published weights of the registered model ``name`` are, as its package knows.
 
-    With ``download`` they are fetched where they are not on this machine: into ``folder``, or else the cache, from
-    the host of ``mirror`` if given.
+    With ``download`` they are fetched where they are not on this machine: into ``folder``, or else
+    the cache, from the host of ``mirror`` if given.
 
     Raises:
         UnknownNameError: no installed package has that model.
-        WeightsError: there are none, they are not on this machine, or cannot be fetched; the message says what to do.
+        WeightsError: there are none, they are not on this machine, or cannot be fetched; the
+            message says what to do.
     """
     locate = get_registries().models.entry(name).metadata.get("pretrained")
     if locate is None:
@@ -186,15 +206,21 @@ def model_state(model: ImageModel) -> State:
     return {key: tensor.numpy() for key, tensor in model.state_dict().items()}
 
 
-def save_state(path: str | Path, state: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays as ``.safetensors``, with strings beside them; a kill at any moment leaves the old file or the new.
+def save_state(
+    path: str | Path, state: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays as ``.safetensors``, with strings beside them; a kill at any moment leaves the
+    old file or the new.
 
     Raises:
         WeightsError: the file cannot be written.
     """
     from safetensors.numpy import save
 
-    content = save({key: np.ascontiguousarray(array) for key, array in state.items()}, dict(metadata or {}) or None)
+    content = save(
+        {key: np.ascontiguousarray(array) for key, array in state.items()},
+        dict(metadata or {}) or None,
+    )
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
@@ -215,8 +241,8 @@ def _find(path: Path) -> Path:
             return candidate
     if path.is_dir():
         raise WeightsError(
-            f"{path} is a folder: expected a .pdparams or .safetensors file. "
-            f"If it holds the weights of a 2020 release, one file per tensor, run 'ppclas models convert' first"
+            f"{path} is a folder: expected a .pdparams or .safetensors file. If it holds the "
+            "weights of a 2020 release, one file per tensor, run 'ppclas models convert' first"
         )
     raise WeightsError(f"there are no weights at {path} (nor with {' or '.join(SUFFIXES)} added)")
 
@@ -233,7 +259,10 @@ def _kind(content: bytes) -> str:
         if start.startswith(magic):
             return name
     if content[257:262] == b"ustar":
-        return "a tar archive: if it holds the weights of a 2020 release, run 'ppclas models convert' first"
+        return (
+            "a tar archive: if it holds the weights of a 2020 release, run 'ppclas models "
+            "convert' first"
+        )
     return f"something that begins with {content[:16]!r}"
 
 
@@ -252,16 +281,22 @@ def _read_safetensors(file: Path, content: bytes) -> State:
     try:
         tensors = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
-        raise WeightsError(f"{file} is a damaged .safetensors file, perhaps cut off: {error}") from error
+        raise WeightsError(
+            f"{file} is a damaged .safetensors file, perhaps cut off: {error}"
+        ) from error
     state: State = {}
     for name, tensor in tensors:
         shape, dtype, data = tensor["shape"], tensor["dtype"], tensor["data"]
         if dtype == "BF16":  # the upper half of a float32
-            state[name] = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+            state[name] = (
+                (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+            )
         elif dtype in _SAFETENSORS_DTYPES:
             state[name] = np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
         else:
-            raise WeightsError(f"{file}: the tensor {name} has the dtype {dtype}, which cannot be read here")
+            raise WeightsError(
+                f"{file}: the tensor {name} has the dtype {dtype}, which cannot be read here"
+            )
     return state
 
 

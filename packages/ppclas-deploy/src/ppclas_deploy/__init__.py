@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None) -> Classifier:
+def load(
+    path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None
+) -> Classifier:
     """A run folder, bundle or export, ready to answer: ``load("exports/onnx").predict("cat.jpg")``.
 
     Args:
         path: a run folder, a bundle or an export.
-        engine: a registered engine, or ``auto`` for the fastest here that gives the right answers. Nothing: an
-            export's own; Paddle for a run or bundle.
+        engine: a registered engine, or ``auto`` for the fastest here that gives the right answers.
+            Nothing: an export's own; Paddle for a run or bundle.
         threads: CPU threads for one batch. Nothing: all of this process.
 
     Raises:

@@ -1,6 +1,7 @@
 """Logits of photos, from the trained model and from an export: the two sides of the parity check.
 
-Both are steps of ``worker``: each reads the photos from disk through the preprocessing of its own bundle.
+Both are steps of ``worker``: each reads the photos from disk through the preprocessing of its own
+bundle.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _BATCH = 8
 
 
 def run_reference(job: Mapping[str, Any]) -> dict[str, str]:
-    """The step ``reference``: the trained model in Paddle, on the CPU. Writes logits [N, C] to ``job["logits"]``.
+    """The step ``reference``: the trained model in Paddle, on the CPU. Writes logits [N, C] to
+    ``job["logits"]``.
 
     They are computed in ``job["dtype"]``, float32 unless that is there.
     """
@@ -45,14 +47,19 @@ def run_reference(job: Mapping[str, Any]) -> dict[str, str]:
     return {"paddle": paddle.__version__}
 
 
-def exact_predictor(model: ImageModel, normalize: NormalizeConfig) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
-    """Pixels [N, H, W, 3] → logits [N, C], computed in double precision. ``model`` is changed to that."""
+def exact_predictor(
+    model: ImageModel, normalize: NormalizeConfig
+) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """Pixels [N, H, W, 3] → logits [N, C], computed in double precision. ``model`` is changed to
+    that.
+    """
     import paddle
 
     model.to(dtype="float64")
 
     def predict(images: NDArray[Any]) -> NDArray[np.float64]:
-        # The pixels are normalised in single precision as for everyone: it is the network whose rounding counts.
+        # The pixels are normalised in single precision as for everyone: it is the network whose
+        # rounding counts.
         with paddle.no_grad():
             logits = model(normalize_on_device(images, normalize).astype("float64"))
         return np.asarray(logits.numpy(), dtype=np.float64)
@@ -61,10 +68,11 @@ def exact_predictor(model: ImageModel, normalize: NormalizeConfig) -> Callable[[
 
 
 def run_export(job: Mapping[str, Any]) -> dict[str, str]:
-    """The step ``engine``: an export in the engine that it names. Writes what it gives [N, C] to ``job["logits"]``.
+    """The step ``engine``: an export in the engine that it names. Writes what it gives [N, C] to
+    ``job["logits"]``.
 
-    The first photo goes in by itself and the others in batches, so that a graph which is right for one batch size
-    only does not pass.
+    The first photo goes in by itself and the others in batches, so that a graph which is right for
+    one batch size only does not pass.
     """
     bundle = Bundle.load(job["folder"])
     facts = export_facts(bundle)

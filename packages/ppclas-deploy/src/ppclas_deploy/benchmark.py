@@ -1,4 +1,6 @@
-"""Models × engines × batch sizes × threads: latency, throughput, memory, size and accuracy, side by side."""
+"""Models × engines × batch sizes × threads: latency, throughput, memory, size and accuracy, side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Row:
     images_per_second: float | None = None
     """At the median."""
     memory_mb: float | None = None
-    """Most memory that a process with this engine and nothing else held, with what it started, in 10^6 bytes."""
+    """Most memory that a process with this engine and nothing else held, with what it started, in
+    10^6 bytes."""
     size_mb: float | None = None
     """The model's files, in 10^6 bytes."""
     top1: float | None = None
@@ -64,13 +67,16 @@ def benchmark(
     scoring: Sequence[Scoring] = (),
     console: Console | None = None,
 ) -> list[Row]:
-    """Measure each bundle (with the name to show) in each engine; each pair in a process of its own.
+    """Measure each bundle (with the name to show) in each engine; each pair in a process of its
+    own.
 
     What does not run has a row that says why.
 
     Args:
-        bundles: what to measure; a run or bundle is exported into the cache where an engine needs it.
-        engines: their names. Nothing: an export's own; Paddle's layers and ONNX Runtime for a run or bundle.
+        bundles: what to measure; a run or bundle is exported into the cache where an engine needs
+            it.
+        engines: their names. Nothing: an export's own; Paddle's layers and ONNX Runtime for a run
+            or bundle.
         batches: batch sizes.
         threads: CPU threads.
         seconds: how long each batch size is timed.
@@ -88,11 +94,16 @@ def benchmark(
                 console.line(f"{name} in {engine}, {count or 'all'} threads")
                 try:
                     ready = runnable(bundle, engine, console)
-                    found = measure_engine(ready, engine, photos, batches=batches, threads=count, seconds=seconds)
+                    found = measure_engine(
+                        ready, engine, photos, batches=batches, threads=count, seconds=seconds
+                    )
                     if scoring and top1 is None:
                         top1 = _accuracy(ready, engine, scoring[index], console)
                 except PpclasError as error:
-                    rows += [Row(name, engine, count, batch, error=str(error)) for batch in sorted(batches)]
+                    rows += [
+                        Row(name, engine, count, batch, error=str(error))
+                        for batch in sorted(batches)
+                    ]
                     continue
                 first = top1 if first is None else first
                 delta = None if top1 is None or first is None else top1 - first
@@ -105,7 +116,9 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
     def write(temporary: Path) -> None:
         with open(temporary, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+            writer = csv.DictWriter(
+                file, [field.name for field in fields(Row)], lineterminator="\n"
+            )
             writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
 
@@ -113,17 +126,23 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def lite_format(rows: Sequence[Row], *, title: str = "PaddleLite Benchmark") -> str:
-    """The text that Paddle-Lite's ``benchmark.sh`` writes: a block for each thread count, a line a model, batch 1.
+    """The text that Paddle-Lite's ``benchmark.sh`` writes: a block for each thread count, a line a
+    model, batch 1.
 
-    The numbers are milliseconds an image. (The tool's own pages call them FPS, and there min is above max.)
+    The numbers are milliseconds an image. (The tool's own pages call them FPS, and there min is
+    above max.)
     """
     alone = [row for row in rows if row.batch == 1 and not row.error]
     lines = [title]
     for count in dict.fromkeys(row.threads for row in alone):
         block = [row for row in alone if row.threads == count]
-        lines += [f"Threads={count or available_cpus()} Warmup={WARMUP} Repeats={min(row.runs for row in block)}"]
         lines += [
-            f"{row.model:<30}        min = {row.min_ms:.5f}    max = {row.max_ms:.5f}    average = {row.mean_ms:.5f}"
+            f"Threads={count or available_cpus()} Warmup={WARMUP} "
+            f"Repeats={min(row.runs for row in block)}"
+        ]
+        lines += [
+            f"{row.model:<30}        min = {row.min_ms:.5f}    max = {row.max_ms:.5f}    average = "
+            f"{row.mean_ms:.5f}"
             for row in block
         ]
         lines.append("")
@@ -131,7 +150,9 @@ def lite_format(rows: Sequence[Row], *, title: str = "PaddleLite Benchmark") -> 
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Images a second and latency over the batch size, a line for each model, engine and thread count."""
+    """Images a second and latency over the batch size, a line for each model, engine and thread
+    count.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
@@ -141,10 +162,22 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         line = [row for row in measured if (row.model, row.engine, row.threads) == key]
         batches = [row.batch for row in line]
         label = f"{key[0]}, {key[1]}" + (f", threads: {key[2]}" if key[2] else "")
-        drawn = speed.plot(batches, [row.images_per_second for row in line], marker="o", markersize=4, label=label)
-        latency.plot(batches, [row.p50_ms for row in line], marker="o", markersize=4, color=drawn[0].get_color())
+        drawn = speed.plot(
+            batches, [row.images_per_second for row in line], marker="o", markersize=4, label=label
+        )
+        latency.plot(
+            batches,
+            [row.p50_ms for row in line],
+            marker="o",
+            markersize=4,
+            color=drawn[0].get_color(),
+        )
         latency.fill_between(
-            batches, [row.min_ms for row in line], [row.p90_ms for row in line], color=drawn[0].get_color(), alpha=0.15
+            batches,
+            [row.min_ms for row in line],
+            [row.p90_ms for row in line],
+            color=drawn[0].get_color(),
+            alpha=0.15,
         )
     for axes, title in (
         (speed, "Images a second, at the median"),
@@ -167,7 +200,14 @@ def _default_engines(bundle: Bundle) -> list[str]:
     return ["dygraph", "onnxruntime"]
 
 
-def _row(name: str, bundle: Bundle, found: Measurement, batch: int, top1: float | None, delta: float | None) -> Row:
+def _row(
+    name: str,
+    bundle: Bundle,
+    found: Measurement,
+    batch: int,
+    top1: float | None,
+    delta: float | None,
+) -> Row:
     latency, memory = found.latencies[batch], found.memory[batch]
     return Row(
         model=name,
@@ -198,7 +238,9 @@ def model_bytes(bundle: Bundle) -> int:
         return bundle.manifest.files[facts["nb"]].bytes
     structure = facts.get("model")
     return sum(
-        entry.bytes for name, entry in bundle.manifest.files.items() if name == structure or not name.endswith(beside)
+        entry.bytes
+        for name, entry in bundle.manifest.files.items()
+        if name == structure or not name.endswith(beside)
     )
 
 

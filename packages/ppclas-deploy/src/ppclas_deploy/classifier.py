@@ -17,7 +17,9 @@ from ppclas_deploy.engine_choice import load_engine, readers
 class Classifier:
     """A bundle or export in its engine, loaded once."""
 
-    def __init__(self, path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None
+    ) -> None:
         """Load what is at ``path``.
 
         Args:
@@ -29,7 +31,9 @@ class Classifier:
             BundleError: there is nothing at ``path``, or the engine cannot run it.
             MissingDependencyError: the engine is not installed.
         """
-        self.bundle, self.engine = load_engine(Bundle.load(os.fspath(path)), engine, threads=threads)
+        self.bundle, self.engine = load_engine(
+            Bundle.load(os.fspath(path)), engine, threads=threads
+        )
         self._readers = readers(threads)
 
     @property
@@ -39,23 +43,36 @@ class Classifier:
 
     def predict(
         self,
-        images: str | os.PathLike[str] | NDArray[np.uint8] | Iterable[str | os.PathLike[str] | NDArray[np.uint8]],
+        images: str
+        | os.PathLike[str]
+        | NDArray[np.uint8]
+        | Iterable[str | os.PathLike[str] | NDArray[np.uint8]],
         *,
         top_k: int = 5,
         batch_size: int = 32,
     ) -> list[Prediction]:
-        """Names and probabilities of an image, or of several: paths of files, or RGB pixels [H, W, 3] in 0..255.
+        """Names and probabilities of an image, or of several: paths of files, or RGB pixels [H, W,
+        3] in 0..255.
 
         An unreadable file gets a prediction with ``error`` set.
 
         Raises:
             ShapeError: pixels of another shape or type.
         """
-        if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        if isinstance(images, str | os.PathLike) or (
+            isinstance(images, np.ndarray) and images.ndim == 3
+        ):
             images = [images]
         given = [_checked(image) for image in images]
         return list(
-            predict(self.bundle, given, top_k=top_k, batch_size=batch_size, threads=self._readers, engine=self.engine)
+            predict(
+                self.bundle,
+                given,
+                top_k=top_k,
+                batch_size=batch_size,
+                threads=self._readers,
+                engine=self.engine,
+            )
         )
 
 
@@ -64,7 +81,7 @@ def _checked(image: str | os.PathLike[str] | NDArray[np.uint8]) -> str | NDArray
         return os.fspath(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ShapeError(
-            f"expected RGB pixels, uint8 [H, W, 3] in 0..255, got {image.dtype} {list(image.shape)}. "
-            f"OpenCV reads BGR: turn the last axis with image[..., ::-1]."
+            f"expected RGB pixels, uint8 [H, W, 3] in 0..255, got {image.dtype} "
+            f"{list(image.shape)}. OpenCV reads BGR: turn the last axis with image[..., ::-1]."
         )
     return image

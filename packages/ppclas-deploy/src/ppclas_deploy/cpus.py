@@ -16,7 +16,9 @@ def usable_cpus() -> int:
 
 
 def has_vnni() -> bool | None:
-    """Whether this CPU multiplies bytes without overflow: x86 with VNNI, or another kind. None: cannot be told."""
+    """Whether this CPU multiplies bytes without overflow: x86 with VNNI, or another kind. None:
+    cannot be told.
+    """
     if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
         return True
     try:

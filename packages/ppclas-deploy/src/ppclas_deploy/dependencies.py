@@ -13,7 +13,8 @@ def need(*modules: str, purpose: str, extra: str) -> None:
     """Check that ``modules`` can be found, without importing them.
 
     Raises:
-        MissingDependencyError: some are not installed; the message names the extra of ppclas-deploy that brings them.
+        MissingDependencyError: some are not installed; the message names the extra of ppclas-deploy
+            that brings them.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:

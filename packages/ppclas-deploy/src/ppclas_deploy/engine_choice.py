@@ -1,4 +1,6 @@
-"""Which engine runs a model here: the one that is asked for, or the fastest that gives the right answers."""
+"""Which engine runs a model here: the one that is asked for, or the fastest that gives the right
+answers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,14 @@ TOLERANCE = 1e-4
 """Largest accepted difference of a logit, as a share of the root mean square of the logits."""
 _TARGETS = ("onnx", "paddle")
 """What a bundle is exported to when engines are compared; other targets add files and no speed."""
-_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "openvino", "paddlepaddle", "paddlepaddle-gpu", "ppclas-deploy")
+_PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "paddlepaddle",
+    "paddlepaddle-gpu",
+    "ppclas-deploy",
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +56,15 @@ class Choice:
     """A sentence: why this one."""
 
 
-def choose(bundle: Bundle, engine: str, *, threads: int | None = None, console: Console | None = None) -> Choice:
-    """``engine`` with something that it can run; for ``auto``, the fastest that answers right, measured once.
+def choose(
+    bundle: Bundle, engine: str, *, threads: int | None = None, console: Console | None = None
+) -> Choice:
+    """``engine`` with something that it can run; for ``auto``, the fastest that answers right,
+    measured once.
 
-    A run or bundle is exported on the way where the engine needs it, into ``$PPCLAS_HOME/exports``, with proof; the
-    next call finds it there. What ``auto`` found is remembered for this model, machine, thread count and versions in
-    ``$PPCLAS_HOME/engines.json``.
+    A run or bundle is exported on the way where the engine needs it, into ``$PPCLAS_HOME/exports``,
+    with proof; the next call finds it there. What ``auto`` found is remembered for this model,
+    machine, thread count and versions in ``$PPCLAS_HOME/engines.json``.
 
     Raises:
         UnknownNameError: there is no such engine.
@@ -69,16 +81,23 @@ def choose(bundle: Bundle, engine: str, *, threads: int | None = None, console: 
             found = runnable(bundle, known["engine"], console)
             return Choice(known["engine"], found, f"{known['reason']} (measured {known['date']})")
         except PpclasError as error:
-            console.line(f"The engine that was fastest cannot be used any more ({error}); measuring again.")
+            console.line(
+                f"The engine that was fastest cannot be used any more ({error}); measuring again."
+            )
     choice = _measure(bundle, threads, console)
     _remember(key, choice)
     return choice
 
 
 def load_engine(
-    bundle: Bundle, engine: str | None = None, *, threads: int | None = None, console: Console | None = None
+    bundle: Bundle,
+    engine: str | None = None,
+    *,
+    threads: int | None = None,
+    console: Console | None = None,
 ) -> tuple[Bundle, Engine]:
-    """The engine that ``choose`` finds for ``bundle``, loaded, and what it has loaded: ``bundle`` or an export of it.
+    """The engine that ``choose`` finds for ``bundle``, loaded, and what it has loaded: ``bundle``
+    or an export of it.
 
     Without a name it is an export's own engine, and Paddle's layers for a run or bundle.
 
@@ -86,7 +105,9 @@ def load_engine(
         PpclasError: as ``choose``, or the engine is not installed.
     """
     if engine is None:
-        return bundle, open_engine(bundle, None if bundle.manifest.kind == "export" else "dygraph", threads)
+        return bundle, open_engine(
+            bundle, None if bundle.manifest.kind == "export" else "dygraph", threads
+        )
     console = console or Console(quiet=True)
     choice = choose(bundle, engine, threads=threads, console=console)
     if engine == AUTO:
@@ -95,7 +116,8 @@ def load_engine(
 
 
 def runnable(bundle: Bundle, engine: str, console: Console) -> Bundle:
-    """What ``engine`` loads to run ``bundle``: itself, or its export in the cache, made now if need be.
+    """What ``engine`` loads to run ``bundle``: itself, or its export in the cache, made now if need
+    be.
 
     Raises:
         UnknownNameError: there is no such engine.
@@ -107,20 +129,26 @@ def runnable(bundle: Bundle, engine: str, console: Console) -> Bundle:
         facts = export_facts(bundle)
         if facts.get("engine") != engine and facts.get("target") not in runs:
             raise BundleError(
-                f"the engine {engine} runs {' and '.join(_called(target) for target in runs) or 'its own exports'}; "
-                f"{bundle.folder} is an export for {facts.get('target')}. Its own engine is {facts.get('engine')}."
+                f"the engine {engine} runs "
+                f"{' and '.join(_called(target) for target in runs) or 'its own exports'}; "
+                f"{bundle.folder} is an export for {facts.get('target')}. Its own engine is "
+                f"{facts.get('engine')}."
             )
         return bundle
     if "bundle" in runs:
         return bundle
     targets = [target for target in runs if target in get_registries().exporters]
     if not targets:
-        raise BundleError(f"no target writes what the engine {engine} runs ({', '.join(runs) or 'not said'}).")
+        raise BundleError(
+            f"no target writes what the engine {engine} runs ({', '.join(runs) or 'not said'})."
+        )
     return cached_export(bundle, "onnx" if "onnx" in targets else targets[0], console)
 
 
 def cached_export(bundle: Bundle, target: str, console: Console) -> Bundle:
-    """The export of ``bundle`` in ``$PPCLAS_HOME/exports``; made and proven now if it is not there or damaged."""
+    """The export of ``bundle`` in ``$PPCLAS_HOME/exports``; made and proven now if it is not there
+    or damaged.
+    """
     folder = home() / "exports" / f"{_fingerprint(bundle)[:16]}-{target}"
     if folder.is_dir():
         try:
@@ -133,7 +161,8 @@ def cached_export(bundle: Bundle, target: str, console: Console) -> Bundle:
 
 
 def readers(threads: int | None) -> int:
-    """How many photos to read at a time beside an engine with ``threads``: on the CPUs that it leaves, 1 to 8.
+    """How many photos to read at a time beside an engine with ``threads``: on the CPUs that it
+    leaves, 1 to 8.
 
     Where it takes all, two: they run while it waits.
     """
@@ -149,10 +178,13 @@ def candidates(bundle: Bundle) -> list[str]:
         return [
             name
             for name in registry
-            if name == facts.get("engine") or facts.get("target") in registry.entry(name).metadata.get("runs", ())
+            if name == facts.get("engine")
+            or facts.get("target") in registry.entry(name).metadata.get("runs", ())
         ]
     wanted = {"bundle", *_TARGETS}
-    return [name for name in registry if wanted & set(registry.entry(name).metadata.get("runs", ()))]
+    return [
+        name for name in registry if wanted & set(registry.entry(name).metadata.get("runs", ()))
+    ]
 
 
 def _measure(bundle: Bundle, threads: int | None, console: Console) -> Choice:
@@ -175,15 +207,25 @@ def _measure(bundle: Bundle, threads: int | None, console: Console) -> Choice:
         same = parity.compare(first.logits, found.logits, photos.names(), TOLERANCE)
         if same.agrees:
             measured[name] = (ready, found)
-        said = f"{speed:.1f} photos/s" + ("" if same.agrees else f", but other answers: {same.summary()}")
+        said = f"{speed:.1f} photos/s" + (
+            "" if same.agrees else f", but other answers: {same.summary()}"
+        )
         console.line(f"  {name}: {said}")
     if not measured:
-        raise ExportError("no engine here runs this model. Run 'ppclas doctor' to see what is missing.")
+        raise ExportError(
+            "no engine here runs this model. Run 'ppclas doctor' to see what is missing."
+        )
     ranking = sorted(measured, key=lambda name: -_speed(measured[name][1]))
     best = ranking[0]
     others = ", ".join(f"{name} {_speed(measured[name][1]):.0f}" for name in ranking[1:])
-    reason = f"{_speed(measured[best][1]):.0f} photos/s in batches of {PHOTOS}" + (f" ({others})" if others else "")
-    return Choice(best, measured[best][0], f"{reason}; all give the same answers on {len(photos.paths)} photos")
+    reason = f"{_speed(measured[best][1]):.0f} photos/s in batches of {PHOTOS}" + (
+        f" ({others})" if others else ""
+    )
+    return Choice(
+        best,
+        measured[best][0],
+        f"{reason}; all give the same answers on {len(photos.paths)} photos",
+    )
 
 
 def _speed(found: Measurement) -> float:
@@ -201,7 +243,13 @@ def _fingerprint(bundle: Bundle) -> str:
 
 
 def _key(bundle: Bundle, threads: int | None) -> str:
-    parts = [_fingerprint(bundle), platform.node(), platform.machine(), _cpu(), str(threads or available_cpus())]
+    parts = [
+        _fingerprint(bundle),
+        platform.node(),
+        platform.machine(),
+        _cpu(),
+        str(threads or available_cpus()),
+    ]
     parts += [f"{name}={version}" for name in _PACKAGES if (version := _version(name))]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 

@@ -57,8 +57,8 @@ def export_bundle(
 ) -> Receipt:
     """Write the export of ``bundle`` for ``target`` to the folder ``output``.
 
-    It is built beside ``output`` and renamed once its answers on real photos have been compared with the model's.
-    When anything fails nothing is left but the log, ``<output>.log``.
+    It is built beside ``output`` and renamed once its answers on real photos have been compared
+    with the model's. When anything fails nothing is left but the log, ``<output>.log``.
 
     Args:
         bundle: what was trained.
@@ -79,7 +79,9 @@ def export_bundle(
     started = time.monotonic()
     exporter = make_exporter(target, options or {})
     if not has_paddle():
-        require_paddle("an export")  # raises; the steps' own processes could not offer to install it
+        require_paddle(
+            "an export"
+        )  # raises; the steps' own processes could not offer to install it
     exporter.check()
     _check_source(bundle)
     check_output(output, overwrite)
@@ -90,14 +92,20 @@ def export_bundle(
         with building_folder(output) as folder:
             try:
                 result, export = _build(
-                    bundle, target, exporter, chosen, folder, strictly="tolerance" in (options or {})
+                    bundle,
+                    target,
+                    exporter,
+                    chosen,
+                    folder,
+                    strictly="tolerance" in (options or {}),
                 )
             except PpclasError as error:
                 raise type(error)(f"{error}{keep_log(folder / LOG, output)}") from error
             manifest = _read_manifest(folder)
     except OSError as error:
         raise ExportError(
-            f"{error.filename or output} cannot be written ({error.strerror}). Choose another folder with -o."
+            f"{error.filename or output} cannot be written ({error.strerror}). Choose another "
+            "folder with -o."
         ) from error
     files = {name: entry.bytes for name, entry in manifest.files.items()}
     return Receipt(
@@ -123,21 +131,26 @@ def make_exporter(target: str, options: Mapping[str, Any]) -> Exporter:
     fields = registry.entry(target).params_model().model_fields
     unknown = [name for name in options if name not in fields]
     if unknown:
-        raise ConfigError(f"The target {target} has no option {unknown[0]!r}. It takes: {', '.join(sorted(fields))}.")
+        raise ConfigError(
+            f"The target {target} has no option {unknown[0]!r}. It takes: "
+            f"{', '.join(sorted(fields))}."
+        )
     try:
         exporter: Exporter = registry.build(target, **options)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"target {target}: option {where!r}: {first['msg']} (got {first['input']!r}).") from error
+        raise ConfigError(
+            f"target {target}: option {where!r}: {first['msg']} (got {first['input']!r})."
+        ) from error
     return exporter
 
 
 def default_output(bundle: Bundle, target: str, model: str | None = None) -> Path:
     """Where an export goes that was not told.
 
-    ``<run>/export-<target>`` for a run, ``<bundle>-<target>`` beside a bundle that stands alone, and
-    ``<model>-<target>`` in the working folder for published weights of ``model``.
+    ``<run>/export-<target>`` for a run, ``<bundle>-<target>`` beside a bundle that stands alone,
+    and ``<model>-<target>`` in the working folder for published weights of ``model``.
     """
     if model is not None:
         return Path(f"{model}-{target}")
@@ -158,7 +171,8 @@ def _build(
 ) -> tuple[Parity, Answers]:
     """Convert into ``folder``, compare, and complete the folder if the answers agree.
 
-    A narrow miss is judged again in double precision, unless ``strictly`` a tolerance is to be kept.
+    A narrow miss is judged again in double precision, unless ``strictly`` a tolerance is to be
+    kept.
     """
     limit = exporter.timeout
     with tempfile.TemporaryDirectory(prefix="ppclas-") as name, ThreadPoolExecutor(1) as pool:
@@ -166,10 +180,14 @@ def _build(
         logs = [Path(name) / "model.log", Path(name) / "engine.log"]
         stop, doubt = threading.Event(), ""
         try:
-            # Most of the time goes into starting Paddle: the model answers while the converter works.
+            # Most of the time goes into starting Paddle: the model answers while the converter
+            # works.
             asked = pool.submit(parity.ask_model, bundle, photos, logs[0], limit, stop)
             facts = exporter.export(bundle, folder)
-            write_text(folder / LABELS, "".join(f"{index} {name}\n" for index, name in enumerate(bundle.labels)))
+            write_text(
+                folder / LABELS,
+                "".join(f"{index} {name}\n" for index, name in enumerate(bundle.labels)),
+            )
             manifest = write_manifest(folder, export_manifest(bundle, target, facts))
             model, export = asked.result(), parity.ask_export(folder, photos, logs[1], limit)
             activate = bundle.probabilities if facts.get("output") == "probabilities" else None
@@ -178,12 +196,15 @@ def _build(
             if result.is_narrow and not strictly:
                 try:
                     exact = parity.ask_model_exactly(bundle, photos, logs[0], limit)
-                    result = parity.compare_exactly(exact, model.logits, export.logits, names, tolerance, activate)
+                    result = parity.compare_exactly(
+                        exact, model.logits, export.logits, names, tolerance, activate
+                    )
                 except ExportError as error:
                     # A plugin's layer may know single precision alone: the first answer stands.
                     doubt = str(error)
         finally:
-            stop.set()  # who interrupts the command, or whose converter fails, need not wait for the model
+            # who interrupts the command, or whose converter fails, need not wait for the model
+            stop.set()
             _append(logs, folder / LOG)
     parity.require_agreement(result, doubt)
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
@@ -193,7 +214,10 @@ def _build(
 
 def _check_source(bundle: Bundle) -> None:
     if bundle.manifest.kind == "export":
-        raise BundleError(f"{bundle.folder} is an export already. Give the run or the bundle that it was made from.")
+        raise BundleError(
+            f"{bundle.folder} is an export already. Give the run or the bundle that it was made "
+            "from."
+        )
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -207,10 +231,14 @@ def check_output(output: Path, overwrite: bool) -> None:
     if output.is_dir() and not any(output.iterdir()):
         return
     if not (output / MANIFEST).is_file() or _read_manifest(output).kind != "export":
-        raise ExportError(f"{output} exists and is no export, so it is not replaced. Choose another folder with -o.")
+        raise ExportError(
+            f"{output} exists and is no export, so it is not replaced. Choose another folder with "
+            "-o."
+        )
     if not overwrite:
         raise ExportError(
-            f"{output} holds an export already. Replace it with --overwrite, or choose another folder with -o."
+            f"{output} holds an export already. Replace it with --overwrite, or choose another "
+            "folder with -o."
         )
 
 
@@ -218,7 +246,9 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except ValidationError as error:
-        raise ExportError(f"{folder / MANIFEST} is no bundle of this version, so it is not touched.") from error
+        raise ExportError(
+            f"{folder / MANIFEST} is no bundle of this version, so it is not touched."
+        ) from error
 
 
 def _append(logs: Sequence[Path], whole: Path) -> None:

@@ -1,7 +1,8 @@
-"""Run a step of this package in a process of its own: without network, with a time limit, everything it says in a log.
+"""Run a step of this package in a process of its own: without network, with a time limit,
+everything it says in a log.
 
-Converters and engines are C++ that can abort, segfault, hang, or try to install packages on the way. Here all of that
-is one ``ExportError`` with the step's last words.
+Converters and engines are C++ that can abort, segfault, hang, or try to install packages on the
+way. Here all of that is one ``ExportError`` with the step's last words.
 """
 
 from __future__ import annotations
@@ -55,17 +56,20 @@ def run_isolated(
     console: Console | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Run ``step`` (a key of ``worker.STEPS``) on ``job`` (plain JSON values) and return what it returned.
+    """Run ``step`` (a key of ``worker.STEPS``) on ``job`` (plain JSON values) and return what it
+    returned.
 
-    The process starts in an empty folder, so that nothing lying in the user's one is imported. Its output is appended
-    to ``log``. With ``console`` the step shows progress there: it gets ``job["progress"]``, the file of its ``Teller``.
-    Another thread ends it by setting ``stop``.
+    The process starts in an empty folder, so that nothing lying in the user's one is imported. Its
+    output is appended to ``log``. With ``console`` the step shows progress there: it gets
+    ``job["progress"]``, the file of its ``Teller``. Another thread ends it by setting ``stop``.
 
     Raises:
         ExportError: it raised, crashed, was stopped, or took longer than ``timeout`` seconds.
     """
     with tempfile.TemporaryDirectory(prefix="ppclas-") as name:
-        job_file, result, progress = (Path(name) / file for file in ("job.json", "result.json", "progress.jsonl"))
+        job_file, result, progress = (
+            Path(name) / file for file in ("job.json", "result.json", "progress.jsonl")
+        )
         job_file.write_text(json.dumps({**job, "progress": str(progress)}), encoding="utf-8")
         listener = Listener(progress, console) if console is not None else None
         failure: ExportError | None = None
@@ -89,7 +93,9 @@ def run_isolated(
         finally:
             if listener is not None:
                 listener.close()
-        answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
+        answer: dict[str, Any] = (
+            json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
+        )
     if "error" in answer:
         raise ExportError(str(answer["error"]))
     if failure is not None or "result" not in answer:
@@ -106,12 +112,14 @@ def run_command(
     environment: Mapping[str, str] | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> None:
-    """Run a command in an empty folder, its output appended to ``log``; ``environment`` as is, or ours, offline.
+    """Run a command in an empty folder, its output appended to ``log``; ``environment`` as is, or
+    ours, offline.
 
     While it runs ``meanwhile`` is called a few times a second; what that raises ends it.
 
     Raises:
-        ExportError: it failed, crashed, or took longer than ``timeout`` seconds; the message begins with ``what``.
+        ExportError: it failed, crashed, or took longer than ``timeout`` seconds; the message begins
+            with ``what``.
     """
     with tempfile.TemporaryDirectory(prefix="ppclas-") as work, open(log, "ab") as output:
         started = output.tell()
@@ -128,7 +136,8 @@ def run_command(
             code = _wait(process, timeout, meanwhile)
         except subprocess.TimeoutExpired:
             raise ExportError(
-                f"{what} did not finish within {timeout:g} s and was ended. Give it more with --timeout."
+                f"{what} did not finish within {timeout:g} s and was ended. Give it more with "
+                "--timeout."
             ) from None
         finally:
             _end(process)
@@ -139,15 +148,25 @@ def run_command(
 
 def offline_environment() -> dict[str, str]:
     """This process's environment, with package managers kept from the network."""
-    own = {key: value for key, value in os.environ.items() if key not in ("PIP_FIND_LINKS", "PIP_INDEX_URL")}
+    own = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PIP_FIND_LINKS", "PIP_INDEX_URL")
+    }
     return {**own, **OFFLINE}
 
 
 def last_words(said: str) -> str:
-    """The end of a log that tells the cause: the last two lines with content, before the C++ stack of a crash."""
+    """The end of a log that tells the cause: the last two lines with content, before the C++ stack
+    of a crash.
+    """
     crash = _CRASH.search(said)
     before = said[: crash.start()] if crash else said
-    lines = [_COLOR.sub("", line).strip() for line in before.splitlines() if not _NOISE.match(_COLOR.sub("", line))]
+    lines = [
+        _COLOR.sub("", line).strip()
+        for line in before.splitlines()
+        if not _NOISE.match(_COLOR.sub("", line))
+    ]
     if not lines:
         return "it said nothing"
     # An exception's last line says it all; what comes before is the stack.
@@ -156,7 +175,9 @@ def last_words(said: str) -> str:
 
 
 def keep_log(log: Path, output: Path) -> str:
-    """Copy the log of an export that came to nothing to ``<output>.log``; the words that say where it is."""
+    """Copy the log of an export that came to nothing to ``<output>.log``; the words that say where
+    it is.
+    """
     if not log.is_file() or not log.stat().st_size:
         return ""
     kept = output.with_name(f"{output.name}.log")
@@ -175,10 +196,14 @@ def bundle_job(bundle: Bundle) -> dict[str, Any]:
 
 def bundle_of(job: Mapping[str, Any]) -> Bundle:
     """The bundle that ``bundle_job`` described."""
-    return Bundle(Path(job["folder"]), Manifest.model_validate(job["manifest"]), Path(job["weights"]))
+    return Bundle(
+        Path(job["folder"]), Manifest.model_validate(job["manifest"]), Path(job["weights"])
+    )
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float, meanwhile: Callable[[], None] | None) -> int:
+def _wait(
+    process: subprocess.Popen[bytes], timeout: float, meanwhile: Callable[[], None] | None
+) -> int:
     if meanwhile is None:
         return process.wait(timeout)
     end = time.monotonic() + timeout

@@ -33,7 +33,8 @@ class Measurement:
     latencies: Mapping[int, Latency]
     """Batch size → wall times."""
     memory: Mapping[int, int | None]
-    """Batch size → most bytes that the process held up to then; None where the system does not say."""
+    """Batch size → most bytes that the process held up to then; None where the system does not
+    say."""
     load_seconds: float
     versions: Mapping[str, str]
     logits: NDArray[np.float32]
@@ -71,7 +72,10 @@ def measure_engine(
         return Measurement(
             engine=engine,
             threads=threads,
-            latencies={int(batch): Latency(int(batch), tuple(times)) for batch, times in said["seconds"].items()},
+            latencies={
+                int(batch): Latency(int(batch), tuple(times))
+                for batch, times in said["seconds"].items()
+            },
             memory={int(batch): most for batch, most in said["memory"].items()},
             load_seconds=said["load_seconds"],
             versions=said["versions"],
@@ -90,31 +94,51 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     memory: dict[str, int | None] = {}
     for batch in job["batches"]:
         images = engine.prepare(pixels[np.arange(batch) % len(pixels)])
-        taken = measure({"engine": functools.partial(engine.logits, images)}, batch, seconds=job["seconds"], least=5)
+        taken = measure(
+            {"engine": functools.partial(engine.logits, images)},
+            batch,
+            seconds=job["seconds"],
+            least=5,
+        )
         seconds[str(batch)] = list(taken["engine"].seconds)
         memory[str(batch)] = most_memory()
-    parts = [engine.logits(engine.prepare(pixels[start : start + 8])) for start in range(0, len(pixels), 8)]
+    parts = [
+        engine.logits(engine.prepare(pixels[start : start + 8]))
+        for start in range(0, len(pixels), 8)
+    ]
     np.save(job["logits"], np.concatenate(parts))
-    return {"seconds": seconds, "memory": memory, "load_seconds": loaded, "versions": engine.versions()}
+    return {
+        "seconds": seconds,
+        "memory": memory,
+        "load_seconds": loaded,
+        "versions": engine.versions(),
+    }
 
 
 def most_memory() -> int | None:
-    """The most bytes that this process has held, and those that it started and that run (Paddle-Lite's), added up.
+    """The most bytes that this process has held, and those that it started and that run
+    (Paddle-Lite's), added up.
 
     None on Windows; elsewhere than on Linux without the processes that it started.
     """
     own = Path("/proc/self")
     try:
         # getrusage's number starts at what the parent held, before this program replaced it.
-        started = [word for task in own.glob("task/*/children") for word in task.read_text().split()]
-        return sum(_most_held(folder) for folder in (own, *(Path("/proc", number) for number in started)))
+        started = [
+            word for task in own.glob("task/*/children") for word in task.read_text().split()
+        ]
+        return sum(
+            _most_held(folder) for folder in (own, *(Path("/proc", number) for number in started))
+        )
     except (OSError, IndexError):
         pass
     try:
         import resource
     except ImportError:
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def _most_held(process: Path) -> int:

@@ -1,4 +1,6 @@
-"""Does an export give the trained model's answers? Asked on real photos, each side with its own preprocessing."""
+"""Does an export give the trained model's answers? Asked on real photos, each side with its own
+preprocessing.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ Activation = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _NARROW = 10.0
 """Times the tolerance up to which a miss may be rounding, and double precision is asked."""
 _SAME_PRECISION = 2.0
-"""Times the trained model's own rounding error that an export's may come to: it adds up in another order."""
+"""Times the trained model's own rounding error that an export's may come to: it adds up in another
+order."""
 _IMPOSSIBLE = 1e-30
 """Probabilities below this are one: some engines flush the smallest float32 numbers to zero."""
 
@@ -42,11 +45,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences between two sets of answers [N, C]. "Relative" means divided by the model's logits' RMS."""
+    """Differences between two sets of answers [N, C]. "Relative" means divided by the model's
+    logits' RMS.
+    """
 
     agrees: bool
     compared: Literal["logits", "log-probabilities"]
-    """``log-probabilities`` where the activation is inside the export: its logits, less a constant an image."""
+    """``log-probabilities`` where the activation is inside the export: its logits, less a constant
+    an image."""
     tolerance: float
     """Largest accepted ``max_rel_diff``."""
     max_abs_diff: float
@@ -58,8 +64,9 @@ class Parity:
     """Share of photos on which both give the same class, 0..1."""
     images: tuple[Row, ...]
     own_rounding: float | None = None
-    """Where the reference is the trained model in double precision: how far from that the model itself is in single
-    precision, as ``max_rel_diff`` has it. None: the reference is the model in single precision."""
+    """Where the reference is the trained model in double precision: how far from that the model
+    itself is in single precision, as ``max_rel_diff`` has it. None: the reference is the model in
+    single precision."""
 
     @property
     def is_narrow(self) -> bool:
@@ -74,9 +81,9 @@ class Parity:
         if self.own_rounding is not None:
             exact = f" from double precision, where the model's own is {self.own_rounding:.2g}"
         return (
-            f"largest {what} difference {self.max_abs_diff:.3g}, {self.max_rel_diff:.2g} of the logits' RMS "
-            f"{self.logits_rms:.3g}{exact} (tolerance {self.tolerance:.2g}); "
-            f"same top-1 on {same} of {len(self.images)} photos"
+            f"largest {what} difference {self.max_abs_diff:.3g}, {self.max_rel_diff:.2g} of the "
+            f"logits' RMS {self.logits_rms:.3g}{exact} (tolerance {self.tolerance:.2g}); same "
+            f"top-1 on {same} of {len(self.images)} photos"
         )
 
 
@@ -89,19 +96,21 @@ def compare(
 ) -> Parity:
     """Compare logits [N, C] of the photos ``files``.
 
-    Where the export gives probabilities ``activate`` makes them of the reference's logits, and their logarithms are
+    Where the export gives probabilities ``activate`` makes them of the reference's logits, and
+    their logarithms are
     compared: an error of a logit shows there undiminished, in unlikely classes as in likely ones.
 
-    They agree when no logit differs by more than ``tolerance`` times the root mean square of the reference. A class
-    that then still changes was tied within twice that; ``top1_agreement`` says so, it is no condition of its own.
+    They agree when no logit differs by more than ``tolerance`` times the root mean square of the
+    reference. A class that then still changes was tied within twice that; ``top1_agreement`` says
+    so, it is no condition of its own.
 
     Raises:
         ParityError: the shapes differ, or a logit is not finite.
     """
     if reference.shape != exported.shape:
         raise ParityError(
-            f"the trained model gives logits {list(reference.shape)} for {len(files)} photos and the export "
-            f"{list(exported.shape)}."
+            f"the trained model gives logits {list(reference.shape)} for {len(files)} photos and "
+            f"the export {list(exported.shape)}."
         )
     for name, logits in (("trained model", reference), ("export", exported)):
         if not np.isfinite(logits).all():
@@ -112,7 +121,8 @@ def compare(
     if activate is not None:
         exact, given = logarithm(activate(reference.astype(np.float32))), logarithm(exported)
     diff = np.abs(given - exact)
-    # Logits that are all zero (a classifier that was never trained) have no scale; absolute differences count then.
+    # Logits that are all zero (a classifier that was never trained) have no scale; absolute
+    # differences count then.
     scale = rms or 1.0
     largest, mean = diff.max().item(), diff.mean().item()
     rows = tuple(
@@ -149,8 +159,9 @@ def compare_exactly(
 ) -> Parity:
     """Compare with the trained model in double precision: logits [N, C] ``exact``.
 
-    The export may be as far from it as ``tolerance`` allows, or twice as far as the model in single precision is: in an
-    ill-conditioned network (weights that were never trained, mostly) both are far from it, each in a way of its own.
+    The export may be as far from it as ``tolerance`` allows, or twice as far as the model in single
+    precision is: in an ill-conditioned network (weights that were never trained, mostly) both are
+    far from it, each in a way of its own.
     """
     own = compare(exact, model, files, tolerance).max_rel_diff
     accepted = max(tolerance, _SAME_PRECISION * own)
@@ -164,7 +175,9 @@ def logarithm(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Answers:
-    """Logits [N, C] of photos (probabilities where an export gives those), and the versions of what computed them."""
+    """Logits [N, C] of photos (probabilities where an export gives those), and the versions of what
+    computed them.
+    """
 
     logits: NDArray[Any]
     versions: Mapping[str, str]
@@ -173,15 +186,19 @@ class Answers:
 def ask_model(
     source: Bundle, photos: Photos, log: Path, timeout: float, stop: threading.Event | None = None
 ) -> Answers:
-    """The trained model's answers, in Paddle on the CPU, by the source's preprocessing; ``stop`` ends it.
+    """The trained model's answers, in Paddle on the CPU, by the source's preprocessing; ``stop``
+    ends it.
 
     Raises:
-        ExportError: it crashed or took longer than ``timeout`` seconds; the message has its last words.
+        ExportError: it crashed or took longer than ``timeout`` seconds; the message has its last
+            words.
     """
     return _ask("reference", {"bundle": bundle_job(source)}, photos, log, timeout, stop)
 
 
-def ask_model_exactly(source: Bundle, photos: Photos, log: Path, timeout: float) -> NDArray[np.float64]:
+def ask_model_exactly(
+    source: Bundle, photos: Photos, log: Path, timeout: float
+) -> NDArray[np.float64]:
     """The trained model's logits [N, C], computed in double precision from the same pixels.
 
     Raises:
@@ -192,15 +209,19 @@ def ask_model_exactly(source: Bundle, photos: Photos, log: Path, timeout: float)
 
 
 def ask_export(folder: Path, photos: Photos, log: Path, timeout: float) -> Answers:
-    """The answers of the export in ``folder``, in its own engine, by the preprocessing that its ``bundle.json`` says.
+    """The answers of the export in ``folder``, in its own engine, by the preprocessing that its
+    ``bundle.json`` says.
 
     Raises:
-        ExportError: it crashed or took longer than ``timeout`` seconds; the message has its last words.
+        ExportError: it crashed or took longer than ``timeout`` seconds; the message has its last
+            words.
     """
     return _ask("engine", {"folder": str(folder.resolve())}, photos, log, timeout)
 
 
-def report(parity: Parity, manifest: Manifest, photos: Photos, model: Answers, export: Answers) -> dict[str, Any]:
+def report(
+    parity: Parity, manifest: Manifest, photos: Photos, model: Answers, export: Answers
+) -> dict[str, Any]:
     """The content of ``parity.json``."""
     facts = manifest.export or {}
     return {
@@ -216,25 +237,37 @@ def report(parity: Parity, manifest: Manifest, photos: Photos, model: Answers, e
 
 
 def require_agreement(parity: Parity, doubt: str = "") -> None:
-    """Raise if the answers differ; ``doubt`` is why a narrow miss could not be judged in double precision.
+    """Raise if the answers differ; ``doubt`` is why a narrow miss could not be judged in double
+    precision.
 
     Raises:
         ParityError: they do; the message has the numbers and the photo that differs most.
     """
     if not parity.agrees:
         worst = max(parity.images, key=lambda row: row.max_abs_diff)
-        hint = f" It is a narrow miss: --option tolerance={_NARROW * parity.tolerance:.1g} accepts it."
+        hint = (
+            f" It is a narrow miss: --option tolerance={_NARROW * parity.tolerance:.1g} accepts it."
+        )
         raise ParityError(
-            f"the export does not give the trained model's answers: {parity.summary()}; worst on {worst.file}."
-            f"{hint if parity.is_narrow else ''}{f' (In double precision: {doubt})' if doubt else ''}"
+            f"the export does not give the trained model's answers: {parity.summary()}; worst on "
+            f"{worst.file}.{hint if parity.is_narrow else ''}{f' (In double precision: {doubt})' if doubt else ''}"
         )
 
 
 def _ask(
-    step: str, job: dict[str, Any], photos: Photos, log: Path, timeout: float, stop: threading.Event | None = None
+    step: str,
+    job: dict[str, Any],
+    photos: Photos,
+    log: Path,
+    timeout: float,
+    stop: threading.Event | None = None,
 ) -> Answers:
     with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
         logits = Path(work) / "logits.npy"
-        asked = {**job, "photos": [str(path.resolve()) for path in photos.paths], "logits": str(logits)}
+        asked = {
+            **job,
+            "photos": [str(path.resolve()) for path in photos.paths],
+            "logits": str(logits),
+        }
         versions = run_isolated(step, asked, log, timeout, stop=stop)
         return Answers(np.load(logits, allow_pickle=False), versions)

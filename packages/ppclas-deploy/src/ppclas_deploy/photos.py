@@ -37,8 +37,8 @@ class Photos:
 def choose_photos(bundle: Bundle, given: str | None, count: int = DEFAULT_COUNT) -> Photos:
     """``count`` photos, or all where there are fewer, spread evenly over what there is.
 
-    That is ``given`` (a file, folder, list or glob), else the validation photos of the run that the bundle lies in,
-    else the built-in ones.
+    That is ``given`` (a file, folder, list or glob), else the validation photos of the run that the
+    bundle lies in, else the built-in ones.
 
     Raises:
         DataError: nothing readable there.
@@ -52,9 +52,13 @@ def choose_photos(bundle: Bundle, given: str | None, count: int = DEFAULT_COUNT)
             splits = open_splits(load_config(config).config.data)
             if any(record.member for record in splits.val.records):
                 raise DataError(f"{splits.val.origin} is an archive, and files are needed here")
-            return _pick([record.path for record in splits.val.records], count, "the run's validation photos")
+            return _pick(
+                [record.path for record in splits.val.records], count, "the run's validation photos"
+            )
         except PpclasError as error:
-            notes = (f"The run's validation photos cannot be used ({error}); taking the built-in ones.",)
+            notes = (
+                f"The run's validation photos cannot be used ({error}); taking the built-in ones.",
+            )
     files, _ = image_files(builtin_photos() / "val")
     return _pick(files, count, "the built-in photos", notes)
 
@@ -75,6 +79,7 @@ def _pick(files: Sequence[str], count: int, origin: str, notes: tuple[str, ...] 
             break
     if not chosen:
         raise DataError(
-            f"{origin}: expected at least one readable photo, found none of {len(files)}. {' '.join(bad[:1])}"
+            f"{origin}: expected at least one readable photo, found none of {len(files)}. "
+            f"{' '.join(bad[:1])}"
         )
     return Photos(tuple(chosen), origin, (*notes, *bad))

@@ -15,18 +15,40 @@ ppclas_load_order = 0
 @hookimpl
 def register_exporters(registry: Registry) -> None:
     """Add the targets."""
-    registry.register("paddle", "ppclas_deploy.exporters.paddle:PaddleExporter", summary="Paddle Inference")
-    registry.register("onnx", "ppclas_deploy.exporters.onnx:OnnxExporter", summary="ONNX, proven with ONNX Runtime")
-    registry.register("openvino", "ppclas_deploy.exporters.openvino:OpenVinoExporter", summary="OpenVINO IR")
-    registry.register("lite", "ppclas_deploy.exporters.lite:LiteExporter", summary="Paddle-Lite, for phones")
-    registry.register("serving", "ppclas_deploy.exporters.serving:ServingExporter", summary="Paddle Serving folders")
-    registry.register("triton", "ppclas_deploy.exporters.triton:TritonExporter", summary="Triton model repository")
-    registry.register("trt", "ppclas_deploy.exporters.tensorrt:TensorRtExporter", summary="TensorRT, on NVIDIA GPUs")
+    registry.register(
+        "paddle", "ppclas_deploy.exporters.paddle:PaddleExporter", summary="Paddle Inference"
+    )
+    registry.register(
+        "onnx",
+        "ppclas_deploy.exporters.onnx:OnnxExporter",
+        summary="ONNX, proven with ONNX Runtime",
+    )
+    registry.register(
+        "openvino", "ppclas_deploy.exporters.openvino:OpenVinoExporter", summary="OpenVINO IR"
+    )
+    registry.register(
+        "lite", "ppclas_deploy.exporters.lite:LiteExporter", summary="Paddle-Lite, for phones"
+    )
+    registry.register(
+        "serving",
+        "ppclas_deploy.exporters.serving:ServingExporter",
+        summary="Paddle Serving folders",
+    )
+    registry.register(
+        "triton", "ppclas_deploy.exporters.triton:TritonExporter", summary="Triton model repository"
+    )
+    registry.register(
+        "trt",
+        "ppclas_deploy.exporters.tensorrt:TensorRtExporter",
+        summary="TensorRT, on NVIDIA GPUs",
+    )
 
 
 @hookimpl
 def register_engines(registry: Registry) -> None:
-    """Add the engines. ``runs`` names the targets whose files an engine takes; ``bundle``: no export at all."""
+    """Add the engines. ``runs`` names the targets whose files an engine takes; ``bundle``: no
+    export at all.
+    """
     registry.register(
         "dygraph",
         "ppclas_deploy.engines.dygraph:DygraphEngine",
@@ -69,5 +91,8 @@ def register_engines(registry: Registry) -> None:
         ("onnxruntime_tensorrt", "TensorRTEngine", "ONNX Runtime with TensorRT"),
     ):
         registry.register(
-            name, f"ppclas_deploy.engines.onnxruntime:{engine}", summary=summary, metadata={"runs": ["onnx"]}
+            name,
+            f"ppclas_deploy.engines.onnxruntime:{engine}",
+            summary=summary,
+            metadata={"runs": ["onnx"]},
         )

@@ -24,17 +24,23 @@ _TYPES = {"FP32": "float32", "FP16": "float16"}
 
 
 class _Network(nn.Layer):
-    """A model under the input name ``images``, whatever its own ``forward`` calls it, between the ends asked for."""
+    """A model under the input name ``images``, whatever its own ``forward`` calls it, between the
+    ends asked for.
+    """
 
     def __init__(self, model: nn.Layer, bundle: Bundle, interface: Interface) -> None:
         super().__init__()
         self.model = model
         self.pixels = interface["input"] == "pixels"
-        self.activation = bundle.manifest.activation if interface["output"] == "probabilities" else "none"
+        self.activation = (
+            bundle.manifest.activation if interface["output"] == "probabilities" else "none"
+        )
         normalize = bundle.manifest.preprocessing.normalize
         mean, std = np.asarray(normalize.mean), np.asarray(normalize.std)
         for name, values in (("scale", 1.0 / (255.0 * std)), ("shift", -mean / std)):
-            self.register_buffer(name, paddle.to_tensor(values.astype(np.float32).reshape(1, -1, 1, 1)))
+            self.register_buffer(
+                name, paddle.to_tensor(values.astype(np.float32).reshape(1, -1, 1, 1))
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         if self.pixels:
@@ -45,17 +51,23 @@ class _Network(nn.Layer):
         return functional.sigmoid(logits) if self.activation == "sigmoid" else logits
 
 
-def save_program(bundle: Bundle, prefix: Path, interface: Interface, ir: Literal["pir", "old"] = "pir") -> Path:
-    """Write ``<prefix>.json`` (``ir="pir"``) or ``<prefix>.pdmodel`` (``"old"``) and ``<prefix>.pdiparams``.
+def save_program(
+    bundle: Bundle, prefix: Path, interface: Interface, ir: Literal["pir", "old"] = "pir"
+) -> Path:
+    """Write ``<prefix>.json`` (``ir="pir"``) or ``<prefix>.pdmodel`` (``"old"``) and
+    ``<prefix>.pdiparams``.
 
-    The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Returns the structure's path.
+    The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Returns the
+    structure's path.
 
     Raises:
         ExportError: the model returns something else.
     """
     batch, (height, width) = interface["batch"], bundle.image_size
     model = bundle.build_model()
-    _require_logits(model(paddle.zeros([1, 3, height, width])), bundle.manifest.architecture.num_classes)
+    _require_logits(
+        model(paddle.zeros([1, 3, height, width])), bundle.manifest.architecture.num_classes
+    )
     layer = _Network(model, bundle, interface)
     layer.eval()
     if interface["input"] == "pixels":
@@ -63,7 +75,9 @@ def save_program(bundle: Bundle, prefix: Path, interface: Interface, ir: Literal
     else:
         spec = InputSpec([batch, 3, height, width], "float32", "images")
     with _old_ir() if ir == "old" else contextlib.nullcontext():
-        paddle.jit.save(paddle.jit.to_static(layer, input_spec=[spec], full_graph=True), str(prefix))
+        paddle.jit.save(
+            paddle.jit.to_static(layer, input_spec=[spec], full_graph=True), str(prefix)
+        )
     return prefix.with_name(prefix.name + (".pdmodel" if ir == "old" else ".json"))
 
 
@@ -105,7 +119,9 @@ def program_ends(program: Path) -> Ends:
     ends: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {"feed": [], "fetch": []}
     for operator in block.ops:
         if operator.type in ends:
-            name = (operator.outputs if operator.type == "feed" else operator.inputs)[0].arguments[0]
+            name = (operator.outputs if operator.type == "feed" else operator.inputs)[0].arguments[
+                0
+            ]
             tensor = tensor_of(variables[name])
             kind = framework_pb2.VarType.Type.Name(tensor.data_type)
             ends[operator.type].append((name, _TYPES.get(kind, kind.lower()), tuple(tensor.dims)))
@@ -121,7 +137,11 @@ def tensor_of(variable: Any) -> Any:
 def _require_logits(outputs: Any, num_classes: int) -> None:
     if isinstance(outputs, Tensor) and outputs.shape == [1, num_classes]:
         return
-    came = f"a tensor {outputs.shape}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+    came = (
+        f"a tensor {outputs.shape}"
+        if isinstance(outputs, Tensor)
+        else f"a {type(outputs).__name__}"
+    )
     raise ExportError(
         f"an exported model should return logits [N, {num_classes}] and nothing else in eval mode; "
         f"for one image this one returns {came}."

@@ -1,6 +1,7 @@
 """What a step says while it works in a process of its own, shown by the command that started it.
 
-The step tells its lines, warnings and bars to a file, a JSON array each; the command reads on in it.
+The step tells its lines, warnings and bars to a file, a JSON array each; the command reads on in
+it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Teller(Console):
         print(f"warning: {text}", flush=True)
 
     @contextmanager
-    def bar(self, title: str, total: int, start: int = 0, every: int | None = None) -> Iterator[Bar]:
+    def bar(
+        self, title: str, total: int, start: int = 0, every: int | None = None
+    ) -> Iterator[Bar]:
         """A progress bar, drawn where there is a terminal."""
         self.tell("bar", title, total, start, every)
         yield _ToldBar(self, title, total, start, every)
@@ -44,7 +47,9 @@ class Teller(Console):
 
 
 class _ToldBar(Bar):
-    def __init__(self, teller: Teller, title: str, total: int, start: int, every: int | None) -> None:
+    def __init__(
+        self, teller: Teller, title: str, total: int, start: int, every: int | None
+    ) -> None:
         super().__init__(teller, title, total, start, every)
         self._teller = teller
 
@@ -53,7 +58,9 @@ class _ToldBar(Bar):
 
 
 class Listener:
-    """Shows on ``console`` what a ``Teller`` wrote to ``path``; ``close`` it when the step has ended."""
+    """Shows on ``console`` what a ``Teller`` wrote to ``path``; ``close`` it when the step has
+    ended.
+    """
 
     def __init__(self, path: Path, console: Console) -> None:
         self._path, self._console = path, console

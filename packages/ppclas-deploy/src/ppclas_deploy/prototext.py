@@ -1,7 +1,8 @@
-"""Protocol buffers as far as server configurations need them: text format, written and strictly read, and wire format.
+"""Protocol buffers as far as server configurations need them: text format, written and strictly
+read, and wire format.
 
-Messages are plain dicts, a list for a repeated field. A schema says what a message may hold; a name or a value that
-does not fit is an error, as the server's own parser would have it.
+Messages are plain dicts, a list for a repeated field. A schema says what a message may hold; a name
+or a value that does not fit is an error, as the server's own parser would have it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from ppclas_core.errors import BundleError
 
 Message = Mapping[str, Any]
 
-_TOKEN = re.compile(r'\s+|#[^\n]*|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<word>[\w.+\-]+)|(?P<mark>[{}\[\]:,;])')
+_TOKEN = re.compile(
+    r'\s+|#[^\n]*|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<word>[\w.+\-]+)|(?P<mark>[{}\[\]:,;])'
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def parse_text(text: str, schema: Schema, where: str) -> dict[str, Any]:
 
 
 def encode(message: Message, schema: Schema) -> bytes:
-    """``message`` in wire format, fields in the order of their numbers, repeated numbers unpacked (proto2).
+    """``message`` in wire format, fields in the order of their numbers, repeated numbers unpacked
+    (proto2).
 
     Raises:
         BundleError: it does not fit ``schema``.
@@ -64,7 +68,9 @@ def encode(message: Message, schema: Schema) -> bytes:
         field = schema[name]
         for value in _values(field, message[name]):
             if field.kind in ("string", "message"):
-                content = value.encode() if field.kind == "string" else encode(value, field.fields or {})
+                content = (
+                    value.encode() if field.kind == "string" else encode(value, field.fields or {})
+                )
                 parts.append(_varint(field.number << 3 | 2) + _varint(len(content)) + content)
             else:
                 number = field.values.index(value) if field.kind == "enum" else int(value)
@@ -104,7 +110,9 @@ def _values(field: Field, held: Any) -> list[Any]:
 
 def _field(schema: Schema, name: str, where: str) -> Field:
     if name not in schema:
-        raise BundleError(f"{where}: no field is called {name!r} there. Known: {', '.join(schema)}.")
+        raise BundleError(
+            f"{where}: no field is called {name!r} there. Known: {', '.join(schema)}."
+        )
     return schema[name]
 
 
@@ -176,7 +184,9 @@ class _Parser:
             found = _TOKEN.match(text, at)
             if found is None:
                 line = text.count("\n", 0, at) + 1
-                raise BundleError(f"{self._where}, line {line}: {text[at : at + 20]!r} is not text format.")
+                raise BundleError(
+                    f"{self._where}, line {line}: {text[at : at + 20]!r} is not text format."
+                )
             if found.lastgroup is not None:
                 yield found[0]
             at = found.end()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def at_size(bundle: Bundle, size: Size) -> Bundle:
     """``bundle`` for images of ``size``: a side or (height, width), in pixels.
 
-    Transforms whose ``size`` is the bundle's get the new one, and a resize by the ``short`` side changes in the same
-    proportion, so that as much of a photo is kept as before.
+    Transforms whose ``size`` is the bundle's get the new one, and a resize by the ``short`` side
+    changes in the same proportion, so that as much of a photo is kept as before.
 
     Raises:
         ConfigError: the transforms do not come to that size this way.
@@ -28,20 +28,25 @@ def at_size(bundle: Bundle, size: Size) -> Bundle:
     transforms = tuple(_scaled(transform, old, new) for transform in preprocessing.transforms)
     changed = type(bundle)(
         bundle.folder,
-        bundle.manifest.replace(preprocessing=preprocessing.replace(image_size=new, transforms=transforms)),
+        bundle.manifest.replace(
+            preprocessing=preprocessing.replace(image_size=new, transforms=transforms)
+        ),
         bundle.weights_file,
     )
     height, width, _ = changed.pipeline().output_shape()
     if (height, width) != new:
         names = ", ".join(transform.name for transform in transforms)
         raise ConfigError(
-            f"image_size {new[0]}x{new[1]}: the bundle's transforms ({names}) give {height}x{width} all the same. "
-            f"Export at the bundle's own size {old[0]}x{old[1]}, or train with data.image_size."
+            f"image_size {new[0]}x{new[1]}: the bundle's transforms ({names}) give "
+            f"{height}x{width} all the same. Export at the bundle's own size {old[0]}x{old[1]}, or "
+            "train with data.image_size."
         )
     return changed
 
 
-def _scaled(transform: ComponentConfig, old: tuple[int, int], new: tuple[int, int]) -> ComponentConfig:
+def _scaled(
+    transform: ComponentConfig, old: tuple[int, int], new: tuple[int, int]
+) -> ComponentConfig:
     params: dict[str, Any] = dict(transform.params)
     if "size" in params and size_pair(params["size"]) == old:
         params["size"] = new

@@ -30,7 +30,12 @@ class Latency:
 
 
 def measure(
-    runs: Mapping[str, Callable[[], object]], batch: int, *, seconds: float = 1.0, least: int = 10, most: int = 1000
+    runs: Mapping[str, Callable[[], object]],
+    batch: int,
+    *,
+    seconds: float = 1.0,
+    least: int = 10,
+    most: int = 1000,
 ) -> dict[str, Latency]:
     """Time each of ``runs``, in turns, so that what else the machine does hits all alike.
 

@@ -1,4 +1,6 @@
-"""Triton model repositories: config.pbtxt written, strictly read, and compared with the models it describes."""
+"""Triton model repositories: config.pbtxt written, strictly read, and compared with the models it
+describes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from ppclas_deploy.prototext import Field
 
 CONFIG = "config.pbtxt"
 MODEL = "model.onnx"
-TYPES = {"tensor(float)": "TYPE_FP32", "tensor(float16)": "TYPE_FP16", "tensor(uint8)": "TYPE_UINT8"}
+TYPES = {
+    "tensor(float)": "TYPE_FP32",
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(uint8)": "TYPE_UINT8",
+}
 """ONNX Runtime's type → Triton's."""
 
 _TYPE_NAMES = tuple(TYPES.values())
@@ -21,7 +27,11 @@ _INPUT_END = {
     "data_type": Field(2, "enum", values=_TYPE_NAMES),
     "dims": Field(4, "int", repeated=True),
 }
-_OUTPUT_END = {**_INPUT_END, "dims": Field(3, "int", repeated=True), "label_filename": Field(4, "string")}
+_OUTPUT_END = {
+    **_INPUT_END,
+    "dims": Field(3, "int", repeated=True),
+    "label_filename": Field(4, "string"),
+}
 _PAIR = {"key": Field(1, "string"), "value": Field(2, "string")}
 _STEP = {
     "model_name": Field(1, "string"),
@@ -29,7 +39,10 @@ _STEP = {
     "input_map": Field(3, "message", repeated=True, fields=_PAIR),
     "output_map": Field(4, "message", repeated=True, fields=_PAIR),
 }
-_ACCELERATOR = {"name": Field(1, "string"), "parameters": Field(2, "message", repeated=True, fields=_PAIR)}
+_ACCELERATOR = {
+    "name": Field(1, "string"),
+    "parameters": Field(2, "message", repeated=True, fields=_PAIR),
+}
 SCHEMA = {
     "name": Field(1, "string"),
     "platform": Field(2, "string"),
@@ -49,7 +62,10 @@ SCHEMA = {
         7,
         "message",
         repeated=True,
-        fields={"count": Field(2, "int"), "kind": Field(4, "enum", values=("KIND_AUTO", "KIND_GPU", "KIND_CPU"))},
+        fields={
+            "count": Field(2, "int"),
+            "kind": Field(4, "enum", values=("KIND_AUTO", "KIND_GPU", "KIND_CPU")),
+        },
     ),
     "optimization": Field(
         12,
@@ -58,11 +74,17 @@ SCHEMA = {
             "execution_accelerators": Field(
                 4,
                 "message",
-                fields={"gpu_execution_accelerator": Field(1, "message", repeated=True, fields=_ACCELERATOR)},
+                fields={
+                    "gpu_execution_accelerator": Field(
+                        1, "message", repeated=True, fields=_ACCELERATOR
+                    )
+                },
             )
         },
     ),
-    "ensemble_scheduling": Field(15, "message", fields={"step": Field(1, "message", repeated=True, fields=_STEP)}),
+    "ensemble_scheduling": Field(
+        15, "message", fields={"step": Field(1, "message", repeated=True, fields=_STEP)}
+    ),
 }
 """The part of inference.ModelConfig that is written here."""
 
@@ -95,17 +117,25 @@ def network_config(
         outputs: what it gives.
         batch: the batch size that is fixed in it; None: any.
         most: images in a batch that Triton may put together, where the batch size is free.
-        options: ``instances`` (copies), ``kind`` (CPU or GPU), ``delay`` (microseconds that a request may wait for
-            others) and ``tensorrt`` (whether ONNX Runtime is to use it).
+        options: ``instances`` (copies), ``kind`` (CPU or GPU), ``delay`` (microseconds that a
+            request may wait for others) and ``tensorrt`` (whether ONNX Runtime is to use it).
     """
     fixed = [] if batch is None else [batch]
     config: dict[str, Any] = {
         "name": name,
         "backend": "onnxruntime",
         "max_batch_size": most if batch is None else 0,
-        "input": [{"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]} for end in inputs],
-        "output": [{"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]} for end in outputs],
-        "instance_group": [{"count": options["instances"], "kind": f"KIND_{options['kind'].upper()}"}],
+        "input": [
+            {"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]}
+            for end in inputs
+        ],
+        "output": [
+            {"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]}
+            for end in outputs
+        ],
+        "instance_group": [
+            {"count": options["instances"], "kind": f"KIND_{options['kind'].upper()}"}
+        ],
     }
     if batch is None:
         preferred = sorted({max(1, most // 4), max(1, most // 2), most})
@@ -114,12 +144,19 @@ def network_config(
             "max_queue_delay_microseconds": options["delay"],
         }
     if options["tensorrt"]:
-        accelerator = {"name": "tensorrt", "parameters": [{"key": "precision_mode", "value": "FP16"}]}
-        config["optimization"] = {"execution_accelerators": {"gpu_execution_accelerator": [accelerator]}}
+        accelerator = {
+            "name": "tensorrt",
+            "parameters": [{"key": "precision_mode", "value": "FP16"}],
+        }
+        config["optimization"] = {
+            "execution_accelerators": {"gpu_execution_accelerator": [accelerator]}
+        }
     return config
 
 
-def ensemble_config(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def ensemble_config(
+    name: str, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> dict[str, Any]:
     """The configuration of two models, each with one input and one output, one after the other."""
     between = "prepared"
     return {
@@ -157,4 +194,6 @@ def require_ends(config: Mapping[str, Any], session: Any) -> None:
         skip = 1 if config["max_batch_size"] else 0  # Triton adds the batch axis itself
         real = [(end.name, TYPES.get(end.type, end.type), list(end.shape)[skip:]) for end in ends]
         if said != real:
-            raise BundleError(f"{config['name']}/{CONFIG} says {side} {said}; the model has {real}.")
+            raise BundleError(
+                f"{config['name']}/{CONFIG} says {side} {said}; the model has {real}."
+            )

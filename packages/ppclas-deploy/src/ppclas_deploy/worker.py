@@ -1,6 +1,8 @@
-"""The process that ``isolate`` starts: ``python -m ppclas_deploy.worker STEP JOB.json RESULT.json``.
+"""The process that ``isolate`` starts: ``python -m ppclas_deploy.worker STEP JOB.json
+RESULT.json``.
 
-A step is one of a fixed list, a job is plain data, and the answer is JSON: ``{"result": …}`` or ``{"error": "…"}``.
+A step is one of a fixed list, a job is plain data, and the answer is JSON: ``{"result": …}`` or
+``{"error": "…"}``.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ class Tiny(ImageModel):
 class TinyResize(Tiny):
     def forward_features(self, x):
         coarse = super().forward_features(x)
-        return coarse + functional.interpolate(functional.avg_pool2d(coarse, 2), scale_factor=2, mode="bilinear")
+        return coarse + functional.interpolate(
+            functional.avg_pool2d(coarse, 2), scale_factor=2, mode="bilinear"
+        )
 
 
 @models.register(TwoHeads=ModelConfig())

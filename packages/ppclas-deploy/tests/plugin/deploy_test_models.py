@@ -1,4 +1,6 @@
-"""Small models of a stranger's plugin; converters and engines meet them in processes of their own."""
+"""Small models of a stranger's plugin; converters and engines meet them in processes of their
+own.
+"""
 
 from ppclas_core.hookspecs import hookimpl
 from ppclas_core.variants import register_variants

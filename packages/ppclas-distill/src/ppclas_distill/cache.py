@@ -1,7 +1,8 @@
 """A teacher's logits on disk, so that crops that come again cost no second pass.
 
-One file of fixed-size rows, a row for each (photo, draw): a digest of the pixels that were asked about, a checksum, the
-logits. A row counts only where both fit, so that a cache never answers for other pixels, and never with half a row.
+One file of fixed-size rows, a row for each (photo, draw): a digest of the pixels that were asked
+about, a checksum, the logits. A row counts only where both fit, so that a cache never answers for
+other pixels, and never with half a row.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 
 class LogitCache:
-    """Logits [rows, num_classes] float32 in ``folder``, in a file that is named after ``fingerprint``.
+    """Logits [rows, num_classes] float32 in ``folder``, in a file that is named after
+    ``fingerprint``.
 
-    A file that has fewer rows already grows. Rows that were never stored take no space on file systems with sparse
-    files. Several processes may write at once. It is read and written, not mapped: a write to a mapped page that a full
-    disk has no room for kills the process.
+    A file that has fewer rows already grows. Rows that were never stored take no space on file
+    systems with sparse files. Several processes may write at once. It is read and written, not
+    mapped: a write to a mapped page that a full disk has no room for kills the process.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class LogitCache:
         """
         name = hashlib.sha256(f"{fingerprint} {num_classes}".encode()).hexdigest()[:16]
         self.path = Path(folder) / f"{name}.logits"
-        self._row = np.dtype([("pixels", "<u8"), ("checksum", "<u4"), ("logits", "<f4", (num_classes,))])
+        self._row = np.dtype(
+            [("pixels", "<u8"), ("checksum", "<u4"), ("logits", "<f4", (num_classes,))]
+        )
         self._warn: Callable[[str], None] | None = warn
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,10 +71,13 @@ class LogitCache:
         known = (found["pixels"] == digests) & (found["checksum"] == checksums)
         return logits, known
 
-    def store(self, rows: NDArray[np.int64], digests: NDArray[np.uint64], logits: NDArray[np.float32]) -> None:
+    def store(
+        self, rows: NDArray[np.int64], digests: NDArray[np.uint64], logits: NDArray[np.float32]
+    ) -> None:
         """Keep logits [N, C]; an earlier answer in the same rows is replaced.
 
-        A cache that cannot be written any more (a full disk) says so once, and goes on answering with what it has.
+        A cache that cannot be written any more (a full disk) says so once, and goes on answering
+        with what it has.
         """
         if self._warn is None:
             return
@@ -84,8 +91,8 @@ class LogitCache:
                     file.write(answer.tobytes())
         except OSError as error:
             self._warn(
-                f"the teacher's cache {self.path} takes no more answers ({error.strerror or error}); "
-                f"the teacher is asked where it has none"
+                f"the teacher's cache {self.path} takes no more answers "
+                f"({error.strerror or error}); the teacher is asked where it has none"
             )
             self._warn = None
 
@@ -106,7 +113,9 @@ def pixel_digests(pixels: NDArray[Any] | Tensor) -> NDArray[np.uint64]:
     """[N] numbers that tell images [N, H, W, C] apart."""
     return np.array(
         [
-            int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest(), "big")
+            int.from_bytes(
+                hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest(), "big"
+            )
             for image in np.asarray(pixels)
         ],
         dtype=np.uint64,

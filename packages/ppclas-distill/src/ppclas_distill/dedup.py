@@ -1,10 +1,12 @@
-"""Find photos of a pool that are validation photos in disguise: the same, mirrored, cropped, recompressed, brightened.
+"""Find photos of a pool that are validation photos in disguise: the same, mirrored, cropped,
+recompressed, brightened.
 
-Three steps, each slower than the one before and for fewer photos. Each photo has a hash of its thumbnail; validation
-photos also have hashes of many crops of them and of their mirror image, and so has a pool photo for the case that the
-validation photo is the crop. The nearest hashes are compared by their thumbnails' grey values. The few that are left
-are candidates: each is matched by SIFT features (ratio test of Lowe 2004),
-a homography is fitted to the matches (RANSAC), and what it maps onto each other must agree in its pixels.
+Three steps, each slower than the one before and for fewer photos. Each photo has a hash of its
+thumbnail; validation photos also have hashes of many crops of them and of their mirror image, and
+so has a pool photo for the case that the validation photo is the crop. The nearest hashes are
+compared by their thumbnails' grey values. The few that are left are candidates: each is matched by
+SIFT features (ratio test of Lowe 2004), a homography is fitted to the matches (RANSAC), and what it
+maps onto each other must agree in its pixels.
 """
 
 from __future__ import annotations
@@ -54,15 +56,19 @@ class DedupOptions(Params):
     """How much two photos must have in common."""
 
     hash_bits: Annotated[int, Field(ge=0, le=256)] = 80
-    """Largest number of different bits, of 256, between the hashes of a candidate. Unrelated photos differ in 128."""
+    """Largest number of different bits, of 256, between the hashes of a candidate. Unrelated photos
+    differ in 128."""
     candidates: PositiveInt = 6
-    """Validation photos that are matched by features, for each pool photo, the most alike thumbnails first."""
+    """Validation photos that are matched by features, for each pool photo, the most alike
+    thumbnails first."""
     ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
-    """Lowe's ratio test: how much nearer the best match of a feature must be than the second best."""
+    """Lowe's ratio test: how much nearer the best match of a feature must be than the second
+    best."""
     inliers: PositiveInt = 15
     """Fewest matches that one homography explains."""
     correlation: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.93
-    """Smallest correlation of the grey values where the homography lays one photo over the other."""
+    """Smallest correlation of the grey values where the homography lays one photo over the
+    other."""
     reprojection: PositiveFloat = 4.0
     """Largest distance, in pixels, of a match from where the homography puts it."""
 
@@ -77,12 +83,13 @@ class Match:
     bits: int
     """Different bits of the nearest hashes."""
     inliers: int
-    """Feature matches that the homography explains; 0 where thumbnails alone agree (photos almost without features)."""
+    """Feature matches that the homography explains; 0 where thumbnails alone agree (photos almost
+    without features)."""
     correlation: float
     """Of the grey values, -1..1."""
     outline: Outline
-    """Where the corners of the pool photo (top left, then clockwise) lie in the validation photo: x and y as shares of
-    its width and height."""
+    """Where the corners of the pool photo (top left, then clockwise) lie in the validation photo: x
+    and y as shares of its width and height."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,9 @@ class LookAlikes:
     Takes about 10 KB of memory a photo.
     """
 
-    def __init__(self, paths: Sequence[str], options: DedupOptions | None = None, threads: int = 2) -> None:
+    def __init__(
+        self, paths: Sequence[str], options: DedupOptions | None = None, threads: int = 2
+    ) -> None:
         """Hash every photo of ``paths``.
 
         Raises:
@@ -116,7 +125,9 @@ class LookAlikes:
         self._views = hashes.reshape(-1, hashes.shape[3])
         self._wholes = np.ascontiguousarray(hashes[:, :, 0].reshape(-1, hashes.shape[3]))
         self._features = functools.lru_cache(maxsize=512)(self._read_features)
-        self.fingerprint = hashlib.sha256(self._small.tobytes() + os.fsencode("\n".join(self.paths))).hexdigest()[:16]
+        self.fingerprint = hashlib.sha256(
+            self._small.tobytes() + os.fsencode("\n".join(self.paths))
+        ).hexdigest()[:16]
         """Changes with the validation photos."""
 
     def find(self, path: str) -> Match | None:
@@ -136,14 +147,19 @@ class LookAlikes:
                 inliers, correlation, outline = found
                 if mirrored:
                     outline = tuple((1.0 - x, y) for x, y in outline)
-                return Match(path, self.paths[number], mirrored, bits, inliers, correlation, outline)
+                return Match(
+                    path, self.paths[number], mirrored, bits, inliers, correlation, outline
+                )
         return None
 
     def _candidates(self, grey: Grey) -> list[tuple[int, int, bool]]:
-        """(different bits, place of the validation photo, mirrored), most alike first, each photo and side once."""
+        """(different bits, place of the validation photo, mirrored), most alike first, each photo
+        and side once.
+        """
         ours = _small(grey)
         views = _views(ours)
-        # Bits, photo and side, and which crop of the pool photo looks like which of the validation photo.
+        # Bits, photo and side, and which crop of the pool photo looks like which of the validation
+        # photo.
         near = [
             (bits, row // self._crops, 0, row % self._crops)
             for _, row, bits in _nearest(views[:1], self._views, _NEAREST)
@@ -174,9 +190,14 @@ class LookAlikes:
             if homography is not None and int(mask.sum()) >= options.inliers:
                 correlation = _aligned_correlation(ours.grey, theirs.grey, homography)
                 if correlation >= options.correlation:
-                    return int(mask.sum()), correlation, _outline(ours.grey, theirs.grey, homography)
+                    return (
+                        int(mask.sum()),
+                        correlation,
+                        _outline(ours.grey, theirs.grey, homography),
+                    )
         if min(len(ours.points), len(theirs.points)) < 2 * options.inliers:
-            # Fog, sky, a plain wall: hardly a feature to match. Whole against whole, with less tolerance.
+            # Fog, sky, a plain wall: hardly a feature to match. Whole against whole, with less
+            # tolerance.
             correlation = _correlation(_small(ours.grey), _small(theirs.grey))
             if correlation >= 1 - (1 - options.correlation) / 5:
                 return 0, correlation, _WHOLE
@@ -186,7 +207,9 @@ class LookAlikes:
 def find_look_alikes(
     pool: Iterable[str], look_alikes: LookAlikes, threads: int = 2
 ) -> Iterator[tuple[str, Match | ImageError | None]]:
-    """Each pool photo, in order, with its match, None, or why it cannot be read; a few are held at a time."""
+    """Each pool photo, in order, with its match, None, or why it cannot be read; a few are held at
+    a time.
+    """
 
     def look(path: str) -> tuple[str, Match | ImageError | None]:
         try:
@@ -220,7 +243,9 @@ def _read(path: str) -> Grey:
     shrink = _SIFT_SIDE / min(grey.shape)
     if shrink != 1.0:
         width, height = (max(1, round(side * shrink)) for side in grey.shape[::-1])
-        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_LINEAR)
+        grey = cv2.resize(
+            grey, (width, height), interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_LINEAR
+        )
     return grey
 
 
@@ -274,12 +299,18 @@ def _thumb(grey: Grey) -> Grey:
     return thumb
 
 
-def _nearest(queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int) -> list[tuple[int, int, int]]:
-    """(query, row, different bits) of the ``count`` nearest rows of each query, in blocks that OpenCV can take."""
+def _nearest(
+    queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int
+) -> list[tuple[int, int, int]]:
+    """(query, row, different bits) of the ``count`` nearest rows of each query, in blocks that
+    OpenCV can take.
+    """
     matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
     found = []
     for start in range(0, len(known), _BLOCK):
-        for matches in matcher.knnMatch(queries, known[start : start + _BLOCK], k=min(count, len(known))):
+        for matches in matcher.knnMatch(
+            queries, known[start : start + _BLOCK], k=min(count, len(known))
+        ):
             found += [(m.queryIdx, start + m.trainIdx, int(m.distance)) for m in matches]
     return found
 
@@ -288,25 +319,35 @@ def _nearest(queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int) -
 
 
 def _features(grey: Grey) -> _Features:
-    keypoints, descriptors = cv2.SIFT.create(nfeatures=600, contrastThreshold=0.02).detectAndCompute(grey, None)
+    keypoints, descriptors = cv2.SIFT.create(
+        nfeatures=600, contrastThreshold=0.02
+    ).detectAndCompute(grey, None)
     points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float32).reshape(-1, 2)
     return _Features(points, descriptors, grey)
 
 
 def _matches(ours: _Features, theirs: _Features, ratio: float) -> NDArray[np.int64]:
-    """[M, 2] places of features that belong together, in ``ours`` and ``theirs``; no feature of theirs twice."""
+    """[M, 2] places of features that belong together, in ``ours`` and ``theirs``; no feature of
+    theirs twice.
+    """
     if ours.descriptors is None or theirs.descriptors is None or len(theirs.points) < 2:
         return np.empty((0, 2), np.int64)
     pairs: dict[int, tuple[float, int]] = {}
-    for best, second in cv2.BFMatcher(cv2.NORM_L2).knnMatch(ours.descriptors, theirs.descriptors, k=2):
+    for best, second in cv2.BFMatcher(cv2.NORM_L2).knnMatch(
+        ours.descriptors, theirs.descriptors, k=2
+    ):
         known = pairs.get(best.trainIdx)
         if best.distance < ratio * second.distance and (known is None or best.distance < known[0]):
             pairs[best.trainIdx] = (best.distance, best.queryIdx)
-    return np.array([(place, train) for train, (_, place) in pairs.items()], np.int64).reshape(-1, 2)
+    return np.array([(place, train) for train, (_, place) in pairs.items()], np.int64).reshape(
+        -1, 2
+    )
 
 
 def _aligned_correlation(ours: Grey, theirs: Grey, homography: NDArray[np.float64]) -> float:
-    """Correlation where ``homography`` lays ``theirs`` over ``ours``; -1 where that is hardly anywhere."""
+    """Correlation where ``homography`` lays ``theirs`` over ``ours``; -1 where that is hardly
+    anywhere.
+    """
     height, width = ours.shape
     warped = cv2.warpPerspective(theirs, homography, (width, height))
     covered = cv2.warpPerspective(np.full_like(theirs, 255), homography, (width, height)) == 255

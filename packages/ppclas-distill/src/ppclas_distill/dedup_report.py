@@ -73,9 +73,10 @@ def dedup(
 ) -> DedupReport:
     """Compare ``pool`` with the validation photos ``against``; both are folders or list files.
 
-    Writes into ``output``: ``kept.txt`` (a path a line), ``removed.csv`` and ``removed.json``, and ``removed.png``, a
-    contact sheet with each removed photo beside its validation photo. No photo is deleted. What a stopped comparison of
-    the same photos with the same options found in ``output`` is gone on with.
+    Writes into ``output``: ``kept.txt`` (a path a line), ``removed.csv`` and ``removed.json``, and
+    ``removed.png``, a contact sheet with each removed photo beside its validation photo. No photo
+    is deleted. What a stopped comparison of the same photos with the same options found in
+    ``output`` is gone on with.
 
     Args:
         pool: photos to look through.
@@ -142,7 +143,9 @@ def _written(found: Findings, against: int, output: Path) -> DedupReport:
 
 
 def draw_pairs(report: DedupReport, path: Path) -> None:
-    """A contact sheet: each pool photo with its validation photo at its right, the least alike first."""
+    """A contact sheet: each pool photo with its validation photo at its right, the least alike
+    first.
+    """
     shown = sorted(report.matches, key=lambda match: match.correlation)[:_PAIRS]
     pairs = [_pair(match) for match in shown]
     columns = min(_COLUMNS, len(pairs))
@@ -150,13 +153,17 @@ def draw_pairs(report: DedupReport, path: Path) -> None:
     rows = [np.hstack(pairs[start : start + columns]) for start in range(0, len(pairs), columns)]
     of = f"the {len(shown)} least alike of " if len(shown) < len(report.matches) else ""
     words = (
-        f"{of}{len(report.matches)} of {report.photos} photos show one of {report.against} validation photos.",
-        "Left: the photo of the pool. Right: the validation photo, and what of it the left one shows.",
+        f"{of}{len(report.matches)} of {report.photos} photos show one of {report.against} "
+        "validation photos.",
+        "Left: the photo of the pool. Right: the validation photo, and what of it the left one "
+        "shows.",
     )
     header = np.full((_MARGIN + _LINE * len(words), rows[0].shape[1], 3), 255, np.uint8)
     for line, text in enumerate(words):
         _print(header, text, _MARGIN, _MARGIN + _LINE * line)
-    sheet = np.pad(np.vstack([header, *rows]), ((0, _MARGIN), (0, _MARGIN), (0, 0)), constant_values=255)
+    sheet = np.pad(
+        np.vstack([header, *rows]), ((0, _MARGIN), (0, _MARGIN), (0, 0)), constant_values=255
+    )
     done, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert done
     write_atomic(path, lambda temporary: _write(temporary, encoded.tobytes()))
@@ -192,7 +199,9 @@ def _print(image: NDArray[np.uint8], text: str, left: int, top: int) -> None:
 
 
 def _shortened(text: str, width: int) -> str:
-    """``text`` without its middle, where it is wider than ``width`` pixels; bytes that are not UTF-8 are spelt out."""
+    """``text`` without its middle, where it is wider than ``width`` pixels; bytes that are not
+    UTF-8 are spelt out.
+    """
     shown = text = text.encode(errors="backslashreplace").decode()  # OpenCV 5 crashes at such bytes
     while cv2.getTextSize(shown, *_FONT, 1)[0][0] > width - 8:
         keep = (len(shown) - 4) // 2
@@ -220,5 +229,7 @@ def _table(matches: Sequence[Match]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["pool", "validation", "mirrored", "different_bits", "inliers", "correlation"])
     for m in matches:
-        writer.writerow([m.pool, m.validation, m.mirrored, m.bits, m.inliers, f"{m.correlation:.4f}"])
+        writer.writerow(
+            [m.pool, m.validation, m.mirrored, m.bits, m.inliers, f"{m.correlation:.4f}"]
+        )
     return text.getvalue()

@@ -1,4 +1,6 @@
-"""Losses between feature maps of a student and its teacher, for the ``losses`` of the objective ``Distill``."""
+"""Losses between feature maps of a student and its teacher, for the ``losses`` of the objective
+``Distill``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class FitNet(FeatureLoss):
-    """Mean square of ``teacher - r(student)``, r a trained 1 x 1 convolution (Romero et al. 2015, arXiv:1412.6550).
+    """Mean square of ``teacher - r(student)``, r a trained 1 x 1 convolution (Romero et al. 2015,
+    arXiv:1412.6550).
 
     A student's map of another size is resized to the teacher's after the convolution.
     """
@@ -36,15 +39,18 @@ class FitNet(FeatureLoss):
 class Similarity(FeatureLoss):
     """``1/N² ‖G(t) - G(s)‖²``: photos that look alike to the teacher should to the student.
 
-    G is the [N, N] matrix of inner products of the photos' flattened maps, each row scaled to length 1
-    (similarity-preserving distillation, Tung & Mori 2019, arXiv:1907.09682). Nothing has to be projected: N is all
-    that the two maps share. A batch of one photo costs nothing.
+    G is the [N, N] matrix of inner products of the photos' flattened maps, each row scaled to
+    length 1 (similarity-preserving distillation, Tung & Mori 2019, arXiv:1907.09682). Nothing has
+    to be projected: N is all that the two maps share. A batch of one photo costs nothing.
     """
 
     def between(self, student: Tensor, teacher: Tensor, layers: Mapping[str, nn.Layer]) -> Tensor:
         count = student.shape[0]
         if teacher.shape[0] != count:
-            raise ShapeError(f"expected maps of the same photos, got {count} of the student, {teacher.shape[0]} others")
+            raise ShapeError(
+                f"expected maps of the same photos, got {count} of the student, {teacher.shape[0]} "
+                "others"
+            )
         return (_similarities(teacher) - _similarities(student)).square().sum() / count**2
 
 

@@ -1,4 +1,6 @@
-"""What a comparison with the validation photos has found so far, on disk, so that a stopped one goes on."""
+"""What a comparison with the validation photos has found so far, on disk, so that a stopped one
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ _SECONDS_BETWEEN_SAVES = 10.0
 
 
 class Findings:
-    """A file of JSON lines: the settings, then path and result of a photo each, in the pool's order.
+    """A file of JSON lines: the settings, then path and result of a photo each, in the pool's
+    order.
 
     Iterating over it gives the photos; no more than a line is held.
     """
@@ -30,7 +33,9 @@ class Findings:
     def __init__(self, path: Path, settings: str) -> None:
         self.path, self._settings = path, settings
 
-    def go_on(self, pool: Callable[[], Iterator[str]], note: Callable[[str], None]) -> Iterator[str]:
+    def go_on(
+        self, pool: Callable[[], Iterator[str]], note: Callable[[str], None]
+    ) -> Iterator[str]:
         """The photos of ``pool()`` that have no result yet.
 
         Results of other settings, or of another pool, are thrown away, and ``note`` is told.
@@ -46,7 +51,10 @@ class Findings:
                 same = next(photos, None) == row[0]
                 done, end = done + 1, end + len(line)
         if not same:
-            note(f"{self.path.parent} holds a comparison of other photos or with other options: starting anew")
+            note(
+                f"{self.path.parent} holds a comparison of other photos or with other options: "
+                "starting anew"
+            )
             self._start()
             return pool()
         os.truncate(self.path, end)  # half a line is what a kill leaves
@@ -61,7 +69,13 @@ class Findings:
 
             def add(path: str, result: Match | ImageError | None) -> None:
                 nonlocal saved
-                told = asdict(result) if isinstance(result, Match) else None if result is None else str(result)
+                told = (
+                    asdict(result)
+                    if isinstance(result, Match)
+                    else None
+                    if result is None
+                    else str(result)
+                )
                 file.write(json.dumps([path, told]) + "\n")
                 if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
                     file.flush()

@@ -1,7 +1,7 @@
 """Losses between a student's logits and its teacher's.
 
-s and t are the softmax of the student's and the teacher's logits, N is the batch size. The teacher gets no gradient.
-Of a student with auxiliary outputs only the main one is compared.
+s and t are the softmax of the student's and the teacher's logits, N is the batch size. The teacher
+gets no gradient. Of a student with auxiliary outputs only the main one is compared.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _NEVER = -1e9
 
 
 class SSLD(Loss):
-    """``1/N Σ ½ · [KL(t‖s) + KL(s‖t)]``, the symmetrised Kullback-Leibler divergence that SSLD trains with.
+    """``1/N Σ ½ · [KL(t‖s) + KL(s‖t)]``, the symmetrised Kullback-Leibler divergence that SSLD
+    trains with.
 
-    PaddleClas calls it JS and, as DistillationDMLLoss, DML. It is not the Jensen-Shannon divergence: that is ``JS``.
+    PaddleClas calls it JS and, as DistillationDMLLoss, DML. It is not the Jensen-Shannon
+    divergence: that is ``JS``.
     """
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
@@ -34,7 +36,9 @@ class SSLD(Loss):
 
 
 class JS(Loss):
-    """``1/N Σ ½ · [KL(t‖m) + KL(s‖m)]`` with ``m = ½ · (s + t)``: the Jensen-Shannon divergence, in 0..log 2."""
+    """``1/N Σ ½ · [KL(t‖m) + KL(s‖m)]`` with ``m = ½ · (s + t)``: the Jensen-Shannon divergence, in
+    0..log 2.
+    """
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
         import paddle
@@ -47,9 +51,11 @@ class JS(Loss):
 
 
 class KL(Loss):
-    """``T² · 1/N Σ KL(t‖s)`` with both softened by the temperature T (Hinton et al. 2015, arXiv:1503.02531).
+    """``T² · 1/N Σ KL(t‖s)`` with both softened by the temperature T (Hinton et al. 2015,
+    arXiv:1503.02531).
 
-    T² makes up for gradients that shrink with 1 / T², so that the weight of the term need not follow T.
+    T² makes up for gradients that shrink with 1 / T², so that the weight of the term need not
+    follow T.
     """
 
     temperature: PositiveFloat = 4.0
@@ -63,7 +69,8 @@ class KL(Loss):
 class SoftCE(Loss):
     """``1/N Σ -t · log s``: cross entropy with the teacher's probabilities as soft labels.
 
-    Its gradient is that of KL(t‖s) without temperature; its value is larger by the teacher's entropy.
+    Its gradient is that of KL(t‖s) without temperature; its value is larger by the teacher's
+    entropy.
     """
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
@@ -72,12 +79,13 @@ class SoftCE(Loss):
 
 
 class DKD(Loss):
-    """Decoupled knowledge distillation, ``T² · (α · TCKD + β · NCKD)`` (Zhao et al. 2022, arXiv:2203.08679, eq. 7).
+    """Decoupled knowledge distillation, ``T² · (α · TCKD + β · NCKD)`` (Zhao et al. 2022,
+    arXiv:2203.08679, eq. 7).
 
-    TCKD is the KL divergence between the two answers to "the target class or another one?", NCKD the one between the
-    distributions over the other classes. Plain distillation is α = 1 and β = 1 - t[target], which silences NCKD just
-    where the teacher is sure. The target is the label; for a photo without one, or a mixed one, the teacher's most
-    probable class.
+    TCKD is the KL divergence between the two answers to "the target class or another one?", NCKD
+    the one between the distributions over the other classes. Plain distillation is α = 1 and β = 1
+    - t[target], which silences NCKD just where the teacher is sure. The target is the label; for a
+    photo without one, or a mixed one, the teacher's most probable class.
     """
 
     temperature: PositiveFloat = 4.0
@@ -99,9 +107,15 @@ class DKD(Loss):
         target = paddle.where(known, targets.labels, likely)
         is_target = paddle.nn.functional.one_hot(target, num_classes)
         # log p of the target and of all others together: [N, 2] each.
-        pairs = [paddle.stack([_on(log_p, is_target), _off(log_p, is_target)], axis=1) for log_p in (log_s, log_t)]
+        pairs = [
+            paddle.stack([_on(log_p, is_target), _off(log_p, is_target)], axis=1)
+            for log_p in (log_s, log_t)
+        ]
         tckd = (pairs[1].exp() * (pairs[1] - pairs[0])).sum(axis=1)
-        others = [log_p + _NEVER * is_target - pair[:, 1:] for log_p, pair in zip((log_s, log_t), pairs, strict=True)]
+        others = [
+            log_p + _NEVER * is_target - pair[:, 1:]
+            for log_p, pair in zip((log_s, log_t), pairs, strict=True)
+        ]
         nckd = (others[1].exp() * (others[1] - others[0])).sum(axis=1)
         return self.temperature**2 * (self.alpha * tckd + self.beta * nckd).mean()
 
@@ -114,14 +128,16 @@ def _off(log_p: Tensor, is_target: Tensor) -> Tensor:
     return (log_p + _NEVER * is_target).logsumexp(axis=1)
 
 
-def _log_probabilities(loss: Loss, outputs: Any, targets: Targets, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def _log_probabilities(
+    loss: Loss, outputs: Any, targets: Targets, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Of the student and the teacher, [N, C] each."""
     logits, _ = split_outputs(outputs)
     teacher = targets.teacher_logits
     if teacher is None:
         raise ConfigError(
-            f"loss {type(loss).__name__} compares a student with its teacher and got no teacher's logits. "
-            f"Train with a teacher, or set loss.name to CrossEntropy."
+            f"loss {type(loss).__name__} compares a student with its teacher and got no teacher's "
+            "logits. Train with a teacher, or set loss.name to CrossEntropy."
         )
     if teacher.shape != logits.shape:
         raise ShapeError(

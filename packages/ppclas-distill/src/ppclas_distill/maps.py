@@ -10,13 +10,16 @@ if TYPE_CHECKING:
 
 
 class MapRecorder:
-    """The outputs of some layers of ``model``, by their path in ``named_sublayers()``, since the last ``take``.
+    """The outputs of some layers of ``model``, by their path in ``named_sublayers()``, since the
+    last ``take``.
 
-    Evaluation of a student would keep its last batch in memory for nothing: with ``training_only``, passes in eval mode
-    are not recorded.
+    Evaluation of a student would keep its last batch in memory for nothing: with ``training_only``,
+    passes in eval mode are not recorded.
     """
 
-    def __init__(self, model: nn.Layer, layers: Sequence[str], *, training_only: bool = False) -> None:
+    def __init__(
+        self, model: nn.Layer, layers: Sequence[str], *, training_only: bool = False
+    ) -> None:
         self._model, self._training_only = model, training_only
         self._maps: dict[str, Tensor] = {}
         sublayers = dict(model.named_sublayers())

@@ -1,4 +1,6 @@
-"""The objective ``Distill``: a student learns from one teacher or several, and from labels where there are any."""
+"""The objective ``Distill``: a student learns from one teacher or several, and from labels where
+there are any.
+"""
 
 from __future__ import annotations
 
@@ -36,30 +38,32 @@ class LossTerm(ComponentConfig):
 
 
 class Distill(Objective):
-    """Minimise the weighted sum of losses between the model and its teachers, and of the config's ``loss``.
+    """Minimise the weighted sum of losses between the model and its teachers, and of the config's
+    ``loss``.
 
-    Photos without a label (``data.train_extra``) count in the former alone. Teachers see the batch that the student
-    sees, after the batch transforms. They are no part of the model, the optimizer or the bundle.
+    Photos without a label (``data.train_extra``) count in the former alone. Teachers see the batch
+    that the student sees, after the batch transforms. They are no part of the model, the optimizer
+    or the bundle.
     """
 
     teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
     """Who is learnt from. The answers of several are averaged."""
     losses: tuple[LossTerm, ...] = Field(default=(LossTerm(name="ssld"),), min_length=1)
-    """Between the student's answers, or feature maps, and the teachers'. The names are those of losses: ssld, js, kl,
-    soft_ce, dkd; fitnet and similarity for feature maps."""
+    """Between the student's answers, or feature maps, and the teachers'. The names are those of
+    losses: ssld, js, kl, soft_ce, dkd; fitnet and similarity for feature maps."""
     ground_truth: NonNegativeFloat = 0.0
-    """Weight of the config's ``loss`` against the labels, for photos that have one. 0: labels are not learnt from, as
-    in SSLD."""
+    """Weight of the config's ``loss`` against the labels, for photos that have one. 0: labels are
+    not learnt from, as in SSLD."""
     average: Literal["probabilities", "logits"] = "probabilities"
-    """How several teachers make one answer. Probabilities: their mean, to which each contributes the same whatever the
-    scale of its logits. Logits: the normalised geometric mean, in which one teacher's certainty that a class is absent
-    decides."""
+    """How several teachers make one answer. Probabilities: their mean, to which each contributes
+    the same whatever the scale of its logits. Logits: the normalised geometric mean, in which one
+    teacher's certainty that a class is absent decides."""
     teacher_norm: Literal["batch", "running"] = "batch"
-    """What the teachers' batch norms normalise by: the statistics of the batch (train mode; the running ones move), or
-    their running statistics (eval mode)."""
+    """What the teachers' batch norms normalise by: the statistics of the batch (train mode; the
+    running ones move), or their running statistics (eval mode)."""
     cache: str | None = None
-    """Folder that keeps the teachers' logits, so that crops that come again cost no pass of the teachers. It needs
-    teacher_norm running and data.repeat_draws_after."""
+    """Folder that keeps the teachers' logits, so that crops that come again cost no pass of the
+    teachers. It needs teacher_norm running and data.repeat_draws_after."""
 
     learns_without_labels = True
 
@@ -83,7 +87,9 @@ class Distill(Objective):
         return losses
 
     def resolved(self) -> Distill:
-        changes: dict[str, Any] = {"teachers": tuple(teacher.resolved() for teacher in self.teachers)}
+        changes: dict[str, Any] = {
+            "teachers": tuple(teacher.resolved() for teacher in self.teachers)
+        }
         if self.cache is not None:
             changes["cache"] = str(Path(self.cache).absolute())
         return self.model_copy(update=changes)
@@ -94,8 +100,8 @@ class Distill(Objective):
         student = Student(context.train.class_names, config.data.normalize, (height, width))
         if any(transform.name == "Normalize" for transform in config.data.train_transforms or ()):
             raise ConfigError(
-                "objective Distill: data.train_transforms has a Normalize, so what the teachers see is not known. "
-                "Leave it out and set data.normalize: it is done once a batch."
+                "objective Distill: data.train_transforms has a Normalize, so what the teachers "
+                "see is not known. Leave it out and set data.normalize: it is done once a batch."
             )
         for teacher_config in self.teachers:
             teacher = open_teacher(teacher_config, student, self.teacher_norm == "batch")
@@ -107,7 +113,8 @@ class Distill(Objective):
         smoothing = getattr(context.loss, "label_smoothing", 0.0)
         if self.ground_truth and smoothing:
             context.note(
-                f"loss.label_smoothing {smoothing:g} on top of a teacher: SSLD found it harmful, 0 turns it off"
+                f"loss.label_smoothing {smoothing:g} on top of a teacher: SSLD found it harmful, 0 "
+                "turns it off"
             )
         for term in self.losses:
             loss = _build(term)
@@ -117,8 +124,8 @@ class Distill(Objective):
                 self._terms.append(_Term(_unique(term.name, self._terms), loss, term.weight))
         if self._maps and config.train.compile:
             raise ConfigError(
-                f"objective.losses: {self._maps[0].name} reads feature maps, which a compiled model does not show. "
-                f"Set train.compile to false."
+                f"objective.losses: {self._maps[0].name} reads feature maps, which a compiled "
+                "model does not show. Set train.compile to false."
             )
         self._record_maps(context.model)
         self._images = len(context.train)
@@ -146,7 +153,11 @@ class Distill(Objective):
         return StepLoss(total, outputs, parts)
 
     def layers(self) -> Mapping[str, nn.Layer]:
-        return {f"{term.name}.{name}": layer for term in self._maps for name, layer in term.layers.items()}
+        return {
+            f"{term.name}.{name}": layer
+            for term in self._maps
+            for name, layer in term.layers.items()
+        }
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {
@@ -158,7 +169,9 @@ class Distill(Objective):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         for number, teacher in enumerate(self._teachers):
             prefix = f"teacher{number}/"
-            teacher.restore({key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)})
+            teacher.restore(
+                {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
+            )
 
     # Teachers' answers
 
@@ -173,7 +186,11 @@ class Distill(Objective):
         logits, known = self._cache.look_up(rows, digests)
         missing = np.flatnonzero(~known)
         if len(missing):
-            images = batch.images if len(missing) == len(rows) else batch.images[paddle.to_tensor(missing)]
+            images = (
+                batch.images
+                if len(missing) == len(rows)
+                else batch.images[paddle.to_tensor(missing)]
+            )
             logits[missing] = self._ask(images).numpy()
             self._cache.store(rows[missing], digests[missing], logits[missing])
         return paddle.to_tensor(logits, place=batch.images.place)
@@ -196,8 +213,12 @@ class Distill(Objective):
         made: list[_MapTerm] = []
         for number, teacher in enumerate(self._teachers):
             name = term.name if len(self._teachers) == 1 else f"{term.name}.{number}"
-            ours = _map(model.feature_info(), loss.student_map, f"objective.losses: {term.name}.student_map")
-            theirs = _map(teacher.map_info(), loss.teacher_map, f"objective.losses: {term.name}.teacher_map")
+            ours = _map(
+                model.feature_info(), loss.student_map, f"objective.losses: {term.name}.student_map"
+            )
+            theirs = _map(
+                teacher.map_info(), loss.teacher_map, f"objective.losses: {term.name}.teacher_map"
+            )
             made.append(
                 _MapTerm(
                     _unique(name, [*self._maps, *made]),
@@ -220,11 +241,14 @@ class Distill(Objective):
         draws = config.data.repeat_draws_after
         reason = ""
         if self.teacher_norm == "batch":
-            reason = "a teacher's answers then depend on the whole batch; set objective.teacher_norm to running"
+            reason = (
+                "a teacher's answers then depend on the whole batch; set objective.teacher_norm "
+                "to running"
+            )
         elif draws is None:
             reason = (
-                "no crop would ever come again; set data.repeat_draws_after to the number of different crops a photo "
-                "(1 if the transforms are not random)"
+                "no crop would ever come again; set data.repeat_draws_after to the number of "
+                "different crops a photo (1 if the transforms are not random)"
             )
         elif config.data.batch_transforms:
             mixing = ", ".join(transform.name for transform in config.data.batch_transforms)
@@ -237,12 +261,21 @@ class Distill(Objective):
         names = context.train.class_names
         # Another seed has other crops: in one file the two would take each other's rows.
         which = f"{draws} draws of seed {config.train.seed}"
-        fingerprint = " ".join([*(teacher.fingerprint for teacher in self._teachers), self.average, which, *names])
+        fingerprint = " ".join(
+            [*(teacher.fingerprint for teacher in self._teachers), self.average, which, *names]
+        )
         rows = self._images * draws
         cache = LogitCache(
-            self.cache or "", fingerprint, rows, len(names), lambda words: context.note(f"warning: {words}")
+            self.cache or "",
+            fingerprint,
+            rows,
+            len(names),
+            lambda words: context.note(f"warning: {words}"),
         )
-        context.note(f"the teachers' logits are kept in {cache.path}, for {draws} crop(s) of {self._images} photos")
+        context.note(
+            f"the teachers' logits are kept in {cache.path}, for {draws} crop(s) of {self._images} "
+            "photos"
+        )
         return cache
 
 
@@ -267,7 +300,8 @@ class _MapTerm:
 def _build(term: LossTerm) -> Loss | FeatureLoss:
     registries = get_registries()
     built: Loss | FeatureLoss = build_component(
-        registries.feature_losses if term.name in registries.feature_losses else registries.losses, term
+        registries.feature_losses if term.name in registries.feature_losses else registries.losses,
+        term,
     )
     return built
 
@@ -275,12 +309,18 @@ def _build(term: LossTerm) -> Loss | FeatureLoss:
 def _unique(name: str, terms: list[Any]) -> str:
     """``name``, with a number where a loss is named twice."""
     taken = [term.name for term in terms]
-    return name if name not in taken else f"{name}_{sum(other.startswith(name) for other in taken) + 1}"
+    return (
+        name
+        if name not in taken
+        else f"{name}_{sum(other.startswith(name) for other in taken) + 1}"
+    )
 
 
 def _map(info: Any, index: int, where: str) -> Feature:
     if not -len(info) <= index < len(info):
-        raise ConfigError(f"{where}: expected a number from {-len(info)} to {len(info) - 1}, got {index}.")
+        raise ConfigError(
+            f"{where}: expected a number from {-len(info)} to {len(info) - 1}, got {index}."
+        )
     found: Feature = info[index]
     return found
 
@@ -306,7 +346,9 @@ def _on_labelled(loss: Loss, outputs: Any, targets: Targets) -> Tensor:
             return tuple(pick(item) for item in value)
         return None if value is None else value.index_select(rows, axis=0)
 
-    chosen = Targets(**{f.name: pick(getattr(targets, f.name)) for f in dataclasses.fields(targets)})
+    chosen = Targets(
+        **{f.name: pick(getattr(targets, f.name)) for f in dataclasses.fields(targets)}
+    )
     return loss(pick(outputs), chosen) * (len(rows) / len(known))
 
 

@@ -12,11 +12,17 @@ from ppclas_core.config.schema import Size
 from ppclas_core.errors import ConfigError, MissingDependencyError
 from ppclas_core.files import sha256
 
-_TYPES: Mapping[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_TYPES: Mapping[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
 
 
 class OnnxFile:
-    """One input of images [N, 3, H, W] of floats; its first output, [N, C], is taken: logits or probabilities."""
+    """One input of images [N, 3, H, W] of floats; its first output, [N, C], is taken: logits or
+    probabilities.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -30,7 +36,8 @@ class OnnxFile:
             import onnxruntime
         except ImportError as error:
             raise MissingDependencyError(
-                f"teacher {path} needs onnxruntime, which is not installed. Run: pip install 'ppclas-distill[onnx]'"
+                f"teacher {path} needs onnxruntime, which is not installed. Run: pip install "
+                "'ppclas-distill[onnx]'"
             ) from error
         if not path.is_file():
             raise ConfigError(f"teacher {path}: there is no such file.")
@@ -49,14 +56,23 @@ class OnnxFile:
             ) from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
-        odd = len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3) or shape[3] == 3
+        odd = (
+            len(inputs) != 1
+            or len(shape) != 4
+            or (isinstance(shape[1], int) and shape[1] != 3)
+            or shape[3] == 3
+        )
         if odd or inputs[0].type not in _TYPES:
             raise ConfigError(
                 f"teacher {path}: expected one input of images [N, 3, H, W] of floats, got "
                 f"{'; '.join(f'{i.name} {i.shape} {i.type}' for i in inputs) or 'none'}."
             )
         self._type = _TYPES[inputs[0].type]
-        self._input, self._output, self._shape = inputs[0].name, self._session.get_outputs()[0].name, shape
+        self._input, self._output, self._shape = (
+            inputs[0].name,
+            self._session.get_outputs()[0].name,
+            shape,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -64,7 +80,8 @@ class OnnxFile:
         return sha256(self.path)
 
     def size(self, wanted: Size | None, otherwise: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of what it takes: its own where that is fixed, else ``wanted``, else ``otherwise``.
+        """(height, width) of what it takes: its own where that is fixed, else ``wanted``, else
+        ``otherwise``.
 
         Raises:
             ConfigError: ``wanted`` is not what it takes.
@@ -74,28 +91,37 @@ class OnnxFile:
         if not (isinstance(height, int) and isinstance(width, int)):
             return pair or otherwise
         if pair not in (None, (height, width)):
-            raise ConfigError(f"teacher {self.path} takes images of {height}x{width}; image_size says {pair}.")
+            raise ConfigError(
+                f"teacher {self.path} takes images of {height}x{width}; image_size says {pair}."
+            )
         return height, width
 
     def try_out(self, size: tuple[int, int]) -> tuple[int, bool]:
-        """Its number of classes, and whether it answers in probabilities: tried on two images of noise.
+        """Its number of classes, and whether it answers in probabilities: tried on two images of
+        noise.
 
         Raises:
             ConfigError: it cannot answer.
         """
         try:
-            answers = self.run(np.random.default_rng(0).standard_normal((2, 3, *size)).astype(np.float32))
+            answers = self.run(
+                np.random.default_rng(0).standard_normal((2, 3, *size)).astype(np.float32)
+            )
         except Exception as error:  # as above
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(
-                f"teacher {self.path} does not answer for two images [2, 3, {size[0]}, {size[1]}]: {said}. "
-                f"Another image_size may be what it takes."
+                f"teacher {self.path} does not answer for two images [2, 3, {size[0]}, {size[1]}]: "
+                f"{said}. Another image_size may be what it takes."
             ) from error
-        sums_to_one = bool((answers >= 0).all() and np.allclose(answers.sum(axis=1), 1.0, atol=1e-3))
+        sums_to_one = bool(
+            (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1.0, atol=1e-3)
+        )
         return answers.shape[1], sums_to_one
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Answers [N, C] for images [N, 3, H, W]; a file made for one batch size is asked piece by piece."""
+        """Answers [N, C] for images [N, 3, H, W]; a file made for one batch size is asked piece by
+        piece.
+        """
         step = self._shape[0] if isinstance(self._shape[0], int) else len(images)
         pieces = []
         for start in range(0, len(images), step):
@@ -103,7 +129,9 @@ class OnnxFile:
             padding = np.zeros((step - len(piece), *piece.shape[1:]), piece.dtype)
             padded: Any = np.concatenate([piece, padding]) if len(padding) else piece
             answers = np.asarray(
-                self._session.run([self._output], {self._input: padded.astype(self._type, copy=False)})[0]
+                self._session.run(
+                    [self._output], {self._input: padded.astype(self._type, copy=False)}
+                )[0]
             )
             pieces.append(answers[: len(piece)])
         return np.concatenate(pieces).astype(np.float32).reshape(len(images), -1)

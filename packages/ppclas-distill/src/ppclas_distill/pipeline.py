@@ -1,4 +1,6 @@
-"""SSLD as one line: select photos, remove look-alikes, distil, fine-tune, fix; a stopped stage goes on where it was."""
+"""SSLD as one line: select photos, remove look-alikes, distil, fine-tune, fix; a stopped stage goes
+on where it was.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ class DedupStage(Params):
     """``ppclas distill dedup``."""
 
     against: str | None = None
-    """Validation photos: a folder or a list file. Nothing: ``data.val`` of ``common``, with its ``root``."""
+    """Validation photos: a folder or a list file. Nothing: ``data.val`` of ``common``, with its
+    ``root``."""
     pool: str | None = None
     """Photos to look through."""
     pool_from: str | None = None
@@ -90,7 +93,9 @@ class Stage(Params):
     @property
     def kind(self) -> str:
         """``select``, ``dedup`` or ``train``."""
-        return "train" if self.train is not None else "select" if self.select is not None else "dedup"
+        return (
+            "train" if self.train is not None else "select" if self.select is not None else "dedup"
+        )
 
 
 class Pipeline(Params):
@@ -98,7 +103,8 @@ class Pipeline(Params):
 
     stages: tuple[Stage, ...] = Field(min_length=1)
     common: dict[str, Any] = Field(default_factory=dict)
-    """Changes to the config of every stage that trains, for example where the photos are; a stage's own come after."""
+    """Changes to the config of every stage that trains, for example where the photos are; a stage's
+    own come after."""
 
     @model_validator(mode="after")
     def _stages_refer_to_earlier_ones(self) -> Pipeline:
@@ -113,17 +119,22 @@ class Pipeline(Params):
                 if source is not None and seen.get(source) not in kinds:
                     fits = [name for name, kind in seen.items() if kind in kinds]
                     raise ValueError(
-                        f"stage {stage.name} refers to {source!r}; before it there are: {', '.join(fits) or 'none'}"
+                        f"stage {stage.name} refers to {source!r}; before it there are: "
+                        f"{', '.join(fits) or 'none'}"
                     )
             if stage.name in seen:
                 raise ValueError(f"two stages are called {stage.name!r}")
             if stage.dedup is not None and self.against(stage.dedup)[0] is None:
-                raise ValueError(f"stage {stage.name}: give against, or the validation photos as common.data.val")
+                raise ValueError(
+                    f"stage {stage.name}: give against, or the validation photos as common.data.val"
+                )
             seen[stage.name] = stage.kind
         return self
 
     def against(self, stage: DedupStage) -> tuple[str | None, str | None]:
-        """The validation photos that ``stage`` compares with, and the folder that their paths are relative to."""
+        """The validation photos that ``stage`` compares with, and the folder that their paths are
+        relative to.
+        """
         if stage.against is not None:
             return stage.against, stage.root
         data = self.common.get("data") or {}
@@ -136,7 +147,8 @@ def shipped() -> list[str]:
 
 
 def load_pipeline(source: str, overrides: Sequence[str] = ()) -> Pipeline:
-    """The pipeline of a YAML file, or of one that comes with this package, with ``KEY=VALUE`` overrides.
+    """The pipeline of a YAML file, or of one that comes with this package, with ``KEY=VALUE``
+    overrides.
 
     Raises:
         ConfigError: there is none, or it is wrong; every mistake, with its key.
@@ -145,7 +157,11 @@ def load_pipeline(source: str, overrides: Sequence[str] = ()) -> Pipeline:
     if not path.is_file():
         if source not in shipped():
             near = near_names(source, shipped())
-            hint = f" Did you mean {near[0]!r}?" if near else f" Those that ship: {', '.join(shipped())}."
+            hint = (
+                f" Did you mean {near[0]!r}?"
+                if near
+                else f" Those that ship: {', '.join(shipped())}."
+            )
             raise ConfigError(f"There is no pipeline {source}.{hint}")
         path = _SHIPPED / f"{source}.yaml"
     document = read_yaml(path)
@@ -160,17 +176,24 @@ def load_pipeline(source: str, overrides: Sequence[str] = ()) -> Pipeline:
         raise ConfigError(f"{source}: {'; '.join(said)}") from error
 
 
-def run_pipeline(pipeline: Pipeline, folder: Path, console: Console, *, dry_run: bool = False) -> None:
+def run_pipeline(
+    pipeline: Pipeline, folder: Path, console: Console, *, dry_run: bool = False
+) -> None:
     """Run the stages that are not done yet, each in ``folder/<name>``.
 
-    Every config is checked before the first stage starts, and that the photos and teachers it names are there.
+    Every config is checked before the first stage starts, and that the photos and teachers it names
+    are there.
 
     Raises:
-        ConfigError: a stage's config is wrong, something it names is missing, or a stage that is done has changed
-            since, or what it started from has.
+        ConfigError: a stage's config is wrong, something it names is missing, or a stage that is
+            done has changed since, or what it started from has.
         PpclasError: what a stage raises; run the same line again to go on.
     """
-    configs = {stage.name: _config(stage, pipeline, folder) for stage in pipeline.stages if stage.train is not None}
+    configs = {
+        stage.name: _config(stage, pipeline, folder)
+        for stage in pipeline.stages
+        if stage.train is not None
+    }
     missing = list(_missing(pipeline, configs, folder))
     if missing and not dry_run:
         raise ConfigError(f"There is no {'; no '.join(missing)}. Nothing has been started.")
@@ -195,7 +218,11 @@ def run_pipeline(pipeline: Pipeline, folder: Path, console: Console, *, dry_run:
             console.line(f"{title}: not done. The same command again goes on from here")
             raise
         seconds = time.monotonic() - started
-        note = {"stage": said, "made_from": _made_from(stage, pipeline, folder), "seconds": round(seconds, 1)}
+        note = {
+            "stage": said,
+            "made_from": _made_from(stage, pipeline, folder),
+            "seconds": round(seconds, 1),
+        }
         write_json(folder / stage.name / _DONE, note)
         console.line(f"{title}: done in {seconds / 60:.1f} minutes")
     for lack in missing:
@@ -216,7 +243,9 @@ def _missing(pipeline: Pipeline, configs: Mapping[str, Config], folder: Path) ->
         earlier.append((folder / stage.name).absolute())
 
 
-def _named(stage: Stage, pipeline: Pipeline, configs: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
+def _named(
+    stage: Stage, pipeline: Pipeline, configs: Mapping[str, Config]
+) -> Iterator[tuple[str, str]]:
     """The files and folders that a stage names, each with what it is."""
     teachers: Sequence[TeacherConfig] = ()
     if stage.select is not None:
@@ -238,7 +267,9 @@ def _named(stage: Stage, pipeline: Pipeline, configs: Mapping[str, Config]) -> I
             if path is not None:
                 yield what, path
         if config.objective.name == "Distill":
-            teachers = [TeacherConfig.model_validate(given) for given in config.objective.params["teachers"]]
+            teachers = [
+                TeacherConfig.model_validate(given) for given in config.objective.params["teachers"]
+            ]
     for teacher in teachers:
         if not teacher.is_name:
             yield "teacher", teacher.source
@@ -255,7 +286,9 @@ def _config(stage: Stage, pipeline: Pipeline, folder: Path) -> Config:
     if stage.extra_from is not None:
         said["data.train_extra"] = str(_outcome(pipeline, folder, stage.extra_from))
     try:
-        return load_config(stage.train, [f"{key}={json.dumps(value)}" for key, value in said.items()]).config
+        return load_config(
+            stage.train, [f"{key}={json.dumps(value)}" for key, value in said.items()]
+        ).config
     except ConfigError as error:
         raise ConfigError(f"stage {stage.name}: {error}") from error
 
@@ -288,7 +321,9 @@ def _said(stage: Stage, configs: Mapping[str, Config]) -> dict[str, Any]:
 def _made_from(stage: Stage, pipeline: Pipeline, folder: Path) -> dict[str, str]:
     """The stages that ``stage`` takes something from, each with the hash of what it takes."""
     pool_from = stage.dedup.pool_from if stage.dedup is not None else None
-    sources = [name for name in (stage.weights_from, stage.extra_from, pool_from) if name is not None]
+    sources = [
+        name for name in (stage.weights_from, stage.extra_from, pool_from) if name is not None
+    ]
     files = {name: _outcome(pipeline, folder, name) for name in sources}
     return {name: sha256(file) for name, file in files.items() if file.is_file()}
 
@@ -304,15 +339,18 @@ def _is_done(stage: Stage, pipeline: Pipeline, folder: Path, said: Mapping[str, 
     if before != now:
         keys = sorted(_differing(before, now))
         raise ConfigError(
-            f"stage {stage.name} is done in {place} with other settings ({', '.join(keys[:5])}). {advice}"
+            f"stage {stage.name} is done in {place} with other settings ({', '.join(keys[:5])}). "
+            f"{advice}"
         )
     changed = [
-        name for name, digest in _made_from(stage, pipeline, folder).items() if note["made_from"].get(name) != digest
+        name
+        for name, digest in _made_from(stage, pipeline, folder).items()
+        if note["made_from"].get(name) != digest
     ]
     if changed:
         raise ConfigError(
-            f"stage {stage.name} is done in {place}, and stage {changed[0]}, which it started from, has another "
-            f"outcome since. {advice}"
+            f"stage {stage.name} is done in {place}, and stage {changed[0]}, which it started "
+            f"from, has another outcome since. {advice}"
         )
     return True
 
@@ -321,7 +359,11 @@ def _noted(said: Mapping[str, Any], stage: Stage) -> Mapping[str, Any]:
     """What a stage was, with the defaults of keys that there were not yet when it was noted."""
     try:
         if stage.train is not None and "train" in said:
-            return {"train": Config.model_validate_json(json.dumps(said["train"])).model_dump(mode="json")}
+            return {
+                "train": Config.model_validate_json(json.dumps(said["train"])).model_dump(
+                    mode="json"
+                )
+            }
         known = Stage.model_validate_json(json.dumps({"name": stage.name, **said}))
     except ValidationError:
         return said
@@ -353,10 +395,14 @@ def _run_select(stage: SelectStage, folder: Path, console: Console) -> None:
         note=console.line,
         on_batch=photo_counter(console),
     )
-    console.line(f"{result.chosen} of {result.photos} photos chosen; {result.unreadable} could not be read")
+    console.line(
+        f"{result.chosen} of {result.photos} photos chosen; {result.unreadable} could not be read"
+    )
 
 
-def _run_dedup(stage: DedupStage, pipeline: Pipeline, folder: Path, name: str, console: Console) -> None:
+def _run_dedup(
+    stage: DedupStage, pipeline: Pipeline, folder: Path, name: str, console: Console
+) -> None:
     from ppclas_distill.dedup_report import dedup
 
     pool = stage.pool
@@ -365,7 +411,14 @@ def _run_dedup(stage: DedupStage, pipeline: Pipeline, folder: Path, name: str, c
         pool = str(_outcome(pipeline, folder, stage.pool_from))
     against, root = pipeline.against(stage)
     assert against is not None
-    report = dedup(pool, against, folder / name, against_root=root, note=console.line, on_photo=photo_counter(console))
+    report = dedup(
+        pool,
+        against,
+        folder / name,
+        against_root=root,
+        note=console.line,
+        on_photo=photo_counter(console),
+    )
     console.line(
         f"{len(report.matches)} of {report.photos} photos show a validation photo; "
         f"{len(report.unreadable)} could not be read"
@@ -379,7 +432,9 @@ def _run_train(config: Config, folder: Path, console: Console) -> None:
     run = RunFolder(folder)
     if run.config.is_file():
         config = check_same_recipe(folder, config)
-        if not run.finished.is_file():  # else: stopped between its end and the note that the stage is done
+        if (
+            not run.finished.is_file()
+        ):  # else: stopped between its end and the note that the stage is done
             resume(folder, console, config)
         return
     plan = plan_run(config)

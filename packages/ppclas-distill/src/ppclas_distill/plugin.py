@@ -16,11 +16,17 @@ ppclas_load_order = 0
 def register_losses(registry: Registry) -> None:
     """Add the losses between a student and its teacher."""
     registry.register(
-        "ssld", "ppclas_distill.losses:SSLD", summary="symmetrised KL divergence from the teacher; labels are ignored"
+        "ssld",
+        "ppclas_distill.losses:SSLD",
+        summary="symmetrised KL divergence from the teacher; labels are ignored",
     )
     for name, target, summary in (
         ("js", "losses:JS", "Jensen-Shannon divergence from the teacher; labels are ignored"),
-        ("kl", "losses:KL", "KL divergence from the teacher with a temperature (Hinton et al. 2015)"),
+        (
+            "kl",
+            "losses:KL",
+            "KL divergence from the teacher with a temperature (Hinton et al. 2015)",
+        ),
         ("soft_ce", "losses:SoftCE", "cross entropy with the teacher's probabilities as labels"),
         ("dkd", "losses:DKD", "decoupled knowledge distillation (Zhao et al. 2022)"),
     ):
@@ -31,7 +37,9 @@ def register_losses(registry: Registry) -> None:
 def register_feature_losses(registry: Registry) -> None:
     """Add the losses between feature maps."""
     registry.register(
-        "fitnet", "ppclas_distill.features:FitNet", summary="a projected map against the teacher's (Romero et al. 2015)"
+        "fitnet",
+        "ppclas_distill.features:FitNet",
+        summary="a projected map against the teacher's (Romero et al. 2015)",
     )
     registry.register(
         "similarity",

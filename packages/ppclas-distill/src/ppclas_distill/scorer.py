@@ -21,7 +21,8 @@ from ppclas_distill.select import Answers, check_listable
 from ppclas_distill.teacher import ONNX_SUFFIX, TeacherConfig, bundle_fingerprint, open_bundle
 
 _THREADS = 2
-"""That decode photos while the teacher computes; OpenCV does so without holding the interpreter's lock."""
+"""That decode photos while the teacher computes; OpenCV does so without holding the interpreter's
+lock."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Scorer:
     _probabilities: Callable[[NDArray[Any]], NDArray[np.float32]]
 
     def answer(self, paths: list[str]) -> Answers:
-        """Probabilities [N, C] of the photos, NaN for those that cannot be read, and of these place and reason."""
+        """Probabilities [N, C] of the photos, NaN for those that cannot be read, and of these place
+        and reason.
+        """
         draw = Draw(np.random.default_rng(0))
 
         def read(path: str) -> NDArray[Any] | str:
@@ -53,7 +56,9 @@ class Scorer:
         answers = np.full((len(paths), len(self.class_names)), np.nan, np.float32)
         if good:
             answers[good] = self._probabilities(np.stack([images[place] for place in good]))
-        return answers, [(place, image) for place, image in enumerate(images) if isinstance(image, str)]
+        return answers, [
+            (place, image) for place, image in enumerate(images) if isinstance(image, str)
+        ]
 
 
 def open_scorer(config: TeacherConfig) -> Scorer:
@@ -66,7 +71,9 @@ def open_scorer(config: TeacherConfig) -> Scorer:
         return _onnx_scorer(config)
     bundle = open_bundle(config)
     if bundle.manifest.activation != "softmax":
-        raise ConfigError(f"{config.source}: expected a teacher of exclusive classes, got one of several labels.")
+        raise ConfigError(
+            f"{config.source}: expected a teacher of exclusive classes, got one of several labels."
+        )
     predictor = bundle_predictor(bundle)
     return Scorer(
         bundle.labels,

@@ -1,7 +1,8 @@
-"""Pick from a large pool of unlabelled photos those that a teacher is surest of, so many for each class.
+"""Pick from a large pool of unlabelled photos those that a teacher is surest of, so many for each
+class.
 
-The pool is read once, in order; what is held is a bounded table of scores and places, not of paths. A stopped
-selection goes on where it was.
+The pool is read once, in order; what is held is a bounded table of scores and places, not of paths.
+A stopped selection goes on where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
 
 Answers = tuple[NDArray[np.float32], list[tuple[int, str]]]
-"""Probabilities [N, C] of N photos, NaN for those that cannot be read, and of these place and reason."""
+"""Probabilities [N, C] of N photos, NaN for those that cannot be read, and of these place and
+reason."""
 
 _SECONDS_BETWEEN_SAVES = 30.0
 
@@ -32,8 +34,8 @@ _SECONDS_BETWEEN_SAVES = 30.0
 class TopPerClass:
     """The ``per_class`` most probable photos of each class, among all that were added.
 
-    A photo is a candidate for its most probable class alone. Equal probabilities: the earlier photo wins. Memory is 24
-    bytes for each place of each class that was ever needed.
+    A photo is a candidate for its most probable class alone. Equal probabilities: the earlier photo
+    wins. Memory is 24 bytes for each place of each class that was ever needed.
     """
 
     def __init__(self, num_classes: int, per_class: int, least: float = 0.0) -> None:
@@ -45,7 +47,9 @@ class TopPerClass:
         """Of each class the score below which nothing can enter any more."""
 
     def add(self, places: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
-        """Consider photos: places [N] in the pool, ascending, and probabilities [N, C]; rows of NaN are passed over."""
+        """Consider photos: places [N] in the pool, ascending, and probabilities [N, C]; rows of NaN
+        are passed over.
+        """
         readable = ~np.isnan(probabilities).any(axis=1)
         places, probabilities = places[readable], probabilities[readable]
         if not len(places):
@@ -62,7 +66,10 @@ class TopPerClass:
         found = []
         for label in range(len(self._scores)):
             scores, places = self._kept(label)
-            found += [(int(p), float(s), label) for p, s in zip(places.tolist(), scores.tolist(), strict=True)]
+            found += [
+                (int(p), float(s), label)
+                for p, s in zip(places.tolist(), scores.tolist(), strict=True)
+            ]
         return sorted(found)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -85,7 +92,8 @@ class TopPerClass:
         count = int(self._counts[label])
         needed = count + len(scores)
         if needed > len(self._scores[label]):
-            # Doubling, up to twice what is kept: sorting then comes once in ``per_class`` additions.
+            # Doubling, up to twice what is kept: sorting then comes once in ``per_class``
+            # additions.
             room = max(needed, min(max(64, 2 * needed), 2 * self._per_class))
             for table in (self._scores, self._places):
                 grown = np.empty(room, table[label].dtype)
@@ -96,7 +104,10 @@ class TopPerClass:
         if needed >= 2 * self._per_class:
             kept_scores, kept_places = self._kept(label)
             self._counts[label] = len(kept_scores)
-            self._scores[label][: len(kept_scores)], self._places[label][: len(kept_places)] = kept_scores, kept_places
+            self._scores[label][: len(kept_scores)], self._places[label][: len(kept_places)] = (
+                kept_scores,
+                kept_places,
+            )
             self._bars[label] = kept_scores[-1]
 
     def _kept(self, label: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -133,12 +144,14 @@ def select(
     note: Callable[[str], None] = lambda _: None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> Selected:
-    """Choose photos of ``pool`` and write ``selected.txt`` (a path a line), ``selected.csv`` and ``summary.json``.
+    """Choose photos of ``pool`` and write ``selected.txt`` (a path a line), ``selected.csv`` and
+    ``summary.json``.
 
     What was done before in ``output`` with the same pool and settings is gone on with.
 
     Args:
-        pool: a folder, at any depth, or a list file (a path a line; a label after it is not looked at).
+        pool: a folder, at any depth, or a list file (a path a line; a label after it is not looked
+            at).
         answer: the teacher.
         class_names: of the teacher's answers.
         output: folder to write into.
@@ -171,7 +184,11 @@ def select(
         probabilities, bad = answer(batch)
         table.add(np.arange(progress.done, progress.done + len(batch)), probabilities)
         told = {place for place, _ in bad}
-        odd = (place for place in np.flatnonzero(np.isnan(probabilities).any(axis=1)).tolist() if place not in told)
+        odd = (
+            place
+            for place in np.flatnonzero(np.isnan(probabilities).any(axis=1)).tolist()
+            if place not in told
+        )
         bad = [*bad, *((place, "the teacher's answer is not a number") for place in odd)]
         for place, reason in bad:
             progress.unreadable += 1
@@ -203,7 +220,8 @@ def select(
 
 
 def pool_paths(pool: str, root: str | None = None) -> Iterator[str]:
-    """Every photo of a folder (at any depth, sorted folder by folder) or a list file, one at a time.
+    """Every photo of a folder (at any depth, sorted folder by folder) or a list file, one at a
+    time.
 
     Raises:
         DataError: neither of them, or a line that names no photo.
@@ -227,7 +245,9 @@ def pool_paths(pool: str, root: str | None = None) -> Iterator[str]:
             if os.path.splitext(text)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122
                 text, _, label = text.replace("\t", " ").rpartition(" ")
                 if not label.removeprefix("-").isdigit():
-                    raise DataError(f"{pool}:{number}: expected the path of a photo, got {line.strip()!r}")
+                    raise DataError(
+                        f"{pool}:{number}: expected the path of a photo, got {line.strip()!r}"
+                    )
             yield os.path.join(base, text.strip())  # noqa: PTH118
 
 
@@ -238,7 +258,9 @@ def check_listable(path: str) -> None:
         ImageError: it is not text in UTF-8, or has a tab or a line end in it.
     """
     if not is_listable(os.path.abspath(path)):  # noqa: PTH100 - a million Paths take seconds
-        raise ImageError(f"{path}: its name is not UTF-8, or has a tab or a line end in it; rename it")
+        raise ImageError(
+            f"{path}: its name is not UTF-8, or has a tab or a line end in it; rename it"
+        )
 
 
 class _Progress:
@@ -258,20 +280,30 @@ class _Progress:
                 state = json.loads(str(stored["state"]))
                 arrays = {key: stored[key] for key in ("counts", "scores", "places")}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            note(f"warning: {self._file} cannot be read ({error}); the selection starts from the beginning")
+            note(
+                f"warning: {self._file} cannot be read ({error}); the selection starts from the "
+                "beginning"
+            )
             return
         if state["settings"] != self._settings:
-            changed = [key for key, value in self._settings.items() if state["settings"].get(key) != value]
+            changed = [
+                key for key, value in self._settings.items() if state["settings"].get(key) != value
+            ]
             raise DataError(
-                f"{self._file.parent} holds a selection with other settings ({', '.join(changed)}). "
-                f"Choose another output folder, or remove this one."
+                f"{self._file.parent} holds a selection with other settings "
+                f"({', '.join(changed)}). Choose another output folder, or remove this one."
             )
         table.restore(arrays)
         self.done, self.unreadable, self.last = state["done"], state["unreadable"], state["last"]
         note(f"going on after {self.done} photos of the pool")
 
     def save(self, table: TopPerClass) -> None:
-        state = {"settings": self._settings, "done": self.done, "unreadable": self.unreadable, "last": self.last}
+        state = {
+            "settings": self._settings,
+            "done": self.done,
+            "unreadable": self.unreadable,
+            "last": self.last,
+        }
 
         def write(temporary: Path) -> None:
             with open(temporary, "wb") as file:
@@ -293,14 +325,18 @@ def _skip(paths: Iterator[str], progress: _Progress, pool: str) -> Iterator[str]
         last = next(islice(paths, progress.done - 1, None), None)
         if last != progress.last:
             raise DataError(
-                f"{pool} has changed since the selection was stopped: photo {progress.done} was {progress.last}, now "
-                f"it is {last or 'missing'}. Choose another output folder to start again."
+                f"{pool} has changed since the selection was stopped: photo {progress.done} was "
+                f"{progress.last}, now it is {last or 'missing'}. Choose another output folder to "
+                "start again."
             )
     return paths
 
 
 def _write_lists(
-    output: Path, chosen: Sequence[tuple[int, float, int]], class_names: Sequence[str], paths: Iterator[str]
+    output: Path,
+    chosen: Sequence[tuple[int, float, int]],
+    class_names: Sequence[str],
+    paths: Iterator[str],
 ) -> None:
     """``selected.txt`` and ``selected.csv``; the pool is read once more for the paths."""
 
@@ -312,7 +348,10 @@ def _write_lists(
             yield os.path.abspath(path), class_names[label], probability  # noqa: PTH100
 
     def write_csv(temporary: Path) -> None:
-        with open(temporary, "w", encoding="utf-8", newline="") as table, open(names, "w", encoding="utf-8") as plain:
+        with (
+            open(temporary, "w", encoding="utf-8", newline="") as table,
+            open(names, "w", encoding="utf-8") as plain,
+        ):
             writer = csv.writer(table, lineterminator="\n")
             writer.writerow(["path", "class", "probability"])
             for path, name, probability in rows():

@@ -1,7 +1,8 @@
 """Teachers: what answers for a batch beside the student, without gradient.
 
-A teacher is a catalogue model with its weights, a run folder, bundle or export, or any ONNX classifier. It sees what
-the student sees, turned into what it was trained on: normalised by its own constants and resized to its own size.
+A teacher is a catalogue model with its weights, a run folder, bundle or export, or any ONNX
+classifier. It sees what the student sees, turned into what it was trained on: normalised by its own
+constants and resized to its own size.
 """
 
 from __future__ import annotations
@@ -40,15 +41,17 @@ class TeacherConfig(Params):
     """Which teacher, and how it looks at the photos."""
 
     source: str
-    """A name of ``ppclas models list``, a run folder, bundle or export, or an .onnx file (images [N, 3, H, W] to logits
-    or probabilities [N, C])."""
+    """A name of ``ppclas models list``, a run folder, bundle or export, or an .onnx file (images
+    [N, 3, H, W] to logits or probabilities [N, C])."""
     weights: str | None = None
-    """Weights file of a catalogue name. Nothing: the published ones, downloaded where they are not on this machine."""
+    """Weights file of a catalogue name. Nothing: the published ones, downloaded where they are not
+    on this machine."""
     image_size: Size | None = None
-    """(height, width) or a side of what it sees, in pixels. Nothing: what it was made for; an .onnx file that takes any
-    size sees the student's."""
+    """(height, width) or a side of what it sees, in pixels. Nothing: what it was made for; an .onnx
+    file that takes any size sees the student's."""
     normalize: NormalizeConfig | None = None
-    """Its own constants. Nothing: those of its bundle, ImageNet's for published weights and .onnx files."""
+    """Its own constants. Nothing: those of its bundle, ImageNet's for published weights and .onnx
+    files."""
 
     @property
     def normalize_or_default(self) -> NormalizeConfig:
@@ -66,7 +69,9 @@ class TeacherConfig(Params):
 
     @property
     def is_name(self) -> bool:
-        """Whether ``source`` is a name of the catalogue; a file or folder of that name goes before it."""
+        """Whether ``source`` is a name of the catalogue; a file or folder of that name goes before
+        it.
+        """
         return self.source in get_registries().models and not Path(self.source).exists()
 
 
@@ -83,22 +88,30 @@ class Student:
 class View:
     """From the student's images to the teacher's: other constants, another size."""
 
-    def __init__(self, student: Student, normalize: NormalizeConfig, image_size: tuple[int, int]) -> None:
+    def __init__(
+        self, student: Student, normalize: NormalizeConfig, image_size: tuple[int, int]
+    ) -> None:
         ours, theirs = student.normalize, normalize
         scale = np.asarray(ours.std) / np.asarray(theirs.std)
         shift = (np.asarray(ours.mean) - np.asarray(theirs.mean)) / np.asarray(theirs.std)
-        self._affine = None if ours == theirs else (scale.astype(np.float32), shift.astype(np.float32))
+        self._affine = (
+            None if ours == theirs else (scale.astype(np.float32), shift.astype(np.float32))
+        )
         self._size = None if image_size == student.image_size else image_size
         self.words = self._describe(student, image_size)
         self.fingerprint = f"{student.image_size} {image_size} {theirs.mean} {theirs.std}"
 
     def __call__(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] normalised for the student → [N, 3, height, width] normalised for the teacher."""
+        """[N, 3, H, W] normalised for the student → [N, 3, height, width] normalised for the
+        teacher.
+        """
         import paddle
         from paddle.nn import functional
 
         if self._affine is not None:
-            scale, shift = (paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in self._affine)
+            scale, shift = (
+                paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in self._affine
+            )
             images = images * scale + shift
         if self._size is not None:
             images = functional.interpolate(images, size=list(self._size), mode="bilinear")
@@ -106,8 +119,14 @@ class View:
 
     def _describe(self, student: Student, image_size: tuple[int, int]) -> str:
         height, width = student.image_size
-        size = f"{height}x{width}" if self._size is None else f"{height}x{width} resized to {_x(image_size)}"
-        return f"sees {size}{', normalised by its own constants' if self._affine is not None else ''}"
+        size = (
+            f"{height}x{width}"
+            if self._size is None
+            else f"{height}x{width} resized to {_x(image_size)}"
+        )
+        return (
+            f"sees {size}{', normalised by its own constants' if self._affine is not None else ''}"
+        )
 
 
 class Teacher:
@@ -118,7 +137,9 @@ class Teacher:
     assumed: str = ""
     """What had to be assumed about it, for the console."""
 
-    def __init__(self, name: str, view: View, columns: Sequence[int] | None, fingerprint: str) -> None:
+    def __init__(
+        self, name: str, view: View, columns: Sequence[int] | None, fingerprint: str
+    ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         """Changes when its weights or what it sees do."""
@@ -134,7 +155,9 @@ class Teacher:
         return f"teacher {self.name} {self._view.words}{norm}{order}{assumed}"
 
     def answer(self, images: Tensor) -> Tensor:
-        """Logits [N, C] float32 in the order of the student's classes, for images [N, 3, H, W] as the student sees."""
+        """Logits [N, C] float32 in the order of the student's classes, for images [N, 3, H, W] as
+        the student sees.
+        """
         import paddle
 
         with paddle.no_grad():
@@ -152,7 +175,9 @@ class Teacher:
         Raises:
             ConfigError: it gives none.
         """
-        raise ConfigError(f"teacher {self.name} gives logits alone; feature losses need a teacher in Paddle.")
+        raise ConfigError(
+            f"teacher {self.name} gives logits alone; feature losses need a teacher in Paddle."
+        )
 
     def record(self, layers: Sequence[str]) -> MapRecorder:
         """Keep the outputs of these layers of every ``answer`` from now on."""
@@ -169,8 +194,8 @@ class Teacher:
 class PaddleTeacher(Teacher):
     """A model of a registry. Its parameters get no gradient; dropout is off.
 
-    With ``batch_statistics`` its batch norms stay in train mode: they normalise by the batch and their running
-    statistics move. SSLD found its students better for it (76.00 % against 75.84 %).
+    With ``batch_statistics`` its batch norms stay in train mode: they normalise by the batch and
+    their running statistics move. SSLD found its students better for it (76.00 % against 75.84 %).
     """
 
     def __init__(
@@ -190,7 +215,9 @@ class PaddleTeacher(Teacher):
             parameter.stop_gradient = True
         model.eval()
         self._norms = {
-            key: layer for key, layer in model.named_sublayers() if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm)
+            key: layer
+            for key, layer in model.named_sublayers()
+            if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm)
         }
         self.batch_statistics = batch_statistics and bool(self._norms)
         if self.batch_statistics:
@@ -225,7 +252,9 @@ class PaddleTeacher(Teacher):
 
 
 class ArrayTeacher(Teacher):
-    """Whatever turns arrays [N, 3, H, W] into answers [N, C]: an export in its engine, an ONNX file."""
+    """Whatever turns arrays [N, 3, H, W] into answers [N, C]: an export in its engine, an ONNX
+    file.
+    """
 
     def __init__(
         self,
@@ -257,7 +286,8 @@ def open_teacher(config: TeacherConfig, student: Student, batch_statistics: bool
     """The teacher behind ``config``, ready to answer.
 
     Raises:
-        ConfigError: it knows other classes than the student learns, or its parameters contradict each other.
+        ConfigError: it knows other classes than the student learns, or its parameters contradict
+            each other.
         BundleError, WeightsError, MissingDependencyError: it cannot be opened.
     """
     if config.source.endswith(ONNX_SUFFIX):
@@ -270,7 +300,10 @@ def open_teacher(config: TeacherConfig, student: Student, batch_statistics: bool
         _pair(config.image_size) if config.image_size is not None else bundle.image_size,
     )
     if manifest.activation != "softmax":
-        raise ConfigError(f"teacher {config.source}: expected one of exclusive classes, got one of several labels.")
+        raise ConfigError(
+            f"teacher {config.source}: expected one of exclusive classes, got one of several "
+            "labels."
+        )
     columns = _columns(bundle.labels, student.class_names, config.source)
     teacher: Teacher
     if manifest.export is not None:
@@ -278,7 +311,9 @@ def open_teacher(config: TeacherConfig, student: Student, batch_statistics: bool
         teacher = ArrayTeacher(config.source, view, columns, _fingerprint(bundle, view), run)
     else:
         model = bundle.build_model()
-        teacher = PaddleTeacher(config.source, view, columns, _fingerprint(bundle, view), model, batch_statistics)
+        teacher = PaddleTeacher(
+            config.source, view, columns, _fingerprint(bundle, view), model, batch_statistics
+        )
     if columns is None and bundle.labels != student.class_names:
         teacher.assumed = "its classes or the data's have no names: taken to be in the same order"
     return teacher
@@ -303,20 +338,28 @@ def open_bundle(config: TeacherConfig) -> Bundle:
                 ) from error
         return bundle_from_weights(source, weights)
     if config.weights is not None:
-        raise ConfigError(f"teacher {source}: weights are for a catalogue name; a run, bundle or export has its own.")
+        raise ConfigError(
+            f"teacher {source}: weights are for a catalogue name; a run, bundle or export has its "
+            "own."
+        )
     if not Path(source).exists():
         if Path(source).name != source:
-            raise ConfigError(f"teacher {source}: there is no such run, bundle, export or .onnx file.")
+            raise ConfigError(
+                f"teacher {source}: there is no such run, bundle, export or .onnx file."
+            )
         get_registries().models.entry(source)  # an unknown name: says so, with near ones
     return Bundle.load(source)
 
 
 def _columns(theirs: tuple[str, ...], ours: tuple[str, ...], source: str) -> list[int] | None:
-    """For each of the student's classes its column in the teacher's answers; None where they are in the same order."""
+    """For each of the student's classes its column in the teacher's answers; None where they are in
+    the same order.
+    """
     if len(theirs) != len(ours):
         raise ConfigError(
-            f"teacher {source} knows {len(theirs)} classes and the data has {len(ours)}. Fine-tune a teacher on the "
-            f"data first: ppclas train DATA --model NAME --pretrained, then --teacher RUN."
+            f"teacher {source} knows {len(theirs)} classes and the data has {len(ours)}. Fine-tune "
+            "a teacher on the data first: ppclas train DATA --model NAME --pretrained, then "
+            "--teacher RUN."
         )
     if theirs == ours or are_ids(theirs) or are_ids(ours):
         return None
@@ -329,14 +372,18 @@ def _columns(theirs: tuple[str, ...], ours: tuple[str, ...], source: str) -> lis
     )
 
 
-def _engine_run(bundle: Bundle, normalize: NormalizeConfig) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _engine_run(
+    bundle: Bundle, normalize: NormalizeConfig
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Logits of an export for normalised images [N, 3, H, W]."""
     facts = bundle.manifest.export or {}
     engine: Engine = get_registries().engines.build(str(facts.get("engine")))
     engine.load(bundle)
     if facts.get("input") != "pixels":
         return engine.logits
-    mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (normalize.mean, normalize.std))
+    mean, std = (
+        np.asarray(values, np.float32)[:, None, None] for values in (normalize.mean, normalize.std)
+    )
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         # This export normalises by itself: give it the pixels back.
@@ -348,7 +395,9 @@ def _engine_run(bundle: Bundle, normalize: NormalizeConfig) -> Callable[[NDArray
 
 def bundle_fingerprint(bundle: Bundle) -> str:
     """What changes when the weights do."""
-    hashes = [entry.sha256 for entry in bundle.manifest.files.values()] or [sha256(bundle.weights_file)]
+    hashes = [entry.sha256 for entry in bundle.manifest.files.values()] or [
+        sha256(bundle.weights_file)
+    ]
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
 
 
@@ -358,23 +407,33 @@ def _fingerprint(bundle: Bundle, view: View) -> str:
 
 def _open_onnx(config: TeacherConfig, student: Student) -> Teacher:
     if config.weights is not None:
-        raise ConfigError(f"teacher {config.source}: an .onnx file holds its own weights; leave weights out.")
+        raise ConfigError(
+            f"teacher {config.source}: an .onnx file holds its own weights; leave weights out."
+        )
     file = OnnxFile(Path(config.source))
     size = file.size(config.image_size, student.image_size)
     classes, probabilities = file.try_out(size)
     if classes != len(student.class_names):
         raise ConfigError(
-            f"teacher {config.source} answers with {classes} values and the data has {len(student.class_names)} "
-            f"classes. A teacher must have learnt the student's classes, in the same order."
+            f"teacher {config.source} answers with {classes} values and the data has "
+            f"{len(student.class_names)} classes. A teacher must have learnt the student's "
+            "classes, in the same order."
         )
     view = View(student, config.normalize_or_default, size)
     name = f"{config.source}{' (answers in probabilities)' if probabilities else ''}"
-    teacher = ArrayTeacher(name, view, None, f"{file.fingerprint} {view.fingerprint}", file.run, probabilities)
+    teacher = ArrayTeacher(
+        name, view, None, f"{file.fingerprint} {view.fingerprint}", file.run, probabilities
+    )
     assumed = ["its classes are taken to be in the data's order"]
     if config.normalize is None:
-        assumed.insert(0, "it is taken to want ImageNet's mean and std (the teacher's normalize says otherwise)")
+        assumed.insert(
+            0,
+            "it is taken to want ImageNet's mean and std (the teacher's normalize says otherwise)",
+        )
     if (Path(config.source).parent / "bundle.json").is_file():
-        assumed.append(f"the export around it knows both: name its folder, {Path(config.source).parent}")
+        assumed.append(
+            f"the export around it knows both: name its folder, {Path(config.source).parent}"
+        )
     teacher.assumed = "; ".join(assumed)
     return teacher
 

@@ -17,7 +17,8 @@ class CatalogRow:
     architecture: str
     """The name of the variant that it builds; several published weights share one."""
     family: str | None
-    """Module in ``ppclas_models.families`` that has the variant; None where the family is not built yet."""
+    """Module in ``ppclas_models.families`` that has the variant; None where the family is not built
+    yet."""
     group: str
     series: str
     paper_title: str | None
@@ -41,7 +42,8 @@ class CatalogRow:
     weights_top5: float | None
 
     flops_g: float | None
-    """10⁹ operations at the published size, a multiply-add counted as two, as the tables print it."""
+    """10⁹ operations at the published size, a multiply-add counted as two, as the tables print
+    it."""
     params_m: float | None
     """10⁶ parameters, as the tables print it."""
     params: int | None
@@ -57,7 +59,8 @@ class CatalogRow:
     legacy_weights_url: str
     """The archive of the 2020 static-graph release."""
     notes: str
-    """Where the published facts disagree with each other or with what was counted; empty where they agree."""
+    """Where the published facts disagree with each other or with what was counted; empty where they
+    agree."""
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """Fetch a file over HTTP: what arrives is what was published, or nothing arrives.
 
-A download is written beside its target (``.part``, and ``.part.json`` with what identifies its content), goes on
-where it stopped when the server still has the same content, and is renamed only after it was checked.
+A download is written beside its target (``.part``, and ``.part.json`` with what identifies its
+content), goes on where it stopped when the server still has the same content, and is renamed only
+after it was checked.
 """
 
 from __future__ import annotations
@@ -70,8 +71,13 @@ class _Content:
         return cls(url, etag if etag.startswith('"') else headers.get("Last-Modified"), length)
 
     def continues(self, other: _Content) -> bool:
-        """Whether ``other``, of an answer to ``If-Range``, is the same content; it need not repeat the validator."""
-        return other.length == (self.length or other.length) and other.validator in (None, self.validator)
+        """Whether ``other``, of an answer to ``If-Range``, is the same content; it need not repeat
+        the validator.
+        """
+        return other.length == (self.length or other.length) and other.validator in (
+            None,
+            self.validator,
+        )
 
 
 class _Part:
@@ -138,16 +144,20 @@ def download(
     ``check`` raises ``WeightsError`` where a whole file is not what was wanted; it is then removed.
 
     Raises:
-        WeightsError: the address cannot be reached, has something else, or more than ``max_bytes``; or the file
-            cannot be written.
+        WeightsError: the address cannot be reached, has something else, or more than ``max_bytes``;
+            or the file cannot be written.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise WeightsError(f"cannot download {url}: expected an address that begins with https:// or http://")
+        raise WeightsError(
+            f"cannot download {url}: expected an address that begins with https:// or http://"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target.with_name(f".{target.name}.lock"), say):
             if not target.is_file():
-                _download(_Job(url, _Part(target), max_bytes, progress, say, patience), target, check)
+                _download(
+                    _Job(url, _Part(target), max_bytes, progress, say, patience), target, check
+                )
     except OSError as error:
         hint = " Make room there, or choose another folder." if error.errno == errno.ENOSPC else ""
         raise WeightsError(f"cannot write {target}: {error.strerror or error}.{hint}") from error
@@ -161,8 +171,13 @@ def _download(job: _Job, target: Path, check: Callable[[Path], None]) -> None:
         job.part.clear()
         reason = str(error).replace(str(job.part.path), "the file")
         if not resumed:
-            raise WeightsError(f"{job.url} gives something else than was published: {reason}") from error
-        job.say(f"the download went on where it had stopped, and is no good ({reason}): once more from the start")
+            raise WeightsError(
+                f"{job.url} gives something else than was published: {reason}"
+            ) from error
+        job.say(
+            f"the download went on where it had stopped, and is no good ({reason}): once more from "
+            "the start"
+        )
         _download(job, target, check)
         return
     job.part.finish(target)
@@ -180,13 +195,17 @@ def _fetch(job: _Job) -> bool:
         except _RetryError as error:
             failures = 1 if job.part.size - before >= _WORTHWHILE else failures + 1
             if failures >= job.patience.tries:
-                raise WeightsError(f"cannot download {job.url}: {error} (tried {failures} times)") from error
+                raise WeightsError(
+                    f"cannot download {job.url}: {error} (tried {failures} times)"
+                ) from error
             job.say(f"{error}; trying again")
         time.sleep(job.patience.pause * 2 ** (failures - 1))
 
 
 def _try(job: _Job) -> None:
-    """Append what is missing, or start over where the content is another or the server cannot go on."""
+    """Append what is missing, or start over where the content is another or the server cannot go
+    on.
+    """
     part = job.part
     known, size = part.content(job.url), part.size
     if known is not None and size == known.length:
@@ -199,7 +218,10 @@ def _try(job: _Job) -> None:
         start, length = _extent(response)
         content = _Content.of(job.url, response.headers, length)
         if length is not None and length > job.max_bytes:
-            raise WeightsError(f"{job.url} has {length:,} bytes: another file, {job.max_bytes:,} were expected at most")
+            raise WeightsError(
+                f"{job.url} has {length:,} bytes: another file, {job.max_bytes:,} were expected at "
+                "most"
+            )
         if start and (known is None or start != size or not known.continues(content)):
             part.clear()
             raise _RetryError("its content has changed since the download began")
@@ -212,15 +234,21 @@ def _try(job: _Job) -> None:
         raise _RetryError(f"the connection ended after {done:,} of {length:,} bytes")
 
 
-def _copy(job: _Job, response: http.client.HTTPResponse, file: IO[bytes], done: int, length: int | None) -> int:
-    """Write the answer to ``file``, which has ``done`` bytes, up to just over ``max_bytes``; the bytes it has then."""
+def _copy(
+    job: _Job, response: http.client.HTTPResponse, file: IO[bytes], done: int, length: int | None
+) -> int:
+    """Write the answer to ``file``, which has ``done`` bytes, up to just over ``max_bytes``; the
+    bytes it has then.
+    """
     mark, mark_time = done, time.monotonic()
     job.progress(done, length)
     while done <= job.max_bytes:
         try:
             chunk = response.read1(_CHUNK)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _RetryError(f"the connection broke after {done:,} bytes ({_reason(error)})") from error
+            raise _RetryError(
+                f"the connection broke after {done:,} bytes ({_reason(error)})"
+            ) from error
         if not chunk:
             break
         file.write(chunk)
@@ -270,15 +298,18 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         scheme = urlsplit(newurl).scheme
         if scheme != "https" and scheme != req.type:
-            raise WeightsError(f"cannot download {req.full_url}: it redirects to {newurl}, which is not safe to follow")
+            raise WeightsError(
+                f"cannot download {req.full_url}: it redirects to {newurl}, which is not safe to "
+                "follow"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _refuse_pages(url: str, headers: email.message.Message) -> None:
     if headers.get_content_type() in ("text/html", "application/xhtml+xml"):
         raise WeightsError(
-            f"{url} answers with a web page instead of a file. A proxy or a login page may be in between: "
-            f"open the address in a browser."
+            f"{url} answers with a web page instead of a file. A proxy or a login page may be in "
+            "between: open the address in a browser."
         )
 
 
@@ -287,7 +318,10 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
     if response.status == 206:
         given = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if given is None:
-            raise _RetryError(f"the server sends a part and does not say which ({response.headers['Content-Range']!r})")
+            raise _RetryError(
+                "the server sends a part and does not say which "
+                f"({response.headers['Content-Range']!r})"
+            )
         return int(given[1]), int(given[2])
     announced = response.headers.get("Content-Length", "")
     return 0, int(announced) if announced.isdecimal() else None
@@ -311,7 +345,10 @@ def _locked(path: Path, say: Say) -> Iterator[None]:
     while True:
         with open(path, "ab") as file:
             if not _lock(file, wait=False):
-                say(f"another process downloads {path.name.removeprefix('.').removesuffix('.lock')}: waiting for it")
+                say(
+                    "another process downloads "
+                    f"{path.name.removeprefix('.').removesuffix('.lock')}: waiting for it"
+                )
                 while not _lock(file, wait=True):
                     pass
             if not _is_at(path, file):  # whoever held it before has removed it: it protects nothing

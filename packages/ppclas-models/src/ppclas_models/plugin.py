@@ -1,4 +1,6 @@
-"""What this package registers: each catalogue name whose family is built. Nothing heavy is imported here."""
+"""What this package registers: each catalogue name whose family is built. Nothing heavy is imported
+here.
+"""
 
 from __future__ import annotations
 

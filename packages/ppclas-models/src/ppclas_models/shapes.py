@@ -1,4 +1,5 @@
-"""Names and shapes of the tensors of each published architecture: what a weight file is checked against.
+"""Names and shapes of the tensors of each published architecture: what a weight file is checked
+against.
 
 They come from a table, so that checking a file needs no Paddle and builds no model.
 """
@@ -28,7 +29,9 @@ def shapes_of(architecture: str) -> Shapes:
     """
     table = _load()
     if architecture not in table:
-        raise WeightsError(f"the tensor names of {architecture} are not published: no weights of it are")
+        raise WeightsError(
+            f"the tensor names of {architecture} are not published: no weights of it are"
+        )
     return table[architecture]
 
 
@@ -37,10 +40,14 @@ def head_of(architecture: str) -> list[str]:
     return [name for name, shape in shapes_of(architecture).items() if _CLASSES in shape]
 
 
-def check_shapes(found: Shapes, architecture: str, *, any_classes: bool = False, without_head: bool = False) -> None:
-    """Tensors of the names and shapes ``found`` are all that ``architecture`` has; more of them do not matter.
+def check_shapes(
+    found: Shapes, architecture: str, *, any_classes: bool = False, without_head: bool = False
+) -> None:
+    """Tensors of the names and shapes ``found`` are all that ``architecture`` has; more of them do
+    not matter.
 
-    With ``any_classes`` the classifier may have another number of classes, with ``without_head`` it may be missing.
+    With ``any_classes`` the classifier may have another number of classes, with ``without_head`` it
+    may be missing.
 
     Raises:
         WeightsError: some are missing or of another shape; the message names them.
@@ -55,7 +62,9 @@ def check_shapes(found: Shapes, architecture: str, *, any_classes: bool = False,
     ]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of the {len(wanted)} tensors are missing: {first_few(missing)}")
+        problems.append(
+            f"{len(missing)} of the {len(wanted)} tensors are missing: {first_few(missing)}"
+        )
     if different:
         problems.append(f"{len(different)} have another shape: {first_few(different)}")
     if problems:
@@ -63,7 +72,9 @@ def check_shapes(found: Shapes, architecture: str, *, any_classes: bool = False,
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[int, ...], any_classes: bool) -> bool:
-    if any_classes and len(found) == len(wanted):  # no layer but classifiers has as many channels as there are classes
+    if any_classes and len(found) == len(
+        wanted
+    ):  # no layer but classifiers has as many channels as there are classes
         return all(a == b or b == _CLASSES for a, b in zip(found, wanted, strict=True))
     return found == wanted
 
@@ -72,5 +83,6 @@ def _fits(found: tuple[int, ...], wanted: tuple[int, ...], any_classes: bool) ->
 def _load() -> dict[str, dict[str, tuple[int, ...]]]:
     table = json.loads(lzma.decompress(TABLE.read_bytes()))
     return {
-        architecture: {name: tuple(shape) for name, shape in shapes.items()} for architecture, shapes in table.items()
+        architecture: {name: tuple(shape) for name, shape in shapes.items()}
+        for architecture, shapes in table.items()
     }

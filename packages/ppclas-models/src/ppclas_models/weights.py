@@ -20,15 +20,18 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path.home() / ".cache" / "ppclas") / "weights"
 
 
-def locate(name: str, *, download: bool = False, folder: Path | None = None, mirror: str | None = None) -> Path:
+def locate(
+    name: str, *, download: bool = False, folder: Path | None = None, mirror: str | None = None
+) -> Path:
     """The weight file of a catalogue name: on this machine, or else, with ``download``, fetched.
 
-    With ``folder`` the published file itself goes there, instead of the cache. ``mirror`` (default: the environment's
-    ``PPCLAS_MIRROR``) is an address that takes the place of the published one up to the host. Nothing is fetched
-    while ``PPCLAS_OFFLINE`` is set.
+    With ``folder`` the published file itself goes there, instead of the cache. ``mirror`` (default:
+    the environment's ``PPCLAS_MIRROR``) is an address that takes the place of the published one up
+    to the host. Nothing is fetched while ``PPCLAS_OFFLINE`` is set.
 
     Raises:
-        WeightsError: it is not to be had; the message says where it is published and where to put it.
+        WeightsError: it is not to be had; the message says where it is published and where to put
+            it.
     """
     row = load_catalog()[name]
     carried = CARRIED / f"{name}.safetensors"
@@ -37,8 +40,9 @@ def locate(name: str, *, download: bool = False, folder: Path | None = None, mir
     if row.weights_url is None:
         reason = f" ({row.notes})" if row.notes else ""
         raise WeightsError(
-            f"no .pdparams weights of {name} are published{reason}. Give a weight file of your own, or what "
-            f"'ppclas models convert' makes of the archive of 2020, {row.legacy_weights_url}, if it knows its names."
+            f"no .pdparams weights of {name} are published{reason}. Give a weight file of your "
+            "own, or what 'ppclas models convert' makes of the archive of 2020, "
+            f"{row.legacy_weights_url}, if it knows its names."
         )
     file = (cache_folder() if folder is None else folder) / row.weights_url.rsplit("/", 1)[1]
     if file.is_file():
@@ -49,12 +53,13 @@ def locate(name: str, *, download: bool = False, folder: Path | None = None, mir
     by_hand = f"Download {url} to {file}, or give the path of a weight file instead of the name."
     if not download:
         raise WeightsError(
-            f"the weights of {name} are not on this machine. Run 'ppclas models download {name}'. Or: {by_hand}"
+            f"the weights of {name} are not on this machine. Run 'ppclas models download {name}'. "
+            f"Or: {by_hand}"
         )
     if os.environ.get("PPCLAS_OFFLINE", "0") not in ("", "0"):
         raise WeightsError(
-            f"the weights of {name} are not on this machine, and nothing is downloaded while PPCLAS_OFFLINE is set. "
-            f"Unset it. Or: {by_hand}"
+            f"the weights of {name} are not on this machine, and nothing is downloaded while "
+            f"PPCLAS_OFFLINE is set. Unset it. Or: {by_hand}"
         )
     _fetch(row, url, file)
     return file
@@ -95,8 +100,8 @@ def _fetch(row: CatalogRow, url: str, file: Path) -> None:
             )
         except WeightsError as error:
             raise WeightsError(
-                f"{error}. Try again later, give the address of a mirror (--mirror or PPCLAS_MIRROR), or put the file "
-                f"at {file} yourself."
+                f"{error}. Try again later, give the address of a mirror (--mirror or "
+                f"PPCLAS_MIRROR), or put the file at {file} yourself."
             ) from error
 
 

@@ -1,4 +1,6 @@
-"""``ppclas benchmark``: how fast, how large and how right models are in the engines of this machine."""
+"""``ppclas benchmark``: how fast, how large and how right models are in the engines of this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def _numbers(text: str, option: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise click.UsageError(f"--{option} {text}: expected whole numbers of 1 or more with commas, as in 1,8,32.")
+        raise click.UsageError(
+            f"--{option} {text}: expected whole numbers of 1 or more with commas, as in 1,8,32."
+        )
     return list(dict.fromkeys(found))
 
 
@@ -32,16 +36,39 @@ def _numbers(text: str, option: str) -> list[int]:
     "--engine",
     "engines",
     metavar="NAME,...",
-    help="Engines to compare. Without it: an export's own; dygraph and onnxruntime for a run or bundle.",
+    help="Engines to compare. Without it: an export's own; dygraph and onnxruntime for a run or "
+    "bundle.",
 )
 @click.option("--batch", default="1,8,32", show_default=True, metavar="N,...", help="Batch sizes.")
-@click.option("--threads", metavar="N,...", help="CPU threads of the engine. Without it: all of this process.")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="For each batch size.")
-@click.option("--data", metavar="PATH", help="Labelled photos: adds top-1, and what it lost against the first row.")
-@click.option("--num-photos", type=click.IntRange(min=1), default=500, show_default=True, help="How many of --data.")
+@click.option(
+    "--threads", metavar="N,...", help="CPU threads of the engine. Without it: all of this process."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    help="For each batch size.",
+)
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="Labelled photos: adds top-1, and what it lost against the first row.",
+)
+@click.option(
+    "--num-photos",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="How many of --data.",
+)
 @click.option("--csv", "csv_path", metavar="FILE.csv", help="Write every number to a CSV.")
 @click.option("--plot", metavar="FILE.png", help="Draw throughput and latency over the batch size.")
-@click.option("--lite-format", metavar="FILE.txt", help="Write batch 1 as Paddle-Lite's benchmark.sh does, in ms.")
+@click.option(
+    "--lite-format",
+    metavar="FILE.txt",
+    help="Write batch 1 as Paddle-Lite's benchmark.sh does, in ms.",
+)
 @JSON_OPTION
 def command(
     paths: tuple[str, ...],
@@ -58,8 +85,8 @@ def command(
 ) -> None:
     """Measure models side by side on real photos that lie ready in memory.
 
-    Each model and engine runs in a process of its own, so memory is its own and a crash is a row of the table. A run or
-    bundle is exported into the cache where an engine needs it, with proof.
+    Each model and engine runs in a process of its own, so memory is its own and a crash is a row of
+    the table. A run or bundle is exported into the cache where an engine needs it, with proof.
 
     \b
     Examples:
@@ -85,8 +112,8 @@ def command(
             plan = plan_scoring(bundle, None, data)
             if plan.images.task == "multilabel":
                 raise DataError(
-                    f"--data compares top-1, and a photo of {name} may have several labels. Leave --data out, and "
-                    f"compare accuracies with: ppclas eval"
+                    f"--data compares top-1, and a photo of {name} may have several labels. Leave "
+                    "--data out, and compare accuracies with: ppclas eval"
                 )
             kept = plan.images.subset(spread(len(plan.images), num_photos))
             scoring.append(replace(plan, images=kept))
@@ -109,7 +136,9 @@ def command(
         measuring.draw(rows, Path(plot))
     if lite_format:
         write_text(Path(lite_format), measuring.lite_format(rows))
-    failed = list(dict.fromkeys(f"{row.model} in {row.engine}: {row.error}" for row in rows if row.error))
+    failed = list(
+        dict.fromkeys(f"{row.model} in {row.engine}: {row.error}" for row in rows if row.error)
+    )
     for line in failed:
         note(f"error: {line}")
     if failed:
@@ -123,7 +152,18 @@ def _name(path: str) -> str:
 
 
 def _print(rows: Sequence[Row], *, with_accuracy: bool) -> None:
-    header = ["model", "engine", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "memory MB", "size MB"]
+    header = [
+        "model",
+        "engine",
+        "threads",
+        "batch",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "images/s",
+        "memory MB",
+        "size MB",
+    ]
     table = []
     for row in rows:
         if row.error:

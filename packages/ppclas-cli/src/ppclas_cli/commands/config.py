@@ -1,4 +1,6 @@
-"""``ppclas config``: what a run's settings are, where each came from, and whether a file is right."""
+"""``ppclas config``: what a run's settings are, where each came from, and whether a file is
+right.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,21 @@ from ppclas_cli import output
 def config() -> None:
     """Show, check and describe settings.
 
-    Settings come from a YAML file or recipe, from KEY=VALUE overrides and from flags; later ones win.
+    Settings come from a YAML file or recipe, from KEY=VALUE overrides and from flags; later ones
+    win.
     """
 
 
 @config.command("show")
 @click.argument("source", metavar="[FILE|RECIPE]", required=False)
-@click.option("-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value.")
+@click.option(
+    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value."
+)
 @click.option("--plain", is_flag=True, help="Only the YAML, without the origin of each value.")
 @output.JSON_OPTION
-def show_command(source: str | None, overrides: tuple[str, ...], plain: bool, as_json: bool) -> None:
+def show_command(
+    source: str | None, overrides: tuple[str, ...], plain: bool, as_json: bool
+) -> None:
     """Print all settings, each with where it came from. Without FILE: the defaults.
 
     \b
@@ -38,7 +45,9 @@ def show_command(source: str | None, overrides: tuple[str, ...], plain: bool, as
     for text in loaded.notes:
         output.note(f"note: {text}")
     if as_json:
-        output.print_json({"config": loaded.config.model_dump(mode="json"), "origins": loaded.origins})
+        output.print_json(
+            {"config": loaded.config.model_dump(mode="json"), "origins": loaded.origins}
+        )
     else:
         text = dump_config(loaded.config)
         click.echo(text if plain else annotate(text, loaded.origins), nl=False)
@@ -60,12 +69,14 @@ def validate_command(files: tuple[str, ...]) -> None:
 
 @config.command("migrate")
 @click.argument("file", metavar="OLD.yaml")
-@click.option("-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value.")
+@click.option(
+    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value."
+)
 def migrate_command(file: str, overrides: tuple[str, ...]) -> None:
     """Write a PaddleClas config (2020 or 2.x) in the schema of this project.
 
-    The new YAML goes to the standard output; what became of each old key is said on the other one. Training takes
-    the old file as it is, too: ppclas train -c OLD.yaml.
+    The new YAML goes to the standard output; what became of each old key is said on the other one.
+    Training takes the old file as it is, too: ppclas train -c OLD.yaml.
 
     \b
     Example:

@@ -28,17 +28,24 @@ def data() -> None:
 
 @data.command("check")
 @click.argument("train", required=False)
-@click.option("--val", metavar="PATH", help="Validation photos. Without it: found beside TRAIN, or a split.")
-@click.option("--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from.")
+@click.option(
+    "--val", metavar="PATH", help="Validation photos. Without it: found beside TRAIN, or a split."
+)
+@click.option(
+    "--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from."
+)
 @click.option("--labels", metavar="FILE", help="Class names, a name (or an id and a name) a line.")
 @output.JSON_OPTION
-def check_command(train: str | None, val: str | None, root: str | None, labels: str | None, as_json: bool) -> None:
+def check_command(
+    train: str | None, val: str | None, root: str | None, labels: str | None, as_json: bool
+) -> None:
     """Read every photo and label of TRAIN, and say what is wrong with them.
 
-    TRAIN is a folder with a folder of photos per class, a list file (path and label a line) or a CSV; without it, the
-    built-in photos; tar shards, zip and Parquet files as well. Reports unreadable photos, label gaps, rare classes,
-    duplicates, and validation photos that are trained on too: the same file, or the same picture recompressed, resized
-    or mirrored. Ends with exit code 1 where a training would fail.
+    TRAIN is a folder with a folder of photos per class, a list file (path and label a line) or a
+    CSV; without it, the built-in photos; tar shards, zip and Parquet files as well. Reports
+    unreadable photos, label gaps, rare classes, duplicates, and validation photos that are trained
+    on too: the same file, or the same picture recompressed, resized or mirrored. Ends with exit
+    code 1 where a training would fail.
 
     \b
     Examples:
@@ -49,7 +56,8 @@ def check_command(train: str | None, val: str | None, root: str | None, labels: 
     from ppclas_core.data.check import check_data
 
     report = check_data(
-        DataSection(train=train, val=val, root=root, labels=labels), _progress if sys.stderr.isatty() else None
+        DataSection(train=train, val=val, root=root, labels=labels),
+        _progress if sys.stderr.isatty() else None,
     )
     if as_json:
         output.print_json(report.to_dict())
@@ -61,15 +69,17 @@ def check_command(train: str | None, val: str | None, root: str | None, labels: 
 
 @data.command("stats")
 @click.argument("photos", required=False)
-@click.option("--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from.")
+@click.option(
+    "--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from."
+)
 @click.option("--labels", metavar="FILE", help="Class names, a name (or an id and a name) a line.")
 @output.JSON_OPTION
 def stats_command(photos: str | None, root: str | None, labels: str | None, as_json: bool) -> None:
     """Count the PHOTOS of each class and measure their sizes and colours.
 
-    PHOTOS is what can be trained on; of a data set with a training part that part, else its validation part; without
-    PHOTOS, the built-in ones. Mean and standard deviation are what data.normalize takes for training from random
-    weights.
+    PHOTOS is what can be trained on; of a data set with a training part that part, else its
+    validation part; without PHOTOS, the built-in ones. Mean and standard deviation are what
+    data.normalize takes for training from random weights.
 
     \b
     Examples:
@@ -94,10 +104,20 @@ def stats_command(photos: str | None, root: str | None, labels: str | None, as_j
 
 @data.command("list")
 @click.argument("photos", required=False)
-@click.option("-o", "--output", "folder", metavar="DIR", required=True, help="Folder for the lists.")
-@click.option("--val", metavar="PATH", help="Validation photos. Without it: found beside PHOTOS, or a split.")
-@click.option("--val-fraction", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Share held out.")
-@click.option("--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from.")
+@click.option(
+    "-o", "--output", "folder", metavar="DIR", required=True, help="Folder for the lists."
+)
+@click.option(
+    "--val", metavar="PATH", help="Validation photos. Without it: found beside PHOTOS, or a split."
+)
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share held out.",
+)
+@click.option(
+    "--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from."
+)
 @click.option("--labels", metavar="FILE", help="Class names, a name (or an id and a name) a line.")
 @output.JSON_OPTION
 def list_command(
@@ -111,9 +131,9 @@ def list_command(
 ) -> None:
     """Write list files of PHOTOS: train_list.txt, val_list.txt and label_list.txt.
 
-    PHOTOS is a folder of class folders, a list file or a CSV. A folder with imagelabels.mat, setid.mat and jpg is
-    Oxford Flowers 102, and is split as these files say (test_list.txt as well). Paths are relative to DIR. Nothing is
-    overwritten.
+    PHOTOS is a folder of class folders, a list file or a CSV. A folder with imagelabels.mat,
+    setid.mat and jpg is Oxford Flowers 102, and is split as these files say (test_list.txt as
+    well). Paths are relative to DIR. Nothing is overwritten.
 
     \b
     Examples:
@@ -123,7 +143,9 @@ def list_command(
     if not folder:
         raise click.UsageError("-o: expected a folder for the lists, got an empty name")
     if val is not None and val_fraction is not None:
-        raise click.UsageError("--val names the validation photos, --val-fraction holds some out: give one of them")
+        raise click.UsageError(
+            "--val names the validation photos, --val-fraction holds some out: give one of them"
+        )
     from ppclas_core.config.schema import DataSection
     from ppclas_core.data.listing import write_lists
 
@@ -155,7 +177,10 @@ def _print_statistics(found: SetStatistics) -> None:
         _print_sides(found.height, found.width)
         click.echo(f"  {found.mean_bytes / 1024:.1f} KiB a photo")
         for name, values in (("mean", found.mean), ("std", found.std)):
-            click.echo(f"  {name:<4} of red, green, blue in 0..1: {', '.join(f'{value:.3f}' for value in values)}")
+            click.echo(
+                f"  {name:<4} of red, green, blue in 0..1: "
+                f"{', '.join(f'{value:.3f}' for value in values)}"
+            )
 
 
 def _print(report: DataReport) -> None:
@@ -173,21 +198,27 @@ def _print(report: DataReport) -> None:
         _say(f"error: {text}")
     if report.ok:
         click.echo(
-            "These photos can be trained on." if not report.warnings else "Training is possible; mind the warnings."
+            "These photos can be trained on."
+            if not report.warnings
+            else "Training is possible; mind the warnings."
         )
 
 
 def _print_classes(train: SetReport, val: SetReport) -> None:
     counts = train.class_counts
     shown = _most_and_fewest(counts)
-    rows: list[list[object]] = [[escaped(name), counts[name], val.class_counts.get(name, 0)] for name in shown]
+    rows: list[list[object]] = [
+        [escaped(name), counts[name], val.class_counts.get(name, 0)] for name in shown
+    ]
     if len(shown) < len(counts):
         rows.append([f"… and {len(counts) - len(shown)} classes in between", None, None])
     output.print_table(rows, ["class", "training", "validation"])
 
 
 def _most_and_fewest(counts: Mapping[str, int]) -> list[str]:
-    """Names of all classes, or where they are many, of the largest and the smallest; in the order of ``counts``."""
+    """Names of all classes, or where they are many, of the largest and the smallest; in the order
+    of ``counts``.
+    """
     if len(counts) <= 2 * _SHOWN:
         return list(counts)
     by_count = sorted(counts, key=counts.__getitem__)

@@ -16,27 +16,61 @@ if TYPE_CHECKING:
 @click.command("preview")
 @click.argument("data", required=False)
 @click.option(
-    "-c", "--config", "source", metavar="FILE|RECIPE", help="Show this config's transforms, step by step, instead."
-)
-@click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any config value.")
-@click.option(
-    "-o", "--output", "target", metavar="FILE", default="preview.png", show_default=True, help="The picture, a PNG."
-)
-@click.option(
-    "--photos", "count", type=click.IntRange(min=1, max=24), default=6, show_default=True, help="Photos, one a column."
+    "-c",
+    "--config",
+    "source",
+    metavar="FILE|RECIPE",
+    help="Show this config's transforms, step by step, instead.",
 )
 @click.option(
-    "--cell", type=click.IntRange(min=32, max=512), default=160, show_default=True, help="Side of a picture, in pixels."
+    "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any config value."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other draws.")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    metavar="FILE",
+    default="preview.png",
+    show_default=True,
+    help="The picture, a PNG.",
+)
+@click.option(
+    "--photos",
+    "count",
+    type=click.IntRange(min=1, max=24),
+    default=6,
+    show_default=True,
+    help="Photos, one a column.",
+)
+@click.option(
+    "--cell",
+    type=click.IntRange(min=32, max=512),
+    default=160,
+    show_default=True,
+    help="Side of a picture, in pixels.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Another seed, other draws.",
+)
 def command(
-    data: str | None, source: str | None, overrides: tuple[str, ...], target: str, count: int, cell: int, seed: int
+    data: str | None,
+    source: str | None,
+    overrides: tuple[str, ...],
+    target: str,
+    count: int,
+    cell: int,
+    seed: int,
 ) -> None:
     """Draw what augmentations make of photos in DATA: a row a method, a column a photo.
 
-    Without a config: every random transform that is installed, and every mix of batches, on photos of 224 pixels. With
-    one (-c or --override): what a training sees after each of its transforms, and what evaluation sees. DATA is a
-    folder, a list file or a CSV, as for training; without it, the config's photos or the built-in ones.
+    Without a config: every random transform that is installed, and every mix of batches, on photos
+    of 224 pixels. With one (-c or --override): what a training sees after each of its transforms,
+    and what evaluation sees. DATA is a folder, a list file or a CSV, as for training; without it,
+    the config's photos or the built-in ones.
 
     \b
     Examples:
@@ -46,13 +80,19 @@ def command(
     """
     path = Path(target)
     if path.suffix.lower() != ".png":
-        raise click.UsageError(f"-o {target}: the picture is a PNG; give a name that ends with .png.")
+        raise click.UsageError(
+            f"-o {target}: the picture is a PNG; give a name that ends with .png."
+        )
     if not path.resolve().parent.is_dir():
         raise click.UsageError(f"There is no folder {path.parent} to write {path.name} to.")
     from ppclas_core.data.contact_sheet import draw_sheet
 
     configured = source is not None or overrides
-    preview = _configured(data, source, overrides, count, seed) if configured else _everything(data, count, seed)
+    preview = (
+        _configured(data, source, overrides, count, seed)
+        if configured
+        else _everything(data, count, seed)
+    )
     output.notes(preview.notes)
     try:
         draw_sheet(preview.rows, path, cell)
@@ -74,7 +114,9 @@ def _everything(data: str | None, count: int, seed: int) -> Preview:
     return preview_everything(photos, side=224, seed=seed)
 
 
-def _configured(data: str | None, source: str | None, overrides: tuple[str, ...], count: int, seed: int) -> Preview:
+def _configured(
+    data: str | None, source: str | None, overrides: tuple[str, ...], count: int, seed: int
+) -> Preview:
     from ppclas_core.config.load import load_config
     from ppclas_core.data.preview import choose_photos, preview_config
     from ppclas_core.engine.plan import make_plan

@@ -1,4 +1,6 @@
-"""``ppclas distill``: train a student from a teacher, and prepare the photos that it learns from."""
+"""``ppclas distill``: train a student from a teacher, and prepare the photos that it learns
+from.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 def distill() -> None:
     """Train a small model to answer as a large one does (SSLD).
 
-    The large one, the teacher, is any model that knows the classes: a run, a bundle, an export, an ONNX file or
-    published weights. Photos without labels help too.
+    The large one, the teacher, is any model that knows the classes: a run, a bundle, an export, an
+    ONNX file or published weights. Photos without labels help too.
     """
 
 
@@ -39,9 +41,16 @@ def _train_command(
     **given: Any,
 ) -> None:
     said = _objective(teachers, teacher_weights, losses, ground_truth, extra, teacher_norm, cache)
-    asked = teachers or given["source"] or given["resume"] or any("objective" in text for text in overrides)
+    asked = (
+        teachers
+        or given["source"]
+        or given["resume"]
+        or any("objective" in text for text in overrides)
+    )
     if not asked:
-        raise click.UsageError("Who is learnt from? Give --teacher, or a config with objective.teachers (-c)")
+        raise click.UsageError(
+            "Who is learnt from? Give --teacher, or a config with objective.teachers (-c)"
+        )
     alone = given["resume"] is not None and not said  # goes on with the run's own objective
     first = () if alone else ("objective.name=Distill",)
     assert train.callback is not None
@@ -61,8 +70,8 @@ def _objective(
     said: dict[str, Any] = {}
     if weights and len(weights) != len(teachers):
         raise click.UsageError(
-            f"--teacher-weights goes with --teacher, one for each in the same order: got {len(weights)} for "
-            f"{len(teachers)}."
+            "--teacher-weights goes with --teacher, one for each in the same order: got "
+            f"{len(weights)} for {len(teachers)}."
         )
     if teachers:
         sources = [{"source": teacher} for teacher in teachers]
@@ -83,7 +92,9 @@ def _loss(text: str) -> dict[str, Any]:
     try:
         return {"name": name, "weight": float(weight)} if weight else {"name": name}
     except ValueError:
-        raise click.UsageError(f"--loss {text}: expected NAME or NAME:WEIGHT, for example kl:0.5.") from None
+        raise click.UsageError(
+            f"--loss {text}: expected NAME or NAME:WEIGHT, for example kl:0.5."
+        ) from None
 
 
 _FLAGS: list[click.Parameter] = [
@@ -94,7 +105,10 @@ _FLAGS: list[click.Parameter] = [
         help="Who is learnt from; several are averaged.",
     ),
     click.Option(
-        ["--teacher-weights"], multiple=True, metavar="FILE", help="Weights of a --teacher NAME, in the same order."
+        ["--teacher-weights"],
+        multiple=True,
+        metavar="FILE",
+        help="Weights of a --teacher NAME, in the same order.",
     ),
     click.Option(
         ["--loss", "losses"],
@@ -108,13 +122,19 @@ _FLAGS: list[click.Parameter] = [
         metavar="WEIGHT",
         help="Learn from the labels too, with this weight. Default: 0.",
     ),
-    click.Option(["--extra"], metavar="PATH", help="Photos without labels: a folder, or a list with a path a line."),
+    click.Option(
+        ["--extra"],
+        metavar="PATH",
+        help="Photos without labels: a folder, or a list with a path a line.",
+    ),
     click.Option(
         ["--teacher-norm"],
         type=click.Choice(["batch", "running"]),
         help="What the teacher's batch norms go by. Default: the batch.",
     ),
-    click.Option(["--cache"], metavar="DIR", help="Keep the teacher's answers, for crops that come again."),
+    click.Option(
+        ["--cache"], metavar="DIR", help="Keep the teacher's answers, for crops that come again."
+    ),
 ]
 
 distill.add_command(
@@ -140,18 +160,40 @@ distill.add_command(
 
 @distill.command("select", short_help="Choose photos of a pool, so many a class.")
 @click.argument("pool")
-@click.option("--teacher", required=True, metavar="RUN|BUNDLE|ONNX|NAME", help="Whose answers decide.")
-@click.option("--teacher-weights", metavar="FILE", help="Weights of a --teacher NAME.")
-@click.option("--per-class", type=click.IntRange(min=1), required=True, metavar="K", help="Photos of a class at most.")
 @click.option(
-    "--least", type=click.FloatRange(0, 1), default=0.0, metavar="P", help="Smallest probability of a photo's class."
+    "--teacher", required=True, metavar="RUN|BUNDLE|ONNX|NAME", help="Whose answers decide."
+)
+@click.option("--teacher-weights", metavar="FILE", help="Weights of a --teacher NAME.")
+@click.option(
+    "--per-class",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="K",
+    help="Photos of a class at most.",
 )
 @click.option(
-    "-o", "--output", "folder", required=True, metavar="DIR", help="Where the lists go, and what a stop leaves."
+    "--least",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="P",
+    help="Smallest probability of a photo's class.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    required=True,
+    metavar="DIR",
+    help="Where the lists go, and what a stop leaves.",
 )
 @click.option("--root", metavar="DIR", help="Folder that the paths of a list start from.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Photos at a time."
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Photos at a time.",
 )
 def select_command(
     pool: str,
@@ -165,8 +207,9 @@ def select_command(
 ) -> None:
     """Choose from POOL the photos that a teacher is surest of, K for each class.
 
-    POOL is a folder, at any depth, or a list with a path a line; millions are fine. Run the same line again to go on
-    with a stopped selection. DIR/selected.txt is a list for 'ppclas distill train --extra'.
+    POOL is a folder, at any depth, or a list with a path a line; millions are fine. Run the same
+    line again to go on with a stopped selection. DIR/selected.txt is a list for 'ppclas distill
+    train --extra'.
 
     \b
     Example:
@@ -195,26 +238,39 @@ def select_command(
         )
     few = min(result.per_class)
     console.line(
-        f"{result.chosen} of {result.photos} photos chosen, {few} to {max(result.per_class)} of a class; "
-        f"{result.unreadable} could not be read"
+        f"{result.chosen} of {result.photos} photos chosen, {few} to {max(result.per_class)} of a "
+        f"class; {result.unreadable} could not be read"
     )
     click.echo(Path(folder) / "selected.txt")
 
 
 @distill.command("dedup", short_help="Find validation photos in a pool.")
 @click.argument("pool")
-@click.option("--against", required=True, metavar="PATH", help="Validation photos: a folder or a list file.")
-@click.option("-o", "--output", "folder", required=True, metavar="DIR", help="Where the report goes.")
+@click.option(
+    "--against", required=True, metavar="PATH", help="Validation photos: a folder or a list file."
+)
+@click.option(
+    "-o", "--output", "folder", required=True, metavar="DIR", help="Where the report goes."
+)
 @click.option("--root", metavar="DIR", help="Folder that the paths of lists start from.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), default=2, show_default=True, metavar="N", help="Photos looked at at once."
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Photos looked at at once.",
 )
 @output.JSON_OPTION
-def dedup_command(pool: str, against: str, folder: str, root: str | None, threads: int, as_json: bool) -> None:
-    """Find the photos of POOL that show a validation photo: the same, mirrored, cropped, brightened, recompressed.
+def dedup_command(
+    pool: str, against: str, folder: str, root: str | None, threads: int, as_json: bool
+) -> None:
+    """Find the photos of POOL that show a validation photo: the same, mirrored, cropped,
+    brightened, recompressed.
 
-    Nothing is deleted. DIR/kept.txt lists the rest of the pool, DIR/removed.csv what was found, each with its
-    validation photo, and DIR/removed.png shows the pairs side by side. Run the same line again to go on after a stop.
+    Nothing is deleted. DIR/kept.txt lists the rest of the pool, DIR/removed.csv what was found,
+    each with its validation photo, and DIR/removed.png shows the pairs side by side. Run the same
+    line again to go on after a stop.
 
     \b
     Example:
@@ -227,13 +283,19 @@ def dedup_command(pool: str, against: str, folder: str, root: str | None, thread
     console = Console()
     with _can_go_on(console):
         report = dedup(
-            pool, against, Path(folder), root=root, threads=threads, note=console.line, on_photo=photo_counter(console)
+            pool,
+            against,
+            Path(folder),
+            root=root,
+            threads=threads,
+            note=console.line,
+            on_photo=photo_counter(console),
         )
     for text in report.unreadable[:10]:
         console.warn(f"{text} (left out)")
     console.line(
-        f"{len(report.matches)} of {report.photos} photos show one of the {report.against} validation photos; "
-        f"{len(report.unreadable)} could not be read"
+        f"{len(report.matches)} of {report.photos} photos show one of the {report.against} "
+        f"validation photos; {len(report.unreadable)} could not be read"
     )
     if as_json:
         output.print_json(report.to_dict())
@@ -242,20 +304,41 @@ def dedup_command(pool: str, against: str, folder: str, root: str | None, thread
 
 
 @distill.command("pipeline", short_help="Run select, distil, fine-tune, fix in order.")
-@click.option("-c", "--config", "source", required=True, metavar="FILE|NAME", help="A pipeline: its stages in order.")
-@click.option("--output", "folder", required=True, metavar="DIR", help="A folder; each stage has its own inside.")
-@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a value of the pipeline.")
+@click.option(
+    "-c",
+    "--config",
+    "source",
+    required=True,
+    metavar="FILE|NAME",
+    help="A pipeline: its stages in order.",
+)
+@click.option(
+    "--output",
+    "folder",
+    required=True,
+    metavar="DIR",
+    help="A folder; each stage has its own inside.",
+)
+@click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a value of the pipeline.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the stages and which are done, and stop.")
 def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_run: bool) -> None:
     """Run the stages of a pipeline in order: select, distil, fine-tune, fix.
 
-    Run the same line again to go on with a stopped pipeline: stages that are done are left alone, the one that was
-    stopped goes on from its checkpoint.
+    Run the same line again to go on with a stopped pipeline: stages that are done are left alone,
+    the one that was stopped goes on from its checkpoint.
 
     \b
     Example:
       ppclas distill pipeline -c pipeline.yaml --output runs/ssld
-      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld -o stages.0.select.pool=pool.txt --dry-run
+      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld -o
+      stages.0.select.pool=pool.txt --dry-run
     """
     from ppclas_core.engine.console import Console
     from ppclas_distill.pipeline import load_pipeline, run_pipeline

@@ -33,7 +33,9 @@ _SHOWN = (
 
 
 @click.command(name="doctor")
-@click.option("--deep", is_flag=True, help="Import Paddle as well and compute something; takes some seconds.")
+@click.option(
+    "--deep", is_flag=True, help="Import Paddle as well and compute something; takes some seconds."
+)
 @output.JSON_OPTION
 def command(deep: bool, as_json: bool) -> None:
     """Find what is wrong with this installation, and say what to do about it.
@@ -82,7 +84,9 @@ def _gib(size: int | None) -> str | None:
 def _failed_plugins() -> list[Finding]:
     return [
         Finding(
-            "warning", f"plugin {info.name!r} of {info.distribution} is left out: {info.reason}", "ppclas plugins -v"
+            "warning",
+            f"plugin {info.name!r} of {info.distribution} is left out: {info.reason}",
+            "ppclas plugins -v",
         )
         for info in get_plugin_manager().plugins
         if not info.ok

@@ -25,18 +25,27 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="PATH",
-    help="Photos to score on: a folder, a list file or a CSV. Without it: the run's validation photos.",
+    help="Photos to score on: a folder, a list file or a CSV. Without it: the run's validation "
+    "photos.",
 )
-@click.option("--model", metavar="NAME", help="Score published weights of this architecture, with --weights.")
-@click.option("--weights", type=click.Path(), help="A .pdparams or .safetensors file, with --model.")
+@click.option(
+    "--model", metavar="NAME", help="Score published weights of this architecture, with --weights."
+)
+@click.option(
+    "--weights", type=click.Path(), help="A .pdparams or .safetensors file, with --model."
+)
 @click.option("--root", metavar="DIR", help="Folder that the paths of a list file start from.")
 @click.option("--labels", metavar="FILE", help="Class names, an id and a name (or a name) a line.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
-@click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read photos.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read photos."
+)
 @click.option("--per-class", is_flag=True, help="Print a row for every class, worst first.")
 @click.option("--confusion", metavar="FILE.png", help="Draw the confusion matrix.")
 @click.option(
-    "--report", metavar="DIR", help="Write report.html there, with pictures, and a table of every photo's answer."
+    "--report",
+    metavar="DIR",
+    help="Write report.html there, with pictures, and a table of every photo's answer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
 def command(
@@ -62,7 +71,8 @@ def command(
       ppclas eval runs/MobileNetV2-1
       ppclas eval runs/MobileNetV2-1 --data other_photos/ --per-class
       ppclas eval exports/onnx --data other_photos/ --report report/
-      ppclas eval --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --data val_list.txt --json
+      ppclas eval --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --data val_list.txt
+      --json
     """
     from ppclas_core.engine.console import Console
     from ppclas_core.engine.score import evaluate_bundle, plan_scoring, report_scoring
@@ -72,8 +82,8 @@ def command(
     bundle = open_bundle(bundle_path, model, weights)
     if confusion and bundle.manifest.task == "multilabel":
         raise DataError(
-            "--confusion: a confusion matrix is of one label a photo, and this model gives several. "
-            "See --per-class, or --report DIR."
+            "--confusion: a confusion matrix is of one label a photo, and this model gives "
+            "several. See --per-class, or --report DIR."
         )
     scoring = plan_scoring(bundle, bundle_path, data, root=root, labels=labels)
     if batch_size is not None:
@@ -104,7 +114,9 @@ def _as_json(evaluation: Evaluation, per_class: bool) -> dict[str, Any]:
 def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: bool) -> None:
     from ppclas_core.engine.monitor import TITLES, format_metric
 
-    click.echo(f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos")
+    click.echo(
+        f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos"
+    )
     width = max(len(TITLES.get(name, name)) for name in evaluation.metrics)
     for name, value in evaluation.metrics.items():
         title, _, number = format_metric(name, value).rpartition(" ")

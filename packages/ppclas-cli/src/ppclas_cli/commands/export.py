@@ -1,4 +1,6 @@
-"""``ppclas export``: write a trained model for another engine, and prove that it gives the same answers."""
+"""``ppclas export``: write a trained model for another engine, and prove that it gives the same
+answers.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +43,31 @@ class _Target(_ParamType):
     metavar="DIR",
     help="The folder to write. Without it: export-TARGET in the run, or beside the bundle.",
 )
-@click.option("--model", metavar="NAME", help="Export published weights of this architecture, with --weights.")
-@click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
-@click.option("--labels", metavar="FILE", help="Class names of --weights, an id and a name (or a name) a line.")
 @click.option(
-    "--photos", metavar="PATH", help="Prove it on these. Without it: the run's validation photos, or the built-in ones."
+    "--model", metavar="NAME", help="Export published weights of this architecture, with --weights."
 )
-@click.option("--num-photos", type=click.IntRange(min=1), default=16, show_default=True, help="How many of them.")
+@click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Class names of --weights, an id and a name (or a name) a line.",
+)
+@click.option(
+    "--photos",
+    metavar="PATH",
+    help="Prove it on these. Without it: the run's validation photos, or the built-in ones.",
+)
+@click.option(
+    "--num-photos",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="How many of them.",
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Fix the batch size. Without it: any.")
-@click.option("--image-size", metavar="SIDE|HxW", help="Take images of this size. Without it: the bundle's.")
+@click.option(
+    "--image-size", metavar="SIDE|HxW", help="Take images of this size. Without it: the bundle's."
+)
 @click.option(
     "--with-preprocess",
     is_flag=True,
@@ -57,12 +75,30 @@ class _Target(_ParamType):
     help="Normalisation and activation inside: uint8 photos [N, H, W, 3] in, probabilities out.",
 )
 @click.option("--fp16", is_flag=True, default=None, help="Half precision, where the target has it.")
-@click.option("--opset", type=click.IntRange(min=1), help="onnx: version of the operator set. Without it: 17.")
-@click.option("--ir", metavar="pir|old", help="paddle: .json (pir) or .pdmodel (old). Without it: pir.")
-@click.option("--place", metavar="arm|armv8-fp16|opencl|x86", help="lite: where the .nb will run. Without it: arm.")
-@click.option("--lite-python", metavar="PATH", help="lite: a Python that can load Paddle-Lite. Without it: one found.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for each step. Without it: 600.")
-@click.option("--option", "more", multiple=True, metavar="KEY=VALUE", help="Another option of the target.")
+@click.option(
+    "--opset", type=click.IntRange(min=1), help="onnx: version of the operator set. Without it: 17."
+)
+@click.option(
+    "--ir", metavar="pir|old", help="paddle: .json (pir) or .pdmodel (old). Without it: pir."
+)
+@click.option(
+    "--place",
+    metavar="arm|armv8-fp16|opencl|x86",
+    help="lite: where the .nb will run. Without it: arm.",
+)
+@click.option(
+    "--lite-python",
+    metavar="PATH",
+    help="lite: a Python that can load Paddle-Lite. Without it: one found.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for each step. Without it: 600.",
+)
+@click.option(
+    "--option", "more", multiple=True, metavar="KEY=VALUE", help="Another option of the target."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @JSON_OPTION
 def command(
@@ -81,9 +117,9 @@ def command(
 ) -> None:
     """Write the model of a run or bundle for another engine.
 
-    The folder appears only after the export has given the trained model's answers on real photos; it then works
-    wherever a bundle does (eval, predict). When the answers differ, or the converter fails, the exit code is 1 and
-    nothing but the log is left.
+    The folder appears only after the export has given the trained model's answers on real photos;
+    it then works wherever a bundle does (eval, predict). When the answers differ, or the converter
+    fails, the exit code is 1 and nothing but the log is left.
 
     \b
     Examples:
@@ -99,10 +135,19 @@ def command(
     make_exporter(target, given)  # a wrong target or option shows before anything is read
     bundle = open_bundle(bundle_path, model, weights, labels)
     if bundle_path is None and labels is None:
-        note(f"Published weights come without labels: classes are called 0 to {len(bundle.labels) - 1} (see --labels).")
+        note(
+            "Published weights come without labels: classes are called 0 to "
+            f"{len(bundle.labels) - 1} (see --labels)."
+        )
     folder = Path(output) if output is not None else default_output(bundle, target, model)
     receipt = export_bundle(
-        bundle, target, folder, options=given, photos=photos, num_photos=num_photos, overwrite=overwrite
+        bundle,
+        target,
+        folder,
+        options=given,
+        photos=photos,
+        num_photos=num_photos,
+        overwrite=overwrite,
     )
     for line in receipt.photos.notes:
         note(f"note: {line}")
@@ -127,7 +172,9 @@ def _parse(more: tuple[str, ...]) -> dict[str, Any]:
 def _size_of(text: str) -> int | tuple[int, int]:
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
-        raise click.UsageError(f"--image-size {text}: expected a side (160) or HEIGHTxWIDTH (192x256), in pixels.")
+        raise click.UsageError(
+            f"--image-size {text}: expected a side (160) or HEIGHTxWIDTH (192x256), in pixels."
+        )
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
@@ -148,14 +195,20 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
 
 def _print(bundle: Bundle, receipt: Receipt) -> None:
     click.echo(
-        f"{bundle.manifest.architecture.name} for {receipt.target} in {receipt.folder} ({receipt.seconds:.1f} s)"
+        f"{bundle.manifest.architecture.name} for {receipt.target} in {receipt.folder} "
+        f"({receipt.seconds:.1f} s)"
     )
     width = max(len(name) for name in receipt.files)
     for name, size in receipt.files.items():
         click.echo(f"  {name:{width}}  {_bytes(size):>10}")
     engine = " ".join(receipt.engine_versions.values())
-    click.echo(f"Same answers as the trained model on {len(receipt.photos.paths)} photos ({receipt.photos.origin}):")
-    click.echo(f"  {receipt.parity.summary()}; ran in {next(iter(receipt.engine_versions))} {engine}")
+    click.echo(
+        f"Same answers as the trained model on {len(receipt.photos.paths)} photos "
+        f"({receipt.photos.origin}):"
+    )
+    click.echo(
+        f"  {receipt.parity.summary()}; ran in {next(iter(receipt.engine_versions))} {engine}"
+    )
     if receipt.verified:
         click.echo(f"  Verified was {receipt.verified}.")
     click.echo(f"Use it: ppclas predict PHOTO -m {shlex.quote(str(receipt.folder))}")

@@ -40,15 +40,21 @@ def models() -> None:
 @models.command("list")
 @click.argument("pattern", default="*")
 @click.option(
-    "--sort", "key", metavar="KEY", help="A key of the facts, or its beginning: top1, params, flops, latency …"
+    "--sort",
+    "key",
+    metavar="KEY",
+    help="A key of the facts, or its beginning: top1, params, flops, latency …",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects with all facts.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON array of objects with all facts."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with all plain facts.")
 def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> None:
-    """List the models whose name fits PATTERN: a part of it, or a glob. Upper and lower case are the same.
+    """List the models whose name fits PATTERN: a part of it, or a glob. Upper and lower case are
+    the same.
 
-    Accuracies are those published for ImageNet-1k, as shares of 1. --sort puts the best accuracy, or the smallest or
-    fastest model, first; models of which that is not known come last.
+    Accuracies are those published for ImageNet-1k, as shares of 1. --sort puts the best accuracy,
+    or the smallest or fastest model, first; models of which that is not known come last.
 
     \b
     Examples:
@@ -68,7 +74,9 @@ def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> 
         output.print_json(rows)
     elif as_csv:
         flat = [_flat(row) for row in rows]
-        output.print_csv(flat, list(dict.fromkeys(column for row in flat for column in row)) or ["name"])
+        output.print_csv(
+            flat, list(dict.fromkeys(column for row in flat for column in row)) or ["name"]
+        )
     else:
         _print_table(rows, key)
         output.note(f"{len(rows)} of {len(registry)} models")
@@ -97,16 +105,26 @@ def info_command(name: str, as_json: bool) -> None:
 @models.command("download")
 @click.argument("name")
 @click.option(
-    "-p", "--path", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Put it there, not in the cache."
+    "-p",
+    "--path",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Put it there, not in the cache.",
 )
-@click.option("--mirror", metavar="URL", help="Fetch from there instead of the published host (or PPCLAS_MIRROR).")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="Fetch from there instead of the published host (or PPCLAS_MIRROR).",
+)
 @output.JSON_OPTION
 def download_command(name: str, folder: Path | None, mirror: str | None, as_json: bool) -> None:
-    """Fetch the published weights of the model NAME, unless they are here, and print where they are.
+    """Fetch the published weights of the model NAME, unless they are here, and print where they
+    are.
 
-    What was cut off goes on where it stopped. The file gets its name only after its tensors' names and shapes were
-    found to be the model's. The cache is $PPCLAS_HOME (~/.cache/ppclas). A mirror has the files at the published path:
-    its address takes the place of the host.
+    What was cut off goes on where it stopped. The file gets its name only after its tensors' names
+    and shapes were found to be the model's. The cache is $PPCLAS_HOME (~/.cache/ppclas). A mirror
+    has the files at the published path: its address takes the place of the host.
 
     \b
     Examples:
@@ -124,20 +142,34 @@ def download_command(name: str, folder: Path | None, mirror: str | None, as_json
 
 @models.command("convert")
 @click.argument("source", metavar="FILE|FOLDER", type=click.Path(path_type=Path))
-@click.option("--model", "name", metavar="NAME", required=True, help="The model that the weights are of.")
 @click.option(
-    "--from", "origin", type=click.Choice(["paddle", "legacy", "torch"]), help="Without it: told from the content."
+    "--model", "name", metavar="NAME", required=True, help="The model that the weights are of."
 )
 @click.option(
-    "-o", "--output", "target", metavar="PATH", type=click.Path(path_type=Path), help="Default: NAME.safetensors."
+    "--from",
+    "origin",
+    type=click.Choice(["paddle", "legacy", "torch"]),
+    help="Without it: told from the content.",
 )
 @click.option(
-    "--to", "kind", type=click.Choice(["safetensors", "pdparams", "scattered"]), help="Without it: by PATH's suffix."
+    "-o",
+    "--output",
+    "target",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Default: NAME.safetensors.",
+)
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(["safetensors", "pdparams", "scattered"]),
+    help="Without it: by PATH's suffix.",
 )
 @click.option(
     "--torch-model",
     metavar="NAME",
-    help="The torch model that the weights are of, where torch has several with the same tensor names.",
+    help="The torch model that the weights are of, where torch has several with the same tensor "
+    "names.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @output.JSON_OPTION
@@ -151,26 +183,38 @@ def convert_command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Turn weights of another kind into a file for the model NAME, and say what became of each tensor.
+    """Turn weights of another kind into a file for the model NAME, and say what became of each
+    tensor.
 
-    legacy is the 2020 format: a folder or tar with one file per tensor under the old names. torch is a state dict or
-    checkpoint of torchvision or timm (.pth or .safetensors), read without torch. Nothing in a file is executed. A
-    warning names each reason why the answers may differ from the original's.
+    legacy is the 2020 format: a folder or tar with one file per tensor under the old names. torch
+    is a state dict or checkpoint of torchvision or timm (.pth or .safetensors), read without torch.
+    Nothing in a file is executed. A warning names each reason why the answers may differ from the
+    original's.
 
     \b
     Examples:
       ppclas models convert ResNet50_vd_pretrained.tar --model ResNet50_vd
       ppclas models convert resnet50-0676ba61.pth --from torch --model ResNet50 -o resnet50.pdparams
-      ppclas models convert model.safetensors --model EfficientNetB0 --torch-model tf_efficientnet_b0
-      ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o old/
+      ppclas models convert model.safetensors --model EfficientNetB0 --torch-model
+      tf_efficientnet_b0 ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o
+      old/
     """
     convert = _conversion()
-    extension = {None: ".safetensors", "scattered": "", "pdparams": ".pdparams", "safetensors": ".safetensors"}[kind]
+    extension = {
+        None: ".safetensors",
+        "scattered": "",
+        "pdparams": ".pdparams",
+        "safetensors": ".safetensors",
+    }[kind]
     target = target or Path(f"{name}{extension}")
     if target.exists() and not overwrite:
-        raise click.UsageError(f"{target} is there already: choose another -o, or give --overwrite.")
+        raise click.UsageError(
+            f"{target} is there already: choose another -o, or give --overwrite."
+        )
     if torch_model and origin not in (None, "torch"):
-        raise click.UsageError(f"--torch-model says that the weights are torch's, --from that they are {origin}.")
+        raise click.UsageError(
+            f"--torch-model says that the weights are torch's, --from that they are {origin}."
+        )
     state, report = convert.read_weights(source, name, origin, torch_model)
     written = convert.write_weights(target, state, name, kind)
     for line in report.notes:
@@ -190,7 +234,8 @@ def _conversion() -> Any:
         if error.name not in ("ppclas_models", "ppclas_models.conversion"):
             raise
         raise PluginError(
-            "converting weights needs the package ppclas-models, which is not installed. Try: pip install ppclas-models"
+            "converting weights needs the package ppclas-models, which is not installed. Try: pip "
+            "install ppclas-models"
         ) from error
     return convert
 
@@ -198,15 +243,18 @@ def _conversion() -> Any:
 @models.command("profile")
 @click.argument("name")
 @click.option(
-    "--image-size", type=click.IntRange(min=1), metavar="N", help="Pixels. Without it: the model's evaluation size."
+    "--image-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pixels. Without it: the model's evaluation size.",
 )
 @click.option("--layers", is_flag=True, help="List each convolution and fully connected layer too.")
 @output.JSON_OPTION
 def profile_command(name: str, image_size: int | None, layers: bool, as_json: bool) -> None:
     """Count the parameters and operations of the model NAME, for one image, by running it.
 
-    Operations are the multiply-adds of convolutions and fully connected layers, in eval mode; published FLOPs count
-    two for each.
+    Operations are the multiply-adds of convolutions and fully connected layers, in eval mode;
+    published FLOPs count two for each.
 
     \b
     Examples:
@@ -227,7 +275,10 @@ def profile_command(name: str, image_size: int | None, layers: bool, as_json: bo
     if layers:
         click.echo()
         output.print_table(
-            [[each.name, each.kind, "x".join(map(str, each.output)), each.params, each.macs] for each in cost.layers],
+            [
+                [each.name, each.kind, "x".join(map(str, each.output)), each.params, each.macs]
+                for each in cost.layers
+            ],
             ["layer", "kind", "output", "params", "multiply-adds"],
         )
 
@@ -266,7 +317,10 @@ def _matching(registry: Registry, pattern: str) -> list[str]:
     return [
         name
         for name in registry
-        if any(fnmatch.fnmatchcase(spelling.lower(), wanted) for spelling in (name, *registry.aliases(name)))
+        if any(
+            fnmatch.fnmatchcase(spelling.lower(), wanted)
+            for spelling in (name, *registry.aliases(name))
+        )
     ]
 
 
@@ -285,7 +339,10 @@ def _print_table(rows: list[dict[str, Any]], key: str | None) -> None:
         columns.append(key)
     titles = {column: _COLUMNS.get(column, (column, "{}")) for column in columns}
     output.print_table(
-        [[titles[c][1].format(row[c]) if row.get(c) is not None else None for c in columns] for row in flat],
+        [
+            [titles[c][1].format(row[c]) if row.get(c) is not None else None for c in columns]
+            for row in flat
+        ],
         [titles[c][0] for c in columns],
     )
 
@@ -303,12 +360,16 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sort_key(rows: list[dict[str, Any]], key: str) -> str:
     """``key`` itself, or the fact that most models have of those whose name begins with it."""
-    known = Counter(k for row in rows for k, value in _flat(row).items() if isinstance(value, str | int | float))
+    known = Counter(
+        k for row in rows for k, value in _flat(row).items() if isinstance(value, str | int | float)
+    )
     if key in known or not rows:
         return key
     begin = {k: count for k, count in known.items() if k.startswith(key)}
     if not begin:
-        raise click.BadParameter(f"no model has {key!r}; there are: {', '.join(known)}.", param_hint="--sort")
+        raise click.BadParameter(
+            f"no model has {key!r}; there are: {', '.join(known)}.", param_hint="--sort"
+        )
     chosen = max(begin, key=lambda k: begin[k])
     output.note(f"sorted by {chosen}")
     return chosen

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 @click.command(name="plugins")
-@click.option("-v", "--verbose", is_flag=True, help="Every name, and the traceback of a plugin that failed.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Every name, and the traceback of a plugin that failed."
+)
 @output.JSON_OPTION
 def command(verbose: bool, as_json: bool) -> None:
     """List what is installed and what it adds.
@@ -45,14 +47,20 @@ def _row(info: PluginInfo, registries: Registries) -> dict[str, Any]:
 
 
 def _print(info: PluginInfo, registries: Registries, verbose: bool) -> None:
-    click.echo(f"{info.distribution} {info.version}".rstrip() + f"  (plugin {info.name!r}, {info.module})")
+    click.echo(
+        f"{info.distribution} {info.version}".rstrip() + f"  (plugin {info.name!r}, {info.module})"
+    )
     if not info.ok:
         click.echo(f"  failed: {info.reason}")
         if verbose:
-            click.echo("".join(f"    {line}\n" for line in info.error.rstrip().splitlines()), nl=False)
+            click.echo(
+                "".join(f"    {line}\n" for line in info.error.rstrip().splitlines()), nl=False
+            )
         return
     for kind, names in registered_by(info, registries).items():
-        shown = ", ".join(names if verbose or len(names) <= 8 else [*names[:6], f"… {len(names)} in all"])
+        shown = ", ".join(
+            names if verbose or len(names) <= 8 else [*names[:6], f"… {len(names)} in all"]
+        )
         click.echo(f"  {kind.replace('_', ' ')}: {shown}")
 
 

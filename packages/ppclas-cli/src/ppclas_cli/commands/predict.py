@@ -20,20 +20,38 @@ _FORMATS = ("csv", "json", "jsonl")
 
 @click.command(name="predict")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-m", "--model", "bundle_path", required=True, metavar="RUN|BUNDLE|EXPORT", help="What answers.")
-@click.option("-o", "--output", metavar="FILE", help="Write the answers to a .csv, .json or .jsonl file.")
-@click.option("--format", "as_format", type=click.Choice(_FORMATS), help="Format on stdout or of --output.")
-@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers a photo.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), metavar="N", default=32, show_default=True, help="Photos a step."
+    "-m", "--model", "bundle_path", required=True, metavar="RUN|BUNDLE|EXPORT", help="What answers."
+)
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write the answers to a .csv, .json or .jsonl file."
+)
+@click.option(
+    "--format", "as_format", type=click.Choice(_FORMATS), help="Format on stdout or of --output."
+)
+@click.option(
+    "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers a photo."
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=32,
+    show_default=True,
+    help="Photos a step.",
 )
 @click.option(
     "--engine",
     metavar="auto|NAME",
-    help="What runs the model; auto: the fastest here that answers right. Without it: an export's own engine, "
-    "Paddle for a run or bundle.",
+    help="What runs the model; auto: the fastest here that answers right. Without it: an export's "
+    "own engine, Paddle for a run or bundle.",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the engine. Without it: all.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads of the engine. Without it: all.",
+)
 def command(
     paths: tuple[str, ...],
     bundle_path: str,
@@ -46,9 +64,11 @@ def command(
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
 
-    Of a model for several labels a photo, every label whose probability reaches its threshold is printed.
+    Of a model for several labels a photo, every label whose probability reaches its threshold is
+    printed.
 
-    A photo that cannot be read gets a line that says why; the exit code is then 1, and all others are answered.
+    A photo that cannot be read gets a line that says why; the exit code is then 1, and all others
+    are answered.
 
     \b
     Examples:
@@ -69,13 +89,22 @@ def command(
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
     predictions = list(
-        predict(bundle, files, top_k=top_k, batch_size=batch_size, threads=readers(threads), engine=loaded)
+        predict(
+            bundle,
+            files,
+            top_k=top_k,
+            batch_size=batch_size,
+            threads=readers(threads),
+            engine=loaded,
+        )
     )
     if output is not None:
 
         def write(temporary: Path) -> None:
             # A name that is not UTF-8 becomes \udcXX, as JSON has it.
-            with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            with open(
+                temporary, "w", encoding="utf-8", errors="backslashreplace", newline=""
+            ) as file:
                 _write(predictions, chosen or "csv", file)
 
         write_atomic(Path(output), write)
@@ -97,7 +126,9 @@ def _format_of(output: str | None) -> str | None:
         return None
     suffix = Path(output).suffix.lstrip(".").lower()
     if suffix not in _FORMATS:
-        raise click.UsageError(f"--output {output}: expected a name that ends in .csv, .json or .jsonl, or --format.")
+        raise click.UsageError(
+            f"--output {output}: expected a name that ends in .csv, .json or .jsonl, or --format."
+        )
     return suffix
 
 
@@ -111,13 +142,17 @@ def _write(predictions: Iterable[Prediction], as_format: str, file: TextIO) -> N
     else:
         ranks = max((len(row.top) for row in rows), default=0)
         writer = csv.writer(file, lineterminator="\n")
-        columns = [f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "probability")]
+        columns = [
+            f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "probability")
+        ]
         several = any(row.labels is not None for row in rows)
         writer.writerow(["path", *(["labels"] if several else []), *columns, "error"])
         for row in rows:
             values = [value for pair in row.top for value in pair]
             said = ["|".join(name for name, _ in row.labels or ())] if several else []
-            writer.writerow([row.path, *said, *values, *[""] * (2 * ranks - len(values)), row.error])
+            writer.writerow(
+                [row.path, *said, *values, *[""] * (2 * ranks - len(values)), row.error]
+            )
 
 
 def _human(prediction: Prediction) -> str:

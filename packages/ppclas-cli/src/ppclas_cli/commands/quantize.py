@@ -24,18 +24,20 @@ _SHOWN = 8
     type=click.Choice(["ptq", "qat"]),
     default="ptq",
     show_default=True,
-    help="ptq: calibrated ranges; qat: then trained with its rounding (needs Paddle; takes minutes).",
+    help="ptq: calibrated ranges; qat: then trained with its rounding (needs Paddle; takes "
+    "minutes).",
 )
 @click.option(
     "--calibrate",
     metavar="PATH",
-    help="Photos to calibrate on: a folder, list, CSV or glob; labels are not needed. Without it: the run's training "
-    "photos.",
+    help="Photos to calibrate on: a folder, list, CSV or glob; labels are not needed. Without it: "
+    "the run's training photos.",
 )
 @click.option(
     "--data",
     metavar="PATH",
-    help="Labelled photos to judge by. Without it: the run's validation photos, or agreement with the float network.",
+    help="Labelled photos to judge by. Without it: the run's validation photos, or agreement with "
+    "the float network.",
 )
 @click.option(
     "--guard",
@@ -44,11 +46,23 @@ _SHOWN = 8
     show_default=True,
     help="Largest accepted loss of accuracy, a share. Layers stay float until it holds.",
 )
-@click.option("-o", "--output", metavar="DIR", help="The folder to write. Without it: export-int8 in the run.")
 @click.option(
-    "--num-photos", type=click.IntRange(min=1), default=200, show_default=True, help="Photos to calibrate on."
+    "-o", "--output", metavar="DIR", help="The folder to write. Without it: export-int8 in the run."
 )
-@click.option("--judged", type=click.IntRange(min=1), default=1000, show_default=True, help="How many to judge by.")
+@click.option(
+    "--num-photos",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Photos to calibrate on.",
+)
+@click.option(
+    "--judged",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How many to judge by.",
+)
 @click.option(
     "--ranges",
     type=click.Choice(["minmax", "percentile", "entropy"]),
@@ -62,12 +76,30 @@ _SHOWN = 8
     help="7 for x86 CPUs without VNNI, where 8 can overflow. Without it: as this CPU needs it.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="qat: updates. Without it: 100.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="qat: photos an update. Without it: 16.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="qat: in steps of a weight. Without it: 0.002.")
-@click.option("--model", metavar="NAME", help="Quantise published weights of this architecture, with --weights.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="qat: photos an update. Without it: 16."
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(min=0, min_open=True),
+    help="qat: in steps of a weight. Without it: 0.002.",
+)
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Quantise published weights of this architecture, with --weights.",
+)
 @click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
-@click.option("--labels", metavar="FILE", help="Class names of --weights, an id and a name (or a name) a line.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the measurements. Without it: all.")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Class names of --weights, an id and a name (or a name) a line.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads of the measurements. Without it: all.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -99,11 +131,12 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write an INT8 version of a run, bundle or ONNX export: a quarter of the size, and faster on most CPUs.
+    """Write an INT8 version of a run, bundle or ONNX export: a quarter of the size, and faster on
+    most CPUs.
 
-    It is written only if it loses no more accuracy than --guard allows on photos that it was not calibrated on. Layers
-    that hurt stay float until that holds. sensitivity.csv tells what each layer costs, quantization.json what was
-    measured. An ONNX export needs no Paddle here.
+    It is written only if it loses no more accuracy than --guard allows on photos that it was not
+    calibrated on. Layers that hurt stay float until that holds. sensitivity.csv tells what each
+    layer costs, quantization.json what was measured. An ONNX export needs no Paddle here.
 
     \b
     Examples:
@@ -118,10 +151,15 @@ def command(
     given = {"steps": steps, "batch_size": batch_size, "lr": lr}
     training: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if training and method != "qat":
-        raise click.UsageError(f"--{next(iter(training)).replace('_', '-')} belongs to --method qat.")
+        raise click.UsageError(
+            f"--{next(iter(training)).replace('_', '-')} belongs to --method qat."
+        )
     bundle = open_bundle(bundle_path, model, weights, labels)
     if bundle_path is None and labels is None:
-        note(f"Published weights come without labels: classes are called 0 to {len(bundle.labels) - 1} (see --labels).")
+        note(
+            "Published weights come without labels: classes are called 0 to "
+            f"{len(bundle.labels) - 1} (see --labels)."
+        )
     receipt = quantize_bundle(
         bundle,
         Path(output) if output is not None else default_output(bundle, model),
@@ -147,19 +185,31 @@ def command(
 
 def _print(receipt: Receipt) -> None:
     verdict, (before, after) = receipt.verdict, receipt.sizes
-    click.echo(f"INT8 in {receipt.folder} ({receipt.seconds:.0f} s), {receipt.weight_bits}-bit weights")
+    click.echo(
+        f"INT8 in {receipt.folder} ({receipt.seconds:.0f} s), {receipt.weight_bits}-bit weights"
+    )
     click.echo(
         f"  {receipt.measure:<12} {receipt.float_accuracy:.2%} → {verdict.accuracy:.2%} on "
-        f"{receipt.judged_by.count} photos; same answer as the float network on {verdict.agreement:.1%}, "
-        f"{verdict.lost} answers lost, {verdict.won} won"
+        f"{receipt.judged_by.count} photos; same answer as the float network on "
+        f"{verdict.agreement:.1%}, {verdict.lost} answers lost, {verdict.won} won"
     )
-    click.echo(f"  {'size':<12} {before / 1e6:.2f} → {after / 1e6:.2f} MB ({after / before:.2f} of the float model)")
+    click.echo(
+        f"  {'size':<12} {before / 1e6:.2f} → {after / 1e6:.2f} MB ({after / before:.2f} of the "
+        "float model)"
+    )
     for batch, (slow, fast) in receipt.latencies.items():
         ratio = receipt.speedup(batch)
-        said = f"{ratio:.2f} times faster" if ratio >= 1 else f"SLOWER: {ratio:.2f} of the float network's speed"
+        said = (
+            f"{ratio:.2f} times faster"
+            if ratio >= 1
+            else f"SLOWER: {ratio:.2f} of the float network's speed"
+        )
         click.echo(f"  {f'batch {batch}':<12} {slow:.1f} → {fast:.1f} ms, {said} on this CPU")
     kept = f"{len(receipt.stay_float)} of {len(receipt.sensitivities)} layers stay float"
-    click.echo(f"  {'layers':<12} {kept}{': ' + ', '.join(receipt.stay_float) if receipt.stay_float else ''}")
+    click.echo(
+        f"  {'layers':<12} "
+        f"{kept}{': ' + ', '.join(receipt.stay_float) if receipt.stay_float else ''}"
+    )
     click.echo("Most sensitive layers (each quantised alone; all are in sensitivity.csv):")
     rows = [
         [

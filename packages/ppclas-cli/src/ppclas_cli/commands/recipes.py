@@ -14,8 +14,8 @@ from ppclas_cli import output
 def recipes() -> None:
     """List ready-made training settings.
 
-    A recipe is a YAML file with a name: 'ppclas train -c NAME' uses it, 'ppclas recipes show NAME > my.yaml' makes it
-    yours to change.
+    A recipe is a YAML file with a name: 'ppclas train -c NAME' uses it, 'ppclas recipes show NAME >
+    my.yaml' makes it yours to change.
     """
 
 
@@ -26,9 +26,13 @@ def list_command(as_json: bool) -> None:
     registry = get_registries().recipes
     entries = [registry.entry(name) for name in registry]
     if as_json:
-        output.print_json([{"name": e.name, "summary": e.summary, "package": e.owner} for e in entries])
+        output.print_json(
+            [{"name": e.name, "summary": e.summary, "package": e.owner} for e in entries]
+        )
     else:
-        output.print_table([[e.name, e.summary, e.owner] for e in entries], ["name", "what it is", "package"])
+        output.print_table(
+            [[e.name, e.summary, e.owner] for e in entries], ["name", "what it is", "package"]
+        )
 
 
 @recipes.command("show")

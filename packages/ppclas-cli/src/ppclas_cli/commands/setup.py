@@ -25,7 +25,8 @@ from ppclas_cli.paddle_install import Device, has_pip, install, make_plan, show
 def command(device: Device, yes: bool, dry_run: bool) -> None:
     """Install the PaddlePaddle that fits this machine, into the Python that ppclas runs on.
 
-    Looks at the Python version, the system and the GPU's driver, shows the commands, asks, and runs them.
+    Looks at the Python version, the system and the GPU's driver, shows the commands, asks, and runs
+    them.
 
     \b
     Examples:
@@ -41,6 +42,8 @@ def command(device: Device, yes: bool, dry_run: bool) -> None:
     if not plan.commands:
         return
     if not yes and not sys.stdin.isatty():
-        raise PpclasError("Nothing was installed: there is no terminal to ask on. Run 'ppclas setup --yes'.")
+        raise PpclasError(
+            "Nothing was installed: there is no terminal to ask on. Run 'ppclas setup --yes'."
+        )
     if yes or click.confirm("Run this now?", default=True, err=True):
         install(plan)

@@ -20,15 +20,31 @@ _AUTO = "auto"
 @click.command(name="train")
 @click.argument("data", required=False)
 @click.option(
-    "--train", "train_list", metavar="PATH", help="Training photos: a folder, a list file or a CSV (as DATA)."
+    "--train",
+    "train_list",
+    metavar="PATH",
+    help="Training photos: a folder, a list file or a CSV (as DATA).",
 )
 @click.option(
-    "--val", metavar="PATH", help="Validation photos. Without it: found beside the training photos, or a split."
+    "--val",
+    metavar="PATH",
+    help="Validation photos. Without it: found beside the training photos, or a split.",
 )
 @click.option(
-    "-c", "--config", "source", metavar="FILE|RECIPE", help="A YAML file, or a name of 'ppclas recipes list'."
+    "-c",
+    "--config",
+    "source",
+    metavar="FILE|RECIPE",
+    help="A YAML file, or a name of 'ppclas recipes list'.",
 )
-@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any config value.")
+@click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any config value.",
+)
 @click.option("--model", metavar="NAME", help="A name of 'ppclas models list'.")
 @click.option(
     "--pretrained",
@@ -37,39 +53,81 @@ _AUTO = "auto"
     metavar="[FILE]",
     help="Start from these weights; alone: the published ones.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the training photos.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the training photos."
+)
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Peak learning rate.")
-@click.option("--image-size", type=click.IntRange(min=8), metavar="N", help="Side of what the model sees, in pixels.")
+@click.option(
+    "--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Peak learning rate."
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=8),
+    metavar="N",
+    help="Side of what the model sees, in pixels.",
+)
 @click.option(
     "--resize-mode",
     type=click.Choice(["center", "squash", "letterbox", "none"]),
     help="How photos get that size: center crop, squashed, with bars, or a part of them as it is.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), help="auto: the GPU where there is one.")
 @click.option(
-    "--devices", metavar="LIST", help="Several at once: GPU numbers (0,1,2,3), or processes on the CPU (cpu:2)."
+    "--device", type=click.Choice(["auto", "cpu", "gpu"]), help="auto: the GPU where there is one."
 )
-@click.option("--nnodes", type=click.IntRange(min=1), default=1, metavar="N", help="Machines that train together.")
-@click.option("--master", metavar="HOST:PORT", help="Of machine 0, for several machines.")
-@click.option("--rank", "machine", type=click.IntRange(min=0), default=0, metavar="N", help="This machine's number.")
 @click.option(
-    "--class-weights", type=click.Choice(["balanced"]), help="balanced: rare classes count as much as frequent ones."
+    "--devices",
+    metavar="LIST",
+    help="Several at once: GPU numbers (0,1,2,3), or processes on the CPU (cpu:2).",
+)
+@click.option(
+    "--nnodes",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Machines that train together.",
+)
+@click.option("--master", metavar="HOST:PORT", help="Of machine 0, for several machines.")
+@click.option(
+    "--rank",
+    "machine",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="This machine's number.",
+)
+@click.option(
+    "--class-weights",
+    type=click.Choice(["balanced"]),
+    help="balanced: rare classes count as much as frequent ones.",
 )
 @click.option(
     "--tracker",
     "trackers",
     multiple=True,
     metavar="NAME",
-    help="Send the metrics to TensorBoard or VisualDL as well ('ppclas plugins' lists all); may be repeated.",
+    help="Send the metrics to TensorBoard or VisualDL as well ('ppclas plugins' lists all); may "
+    "be repeated.",
 )
-@click.option("--vdl-dir", metavar="DIR", help="VisualDL logs, a subfolder a run: --tracker VisualDL with this folder.")
-@click.option("--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>.")
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same weights.")
 @click.option(
-    "--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read photos; 0: none beside this one."
+    "--vdl-dir",
+    metavar="DIR",
+    help="VisualDL logs, a subfolder a run: --tracker VisualDL with this folder.",
 )
-@click.option("--reader", metavar="NAME", help="Who reads the photos: workers, or dali where there is a GPU.")
+@click.option(
+    "--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", help="The same seed gives the same weights."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Processes that read photos; 0: none beside this one.",
+)
+@click.option(
+    "--reader", metavar="NAME", help="Who reads the photos: workers, or dali where there is a GPU."
+)
 @click.option(
     "--resume",
     is_flag=False,
@@ -78,7 +136,9 @@ _AUTO = "auto"
     help="Go on with a stopped run; alone: --output's, or the newest one.",
 )
 @click.option(
-    "--change-recipe", is_flag=True, help="With --resume: go on with what else is said here in place of the run's own."
+    "--change-recipe",
+    is_flag=True,
+    help="With --resume: go on with what else is said here in place of the run's own.",
 )
 @click.option(
     "--amp",
@@ -95,8 +155,12 @@ _AUTO = "auto"
     metavar="[DECAY]",
     help="Evaluate a moving average of the weights too, and keep the better; alone: 0.9999.",
 )
-@click.option("--accumulate", type=click.IntRange(min=1), metavar="N", help="Batches that make one step.")
-@click.option("--compile", is_flag=True, default=None, help="Trace the model into a graph for training.")
+@click.option(
+    "--accumulate", type=click.IntRange(min=1), metavar="N", help="Batches that make one step."
+)
+@click.option(
+    "--compile", is_flag=True, default=None, help="Trace the model into a graph for training."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be trained, and stop.")
 def command(
     source: str | None,
@@ -111,8 +175,8 @@ def command(
 ) -> None:
     """Train or fine-tune an image classifier on the photos in DATA.
 
-    DATA is a folder with a folder of photos per class, a list file (path and label a line) or a CSV. What is not said
-    is inferred and printed. With no arguments: a demo on built-in photos.
+    DATA is a folder with a folder of photos per class, a list file (path and label a line) or a
+    CSV. What is not said is inferred and printed. With no arguments: a demo on built-in photos.
 
     \b
     Examples:
@@ -125,12 +189,21 @@ def command(
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
     from ppclas_core.engine.console import Console
-    from ppclas_core.engine.session import follow, follow_elsewhere, join_launched, make_launch, plan_run, train_plan
+    from ppclas_core.engine.session import (
+        follow,
+        follow_elsewhere,
+        join_launched,
+        make_launch,
+        plan_run,
+        train_plan,
+    )
 
     flags = _flags(given)
     if change_recipe and resume is None:
         raise click.UsageError("--change-recipe goes with --resume.")
-    said = bool(source or overrides or any(flags[flag] is not None for flag in flags if flag != "--output"))
+    said = bool(
+        source or overrides or any(flags[flag] is not None for flag in flags if flag != "--output")
+    )
     loaded = load_config(source, overrides, flags) if said or resume is None else None
     console = Console()
     places: dict[str, Any] = {"machines": nnodes, "machine": machine, "master": master}
@@ -139,7 +212,9 @@ def command(
         return
     if machine > 0:
         if loaded is None:
-            raise click.UsageError("Machines other than the first need the whole command too, beside --resume.")
+            raise click.UsageError(
+                "Machines other than the first need the whole command too, beside --resume."
+            )
         launch = make_launch(loaded.config, **places)
         follow_elsewhere(loaded.config, launch)
         return
@@ -174,22 +249,38 @@ def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | 
 
 
 def _resume(
-    folder: Path, config: Config | None, console: Console, places: dict[str, Any], *, change_recipe: bool
+    folder: Path,
+    config: Config | None,
+    console: Console,
+    places: dict[str, Any],
+    *,
+    change_recipe: bool,
 ) -> RunResult | None:
     """Go on with a run. None where it has finished already.
 
     What was said beside ``--resume`` must agree with it, unless ``change_recipe``.
     """
     from ppclas_core.engine.run import RunFolder
-    from ppclas_core.engine.session import check_same_recipe, make_launch, resume, run_config, tell_changes
+    from ppclas_core.engine.session import (
+        check_same_recipe,
+        make_launch,
+        resume,
+        run_config,
+        tell_changes,
+    )
 
     if RunFolder(folder).finished.exists():
         console.line(
-            f"The run in {folder} has finished already. Evaluate it with: ppclas eval {shlex.quote(str(folder))}"
+            f"The run in {folder} has finished already. Evaluate it with: ppclas eval "
+            f"{shlex.quote(str(folder))}"
         )
         return None
     if config is not None:
-        config = tell_changes(folder, config, console) if change_recipe else check_same_recipe(folder, config)
+        config = (
+            tell_changes(folder, config, console)
+            if change_recipe
+            else check_same_recipe(folder, config)
+        )
     return resume(folder, console, config, make_launch(config or run_config(folder), **places))
 
 
@@ -209,8 +300,13 @@ def _print_result(result: RunResult | None) -> None:
     console.line()
     shown = ("top1", "top5") if "top1" in best else ("map", "macro_f1", "auroc")
     numbers = ", ".join(format_metric(name, best[name]) for name in (*shown, "loss"))
-    console.line(f"Best epoch {best['epoch']}: {numbers} on {best['num_images']} validation photos.")
-    console.line(f"Everything is in {run}: bundle/, report.html, metrics.csv, per_class.csv, predictions.csv, log.txt")
+    console.line(
+        f"Best epoch {best['epoch']}: {numbers} on {best['num_images']} validation photos."
+    )
+    console.line(
+        f"Everything is in {run}: bundle/, report.html, metrics.csv, per_class.csv, "
+        "predictions.csv, log.txt"
+    )
     name = shlex.quote(str(run))
     console.line(f"  ppclas eval {name}")
     console.line(f"  ppclas predict PHOTO -m {name}")
@@ -220,7 +316,9 @@ def _print_result(result: RunResult | None) -> None:
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
     data, train_list = given["data"], given["train_list"]
     if data is not None and train_list is not None:
-        raise click.UsageError(f"DATA ({data}) and --train ({train_list}) both name the training photos: give one.")
+        raise click.UsageError(
+            f"DATA ({data}) and --train ({train_list}) both name the training photos: give one."
+        )
     pretrained = given["pretrained"]
     return {
         "DATA": data,
@@ -250,7 +348,9 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
 
 def _trackers(names: tuple[str, ...], vdl_dir: str | None) -> list[dict[str, Any]] | None:
     """What stands in the config for --tracker and --vdl-dir."""
-    trackers: list[dict[str, Any]] = [{"name": name} for name in names if name != "VisualDL" or vdl_dir is None]
+    trackers: list[dict[str, Any]] = [
+        {"name": name} for name in names if name != "VisualDL" or vdl_dir is None
+    ]
     if vdl_dir is not None:
         trackers.append({"name": "VisualDL", "dir": str(Path(vdl_dir).absolute())})
     return trackers or None

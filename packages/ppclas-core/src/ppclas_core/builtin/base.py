@@ -1,7 +1,8 @@
-"""What a loss, schedule, optimizer, metric or tracker is. Importing this module does not import Paddle.
+"""What a loss, schedule, optimizer, metric or tracker is. Importing this module does not import
+Paddle.
 
-Each is a frozen parameter model with one method: what is registered is the class, and its fields are what a config
-may set.
+Each is a frozen parameter model with one method: what is registered is the class, and its fields
+are what a config may set.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ BOTH_TASKS: tuple[Task, ...] = ("classification", "multilabel")
 class Targets:
     """What a batch's outputs are compared with; N samples, C classes.
 
-    Mixed samples (Mixup, CutMix) carry two labels: the target is ``weight · labels + (1 - weight) · mixed_labels``.
+    Mixed samples (Mixup, CutMix) carry two labels: the target is ``weight · labels + (1 - weight) ·
+    mixed_labels``.
     """
 
     labels: Tensor
-    """[N] int64 class indices; [N, C] float32, 1 for each class that is there, where images have several labels."""
+    """[N] int64 class indices; [N, C] float32, 1 for each class that is there, where images have
+    several labels."""
     mixed_labels: Tensor | None = None
     """The labels of the other half of a mixed sample, in the same form."""
     weight: Tensor | None = None
@@ -51,19 +54,22 @@ class Loss(Params):
     """Turn a batch's outputs into one number to minimise."""
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it can be used for: one label an image (``classification``), several (``multilabel``), or both."""
+    """What it can be used for: one label an image (``classification``), several (``multilabel``),
+    or both."""
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
         """Mean loss, a scalar.
 
-        ``outputs`` is what the model returned: logits [N, C], or a tuple with the main logits first for models with
-        auxiliary heads.
+        ``outputs`` is what the model returned: logits [N, C], or a tuple with the main logits first
+        for models with auxiliary heads.
         """
         raise NotImplementedError
 
 
 class Scheduler(Params):
-    """A learning rate for every step: a pure function, so that nothing has to be saved to resume it."""
+    """A learning rate for every step: a pure function, so that nothing has to be saved to resume
+    it.
+    """
 
     lr: PositiveFloat | None = None
     """Peak learning rate. Nothing: inferred from the task."""
@@ -84,12 +90,17 @@ class Optimizer(Params):
     """Build a Paddle optimizer."""
 
     def build(
-        self, parameters: Sequence[Mapping[str, Any]], lr: float, weight_decay: float, grad_clip: Any | None
+        self,
+        parameters: Sequence[Mapping[str, Any]],
+        lr: float,
+        weight_decay: float,
+        grad_clip: Any | None,
     ) -> paddle.optimizer.Optimizer:
         """An optimizer over parameter groups.
 
-        A group is ``{"params": [...], "learning_rate": factor, "weight_decay": coefficient}``; ``lr`` is the first
-        step's rate, later ones come through ``set_lr``; ``grad_clip`` is a ``paddle.nn.ClipGradBy…`` or None.
+        A group is ``{"params": [...], "learning_rate": factor, "weight_decay": coefficient}``;
+        ``lr`` is the first step's rate, later ones come through ``set_lr``; ``grad_clip`` is a
+        ``paddle.nn.ClipGradBy…`` or None.
         """
         raise NotImplementedError
 
@@ -98,10 +109,15 @@ class Metric(Params):
     """A number, or a few, over a whole evaluation."""
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it can be used for: one label an image (``classification``), several (``multilabel``), or both."""
+    """What it can be used for: one label an image (``classification``), several (``multilabel``),
+    or both."""
 
-    def __call__(self, probabilities: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, float]:
-        """Named results from probabilities [N, C] and labels: [N] class indices, or [N, C] ones and zeros."""
+    def __call__(
+        self, probabilities: NDArray[np.float32], labels: NDArray[Any]
+    ) -> dict[str, float]:
+        """Named results from probabilities [N, C] and labels: [N] class indices, or [N, C] ones and
+        zeros.
+        """
         raise NotImplementedError
 
 
@@ -109,7 +125,9 @@ class Tracker(Params):
     """Send the rows of ``metrics.jsonl`` somewhere else as well."""
 
     def check(self) -> None:
-        """Called before anything heavy: raise a MissingDependencyError if a package that it needs is not installed."""
+        """Called before anything heavy: raise a MissingDependencyError if a package that it needs
+        is not installed.
+        """
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         """Called once, before the first row."""

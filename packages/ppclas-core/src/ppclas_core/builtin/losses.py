@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 
 def split_outputs(outputs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The main logits [N, C] and the auxiliary ones of what a model returned: a tensor, or a tuple, main first."""
+    """The main logits [N, C] and the auxiliary ones of what a model returned: a tensor, or a tuple,
+    main first.
+    """
     if isinstance(outputs, tuple | list):
         return outputs[0], tuple(outputs[1:])
     return outputs, ()
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Logarithm of the softmax over classes: [N, C] float32, from logits [N, C] of any float type."""
-    # Not F.log_softmax: on CPUs that cuts logits off at 64 below the largest. In half precision the sum over
-    # 1000 exponentials would lose digits.
+    """Logarithm of the softmax over classes: [N, C] float32, from logits [N, C] of any float
+    type.
+    """
+    # Not F.log_softmax: on CPUs that cuts logits off at 64 below the largest. In half precision the
+    # sum over 1000 exponentials would lose digits.
     exact = logits.astype("float32")
     return exact - exact.logsumexp(axis=1, keepdim=True)
 
@@ -39,25 +43,27 @@ def log_sigmoid(logits: Tensor) -> Tensor:
 
 
 ClassWeights = tuple[PositiveFloat, ...] | Literal["balanced"] | None
-"""A factor a class; ``balanced`` stands for factors from the training set's counts, filled in by the plan."""
+"""A factor a class; ``balanced`` stands for factors from the training set's counts, filled in by
+the plan."""
 Smoothing = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class CrossEntropy(Loss):
     """Mean over the batch of ``-Σ target · log softmax(logits)``.
 
-    The target is the one-hot label, the mixture of two labels, each sample with its own weight, or the given
-    probabilities; label smoothing turns it into ``(1 - ε) · target + ε / C``.
+    The target is the one-hot label, the mixture of two labels, each sample with its own weight, or
+    the given probabilities; label smoothing turns it into ``(1 - ε) · target + ε / C``.
     """
 
     label_smoothing: Smoothing = 0.0
     """ε: the share of the target that is spread evenly over all C classes, in [0, 1)."""
     class_weights: ClassWeights = None
-    """A factor for each class's term, C values, or ``balanced``: images over (classes times images of the class). The
-    sum is then divided by the weights of the labels rather than by N, so that weights that are all equal change
-    nothing."""
+    """A factor for each class's term, C values, or ``balanced``: images over (classes times images
+    of the class). The sum is then divided by the weights of the labels rather than by N, so that
+    weights that are all equal change nothing."""
     aux_weight: NonNegativeFloat = 0.3
-    """Factor on the same loss of each auxiliary output (Szegedy et al. 2015, section 5, for GoogLeNet)."""
+    """Factor on the same loss of each auxiliary output (Szegedy et al. 2015, section 5, for
+    GoogLeNet)."""
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
         return _with_auxiliary(self._of, outputs, targets, self.aux_weight)
@@ -66,16 +72,20 @@ class CrossEntropy(Loss):
         weights = class_factors(self, self.class_weights, logits.shape[1])
         weighted = -weights * log_softmax(logits)
         on_target = _at_target(weighted, targets)
-        each = (1.0 - self.label_smoothing) * on_target + self.label_smoothing * weighted.mean(axis=1)
+        each = (1.0 - self.label_smoothing) * on_target + self.label_smoothing * weighted.mean(
+            axis=1
+        )
         if self.class_weights is None:
             return each.mean()
         return each.sum() / _at_target(weights.expand(logits.shape), targets).sum()
 
 
 class BinaryCrossEntropy(Loss):
-    """Each class is a question of its own: ``-Σ_c [t log σ(x) + (1 - t) log(1 - σ(x))]``, averaged over images.
+    """Each class is a question of its own: ``-Σ_c [t log σ(x) + (1 - t) log(1 - σ(x))]``, averaged
+    over images.
 
-    For images with several labels. One label an image is taken as one class that is there and C - 1 that are not.
+    For images with several labels. One label an image is taken as one class that is there and C - 1
+    that are not.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
@@ -83,11 +93,13 @@ class BinaryCrossEntropy(Loss):
     label_smoothing: Smoothing = 0.0
     """ε: targets 1 and 0 become 1 - ε/2 and ε/2."""
     class_weights: ClassWeights = None
-    """A factor on the first term of each class, C values (PyTorch's ``pos_weight``), or ``balanced``: images without
-    the class over images with it, so that both terms weigh the same."""
+    """A factor on the first term of each class, C values (PyTorch's ``pos_weight``), or
+    ``balanced``: images without the class over images with it, so that both terms weigh the
+    same."""
     mean_over_classes: bool = False
-    """Divide by C too, as PyTorch's BCEWithLogitsLoss and PaddleClas' MultiLabelLoss do. Without it a logit's gradient
-    has the size that it has in softmax cross entropy, and the same learning rates fit."""
+    """Divide by C too, as PyTorch's BCEWithLogitsLoss and PaddleClas' MultiLabelLoss do. Without it
+    a logit's gradient has the size that it has in softmax cross entropy, and the same learning
+    rates fit."""
     aux_weight: NonNegativeFloat = 0.3
     """Factor on the same loss of each auxiliary output."""
 
@@ -103,23 +115,28 @@ class BinaryCrossEntropy(Loss):
 
 
 class Focal(Loss):
-    """Cross entropy that counts easy cases less, ``-α (1 - p)^γ log p`` (Lin et al. 2017, equation 5).
+    """Cross entropy that counts easy cases less, ``-α (1 - p)^γ log p`` (Lin et al. 2017, equation
+    5).
 
-    ``p`` is the probability of the truth: of the label by softmax where an image has one; of each class being there or
-    not by sigmoid, as in the paper, where it has several. https://arxiv.org/abs/1708.02002
+    ``p`` is the probability of the truth: of the label by softmax where an image has one; of each
+    class being there or not by sigmoid, as in the paper, where it has several.
+    https://arxiv.org/abs/1708.02002
     """
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
 
     gamma: NonNegativeFloat = 2.0
-    """γ: 0 is plain cross entropy; the larger, the less easy cases count. The paper found 2 best."""
+    """γ: 0 is plain cross entropy; the larger, the less easy cases count. The paper found 2
+    best."""
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """α of classes that are there, 1 - α of those that are not (the paper's value for detection is 0.25). Nothing:
-    both count fully. For images with several labels alone: with one label there is nothing to balance."""
+    """α of classes that are there, 1 - α of those that are not (the paper's value for detection is
+    0.25). Nothing: both count fully. For images with several labels alone: with one label there is
+    nothing to balance."""
     class_weights: ClassWeights = None
-    """A factor for each class's term, C values, or ``balanced``: images over (classes times images of the class) where
-    they have one label, images without the class over images with it where they have several. Where they have one, the
-    sum is divided by the weights of the labels rather than by N."""
+    """A factor for each class's term, C values, or ``balanced``: images over (classes times images
+    of the class) where they have one label, images without the class over images with it where they
+    have several. Where they have one, the sum is divided by the weights of the labels rather than
+    by N."""
     mean_over_classes: bool = False
     """For images with several labels: divide by C too."""
     aux_weight: NonNegativeFloat = 0.3
@@ -140,8 +157,9 @@ class Focal(Loss):
             return _over_images(target * present + (1.0 - target) * missing, self.mean_over_classes)
         if self.alpha is not None:
             raise ConfigError(
-                "loss Focal: alpha weighs classes that are there against those that are not, which one label an image "
-                "does not have. Leave it out; class_weights weigh classes against each other."
+                "loss Focal: alpha weighs classes that are there against those that are not, "
+                "which one label an image does not have. Leave it out; class_weights weigh "
+                "classes against each other."
             )
         log_p = log_softmax(logits)
         # A label that is certain gives 1 - p = 0, where the slope of a power below 1 is infinite.
@@ -153,11 +171,13 @@ class Focal(Loss):
 
 
 class Asymmetric(Loss):
-    """Binary cross entropy that counts easy absent classes less, and clearly absent ones not at all.
+    """Binary cross entropy that counts easy absent classes less, and clearly absent ones not at
+    all.
 
-    ``-Σ_c [t (1 - p)^γ+ log p + (1 - t) q^γ- log(1 - q)]`` with ``q = max(p - margin, 0)``, averaged over images
-    (Ridnik et al. 2021, equation 7, https://arxiv.org/abs/2009.14119). For images with few of many labels. The authors'
-    code also sums over the batch, which ties the learning rate to its size.
+    ``-Σ_c [t (1 - p)^γ+ log p + (1 - t) q^γ- log(1 - q)]`` with ``q = max(p - margin, 0)``,
+    averaged over images (Ridnik et al. 2021, equation 7, https://arxiv.org/abs/2009.14119). For
+    images with few of many labels. The authors' code also sums over the batch, which ties the
+    learning rate to its size.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
@@ -169,8 +189,8 @@ class Asymmetric(Loss):
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     """Probability up to which an absent class counts nothing; the paper uses 0.05."""
     class_weights: ClassWeights = None
-    """A factor on the first term of each class, C values, or ``balanced``: images without the class over images with
-    it."""
+    """A factor on the first term of each class, C values, or ``balanced``: images without the class
+    over images with it."""
     mean_over_classes: bool = False
     """Divide by C too."""
     aux_weight: NonNegativeFloat = 0.3
@@ -187,7 +207,9 @@ class Asymmetric(Loss):
         if self.margin:
             # The slope of a power below 1 is infinite at 0.
             shifted = (log_p.exp() - self.margin).clip(min=1e-7)
-            missing = -(shifted**self.gamma_negative) * (log_q.exp() + self.margin).clip(max=1.0).log()
+            missing = (
+                -(shifted**self.gamma_negative) * (log_q.exp() + self.margin).clip(max=1.0).log()
+            )
         else:
             missing = -(self.gamma_negative * log_p).exp() * log_q
         return _over_images(target * present + (1.0 - target) * missing, self.mean_over_classes)
@@ -251,8 +273,9 @@ def _at_target(values: Tensor, targets: Targets) -> Tensor:
     """``Σ_c target · values`` for each sample: [N] from [N, C]."""
     if targets.labels.ndim == 2:
         raise ShapeError(
-            f"softmax losses need one label an image, labels [N]; got {list(targets.labels.shape)}. "
-            f"For several labels an image use BinaryCrossEntropy, Focal or Asymmetric."
+            "softmax losses need one label an image, labels [N]; got "
+            f"{list(targets.labels.shape)}. For several labels an image use BinaryCrossEntropy, "
+            "Focal or Asymmetric."
         )
     if targets.soft is not None:
         return (_like_logits(targets.soft, values, "soft targets") * values).sum(axis=1)
@@ -277,11 +300,17 @@ def _label_matrix(labels: Tensor, logits: Tensor) -> Tensor:
 
 def _like_logits(values: Tensor, logits: Tensor, what: str) -> Tensor:
     if values.shape != logits.shape:
-        raise ShapeError(f"{what} must be [N, C] = {list(logits.shape)} like the logits; got {list(values.shape)}.")
+        raise ShapeError(
+            f"{what} must be [N, C] = {list(logits.shape)} like the logits; got "
+            f"{list(values.shape)}."
+        )
     return values
 
 
 def _share_of_first(targets: Targets) -> Tensor:
     if targets.weight is None:
-        raise ShapeError("targets with mixed_labels need weight [N], the share of labels in each sample; got None.")
+        raise ShapeError(
+            "targets with mixed_labels need weight [N], the share of labels in each sample; got "
+            "None."
+        )
     return targets.weight

@@ -1,6 +1,7 @@
 """Metrics over a whole evaluation, in NumPy.
 
-Ties have one answer everywhere: of two classes with the same probability the one with the lower index ranks higher.
+Ties have one answer everywhere: of two classes with the same probability the one with the lower
+index ranks higher.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def ranks(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
     A sample with a NaN among its probabilities has the rank C: it is wrong for every k.
 
     Raises:
-        ShapeError: the two do not fit each other, a label is outside 0..C-1, or there are no samples.
+        ShapeError: the two do not fit each other, a label is outside 0..C-1, or there are no
+            samples.
     """
     _check(probabilities, labels)
     num_classes = probabilities.shape[1]
@@ -64,7 +66,8 @@ class ClassScores:
     support: NDArray[np.int64]
     """Samples of the class."""
     present: NDArray[np.bool_]
-    """Whether the class occurs among the labels or the predictions; macro means leave the others out."""
+    """Whether the class occurs among the labels or the predictions; macro means leave the others
+    out."""
 
 
 def class_scores(matrix: NDArray[np.int64]) -> ClassScores:
@@ -80,10 +83,13 @@ def class_scores(matrix: NDArray[np.int64]) -> ClassScores:
 
 
 class TopK(Metric):
-    """Share of samples whose label is among the k most probable classes: ``top1``, ``top5``, in 0..1."""
+    """Share of samples whose label is among the k most probable classes: ``top1``, ``top5``, in
+    0..1.
+    """
 
     k: tuple[PositiveInt, ...] = (1, 5)
-    """Each gives a result named after it. With fewer than k classes the result keeps its name and is 1."""
+    """Each gives a result named after it. With fewer than k classes the result keeps its name and
+    is 1."""
 
     def __call__(self, probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         rank = ranks(probabilities, labels)
@@ -92,11 +98,15 @@ class TopK(Metric):
 
 
 class MacroF1(Metric):
-    """Precision, recall and F1 averaged over classes, each class counting the same: ``macro_f1`` and so on, in 0..1."""
+    """Precision, recall and F1 averaged over classes, each class counting the same: ``macro_f1``
+    and so on, in 0..1.
+    """
 
     def __call__(self, probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         _check(probabilities, labels)
-        scores = class_scores(confusion_matrix(labels, predictions(probabilities), probabilities.shape[1]))
+        scores = class_scores(
+            confusion_matrix(labels, predictions(probabilities), probabilities.shape[1])
+        )
         return {
             f"macro_{name}": float(getattr(scores, name)[scores.present].mean())
             for name in ("precision", "recall", "f1")
@@ -104,9 +114,11 @@ class MacroF1(Metric):
 
 
 class CalibrationError(Metric):
-    """Expected calibration error (Guo et al. 2017, equation 3): ``ece``, in 0..1, 0 where confidence can be trusted.
+    """Expected calibration error (Guo et al. 2017, equation 3): ``ece``, in 0..1, 0 where
+    confidence can be trusted.
 
-    The mean of ``|accuracy - confidence|`` over the bins of ``reliability``, weighted by what is in them.
+    The mean of ``|accuracy - confidence|`` over the bins of ``reliability``, weighted by what is in
+    them.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
@@ -123,33 +135,44 @@ class CalibrationError(Metric):
 class AUROC(Metric):
     """Area under the ROC curve, averaged over classes: ``auroc``, in 0..1; 0.5 is chance.
 
-    The probability that an image with the class gets a higher probability of it than one without. Classes that no
-    image has, or every image, are left out; where that leaves none, the result is 0.5.
+    The probability that an image with the class gets a higher probability of it than one without.
+    Classes that no image has, or every image, are left out; where that leaves none, the result is
+    0.5.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
 
     def __call__(self, probabilities: Probabilities, labels: NDArray[Any]) -> dict[str, float]:
-        return {"auroc": _mean(auroc_per_class(probabilities, truth_of(probabilities, labels)), 0.5)}
+        return {
+            "auroc": _mean(auroc_per_class(probabilities, truth_of(probabilities, labels)), 0.5)
+        }
 
 
 class MeanAveragePrecision(Metric):
-    """Average precision, averaged over classes: ``map``, in 0..1; for images with several labels the main number.
+    """Average precision, averaged over classes: ``map``, in 0..1; for images with several labels
+    the main number.
 
-    Average precision is the mean over a class's images of the precision at the threshold that just includes them, with
-    no interpolation. Classes that no image has are left out; where that leaves none, the result is 0.
+    Average precision is the mean over a class's images of the precision at the threshold that just
+    includes them, with no interpolation. Classes that no image has are left out; where that leaves
+    none, the result is 0.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
 
     def __call__(self, probabilities: Probabilities, labels: NDArray[Any]) -> dict[str, float]:
-        return {"map": _mean(average_precision_per_class(probabilities, truth_of(probabilities, labels)), 0.0)}
+        return {
+            "map": _mean(
+                average_precision_per_class(probabilities, truth_of(probabilities, labels)), 0.0
+            )
+        }
 
 
 class ThresholdF1(Metric):
-    """F1 of the labels whose probability reaches the threshold: ``macro_f1``, ``micro_f1``, ``exact_match``, in 0..1.
+    """F1 of the labels whose probability reaches the threshold: ``macro_f1``, ``micro_f1``,
+    ``exact_match``, in 0..1.
 
-    Macro: averaged over classes (those that neither occur nor are predicted are left out). Micro: over all decisions
+    Macro: averaged over classes (those that neither occur nor are predicted are left out). Micro:
+        over all decisions
     alike. ``exact_match`` is the share of images with no label wrong or missing.
     """
 
@@ -164,7 +187,9 @@ class ThresholdF1(Metric):
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often answers of a given confidence are right; a bin each, ``(a, b]`` of equal width over 0..1."""
+    """How often answers of a given confidence are right; a bin each, ``(a, b]`` of equal width over
+    0..1.
+    """
 
     confidence: NDArray[np.float64]
     """[bins] mean probability in the bin; 0 where it is empty."""
@@ -175,7 +200,8 @@ class Reliability:
 
 
 def reliability(probabilities: Probabilities, labels: NDArray[Any], bins: int = 15) -> Reliability:
-    """The reliability curve: of the predicted class's probability; of every class's where images have several labels.
+    """The reliability curve: of the predicted class's probability; of every class's where images
+    have several labels.
 
     With several labels "right" means that the class is there, so the curve runs over all of 0..1.
     """
@@ -208,14 +234,16 @@ def truth_of(probabilities: Probabilities, labels: NDArray[Any]) -> Truth:
         return labels[:, None] == np.arange(probabilities.shape[1])
     if probabilities.ndim != 2 or labels.shape != probabilities.shape or not len(labels):
         raise ShapeError(
-            f"a metric of several labels needs probabilities [N, C] and labels [N, C] of at least one sample; "
-            f"got {probabilities.shape} and {labels.shape}."
+            "a metric of several labels needs probabilities [N, C] and labels [N, C] of at least "
+            f"one sample; got {probabilities.shape} and {labels.shape}."
         )
     return labels > 0.5
 
 
 def decision_scores(truth: Truth, given: Truth) -> dict[str, float]:
-    """``macro_f1``, ``micro_f1`` and ``exact_match`` of what is there [N, C] and what was said to be [N, C]."""
+    """``macro_f1``, ``micro_f1`` and ``exact_match`` of what is there [N, C] and what was said to
+    be [N, C].
+    """
     scores = threshold_scores(truth, given)
     both, total = 2 * int((truth & given).sum()), int(truth.sum() + given.sum())
     return {
@@ -226,7 +254,9 @@ def decision_scores(truth: Truth, given: Truth) -> dict[str, float]:
 
 
 def threshold_scores(truth: Truth, given: Truth) -> ClassScores:
-    """Precision, recall and F1 of each class from what is there [N, C] and what was said to be [N, C]."""
+    """Precision, recall and F1 of each class from what is there [N, C] and what was said to be [N,
+    C].
+    """
     hits, said, support = (truth & given).sum(axis=0), given.sum(axis=0), truth.sum(axis=0)
     return ClassScores(
         precision=_share(hits, said),
@@ -248,13 +278,19 @@ def auroc_per_class(probabilities: Probabilities, truth: Truth) -> NDArray[np.fl
         absent = len(truth) - there
         if there and absent:
             _, place, tied = np.unique(probabilities[:, c], return_inverse=True, return_counts=True)
-            middle = np.cumsum(tied) - (tied - 1) / 2.0  # 1-based rank in the middle of those that are tied
-            areas[c] = (middle[place][truth[:, c]].sum() - there * (there + 1) / 2.0) / (there * absent)
+            middle = (
+                np.cumsum(tied) - (tied - 1) / 2.0
+            )  # 1-based rank in the middle of those that are tied
+            areas[c] = (middle[place][truth[:, c]].sum() - there * (there + 1) / 2.0) / (
+                there * absent
+            )
     return areas
 
 
 def average_precision_per_class(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
-    """``Σ_n (R_n - R_{n-1}) P_n`` over falling thresholds: [C]; NaN where the class is in no image."""
+    """``Σ_n (R_n - R_{n-1}) P_n`` over falling thresholds: [C]; NaN where the class is in no
+    image.
+    """
     areas = np.full(truth.shape[1], np.nan)
     for c in range(truth.shape[1]):
         there = int(truth[:, c].sum())
@@ -269,10 +305,12 @@ def average_precision_per_class(probabilities: Probabilities, truth: Truth) -> N
 
 
 def best_thresholds(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
-    """The threshold of each class with the highest F1 on these images: [C], in 0..1; 0.5 where a class is in none.
+    """The threshold of each class with the highest F1 on these images: [C], in 0..1; 0.5 where a
+    class is in none.
 
-    It lies in the middle between two probabilities that came. Of equally good ones the nearest to 0.5. For calibrated
-    probabilities it is half of the F1 that it reaches (Lipton et al. 2014, https://arxiv.org/abs/1402.1892).
+    It lies in the middle between two probabilities that came. Of equally good ones the nearest to
+    0.5. For calibrated probabilities it is half of the F1 that it reaches (Lipton et al. 2014,
+    https://arxiv.org/abs/1402.1892).
     """
     thresholds = np.full(truth.shape[1], 0.5)
     for c in range(truth.shape[1]):
@@ -305,6 +343,6 @@ def _check(probabilities: Probabilities, labels: Labels) -> None:
         )
     if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise ShapeError(
-            f"labels must be in 0..{probabilities.shape[1] - 1} for {probabilities.shape[1]} classes; "
-            f"got {labels.min()}..{labels.max()}."
+            f"labels must be in 0..{probabilities.shape[1] - 1} for {probabilities.shape[1]} "
+            f"classes; got {labels.min()}..{labels.max()}."
         )

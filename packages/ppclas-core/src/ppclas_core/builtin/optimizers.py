@@ -1,8 +1,9 @@
-"""Optimizers over parameter groups. Importing this module does not import Paddle; building one does.
+"""Optimizers over parameter groups. Importing this module does not import Paddle; building one
+does.
 
-Paddle's own parameter groups clip each group by itself. Here a gradient is always clipped by the norm over all
-groups; the L2 penalty is added after that. SGD, Momentum, RMSProp and Adam therefore get one flat list, and a
-parameter carries its rate factor and penalty itself.
+Paddle's own parameter groups clip each group by itself. Here a gradient is always clipped by the
+norm over all groups; the L2 penalty is added after that. SGD, Momentum, RMSProp and Adam therefore
+get one flat list, and a parameter carries its rate factor and penalty itself.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ class SGD(Optimizer):
     ) -> paddle.optimizer.Optimizer:
         import paddle
 
-        return paddle.optimizer.SGD(lr, parameters=_with_l2(parameters, weight_decay), grad_clip=grad_clip)
+        return paddle.optimizer.SGD(
+            lr, parameters=_with_l2(parameters, weight_decay), grad_clip=grad_clip
+        )
 
 
 class Momentum(Optimizer):
-    """``v = momentum · v + g``, then ``w -= lr · v``; with Nesterov ``w -= lr · (g + momentum · v)``."""
+    """``v = momentum · v + g``, then ``w -= lr · v``; with Nesterov ``w -= lr · (g + momentum ·
+    v)``.
+    """
 
     momentum: Share = 0.9
     """Share of the velocity that is kept each step, in [0, 1)."""
@@ -56,13 +61,15 @@ class Momentum(Optimizer):
 
 
 class RMSProp(Optimizer):
-    """``r = rho · r + (1 - rho) · g²``, ``v = momentum · v + lr · g / √(r + epsilon)``, then ``w -= v``.
+    """``r = rho · r + (1 - rho) · g²``, ``v = momentum · v + lr · g / √(r + epsilon)``, then ``w -=
+    v``.
 
     ``epsilon`` is inside the root, as in TensorFlow and unlike PyTorch.
     """
 
     rho: Share = 0.95
-    """Share of the mean square that is kept each step, in [0, 1). MobileNetV3 was trained with 0.9."""
+    """Share of the mean square that is kept each step, in [0, 1). MobileNetV3 was trained with
+    0.9."""
     epsilon: PositiveFloat = 1e-6
     """Added to the mean square, under the root. MobileNetV3 was trained with 0.001."""
     momentum: Share = 0.0
@@ -109,7 +116,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): ``lr · weight_decay · w`` is taken off w too."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): ``lr · weight_decay · w`` is
+    taken off w too.
+    """
 
     def build(
         self, parameters: Groups, lr: float, weight_decay: float, grad_clip: Any | None
@@ -117,10 +126,13 @@ class AdamW(Adam):
         import paddle
 
         class ClippedAdamW(paddle.optimizer.AdamW):
-            # Only Paddle's groups give AdamW a decay for each group, and they would clip each group by itself.
+            # Only Paddle's groups give AdamW a decay for each group, and they would clip each group
+            # by itself.
             def step(self) -> None:
                 if grad_clip is not None:
-                    found = [(p, p.grad) for p in flat if not p.stop_gradient and p.grad is not None]
+                    found = [
+                        (p, p.grad) for p in flat if not p.stop_gradient and p.grad is not None
+                    ]
                     for parameter, gradient in grad_clip(found):
                         parameter.grad = gradient
                 super().step()
@@ -135,7 +147,12 @@ class AdamW(Adam):
         ]
         flat = _flat(parameters)
         return ClippedAdamW(
-            lr, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, parameters=groups, weight_decay=weight_decay
+            lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            parameters=groups,
+            weight_decay=weight_decay,
         )
 
 
@@ -147,7 +164,9 @@ def _flat(groups: Groups) -> list[Tensor]:
 
 
 def _with_l2(groups: Groups, weight_decay: float) -> list[Tensor]:
-    """All parameters, each carrying its group's rate factor and L2 penalty; what a layer set on it is replaced."""
+    """All parameters, each carrying its group's rate factor and L2 penalty; what a layer set on it
+    is replaced.
+    """
     from paddle.regularizer import L2Decay
 
     for group in groups:

@@ -16,10 +16,13 @@ ppclas_load_order = 0
 def register_losses(registry: Registry) -> None:
     """Add the losses every run can use."""
     for name, summary in {
-        "CrossEntropy": "softmax cross entropy; label smoothing, class weights, mixed and soft targets",
-        "BinaryCrossEntropy": "sigmoid cross entropy of every class, for images with several labels",
+        "CrossEntropy": "softmax cross entropy; label smoothing, class weights, mixed and soft "
+        "targets",
+        "BinaryCrossEntropy": "sigmoid cross entropy of every class, for images with several "
+        "labels",
         "Focal": "cross entropy that counts easy cases less, for one label or several",
-        "Asymmetric": "sigmoid cross entropy that counts absent classes less, for few of many labels",
+        "Asymmetric": "sigmoid cross entropy that counts absent classes less, for few of many "
+        "labels",
     }.items():
         registry.register(name, f"ppclas_core.builtin.losses:{name}", summary=summary)
 
@@ -28,7 +31,9 @@ def register_losses(registry: Registry) -> None:
 def register_objectives(registry: Registry) -> None:
     """Add the comparison with the labels."""
     registry.register(
-        "Supervised", "ppclas_core.objective:Supervised", summary="the loss between the outputs and the labels"
+        "Supervised",
+        "ppclas_core.objective:Supervised",
+        summary="the loss between the outputs and the labels",
     )
 
 
@@ -76,14 +81,17 @@ def register_metrics(registry: Registry) -> None:
 @hookimpl
 def register_transforms(registry: Registry) -> None:
     """Add the basic image transforms."""
-    # Nothing random happens in those whose "preview" is None: 'ppclas data preview' leaves them out.
+    # Nothing random happens in those whose "preview" is None: 'ppclas data preview' leaves them
+    # out.
     fixed: dict[str, None] = {"preview": None}
     for name, summary in {
         "Resize": "to an exact size, or by the short side",
         "CenterCrop": "the middle; smaller images are padded",
         "Normalize": "mean and std, to float32",
     }.items():
-        registry.register(name, f"ppclas_core.data.transforms:{name}", summary=summary, metadata=fixed)
+        registry.register(
+            name, f"ppclas_core.data.transforms:{name}", summary=summary, metadata=fixed
+        )
     registry.register(
         "ToCHW",
         "ppclas_core.data.transforms:ToCHW",
@@ -103,7 +111,9 @@ def register_transforms(registry: Registry) -> None:
     }.items():
         registry.register(name, f"ppclas_core.data.transforms:{name}", summary=summary)
     registry.register(
-        "RandomCrop", "ppclas_core.data.framing:RandomCrop", summary="a box of one size anywhere, not resized"
+        "RandomCrop",
+        "ppclas_core.data.framing:RandomCrop",
+        summary="a box of one size anywhere, not resized",
     )
 
 
@@ -118,13 +128,17 @@ def register_datasets(registry: Registry) -> None:
         ("csv", "lists", "a CSV or TSV file with a column of paths and one of labels"),
         ("list", "lists", "a text file of lines 'path label'"),
     ):
-        registry.register(name, f"ppclas_core.data.{module}:{name.capitalize()}Source", summary=summary)
+        registry.register(
+            name, f"ppclas_core.data.{module}:{name.capitalize()}Source", summary=summary
+        )
 
 
 @hookimpl
 def register_readers(registry: Registry) -> None:
     """Add the worker processes."""
-    registry.register("workers", "ppclas_core.data.readers:Workers", summary="worker processes of our own")
+    registry.register(
+        "workers", "ppclas_core.data.readers:Workers", summary="worker processes of our own"
+    )
 
 
 @hookimpl

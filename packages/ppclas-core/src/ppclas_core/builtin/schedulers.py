@@ -1,7 +1,8 @@
 """Learning-rate schedules: pure functions of the step.
 
-``S`` is ``steps_per_epoch``, ``e = ⌊step / S⌋`` the 0-based epoch, ``E`` the number of epochs and ``W`` the warmup
-in epochs. Warmup is linear from 0, so the first step of a run with warmup has the rate 0.
+``S`` is ``steps_per_epoch``, ``e = ⌊step / S⌋`` the 0-based epoch, ``E`` the number of epochs and
+``W`` the warmup in epochs. Warmup is linear from 0, so the first step of a run with warmup has the
+rate 0.
 """
 
 from __future__ import annotations
@@ -43,11 +44,15 @@ class CosineWarmup(Scheduler):
         if step < warmup:
             return self.peak * step / warmup
         # max: where the whole run is warmup only the steps behind its end come here.
-        return self.peak * _half_cosine((step - warmup) / max(steps_per_epoch * epochs - warmup, 1.0))
+        return self.peak * _half_cosine(
+            (step - warmup) / max(steps_per_epoch * epochs - warmup, 1.0)
+        )
 
 
 class ExponentialWarmup(Scheduler):
-    """Warmup, then ``lr · rate^⌊(step - W · S) / (D · S)⌋``, as MobileNetV3 and EfficientNet were trained."""
+    """Warmup, then ``lr · rate^⌊(step - W · S) / (D · S)⌋``, as MobileNetV3 and EfficientNet were
+    trained.
+    """
 
     warmup_epochs: NonNegativeFloat = 5.0
     """W, in epochs; fractions are allowed. 0 leaves the warmup out."""
@@ -60,7 +65,8 @@ class ExponentialWarmup(Scheduler):
         warmup = _warmup_steps(self, self.warmup_epochs, steps_per_epoch, epochs)
         if step < warmup:
             return self.peak * step / warmup
-        # The small addend keeps a decay on its step where D · S is a hair off a whole number (2.4 · 5 is not 12).
+        # The small addend keeps a decay on its step where D · S is a hair off a whole number (2.4 ·
+        # 5 is not 12).
         decays = math.floor((step - warmup) / (self.decay_epochs * steps_per_epoch) + 1e-9)
         return float(self.peak * self.decay_rate**decays)
 
@@ -90,7 +96,9 @@ class Piecewise(Scheduler):
     @classmethod
     def _rising(cls, epochs: tuple[int, ...]) -> tuple[int, ...]:
         if any(later <= earlier for earlier, later in itertools.pairwise(epochs)):
-            raise ValueError(f"decay_epochs must rise, for example [30, 60, 90]; got {list(epochs)}")
+            raise ValueError(
+                f"decay_epochs must rise, for example [30, 60, 90]; got {list(epochs)}"
+            )
         return epochs
 
     def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -99,15 +107,20 @@ class Piecewise(Scheduler):
 
 
 def _half_cosine(progress: float) -> float:
-    """1 at the start of the run, 0 from its end on; ``progress`` is the share of it that is over."""
+    """1 at the start of the run, 0 from its end on; ``progress`` is the share of it that is
+    over.
+    """
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def _warmup_steps(schedule: Scheduler, warmup_epochs: float, steps_per_epoch: int, epochs: int) -> float:
+def _warmup_steps(
+    schedule: Scheduler, warmup_epochs: float, steps_per_epoch: int, epochs: int
+) -> float:
     if warmup_epochs > epochs:
         raise ConfigError(
-            f"schedule {type(schedule).__name__}: warmup_epochs={warmup_epochs:g} is longer than the run of {epochs} "
-            f"epoch{'' if epochs == 1 else 's'}, so the rate would never reach lr. Set schedule.warmup_epochs to "
-            f"{0.1 * epochs:g} or another part of the run, or train for more epochs."
+            f"schedule {type(schedule).__name__}: warmup_epochs={warmup_epochs:g} is longer than "
+            f"the run of {epochs} epoch{'' if epochs == 1 else 's'}, so the rate would never reach "
+            f"lr. Set schedule.warmup_epochs to {0.1 * epochs:g} or another part of the run, or "
+            "train for more epochs."
         )
     return warmup_epochs * steps_per_epoch

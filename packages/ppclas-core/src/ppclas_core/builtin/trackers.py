@@ -1,7 +1,8 @@
 """Experiment trackers: the rows of ``metrics.jsonl`` for TensorBoard and VisualDL.
 
-Each run gets a folder of its own inside ``dir``, so that several can be compared. A resumed run sends its history again
-and takes the place of what it had written before; files of other runs are never touched.
+Each run gets a folder of its own inside ``dir``, so that several can be compared. A resumed run
+sends its history again and takes the place of what it had written before; files of other runs are
+never touched.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class _EventFiles(Tracker):
 
 
 class TensorBoard(_EventFiles):
-    """Event files for TensorBoard: scalars by epoch, and the settings with the results under HPARAMS."""
+    """Event files for TensorBoard: scalars by epoch, and the settings with the results under
+    HPARAMS.
+    """
 
     package: ClassVar[str] = "tensorboardX"
     extra: ClassVar[str] = "tensorboard"
@@ -96,7 +99,9 @@ class TensorBoard(_EventFiles):
 
 
 class VisualDL(_EventFiles):
-    """Log files for VisualDL: scalars by epoch, and the settings with the results under hyper-parameters."""
+    """Log files for VisualDL: scalars by epoch, and the settings with the results under
+    hyper-parameters.
+    """
 
     package: ClassVar[str] = "visualdl"
     extra: ClassVar[str] = "vdl"
@@ -117,7 +122,9 @@ class VisualDL(_EventFiles):
 
 
 def tag_of(column: str) -> str:
-    """The group and name of a column of ``metrics.jsonl``: ``train/loss``, ``validation/top1``, ``run/lr``."""
+    """The group and name of a column of ``metrics.jsonl``: ``train/loss``, ``validation/top1``,
+    ``run/lr``.
+    """
     if column.startswith("train_"):
         return f"train/{column.removeprefix('train_')}"
     if column in ("lr", "images_per_second", "wait_share", "skipped_steps"):

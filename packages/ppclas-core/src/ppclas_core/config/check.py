@@ -1,4 +1,6 @@
-"""Check the plain values of a config against the schema, and each component against its own parameters."""
+"""Check the plain values of a config against the schema, and each component against its own
+parameters.
+"""
 
 from __future__ import annotations
 
@@ -80,8 +82,12 @@ def value_at(values: Any, path: KeyPath) -> Any:
     return values
 
 
-def _components(values: dict[str, Any], registries: Registries) -> Iterator[tuple[KeyPath, dict[str, Any], Registry]]:
-    """Each component that was given, with its registry; what is not shaped like one is left to the schema."""
+def _components(
+    values: dict[str, Any], registries: Registries
+) -> Iterator[tuple[KeyPath, dict[str, Any], Registry]]:
+    """Each component that was given, with its registry; what is not shaped like one is left to the
+    schema.
+    """
     for path, registry in single_components(registries).items():
         value = value_at(values, path)
         if _is_component(value):
@@ -113,11 +119,17 @@ def _component_problems(
 
 def _lists_that_take(name: str, registries: Registries) -> list[str]:
     """Dotted keys of the lists that a component of this name may stand in."""
-    return [dotted(path) for path, registry in component_lists(registries).items() if name in registry]
+    return [
+        dotted(path) for path, registry in component_lists(registries).items() if name in registry
+    ]
 
 
 def _params_problems(
-    path: KeyPath, entry: Entry, model: type[BaseModel], params: dict[str, Any], common: tuple[str, ...] = ()
+    path: KeyPath,
+    entry: Entry,
+    model: type[BaseModel],
+    params: dict[str, Any],
+    common: tuple[str, ...] = (),
 ) -> list[Problem]:
     try:
         model.model_validate(params)
@@ -127,13 +139,17 @@ def _params_problems(
             message = problem.message
             if problem.about_key and len(problem.path) == 1:
                 message = unknown_key(str(problem.path[0]), [*model.model_fields, *common])
-            problems.append(Problem((*path, *problem.path), f"{entry.name}: {message}", problem.about_key))
+            problems.append(
+                Problem((*path, *problem.path), f"{entry.name}: {message}", problem.about_key)
+            )
         return problems
     return []
 
 
 def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[str]]:
-    """Mistakes in the model's name and, where any are given, its parameters; checking those imports Paddle."""
+    """Mistakes in the model's name and, where any are given, its parameters; checking those imports
+    Paddle.
+    """
     if not isinstance(section, dict):
         return [], []
     name = section.get("name", Config().model.name)
@@ -148,7 +164,11 @@ def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[st
         return [], []
     path = ("model", "params")
     if "num_classes" in params:
-        return [Problem((*path, "num_classes"), "the class count comes from the data; leave it out.", True)], []
+        return [
+            Problem(
+                (*path, "num_classes"), "the class count comes from the data; leave it out.", True
+            )
+        ], []
     try:
         if isinstance(entry.builder, LazyModel):
             # A variant fixes what its family requires: its own parameters are the defaults here.
@@ -163,18 +183,28 @@ def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[st
 
 
 def _known_keys(registries: Registries) -> list[str]:
-    """Every dotted key of the schema and of the default components, to find where a misplaced key belongs."""
+    """Every dotted key of the schema and of the default components, to find where a misplaced key
+    belongs.
+    """
     known = [dotted(path) for path in paths(Config().model_dump())]
     for path, registry in single_components(registries).items():
         name = default_component(path)
         if name in registry:
-            known += [f"{dotted(path)}.{key}" for key in registry.entry(name).params_model().model_fields]
+            known += [
+                f"{dotted(path)}.{key}" for key in registry.entry(name).params_model().model_fields
+            ]
     return known
 
 
 def paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     """The path of everything inside a plain tree, containers before what they hold."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
     for key, item in items:
         here = (*path, key)
         yield here

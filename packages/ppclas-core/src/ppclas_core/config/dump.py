@@ -25,7 +25,9 @@ def dump_config(config: Config) -> str:
 
 
 def annotate(text: str, origins: Mapping[str, str]) -> str:
-    """The YAML of ``dump_config`` with ``# origin`` behind each value that has one in ``origins``."""
+    """The YAML of ``dump_config`` with ``# origin`` behind each value that has one in
+    ``origins``.
+    """
     lines = text.splitlines()
     document = parse_yaml(text, "config")
     comments = {

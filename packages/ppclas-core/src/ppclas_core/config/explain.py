@@ -57,9 +57,12 @@ def problems_of(
     grouped: dict[KeyPath, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         grouped.setdefault(_real_path(details, tree), []).append(details)
-    # A union reports every branch: where one of them fails deeper inside, that is the one that was meant.
+    # A union reports every branch: where one of them fails deeper inside, that is the one that was
+    # meant.
     deepest = [
-        path for path in grouped if not any(len(other) > len(path) and other[: len(path)] == path for other in grouped)
+        path
+        for path in grouped
+        if not any(len(other) > len(path) and other[: len(path)] == path for other in grouped)
     ]
     return [_problem(path, grouped[path], model, elsewhere) for path in deepest]
 
@@ -98,14 +101,18 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _problem(path: KeyPath, errors: list[ErrorDetails], model: type[BaseModel], elsewhere: Iterable[str]) -> Problem:
+def _problem(
+    path: KeyPath, errors: list[ErrorDetails], model: type[BaseModel], elsewhere: Iterable[str]
+) -> Problem:
     first = errors[0]
     if first["type"] == "extra_forbidden":
         parent = model_at(model, path[:-1])
         known = parent.model_fields if parent else ()
         return Problem(path, unknown_key(str(path[-1]), known, elsewhere), about_key=True)
     if first["type"] == "missing" and isinstance(path[-1], int):
-        return Problem(path[:-1], f"expected {path[-1] + 1} values or more, got {describe(first['input'])}.")
+        return Problem(
+            path[:-1], f"expected {path[-1] + 1} values or more, got {describe(first['input'])}."
+        )
     if first["type"] == "missing":
         return Problem(path[:-1], f"the key {path[-1]!r} is missing.")
     if first["type"] == "value_error":
@@ -145,7 +152,9 @@ def _hint(errors: list[ErrorDetails], value: Any) -> str:
 
 
 def _real_path(details: ErrorDetails, tree: Any) -> KeyPath:
-    """The error's place in ``tree``: pydantic's, without the names of union branches that it mixes in."""
+    """The error's place in ``tree``: pydantic's, without the names of union branches that it mixes
+    in.
+    """
     path: list[str | int] = []
     location = details["loc"]
     for depth, part in enumerate(location):

@@ -16,7 +16,9 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def config_schema(registries: Registries) -> dict[str, Any]:
-    """The schema of a whole config file, with every component and model name that ``registries`` know."""
+    """The schema of a whole config file, with every component and model name that ``registries``
+    know.
+    """
     schema = Config.model_json_schema(ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = schema["$defs"]
     properties: dict[str, Any] = schema["properties"]
@@ -25,9 +27,14 @@ def config_schema(registries: Registries) -> dict[str, Any]:
         holder = definitions["DataSection"]["properties"] if len(path) > 1 else properties
         common = definitions["OptimizerSection"]["properties"] if key == "optimizer" else {}
         default = default_component(path)
-        definitions[key] = _choice(registry, definitions, default, {k: v for k, v in common.items() if k != "name"})
+        definitions[key] = _choice(
+            registry, definitions, default, {k: v for k, v in common.items() if k != "name"}
+        )
         description = holder[key].get("description")
-        holder[key] = {"$ref": f"#/$defs/{key}", **({"description": description} if description else {})}
+        holder[key] = {
+            "$ref": f"#/$defs/{key}",
+            **({"description": description} if description else {}),
+        }
     for path, registry in component_lists(registries).items():
         key = str(path[-1])
         kind = registry.kind.replace(" ", "_")
@@ -37,7 +44,11 @@ def config_schema(registries: Registries) -> dict[str, Any]:
         holder = definitions["DataSection"]["properties"] if len(path) > 1 else properties
         is_optional = "anyOf" in holder[key]
         holder[key] = {
-            **{word: holder[key][word] for word in ("default", "description", "title") if word in holder[key]},
+            **{
+                word: holder[key][word]
+                for word in ("default", "description", "title")
+                if word in holder[key]
+            },
             **({"anyOf": [items, {"type": "null"}]} if is_optional else items),
         }
     _models(definitions["ModelSection"]["properties"]["name"], registries.models)
@@ -53,12 +64,20 @@ def _choice(
     common: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One of the registry's names with its parameters; the ``default`` may leave its name out."""
-    choices = [_component(registry, name, definitions, name == default, common or {}) for name in registry]
-    return {"oneOf": choices} if choices else {"not": {}}  # nothing is registered, so nothing may stand there
+    choices = [
+        _component(registry, name, definitions, name == default, common or {}) for name in registry
+    ]
+    return (
+        {"oneOf": choices} if choices else {"not": {}}
+    )  # nothing is registered, so nothing may stand there
 
 
 def _component(
-    registry: Registry, name: str, definitions: dict[str, Any], is_default: bool, common: dict[str, Any]
+    registry: Registry,
+    name: str,
+    definitions: dict[str, Any],
+    is_default: bool,
+    common: dict[str, Any],
 ) -> dict[str, Any]:
     entry = registry.entry(name)
     prefix = f"{registry.kind}.{name}".replace(" ", "_")

@@ -1,7 +1,9 @@
-"""One config from a file or recipe, ``-o`` overrides and command-line flags, each value with its origin.
+"""One config from a file or recipe, ``-o`` overrides and command-line flags, each value with its
+origin.
 
-Later ones win: schema defaults, then the file, then ``-o`` in order, then flags. Everything is checked before any of it
-is used, and every mistake is reported, each in one line with the place where it was written.
+Later ones win: schema defaults, then the file, then ``-o`` in order, then flags. Everything is
+checked before any of it is used, and every mistake is reported, each in one line with the place
+where it was written.
 """
 
 from __future__ import annotations
@@ -64,10 +66,11 @@ class LoadedConfig:
 
     config: Config
     origins: dict[str, str]
-    """Dotted key of every value → ``default``, ``run.yaml:12``, ``-o data.batch_size=8`` or ``--lr``. A list of plain
-    values is one value."""
+    """Dotted key of every value → ``default``, ``run.yaml:12``, ``-o data.batch_size=8`` or
+    ``--lr``. A list of plain values is one value."""
     notes: tuple[str, ...] = field(default=())
-    """What was translated from an old schema, and what could not be checked here, a sentence each."""
+    """What was translated from an old schema, and what could not be checked here, a sentence
+    each."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ class _Tree:
         self.said: dict[KeyPath, _Said] = {}
         if document is not None and document.value is not None:
             if not isinstance(document.value, dict):
-                raise ConfigError(f"{document.name}: expected a map with the keys {', '.join(Config.model_fields)}.")
+                raise ConfigError(
+                    f"{document.name}: expected a map with the keys "
+                    f"{', '.join(Config.model_fields)}."
+                )
             self.values = document.value
             for path, value in document.values.items():
                 key = document.keys.get(path, value)
@@ -118,7 +124,9 @@ class _Tree:
         said: dict[KeyPath, _Said] = {}
         for path, source in translation.origins.items():
             found = (self.who(source) if source else None) or _Said("as PaddleClas trains", "", "")
-            said[path] = replace(found, origin=f"{found.origin} ({dotted(source)})" if source else found.origin)
+            said[path] = replace(
+                found, origin=f"{found.origin} ({dotted(source)})" if source else found.origin
+            )
         self.values, self.said = translation.new, said
         return translation.lines
 
@@ -144,11 +152,16 @@ class _Tree:
         return None
 
     def name_components(self, places: Iterable[KeyPath]) -> None:
-        """Give a component without a name the default one: ``schedule: {lr: 0.1}`` keeps the default schedule."""
+        """Give a component without a name the default one: ``schedule: {lr: 0.1}`` keeps the
+        default schedule.
+        """
         for path in places:
             value = value_at(self.values, path)
             if isinstance(value, dict) and "name" not in value:
-                value_at(self.values, path[:-1])[path[-1]] = {"name": default_component(path), **value}
+                value_at(self.values, path[:-1])[path[-1]] = {
+                    "name": default_component(path),
+                    **value,
+                }
                 name: KeyPath = (*path, "name")
                 self.said[name] = _Said(DEFAULT, "", "")
 
@@ -160,12 +173,14 @@ def load_config(
     *,
     registries: Registries | None = None,
 ) -> LoadedConfig:
-    """The config that a YAML file or the name of a recipe, ``KEY=VALUE`` overrides and flags give together.
+    """The config that a YAML file or the name of a recipe, ``KEY=VALUE`` overrides and flags give
+    together.
 
     ``flags`` maps options of ``FLAGS`` to values; those that are None were not given.
 
     Raises:
-        ConfigError: with every mistake, each in one line: where it stands, what was expected, what came.
+        ConfigError: with every mistake, each in one line: where it stands, what was expected, what
+            came.
     """
     registries = registries or get_registries()
     tree, notes = _open_tree(source, overrides, registries)
@@ -173,34 +188,49 @@ def load_config(
         if value is not None:
             tree.flag(option, value)
     config, more = _check_tree(tree, registries)
-    return LoadedConfig(config, _origins(config, tree), (*(f"translated: {note}" for note in notes), *more))
+    return LoadedConfig(
+        config, _origins(config, tree), (*(f"translated: {note}" for note in notes), *more)
+    )
 
 
 def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, list[str]]:
-    """The YAML that says what the PaddleClas config at ``path`` says, and what became of each old key, a line each.
+    """The YAML that says what the PaddleClas config at ``path`` says, and what became of each old
+    key, a line each.
 
     ``overrides`` are ``KEY=VALUE`` in the old words or the new ones.
 
     Raises:
-        ConfigError: it is no PaddleClas config, or something in it cannot be translated; with its place.
+        ConfigError: it is no PaddleClas config, or something in it cannot be translated; with its
+            place.
     """
     registries = get_registries()
     tree, lines = _open_tree(path, overrides, registries)
     if not lines:
         raise ConfigError(
-            f"{path}: expected a PaddleClas config (ARCHITECTURE: or Global: and Arch:); got another one."
+            f"{path}: expected a PaddleClas config (ARCHITECTURE: or Global: and Arch:); got "
+            "another one."
         )
     _check_tree(tree, registries)
-    return yaml.dump(tree.values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120), lines
+    return yaml.dump(
+        tree.values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120
+    ), lines
 
 
-def _open_tree(source: str | Path | None, overrides: Sequence[str], registries: Registries) -> tuple[_Tree, list[str]]:
-    """The values of a file or recipe with ``overrides``; what became of the keys of an old schema, a line each."""
+def _open_tree(
+    source: str | Path | None, overrides: Sequence[str], registries: Registries
+) -> tuple[_Tree, list[str]]:
+    """The values of a file or recipe with ``overrides``; what became of the keys of an old schema,
+    a line each.
+    """
     tree = _Tree(None if source is None else _read(source, registries.recipes))
     lines: list[str] = []
     if is_paddleclas(tree.values):
         # Overrides in the old words change the old tree, those in the new ones its translation.
-        old = [assignment for assignment in overrides if assignment.partition(".")[0].partition("=")[0] in OLD_KEYS]
+        old = [
+            assignment
+            for assignment in overrides
+            if assignment.partition(".")[0].partition("=")[0] in OLD_KEYS
+        ]
         for assignment in old:
             tree.override(assignment)
         lines = tree.translate()
@@ -222,7 +252,9 @@ def _check_tree(tree: _Tree, registries: Registries) -> tuple[Config, Sequence[s
 def _read(source: str | Path, recipes: Registry) -> Document:
     """The document of a file, or of a recipe where a bare word names one."""
     path = Path(source)
-    is_word = isinstance(source, str) and len(path.parts) == 1 and path.suffix not in (".yaml", ".yml")
+    is_word = (
+        isinstance(source, str) and len(path.parts) == 1 and path.suffix not in (".yaml", ".yml")
+    )
     if is_word and str(source) in recipes:
         return read_yaml(Path(recipes.build(str(source))), f"recipe {source}")
     if is_word and not path.exists():
@@ -233,7 +265,9 @@ def _read(source: str | Path, recipes: Registry) -> Document:
     if not path.exists():
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         near = near_names(path.name, beside) or near_names(path.stem, recipes)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Recipes: {', '.join(recipes) or 'none'}."
+        hint = (
+            f" Did you mean {near[0]!r}?" if near else f" Recipes: {', '.join(recipes) or 'none'}."
+        )
         raise ConfigError(f"There is no file {path}.{hint}")
     return read_yaml(path)
 
@@ -243,16 +277,27 @@ def _report(problems: list[Problem], tree: _Tree) -> str:
     for problem in problems:
         said = tree.who(problem.path) or _Said(DEFAULT, "", "")
         where = said.key if problem.about_key else said.value
-        found.append((said.order, ": ".join(part for part in (where, dotted(problem.path), problem.message) if part)))
+        found.append(
+            (
+                said.order,
+                ": ".join(part for part in (where, dotted(problem.path), problem.message) if part),
+            )
+        )
     lines = [line for _, line in sorted(found, key=lambda item: item[0])]
-    return lines[0] if len(lines) == 1 else "\n  ".join([f"the config has {len(lines)} mistakes:", *lines])
+    return (
+        lines[0]
+        if len(lines) == 1
+        else "\n  ".join([f"the config has {len(lines)} mistakes:", *lines])
+    )
 
 
 def _origins(config: Config, tree: _Tree) -> dict[str, str]:
     origins = {}
     for path in leaves(config.model_dump(mode="json")):
         inside = {tree.who(p) for p in _paths_below(tree.values, path)}
-        origins[dotted(path)] = ", ".join(sorted({said.origin for said in inside if said})) or DEFAULT
+        origins[dotted(path)] = (
+            ", ".join(sorted({said.origin for said in inside if said})) or DEFAULT
+        )
     return origins
 
 

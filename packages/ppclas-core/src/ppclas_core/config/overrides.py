@@ -1,4 +1,6 @@
-"""``-o a.b.c=value``: one value of a config tree replaced from the command line. Values are parsed, never evaluated."""
+"""``-o a.b.c=value``: one value of a config tree replaced from the command line. Values are parsed,
+never evaluated.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ _FRACTION = re.compile(rf"({_NUMBER})\s*/\s*({_NUMBER})")
 def parse_value(text: str) -> Any:
     """What the text right of ``=`` stands for.
 
-    A number, ``number/number``, true or false in any case, ``null`` or ``None``, a quoted text, a list ``[…]`` or map
-    ``{…}`` as YAML or JSON write them; everything else, the empty text too, stands for itself.
+    A number, ``number/number``, true or false in any case, ``null`` or ``None``, a quoted text, a
+    list ``[…]`` or map ``{…}`` as YAML or JSON write them; everything else, the empty text too,
+    stands for itself.
 
     Raises:
         ConfigError: an unfinished quote, list or map, or a division by zero.
@@ -40,17 +43,22 @@ def parse_value(text: str) -> Any:
 def apply_override(tree: dict[str, Any], assignment: str, defaults: Any = None) -> KeyPath:
     """Carry out ``a.b.c=value`` on ``tree`` and return the path that was set.
 
-    Parts of the path are keys of maps and indices of lists, negative ones from the end. A map that is missing on the
-    way is created; a list that is missing is copied from ``defaults``, a tree of the same shape.
+    Parts of the path are keys of maps and indices of lists, negative ones from the end. A map that
+    is missing on the way is created; a list that is missing is copied from ``defaults``, a tree of
+    the same shape.
 
     Raises:
-        ConfigError: no ``=``, an index out of range, a part inside a plain value; the message starts with the option.
+        ConfigError: no ``=``, an index out of range, a part inside a plain value; the message
+            starts with the option.
     """
     key, equals, text = assignment.partition("=")
     key = key.strip()
     parts = key.split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"-o {assignment}: expected KEY=VALUE with a dotted key, for example -o data.batch_size=32.")
+        raise ConfigError(
+            f"-o {assignment}: expected KEY=VALUE with a dotted key, for example -o "
+            "data.batch_size=32."
+        )
     try:
         value = parse_value(text)
         return _assign(tree, parts, value, defaults)
@@ -68,7 +76,9 @@ def _assign(node: Any, parts: list[str], value: Any, defaults: Any) -> KeyPath:
         elif isinstance(node, dict):
             here, default = part, defaults.get(part, {}) if isinstance(defaults, dict) else {}
         else:
-            raise ConfigError(f"{'.'.join(parts[:depth])} is {node!r}, which has nothing inside called {part!r}.")
+            raise ConfigError(
+                f"{'.'.join(parts[:depth])} is {node!r}, which has nothing inside called {part!r}."
+            )
         path.append(here)
         if depth == len(parts) - 1:
             node[here] = value
@@ -84,21 +94,27 @@ def _start(default: Any, where: str) -> Any:
         return {}
     if isinstance(default, list | tuple):
         return [_copy(item) for item in default]
-    raise ConfigError(f"{where} is not set, so there is nothing inside it to set; give all of it: -o {where}=…")
+    raise ConfigError(
+        f"{where} is not set, so there is nothing inside it to set; give all of it: -o {where}=…"
+    )
 
 
 def _index(items: list[Any], part: str, where: str) -> int:
     try:
         index = int(part)
     except ValueError:
-        raise ConfigError(f"{where} is a list, so {part!r} must be an index; it has {_count(items)}.") from None
+        raise ConfigError(
+            f"{where} is a list, so {part!r} must be an index; it has {_count(items)}."
+        ) from None
     if not -len(items) <= index < len(items):
         raise ConfigError(f"index {index} is out of range: {where} has {_count(items)}.")
     return index % len(items)
 
 
 def _count(items: list[Any]) -> str:
-    return {0: "no items", 1: "1 item, index 0"}.get(len(items), f"{len(items)} items, 0 to {len(items) - 1}")
+    return {0: "no items", 1: "1 item, index 0"}.get(
+        len(items), f"{len(items)} items, 0 to {len(items) - 1}"
+    )
 
 
 def _copy(value: Any) -> Any:

@@ -26,8 +26,9 @@ Side = Annotated[int, Field(gt=0, le=16384)]
 Size = Side | tuple[Side, Side]
 """A side for squares, or (height, width), in pixels."""
 ResizeMode = Literal["center", "squash", "letterbox", "none"]
-"""How a photo gets the image size. center: the short side is resized and the middle kept; squash: all of it, resized
-to the size, whatever that does to its aspect; letterbox: all of it, with bars; none: the middle, not resized."""
+"""How a photo gets the image size. center: the short side is resized and the middle kept; squash:
+all of it, resized to the size, whatever that does to its aspect; letterbox: all of it, with bars;
+none: the middle, not resized."""
 Task = Literal["classification", "multilabel"]
 """One label an image, or any number of them."""
 
@@ -35,8 +36,8 @@ Task = Literal["classification", "multilabel"]
 class ComponentConfig(Params):
     """A registered component: its ``name``, and its parameters beside it.
 
-    ``{name: RandomFlip, probability: 0.5}`` names the transform RandomFlip. The parameters are checked against the
-    component's own model when the config is loaded.
+    ``{name: RandomFlip, probability: 0.5}`` names the transform RandomFlip. The parameters are
+    checked against the component's own model when the config is loaded.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -61,7 +62,10 @@ class NormalizeConfig(Params):
     @model_validator(mode="after")
     def _as_many_means_as_stds(self) -> NormalizeConfig:
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in both")
+            raise ValueError(
+                f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in "
+                "both"
+            )
         return self
 
 
@@ -69,13 +73,13 @@ class SamplingConfig(Params):
     """Which training images an epoch shows, and how often. An epoch stays as long as the set."""
 
     balance: Fraction = 0.0
-    """How far classes are evened out: at 0 each image is shown once, at 1 each class equally often, at 0.5 as often as
-    the square root of its size says."""
+    """How far classes are evened out: at 0 each image is shown once, at 1 each class equally often,
+    at 0.5 as often as the square root of its size says."""
     weights: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Class name → factor on how often its images are shown; 1 for the others."""
     repeats: PositiveInt = 1
-    """Repeated augmentation (Berman et al. 2019, "MultiGrain"): times an image comes in a batch, augmented otherwise
-    each time. An epoch shows as many fewer images."""
+    """Repeated augmentation (Berman et al. 2019, "MultiGrain"): times an image comes in a batch,
+    augmented otherwise each time. An epoch shows as many fewer images."""
 
 
 class ModelSection(Params):
@@ -84,16 +88,20 @@ class ModelSection(Params):
     name: str = "SqueezeNet1_1"
     """A name of ``ppclas models list``."""
     pretrained: bool | str | None = None
-    """true: the published weights of this name; a path: that file; false: random weights. Nothing: the weights that
-    come with the installed packages where this model has some, random ones otherwise."""
+    """true: the published weights of this name; a path: that file; false: random weights. Nothing:
+    the weights that come with the installed packages where this model has some, random ones
+    otherwise."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Further parameters of the architecture. The class count is not among them: it comes from the data."""
+    """Further parameters of the architecture. The class count is not among them: it comes from the
+    data."""
 
     @field_validator("pretrained")
     @classmethod
     def _not_an_old_boolean(cls, value: bool | str) -> bool | str:
         if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", ""):
-            raise ValueError(f"expected true, false or the path of a weights file, got the text {value!r}")
+            raise ValueError(
+                f"expected true, false or the path of a weights file, got the text {value!r}"
+            )
         return value
 
 
@@ -103,35 +111,42 @@ class DataSection(Params):
     train: str | None = None
     """A folder of class folders, a list file or a CSV. Nothing: the built-in photos."""
     val: str | None = None
-    """The same for validation. Nothing: ``val``/``test`` beside ``train`` where they exist, else a split by rule."""
+    """The same for validation. Nothing: ``val``/``test`` beside ``train`` where they exist, else a
+    split by rule."""
     train_extra: str | None = None
-    """Photos without labels to train on as well: a folder, at any depth, or a list file with a path a line. For an
-    objective that learns without labels (Distill)."""
+    """Photos without labels to train on as well: a folder, at any depth, or a list file with a path
+    a line. For an objective that learns without labels (Distill)."""
     root: str | None = None
-    """Folder that the paths of list files and CSVs are relative to. Nothing: the list's own folder."""
+    """Folder that the paths of list files and CSVs are relative to. Nothing: the list's own
+    folder."""
     labels: str | None = None
     """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
     task: Task | None = None
-    """``classification``: one label an image; ``multilabel``: any number. Nothing: as the training set is written."""
+    """``classification``: one label an image; ``multilabel``: any number. Nothing: as the training
+    set is written."""
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each class that is held out where there is no validation set."""
     image_size: Size | None = None
-    """What the model sees, (height, width) or a side. Nothing: inferred from the photos and the weights."""
+    """What the model sees, (height, width) or a side. Nothing: inferred from the photos and the
+    weights."""
     resize_mode: ResizeMode = "center"
-    """How photos get the image size. ``center``: short side resized, middle kept in evaluation, random boxes in
-    training; ``squash``: all of the photo, whatever that does to its aspect; ``letterbox``: all of it, with bars;
-    ``none``: a part of it, not resized. Kept in the bundle as its transforms."""
+    """How photos get the image size. ``center``: short side resized, middle kept in evaluation,
+    random boxes in training; ``squash``: all of the photo, whatever that does to its aspect;
+    ``letterbox``: all of it, with bars; ``none``: a part of it, not resized. Kept in the bundle as
+    its transforms."""
     resize_short: PositiveInt | None = None
     """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] | None = None
-    """Resampling of every default resize. Nothing: what the model was published with, mostly bilinear."""
+    """Resampling of every default resize. Nothing: what the model was published with, mostly
+    bilinear."""
     train_transforms: tuple[ComponentConfig, ...] | None = None
     """On each training image. Nothing: RandomResizedCrop, RandomFlip."""
     repeat_draws_after: PositiveInt | None = None
-    """Epochs after which a photo's random crops and flips come again; 1: it looks the same in each, but for transforms
-    that grow with the epochs (GridMask). Nothing: never."""
+    """Epochs after which a photo's random crops and flips come again; 1: it looks the same in each,
+    but for transforms that grow with the epochs (GridMask). Nothing: never."""
     eval_transforms: tuple[ComponentConfig, ...] | None = None
-    """On each image everywhere else, and kept in the bundle. Nothing: Resize (short side), CenterCrop."""
+    """On each image everywhere else, and kept in the bundle. Nothing: Resize (short side),
+    CenterCrop."""
     sampling: SamplingConfig = SamplingConfig()
     """How often each training image is shown."""
     batch_transforms: tuple[ComponentConfig, ...] = ()
@@ -142,11 +157,11 @@ class DataSection(Params):
     eval_batch_size: PositiveInt | None = None
     """Images a step in evaluation. Nothing: the training batch size."""
     reader: ComponentConfig = ComponentConfig(name="workers")
-    """Who reads the batches: ``workers``, processes of our own, or what a plugin brings. One that cannot run here says
-    so in a line, and the workers read."""
+    """Who reads the batches: ``workers``, processes of our own, or what a plugin brings. One that
+    cannot run here says so in a line, and the workers read."""
     workers: NonNegativeInt | None = None
-    """Processes that read images, or threads of another reader; 0 reads in the training process. Nothing: inferred from
-    the machine."""
+    """Processes that read images, or threads of another reader; 0 reads in the training process.
+    Nothing: inferred from the machine."""
     max_bad_fraction: Fraction = 0.01
     """Share of unreadable images that is skipped, each with a line; more is an error."""
 
@@ -162,12 +177,13 @@ class OptimizerSection(ComponentConfig):
     clip_norm: PositiveFloat | None = None
     """Largest global gradient norm."""
     lr_mult: dict[str, NonNegativeFloat] | tuple[NonNegativeFloat, ...] | None = None
-    """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage but the head. Or a
-    factor for each stage but the head, from the input on, as PaddleClas' ``lr_mult_list`` has them.
+    """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage
+    but the head. Or a factor for each stage but the head, from the input on, as PaddleClas'
+    ``lr_mult_list`` has them.
     Nothing: a smaller rate for the backbone where training starts from pretrained weights."""
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    """Factor on the learning rate from each stage to the one before it, 1 at the head: early layers change least.
-    What ``lr_mult`` says of a stage counts more. Nothing: no such factor."""
+    """Factor on the learning rate from each stage to the one before it, 1 at the head: early layers
+    change least. What ``lr_mult`` says of a stage counts more. Nothing: no such factor."""
 
 
 class TrainSection(Params):
@@ -179,56 +195,68 @@ class TrainSection(Params):
     """Every random draw comes from (seed, epoch, sample)."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     devices: str | None = None
-    """Several processes that train together: GPU numbers (``0,1,2,3``), or processes on the CPU (``cpu:2``). Each
-    takes its part of every batch. Nothing: this process alone."""
+    """Several processes that train together: GPU numbers (``0,1,2,3``), or processes on the CPU
+    (``cpu:2``). Each takes its part of every batch. Nothing: this process alone."""
     sync_batch_norm: bool = False
-    """Normalise by the mean and variance of the batch over all devices, not over each one's part of it."""
+    """Normalise by the mean and variance of the batch over all devices, not over each one's part of
+    it."""
     join_seconds: PositiveFloat = 300.0
     """Longest time for all devices to find each other before the first step."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     """Of the forward pass; weights stay float32. bf16 where the device has it, fp16 on a GPU."""
     amp_level: Literal["O1", "O2"] = "O1"
-    """What ``precision`` is for: the layers that Paddle lists as safe and worth it (O1), or all but those it lists as
-    unsafe (O2)."""
+    """What ``precision`` is for: the layers that Paddle lists as safe and worth it (O1), or all but
+    those it lists as unsafe (O2)."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """Keep a moving average of the weights, evaluate both, and keep the better one. Nothing: no average."""
+    """Keep a moving average of the weights, evaluate both, and keep the better one. Nothing: no
+    average."""
     ema_statistics: bool = False
-    """Average the statistics of batch norms as well; otherwise they are those of the weights as they are."""
+    """Average the statistics of batch norms as well; otherwise they are those of the weights as
+    they are."""
     accumulate: PositiveInt = 1
-    """Batches whose gradients make one step: it is that of ``data.batch_size · accumulate`` images."""
+    """Batches whose gradients make one step: it is that of ``data.batch_size · accumulate``
+    images."""
     lr_batch_size: PositiveInt | None = None
-    """Images a step that ``schedule.lr`` is meant for; with another number it is scaled by ``lr_scaling``. Nothing:
-    ``schedule.lr`` is taken as it is."""
+    """Images a step that ``schedule.lr`` is meant for; with another number it is scaled by
+    ``lr_scaling``. Nothing: ``schedule.lr`` is taken as it is."""
     lr_scaling: Literal["linear", "sqrt"] = "linear"
-    """How the learning rate follows the images a step: in proportion (SGD), or with the square root (Adam)."""
+    """How the learning rate follows the images a step: in proportion (SGD), or with the square root
+    (Adam)."""
     bad_steps: NonNegativeInt = 3
-    """Steps in a row that may be left out because the loss or a gradient is not finite; one more ends the run."""
+    """Steps in a row that may be left out because the loss or a gradient is not finite; one more
+    ends the run."""
     patience: PositiveInt | None = None
-    """End the run when ``monitor`` has not improved by more than ``min_delta`` for so many epochs. Nothing: never."""
+    """End the run when ``monitor`` has not improved by more than ``min_delta`` for so many epochs.
+    Nothing: never."""
     min_delta: Fraction = 0.0
     """Improvement of ``monitor`` that counts for ``patience``; shares are in 0..1."""
     max_minutes: PositiveFloat | None = None
-    """Time for the whole run, resumes included: then it is evaluated, kept and finished. Nothing: no limit."""
+    """Time for the whole run, resumes included: then it is evaluated, kept and finished. Nothing:
+    no limit."""
     average_last: Annotated[int, Field(ge=2)] | None = None
-    """At the end evaluate the mean of the weights of so many last epochs too, and keep it if it is the best."""
+    """At the end evaluate the mean of the weights of so many last epochs too, and keep it if it is
+    the best."""
     compile: bool = False
-    """Trace the model into a graph (``paddle.jit.to_static``) for training. The first step then takes longer."""
+    """Trace the model into a graph (``paddle.jit.to_static``) for training. The first step then
+    takes longer."""
     output: str | None = None
     """The run folder itself. Nothing: ``runs/<model>-<n>``. Never overwritten."""
     probe_head: bool | None = None
-    """Fit the new classifier to the frozen features before the first epoch. Nothing: where training starts from
-    pretrained weights and the classifier is one linear layer."""
+    """Fit the new classifier to the frozen features before the first epoch. Nothing: where training
+    starts from pretrained weights and the classifier is one linear layer."""
     freeze_norm_statistics: bool | None = None
-    """Keep the running statistics of batch norms and normalise by them in training as well. Nothing: where training
-    starts from pretrained weights."""
+    """Keep the running statistics of batch norms and normalise by them in training as well.
+    Nothing: where training starts from pretrained weights."""
     freeze: tuple[str, ...] = ()
     """Stages that are not trained; ``backbone`` means every stage but the head."""
     monitor: str | None = None
-    """Metric of the evaluations that decides which epoch is the best: ``loss``, ``top1``, ``macro_f1``, ``map``, or one
-    of ``metrics``. Nothing: ``top1``; ``map`` where images have several labels."""
+    """Metric of the evaluations that decides which epoch is the best: ``loss``, ``top1``,
+    ``macro_f1``, ``map``, or one of ``metrics``. Nothing: ``top1``; ``map`` where images have
+    several labels."""
     thresholds: Literal["half", "tuned"] = "half"
-    """Where images have several labels: the probability from which a class is said to be there. ``half``: 0.5;
-    ``tuned``: for each class the one with the highest F1 on the validation photos."""
+    """Where images have several labels: the probability from which a class is said to be there.
+    ``half``: 0.5; ``tuned``: for each class the one with the highest F1 on the validation
+    photos."""
     eval_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     checkpoint_minutes: PositiveFloat = 10.0
@@ -244,13 +272,14 @@ class Config(Params):
     data: DataSection = DataSection()
     loss: ComponentConfig = ComponentConfig(name="CrossEntropy")
     objective: ComponentConfig = ComponentConfig(name="Supervised")
-    """What a step minimises: ``loss`` against the labels, or what a plugin makes of it (distillation)."""
+    """What a step minimises: ``loss`` against the labels, or what a plugin makes of it
+    (distillation)."""
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ComponentConfig = ComponentConfig(name="CosineWarmup")
     """The learning-rate schedule; ``lr`` is its peak. Nothing given for ``lr``: inferred."""
     metrics: tuple[ComponentConfig, ...] = ()
-    """Numbers of each evaluation beside the ones always given: loss, top1, top5, macro_f1 and ece; loss, map, auroc,
-    macro_f1, micro_f1, exact_match and ece where images have several labels."""
+    """Numbers of each evaluation beside the ones always given: loss, top1, top5, macro_f1 and ece;
+    loss, map, auroc, macro_f1, micro_f1, exact_match and ece where images have several labels."""
     trackers: tuple[ComponentConfig, ...] = ()
     """Where the rows of ``metrics.jsonl`` go as well."""
     train: TrainSection = TrainSection()

@@ -1,8 +1,8 @@
 """YAML as plain values that remember where they stood.
 
-The YAML 1.2 core rules are used instead of PyYAML's 1.1 ones: ``1e-4`` is a number, ``yes``, ``on``, ``1:30`` and
-``010`` are not booleans, sexagesimals and octals. Nothing but maps with text keys, lists, text, numbers, true/false and
-null can come out; no tag constructs anything else.
+The YAML 1.2 core rules are used instead of PyYAML's 1.1 ones: ``1e-4`` is a number, ``yes``,
+``on``, ``1:30`` and ``010`` are not booleans, sexagesimals and octals. Nothing but maps with text
+keys, lists, text, numbers, true/false and null can come out; no tag constructs anything else.
 """
 
 from __future__ import annotations
@@ -44,19 +44,25 @@ _FIRST_CHARACTERS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the core rules; it only composes nodes here, it constructs nothing."""
+    """PyYAML's safe loader with the core rules; it only composes nodes here, it constructs
+    nothing.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what the loader reads back equal: text that either rule set would take for something else is quoted."""
+    """Writes what the loader reads back equal: text that either rule set would take for something
+    else is quoted.
+    """
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write shared values twice instead of with anchors."""
         return True
 
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+    def represent_sequence(
+        self, tag: str, sequence: Any, flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
         """Lists of plain values stand on one line, lists of maps do not."""
         flat = not any(isinstance(item, dict | list | tuple) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=flat)
@@ -107,7 +113,8 @@ def read_yaml(path: Path, name: str | None = None) -> Document:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
     if len(data) > MAX_BYTES:
         raise ConfigError(
-            f"{path} has {len(data)} bytes; a config has at most {MAX_BYTES}. Is it another kind of file?"
+            f"{path} has {len(data)} bytes; a config has at most {MAX_BYTES}. Is it another kind "
+            "of file?"
         )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError(f"{path} is UTF-16 (what '>' writes in PowerShell); save it as UTF-8.")
@@ -137,13 +144,17 @@ def parse_yaml(text: str, name: str) -> Document:
         if node is not None:
             document.value = _Builder(document).build(node, ())
     except yaml.MarkedYAMLError as error:
-        problem = f"not valid YAML: {error.problem}" + (f" ({error.context})" if error.context else "")
+        problem = f"not valid YAML: {error.problem}" + (
+            f" ({error.context})" if error.context else ""
+        )
         if error.problem == "but found another document":
             problem = "a second document starts here; a config is one document"
         raise ConfigError(_located(name, error.problem_mark, problem)) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{name}:{line}: the character U+{error.character:04X} is not allowed in YAML.") from error
+        raise ConfigError(
+            f"{name}:{line}: the character U+{error.character:04X} is not allowed in YAML."
+        ) from error
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply, or an alias that contains itself.") from None
     return document
@@ -198,11 +209,14 @@ class _Builder:
         own: dict[str, yaml.Node] = {}
         for key_node, value_node in node.value:
             if key_node.tag == f"{_TAG}merge":
-                sources = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                sources = (
+                    value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                )
                 for source in sources:
                     if not isinstance(source, yaml.MappingNode):
                         raise self.error(source, "'<<' takes a map, or a list of maps")
-                    # As YAML 1.1 defines it: of several merged maps the first one that has a key gives it.
+                    # As YAML 1.1 defines it: of several merged maps the first one that has a key
+                    # gives it.
                     merged = {**self.mapping(source, path), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
@@ -233,7 +247,9 @@ class _Builder:
     def expect_tag(self, node: yaml.Node, *kinds: str) -> None:
         if node.tag not in {_TAG + kind for kind in kinds}:
             raise self.error(
-                node, f"the tag {node.tag.replace(_TAG, '!!')} is not accepted; a config holds plain values only"
+                node,
+                f"the tag {node.tag.replace(_TAG, '!!')} is not accepted; a config holds plain "
+                "values only",
             )
 
     def error(self, node: yaml.Node, message: str) -> ConfigError:
@@ -245,6 +261,14 @@ def _position(node: yaml.Node) -> Position:
 
 
 def _located(name: str, mark: yaml.Mark | None, message: str) -> str:
-    """``name:line:column: message.``; a text without a name has no lines that a user would count."""
-    place = f"{name}:{mark.line + 1}:{mark.column + 1}: " if name and mark else f"{name}: " if name else ""
+    """``name:line:column: message.``; a text without a name has no lines that a user would
+    count.
+    """
+    place = (
+        f"{name}:{mark.line + 1}:{mark.column + 1}: "
+        if name and mark
+        else f"{name}: "
+        if name
+        else ""
+    )
     return f"{place}{message}."

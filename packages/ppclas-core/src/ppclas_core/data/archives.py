@@ -1,7 +1,8 @@
-"""Photos inside archives, read where they lie: tar shards in the WebDataset layout, tar and zip files of class folders.
+"""Photos inside archives, read where they lie: tar shards in the WebDataset layout, tar and zip
+files of class folders.
 
-Nothing is unpacked. An index of offsets is made once, when the set is opened; a photo is then one seek and one read.
-Links, devices and names that point outside the archive are refused.
+Nothing is unpacked. An index of offsets is made once, when the set is opened; a photo is then one
+seek and one read. Links, devices and names that point outside the archive are refused.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def files_of_one_set(location: str, suffix: str) -> list[str]:
     if len(parts) > 1:
         pattern = parts.get("train", next(iter(parts.values())))
         raise DataError(
-            f"{folder}: expected the files of one set, got those of {', '.join(sorted(parts))}; give one of them "
-            f"as a pattern: {folder / pattern}"
+            f"{folder}: expected the files of one set, got those of {', '.join(sorted(parts))}; "
+            f"give one of them as a pattern: {folder / pattern}"
         )
     return [str(file) for file in files]
 
@@ -82,7 +83,10 @@ def expand_shards(location: str) -> list[str]:
             continue
         matches = [match for match in glob.glob(path) if Path(match).is_file()]  # noqa: PTH207 - may be absolute
         if not matches:
-            raise DataError(f"{location}: expected the file {path}, found none; correct the range, or use a * pattern")
+            raise DataError(
+                f"{location}: expected the file {path}, found none; correct the range, or use a * "
+                "pattern"
+            )
         found += matches
     return sorted(found)
 
@@ -109,11 +113,13 @@ class _Member:
 
 
 class TarSource(Source):
-    """Tar shards in the WebDataset layout (``0001.jpg`` with ``0001.cls`` or ``0001.json``), or of class folders.
+    """Tar shards in the WebDataset layout (``0001.jpg`` with ``0001.cls`` or ``0001.json``), or of
+    class folders.
 
-    One file, a pattern (``train-{000..012}.tar``, ``train-*.tar``) or a folder of shards. A ``.cls`` file holds a class
-    id or name, a ``.json`` file an object with one as ``label``, ``class``, …. Where there are such files, a photo is a
-    member with nothing but a photo's suffix behind the first dot: ``0001.seg.png`` is none.
+    One file, a pattern (``train-{000..012}.tar``, ``train-*.tar``) or a folder of shards. A
+    ``.cls`` file holds a class id or name, a ``.json`` file an object with one as ``label``,
+    ``class``, …. Where there are such files, a photo is a member with nothing but a photo's suffix
+    behind the first dot: ``0001.seg.png`` is none.
     """
 
     @classmethod
@@ -132,7 +138,11 @@ class TarSource(Source):
         members = [member for shard in shards for member in _index_tar(shard, left_out)]
         notes = left_out.notes(self.location)
         if not members:
-            raise DataError(". ".join((f"{self.location}: expected photos, called like 0001.jpg; found none", *notes)))
+            raise DataError(
+                ". ".join(
+                    (f"{self.location}: expected photos, called like 0001.jpg; found none", *notes)
+                )
+            )
         if len(shards) > 1:
             notes.append(f"{self.location}: {len(members)} photos in {len(shards)} shards.")
         records, names, more = _label(self, members)
@@ -151,7 +161,11 @@ class ZipSource(Source):
         """One record a photo, in the order of names."""
         try:
             with zipfile.ZipFile(self.location) as archive:
-                infos = [info for info in archive.infolist() if not info.is_dir() and not _is_hidden(info.filename)]
+                infos = [
+                    info
+                    for info in archive.infolist()
+                    if not info.is_dir() and not _is_hidden(info.filename)
+                ]
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             raise DataError(f"{self.location}: expected a zip file: {error}") from None
         members = []
@@ -166,7 +180,10 @@ class ZipSource(Source):
         records, names, notes = _label(self, members)
         left_out = len(infos) - len(members)
         if left_out:
-            notes.append(f"{left_out} file(s) in {self.location} are no photos by their name and are left out.")
+            notes.append(
+                f"{left_out} file(s) in {self.location} are no photos by their name and are left "
+                "out."
+            )
         return ZipImageSet(tuple(records), names, self.location, tuple(notes))
 
 
@@ -213,7 +230,8 @@ class _LeftOut:
     def notes(self, location: str) -> list[str]:
         """A sentence for each kind."""
         return [
-            f"{location}: {count} {kind} left out (first: {first})." for kind, (count, first) in self._kinds.items()
+            f"{location}: {count} {kind} left out (first: {first})."
+            for kind, (count, first) in self._kinds.items()
         ]
 
 
@@ -232,17 +250,19 @@ def _labelled_photos(sample: _Sample, shard: str, left_out: _LeftOut) -> list[_M
             photos.append(_Member(photo.archive, photo.name, photo.span, sample.label))
         else:
             left_out.add(
-                "picture(s) with more than a photo's suffix behind the first dot, as masks have, are", photo.where
+                "picture(s) with more than a photo's suffix behind the first dot, as masks have, "
+                "are",
+                photo.where,
             )
     if sample.twice:
         raise DataError(
-            f"{sample.twice}: expected each name once, got it a second time, so that labels could be mixed up; "
-            f"make the tar anew with a name for each sample"
+            f"{sample.twice}: expected each name once, got it a second time, so that labels could "
+            "be mixed up; make the tar anew with a name for each sample"
         )
     if photos and sample.label is None:
         raise DataError(
-            f"{photos[0].where}: expected a .cls or .json file of the same name with its label, as other "
-            f"photos in {shard} have; found none"
+            f"{photos[0].where}: expected a .cls or .json file of the same name with its label, as "
+            f"other photos in {shard} have; found none"
         )
     if sample.label is not None and not photos:
         left_out.add("label(s) without a photo of that name are", sample.label_file)
@@ -258,7 +278,9 @@ def _samples_of(shard: str, left_out: _LeftOut) -> list[_Sample]:
             if info.isdir() or _is_hidden(info.name):
                 continue
             if not info.isreg() or info.issparse():
-                raise DataError(f"{member.where}: expected plain files, got a link or device; make the tar anew")
+                raise DataError(
+                    f"{member.where}: expected plain files, got a link or device; make the tar anew"
+                )
             key, extension = _split_name(info.name)
             sample = samples.setdefault((number, key), _Sample())
             if extension in sample.extensions:
@@ -276,9 +298,11 @@ def _samples_of(shard: str, left_out: _LeftOut) -> list[_Sample]:
 
 
 def _walk_tar(shard: str, file: BinaryIO) -> Iterator[tuple[int, tarfile.TarInfo]]:
-    """Every member, and the number of the archive it is in: ``cat a.tar b.tar`` makes a file of two.
+    """Every member, and the number of the archive it is in: ``cat a.tar b.tar`` makes a file of
+    two.
 
-    tarfile takes whatever is not a header for the end of the file, so what it leaves is looked at here.
+    tarfile takes whatever is not a header for the end of the file, so what it leaves is looked at
+    here.
 
     Raises:
         DataError: the file is compressed, damaged or cut.
@@ -288,8 +312,11 @@ def _walk_tar(shard: str, file: BinaryIO) -> Iterator[tuple[int, tarfile.TarInfo
     for number in itertools.count():
         file.seek(offset)
         try:
-            # Names that are not UTF-8 are spelt out (caf\xe9): a surrogate could not be printed or saved.
-            with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="backslashreplace") as archive:
+            # Names that are not UTF-8 are spelt out (caf\xe9): a surrogate could not be printed or
+            # saved.
+            with tarfile.open(
+                fileobj=file, mode="r:", encoding="utf-8", errors="backslashreplace"
+            ) as archive:
                 for info in archive:
                     last, offset = info.name, archive.offset
                     yield number, info
@@ -305,7 +332,9 @@ def _walk_tar(shard: str, file: BinaryIO) -> Iterator[tuple[int, tarfile.TarInfo
 
 
 def _skip_zeros(file: BinaryIO, offset: int) -> int:
-    """Offset of the first block that is not all zeros; the end of the file if there is none behind at least one."""
+    """Offset of the first block that is not all zeros; the end of the file if there is none behind
+    at least one.
+    """
     file.seek(offset)
     zeros = 0
     while chunk := file.read(_CHUNK):
@@ -319,9 +348,13 @@ def _skip_zeros(file: BinaryIO, offset: int) -> int:
 
 
 def _damaged(shard: str, last: str, unread: int, error: str = "") -> DataError:
-    """What to say of a tar file that cannot be read on after the member ``last``, ``unread`` bytes before its end."""
+    """What to say of a tar file that cannot be read on after the member ``last``, ``unread`` bytes
+    before its end.
+    """
     if not last:
-        return DataError(f"{shard}: expected an uncompressed tar file, got {_what_it_is(shard, error)}")
+        return DataError(
+            f"{shard}: expected an uncompressed tar file, got {_what_it_is(shard, error)}"
+        )
     if unread < 0:
         came = "the file ends within it: it is cut"
     elif unread == 0:
@@ -329,7 +362,8 @@ def _damaged(shard: str, last: str, unread: int, error: str = "") -> DataError:
     else:
         came = f"the {unread:,} bytes from there on cannot be read: it is damaged or cut"
     return DataError(
-        f"{shard}: expected another member or a block of zeros after {last}, but {came}; copy it or make it again"
+        f"{shard}: expected another member or a block of zeros after {last}, but {came}; copy it "
+        "or make it again"
     )
 
 
@@ -338,7 +372,10 @@ def _what_it_is(shard: str, error: str) -> str:
         start = file.read(8)
     for mark, program in _COMPRESSED.items():
         if start.startswith(mark):
-            return f"one compressed with {program}; decompress it: {program} -dc {Path(shard).name} > plain.tar"
+            return (
+                f"one compressed with {program}; decompress it: {program} -dc {Path(shard).name} > "
+                "plain.tar"
+            )
     if not start:
         return "an empty file; copy it or make it again"
     return f"something else ({error}); copy it or make it again"
@@ -369,18 +406,26 @@ def _read_label(file: BinaryIO, member: _Member, extension: str) -> str | None:
     if not values:
         return None
     if isinstance(values[0], bool) or not isinstance(values[0], int | str):
-        raise DataError(f"{member.where}: expected a class id or name as the label, got {values[0]!r}")
+        raise DataError(
+            f"{member.where}: expected a class id or name as the label, got {values[0]!r}"
+        )
     return str(values[0])
 
 
-def _label(source: Source, members: Sequence[_Member]) -> tuple[list[Record], tuple[str, ...], list[str]]:
-    """Records, class names and notes, by what is written beside the photos or else by their folders."""
+def _label(
+    source: Source, members: Sequence[_Member]
+) -> tuple[list[Record], tuple[str, ...], list[str]]:
+    """Records, class names and notes, by what is written beside the photos or else by their
+    folders.
+    """
     if not members:
         raise DataError(f"{source.location}: expected photos, found none")
     written = [member.label for member in members if member.label is not None]
     if written and len(written) < len(members):
         lost = next(member for member in members if member.label is None)
-        raise DataError(f"{lost.where}: expected a label beside the photo, as in the other shards; found none")
+        raise DataError(
+            f"{lost.where}: expected a label beside the photo, as in the other shards; found none"
+        )
     labels = written or _folders(source, members)
     said = [(label, member.where) for label, member in zip(labels, members, strict=True)]
     ids, names, notes = settle_labels(source, said, may_be_ids=bool(written))
@@ -401,8 +446,8 @@ def _folders(source: Source, members: Sequence[_Member]) -> list[str]:
     if shortest == 0:
         lost = next(member for member, path in zip(members, paths, strict=True) if not path)
         raise DataError(
-            f"{lost.where}: expected a .cls or .json file with the label beside the photo, or the photo in a folder "
-            f"named after its class"
+            f"{lost.where}: expected a .cls or .json file with the label beside the photo, or the "
+            "photo in a folder named after its class"
         )
     classes = [path[depth] for path in paths]
     if "train" in classes and len(set(classes)) > 1 and set(classes) <= {"train", *VAL_NAMES}:
@@ -414,7 +459,9 @@ def _folders(source: Source, members: Sequence[_Member]) -> list[str]:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """What the files of a sample have in common (folder and name up to the first dot), and the rest in lower case."""
+    """What the files of a sample have in common (folder and name up to the first dot), and the rest
+    in lower case.
+    """
     folder, _, file = name.rpartition("/")
     key, dot, rest = file.partition(".")
     return f"{folder}/{key}", f"{dot}{rest}".lower()
@@ -433,10 +480,13 @@ def _check_member(member: _Member, size: int) -> None:
     path = PurePosixPath(member.name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(
-            f"{member.where}: expected names inside the archive, got one that points outside; do not use it"
+            f"{member.where}: expected names inside the archive, got one that points outside; do "
+            "not use it"
         )
     if not 0 <= size <= MAX_IMAGE_BYTES:
-        raise DataError(f"{member.where}: expected files of at most {MAX_IMAGE_BYTES:,} bytes, got {size:,}")
+        raise DataError(
+            f"{member.where}: expected files of at most {MAX_IMAGE_BYTES:,} bytes, got {size:,}"
+        )
 
 
 def _expand_braces(pattern: str) -> Iterator[str]:
@@ -453,4 +503,6 @@ def _expand_braces(pattern: str) -> Iterator[str]:
             return
         parts = found.group(1).split(",")
     start, end = found.span()
-    yield from itertools.chain.from_iterable(_expand_braces(pattern[:start] + part + pattern[end:]) for part in parts)
+    yield from itertools.chain.from_iterable(
+        _expand_braces(pattern[:start] + part + pattern[end:]) for part in parts
+    )

@@ -27,7 +27,9 @@ Image = NDArray[Any]
 
 @dataclass(frozen=True)
 class Draw:
-    """Where a random transform gets its randomness: one generator for each (seed, epoch, sample)."""
+    """Where a random transform gets its randomness: one generator for each (seed, epoch,
+    sample).
+    """
 
     rng: np.random.Generator
     epoch: int = 0
@@ -38,9 +40,9 @@ class Draw:
 class SampleDraws:
     """Draws of one run, one at a time: each ends the one before it, because all share a generator.
 
-    The generator is counter-based (Philox; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): seed and
-    epoch are its key, sample and repeat stand in its counter, so that every sample has a stream of 2**64 numbers of its
-    own, entered without computing any other.
+    The generator is counter-based (Philox; Salmon et al. 2011, "Parallel random numbers: as easy as
+    1, 2, 3"): seed and epoch are its key, sample and repeat stand in its counter, so that every
+    sample has a stream of 2**64 numbers of its own, entered without computing any other.
     """
 
     def __init__(self, seed: int, epochs: int = 1, repeat_after: int | None = None) -> None:
@@ -57,7 +59,9 @@ class SampleDraws:
         self._rng = np.random.Generator(self._philox)
 
     def __call__(self, epoch: int, index: int, repeat: int = 0) -> Draw:
-        """The draw of sample ``index`` (0-based) when it comes for the ``repeat``-th time (0-based) in ``epoch``."""
+        """The draw of sample ``index`` (0-based) when it comes for the ``repeat``-th time (0-based)
+        in ``epoch``.
+        """
         # One number at a time: NumPy takes several times as long for a tuple.
         self._key[1] = epoch if self._repeat_after is None else epoch % self._repeat_after
         self._counter[1] = index
@@ -67,7 +71,9 @@ class SampleDraws:
 
 
 def sample_draw(seed: int, epoch: int, index: int, epochs: int = 1, repeat: int = 0) -> Draw:
-    """The draw of sample ``index`` in ``epoch``: the same for any number of workers, ranks and resumes."""
+    """The draw of sample ``index`` in ``epoch``: the same for any number of workers, ranks and
+    resumes.
+    """
     return SampleDraws(seed, epochs)(epoch, index, repeat)
 
 
@@ -75,7 +81,9 @@ _WORD = 2**64 - 1
 
 
 class Transform(Params):
-    """Map one image [H, W, C] to another. Random ones draw from ``draw.rng`` and nothing else, draws first."""
+    """Map one image [H, W, C] to another. Random ones draw from ``draw.rng`` and nothing else,
+    draws first.
+    """
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """The transformed image; ``image`` itself is never written to."""
@@ -112,15 +120,20 @@ class Record:
     member: str = ""
     """Name inside ``path`` where that is an archive."""
     span: tuple[int, int] | None = None
-    """Where ``ImageSet.read`` finds the image in ``path``: offset and size in bytes. Nothing: it is the whole file."""
+    """Where ``ImageSet.read`` finds the image in ``path``: offset and size in bytes. Nothing: it is
+    the whole file."""
 
     @property
     def name(self) -> str:
-        """What tells it from the other records of its set: the path, and the name inside an archive."""
+        """What tells it from the other records of its set: the path, and the name inside an
+        archive.
+        """
         return f"{self.path}/{self.member}" if self.member else self.path
 
     def about(self, said: str) -> str:
-        """``said`` of the image, to stand behind ``where``: with its file's name, unless that is said there."""
+        """``said`` of the image, to stand behind ``where``: with its file's name, unless that is
+        said there.
+        """
         return said if self.where.startswith(self.path) else f"{self.name}: {said}"
 
     @property
@@ -138,7 +151,8 @@ class ImageSet:
     origin: str
     """What the user gave: a folder, a list file, a CSV."""
     notes: tuple[str, ...] = field(default=())
-    """What was decided on the way (delimiter, header, skipped files), a sentence each, for the console."""
+    """What was decided on the way (delimiter, header, skipped files), a sentence each, for the
+    console."""
     task: Task = "classification"
     """``multilabel``: an image may have several labels."""
 
@@ -153,18 +167,20 @@ class ImageSet:
         """
         if self.task == "multilabel":
             raise DataError(
-                f"{self.origin}: expected one label an image, got images with several; what was asked for is for one "
-                f"label an image"
+                f"{self.origin}: expected one label an image, got images with several; what was "
+                "asked for is for one label an image"
             )
         return np.array([record.label for record in self.records], dtype=np.int64)
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of an image. Sources with other places for them than files and archives subclass this.
+        """The encoded bytes of an image. Sources with other places for them than files and archives
+        subclass this.
 
         Several threads may call it at once.
 
         Raises:
-            OSError: there is no such file, it is closed, or it is a pipe or a device, which might never end.
+            OSError: there is no such file, it is closed, or it is a pipe or a device, which might
+                never end.
         """
         record = self.records[index]
         if not stat.S_ISREG(os.stat(record.path).st_mode):  # noqa: PTH116 - fast

@@ -48,7 +48,8 @@ class SetReport:
     """Images of each class, as ``id name`` in id order, classes without images included."""
     bad_images: tuple[BadImage, ...]
     damaged_images: tuple[BadImage, ...]
-    """Images that are read all the same, but lack a part of the picture or the frames after the first."""
+    """Images that are read all the same, but lack a part of the picture or the frames after the
+    first."""
     num_animated: int
     """Images with several frames, of which the first is used."""
     height: SideStatistics | None
@@ -79,7 +80,9 @@ class Lookalike:
 
 @dataclass(frozen=True)
 class DataReport:
-    """The state of a data set. ``errors`` stop a training, ``warnings`` make its result doubtful."""
+    """The state of a data set. ``errors`` stop a training, ``warnings`` make its result
+    doubtful.
+    """
 
     train: SetReport | None
     """None when the data could not be opened."""
@@ -89,7 +92,8 @@ class DataReport:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     lookalikes: tuple[Lookalike, ...] = ()
-    """Validation photos that are a training photo recompressed, resized or mirrored; not those with the same bytes."""
+    """Validation photos that are a training photo recompressed, resized or mirrored; not those with
+    the same bytes."""
 
     @property
     def ok(self) -> bool:
@@ -120,18 +124,26 @@ class _Look:
     """Damage inside it was not looked for."""
 
 
-def check_data(section: DataSection, progress: Callable[[int, int], None] | None = None) -> DataReport:
-    """Open the sets of ``section`` and decode every image; ``progress`` is called with (done, total) images."""
+def check_data(
+    section: DataSection, progress: Callable[[int, int], None] | None = None
+) -> DataReport:
+    """Open the sets of ``section`` and decode every image; ``progress`` is called with (done,
+    total) images.
+    """
     try:
         splits = open_splits(section)
     except DataError as error:
         return DataReport(None, None, (), (str(error),), (), ())
-    images = [(image_set, i) for image_set in (splits.train, splits.val) for i in range(len(image_set))]
+    images = [
+        (image_set, i) for image_set in (splits.train, splits.val) for i in range(len(image_set))
+    ]
     looks = look_at_all(lambda place: _look(*images[place]), len(images), progress)
     in_train, in_val = looks[: len(splits.train)], looks[len(splits.train) :]
     train, val = _report(splits.train, in_train), _report(splits.val, in_val)
     duplicates, lookalikes = _duplicates(in_train, in_val), _lookalikes(in_train, in_val)
-    errors = [error for report in (train, val) for error in _errors(report, section.max_bad_fraction)]
+    errors = [
+        error for report in (train, val) for error in _errors(report, section.max_bad_fraction)
+    ]
     doubts = [
         *_imbalance(train),
         *_damaged(train, val),
@@ -143,8 +155,11 @@ def check_data(section: DataSection, progress: Callable[[int, int], None] | None
     return DataReport(train, val, duplicates, tuple(errors), tuple(doubts), notes, lookalikes)
 
 
-def look_at_all(look: Callable[[int], _T], count: int, progress: Callable[[int, int], None] | None) -> list[_T]:
-    """``look`` at the images 0 to ``count``, by a thread for each CPU; ``progress`` is called with (done, count).
+def look_at_all(
+    look: Callable[[int], _T], count: int, progress: Callable[[int, int], None] | None
+) -> list[_T]:
+    """``look`` at the images 0 to ``count``, by a thread for each CPU; ``progress`` is called with
+    (done, count).
 
     The threads get a few at a time: Ctrl-C waits for all that they have.
     """
@@ -152,7 +167,9 @@ def look_at_all(look: Callable[[int], _T], count: int, progress: Callable[[int, 
     at_once = _AT_ONCE * available_cpus()
     # Threads will do: OpenCV, Pillow and hashlib release the interpreter while they work.
     with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's, for all threads: each alone would undo the others' filters
+        warnings.simplefilter(
+            "ignore"
+        )  # Pillow's, for all threads: each alone would undo the others' filters
         for start in range(0, count, at_once):
             for one in pool.map(look, range(start, min(start + at_once, count))):
                 found.append(one)
@@ -198,9 +215,15 @@ def _report(image_set: ImageSet, looks: Sequence[_Look]) -> SetReport:
         origin=image_set.origin,
         num_images=len(image_set),
         class_counts=count_classes(image_set),
-        bad_images=tuple(BadImage(i, look.record.where, look.reason) for i, look in enumerate(looks) if look.reason),
+        bad_images=tuple(
+            BadImage(i, look.record.where, look.reason)
+            for i, look in enumerate(looks)
+            if look.reason
+        ),
         damaged_images=tuple(
-            BadImage(i, look.record.where, look.damage) for i, look in enumerate(looks) if look.damage
+            BadImage(i, look.record.where, look.damage)
+            for i, look in enumerate(looks)
+            if look.damage
         ),
         num_animated=sum(look.frames > 1 for look in good),
         height=side_statistics([look.height for look in good]),
@@ -238,7 +261,9 @@ def _lookalikes(in_train: Sequence[_Look], in_val: Sequence[_Look]) -> tuple[Loo
     known = {look.digest for look in in_train}
     new = [look for look in in_val if look.digest not in known]
     pairs = alike([look.likeness for look in new], [look.likeness for look in in_train])
-    return tuple(Lookalike(in_train[b].record.where, new[a].record.where, bits) for a, b, bits in pairs)
+    return tuple(
+        Lookalike(in_train[b].record.where, new[a].record.where, bits) for a, b, bits in pairs
+    )
 
 
 def _leaked(lookalikes: Sequence[Lookalike]) -> list[str]:
@@ -246,8 +271,9 @@ def _leaked(lookalikes: Sequence[Lookalike]) -> list[str]:
         return []
     first = lookalikes[0]
     return [
-        f"{len(lookalikes)} validation photo(s) show what a training photo shows, recompressed, resized or mirrored "
-        f"(first: {first.val} and {first.train}); look at them, and take them out of one set if so"
+        f"{len(lookalikes)} validation photo(s) show what a training photo shows, recompressed, "
+        f"resized or mirrored (first: {first.val} and {first.train}); look at them, and take them "
+        "out of one set if so"
     ]
 
 
@@ -256,8 +282,8 @@ def _errors(report: SetReport, max_bad_fraction: float) -> list[str]:
     if len(bad) <= max_bad_fraction * report.num_images:
         return []
     return [
-        f"{report.origin}: expected at most {max_bad_fraction:.1%} unreadable images, got {len(bad)} of "
-        f"{report.num_images}; replace or remove them, or raise data.max_bad_fraction"
+        f"{report.origin}: expected at most {max_bad_fraction:.1%} unreadable images, got "
+        f"{len(bad)} of {report.num_images}; replace or remove them, or raise data.max_bad_fraction"
     ]
 
 
@@ -267,8 +293,8 @@ def _imbalance(report: SetReport) -> list[str]:
     if counts[largest] < IMBALANCE * counts[smallest]:
         return []
     return [
-        f"{report.origin}: class {largest!r} has {counts[largest]} images, {smallest!r} only {counts[smallest]}; rare "
-        f"classes will be learned badly, add images of them"
+        f"{report.origin}: class {largest!r} has {counts[largest]} images, {smallest!r} only "
+        f"{counts[smallest]}; rare classes will be learned badly, add images of them"
     ]
 
 
@@ -277,8 +303,9 @@ def _damaged(*reports: SetReport) -> list[str]:
     if not found:
         return []
     return [
-        f"{len(found)} image(s) are damaged: they are read, but a part of the picture, or frames after the first, are "
-        f"lost (first: {found[0].where}: {found[0].reason}); look at them, and replace them or take them out"
+        f"{len(found)} image(s) are damaged: they are read, but a part of the picture, or frames "
+        f"after the first, are lost (first: {found[0].where}: {found[0].reason}); look at them, "
+        "and replace them or take them out"
     ]
 
 
@@ -294,7 +321,8 @@ def _unsearched(looks: Sequence[_Look]) -> list[str]:
 
 def _animated(*reports: SetReport) -> list[str]:
     return [
-        f"{report.origin}: {report.num_animated} image(s) are animations, of which only the first frame is used"
+        f"{report.origin}: {report.num_animated} image(s) are animations, of which only the first "
+        "frame is used"
         for report in reports
         if report.num_animated
     ]
@@ -304,9 +332,16 @@ def _doubled(duplicates: Sequence[Duplicate]) -> list[str]:
     kinds: dict[str, list[Duplicate]] = defaultdict(list)
     for duplicate in duplicates:
         if duplicate.across_sets:
-            kinds["validation image(s) are trained on too, so the validation result will be too good"].append(duplicate)
+            kinds[
+                "validation image(s) are trained on too, so the validation result will be too good"
+            ].append(duplicate)
         if not duplicate.same_class:
-            kinds["file(s) are there twice with different labels, of which one must be wrong"].append(duplicate)
+            kinds[
+                "file(s) are there twice with different labels, of which one must be wrong"
+            ].append(duplicate)
         if not duplicate.across_sets and duplicate.same_class:
             kinds["file(s) are there twice in one set"].append(duplicate)
-    return [f"{len(found)} {kind} (first: {found[0].first} and {found[0].second})" for kind, found in kinds.items()]
+    return [
+        f"{len(found)} {kind} (first: {found[0].first} and {found[0].second})"
+        for kind, found in kinds.items()
+    ]

@@ -34,7 +34,9 @@ class Row:
 
 
 def draw_sheet(rows: Sequence[Row], path: Path, cell: int) -> None:
-    """Write ``rows`` as a PNG; pictures are shrunk to fit into ``cell`` x ``cell`` pixels, never enlarged."""
+    """Write ``rows`` as a PNG; pictures are shrunk to fit into ``cell`` x ``cell`` pixels, never
+    enlarged.
+    """
     title_font, small_font = ImageFont.load_default(15), ImageFont.load_default(11)
     layouts = [_Layout.of(row, cell, title_font, small_font) for row in rows]
     columns = max(len(row.images) for row in rows)
@@ -45,7 +47,13 @@ def draw_sheet(rows: Sequence[Row], path: Path, cell: int) -> None:
     draw = ImageDraw.Draw(sheet)
     left = _MARGIN + _LABEL_WIDTH
     for column in range(columns):
-        draw.text((left + column * (cell + _GAP) + cell / 2, _MARGIN), str(column + 1), _PALE, small_font, anchor="mt")
+        draw.text(
+            (left + column * (cell + _GAP) + cell / 2, _MARGIN),
+            str(column + 1),
+            _PALE,
+            small_font,
+            anchor="mt",
+        )
     top = _MARGIN + header
     for row, layout in zip(rows, layouts, strict=True):
         _draw_label(draw, layout, top, title_font, small_font)
@@ -53,7 +61,13 @@ def draw_sheet(rows: Sequence[Row], path: Path, cell: int) -> None:
             picture = Pillow.fromarray(image)
             picture.thumbnail((cell, cell), Pillow.Resampling.LANCZOS)
             x = left + column * (cell + _GAP)
-            sheet.paste(picture, (x + (cell - picture.width) // 2, top + (layout.picture_height - picture.height) // 2))
+            sheet.paste(
+                picture,
+                (
+                    x + (cell - picture.width) // 2,
+                    top + (layout.picture_height - picture.height) // 2,
+                ),
+            )
             for number, line in enumerate(layout.captions[column] if row.captions else ()):
                 below = (x + cell / 2, top + layout.picture_height + 3 + number * _DETAILS_STEP)
                 draw.text(below, line, _PALE, small_font, anchor="mt")
@@ -75,7 +89,10 @@ class _Layout:
     def of(cls, row: Row, cell: int, title_font: _Font, small_font: _Font) -> _Layout:
         title = _lines(row.title, title_font, _LABEL_WIDTH - _MARGIN)
         details = _lines(row.details, small_font, _LABEL_WIDTH - _MARGIN)
-        picture = max(math.ceil(min(1.0, cell / max(image.shape[:2])) * image.shape[0]) for image in row.images)
+        picture = max(
+            math.ceil(min(1.0, cell / max(image.shape[:2])) * image.shape[0])
+            for image in row.images
+        )
         captions = tuple(_lines(caption, small_font, cell) for caption in row.captions)
         below = max((3 + _DETAILS_STEP * len(lines) for lines in captions), default=0)
         label = _TITLE_STEP * len(title) + _DETAILS_STEP * len(details)
@@ -87,7 +104,9 @@ _TITLE_STEP, _DETAILS_STEP = 20, 15
 """Heights of a line, in pixels."""
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, layout: _Layout, top: int, title_font: _Font, small_font: _Font) -> None:
+def _draw_label(
+    draw: ImageDraw.ImageDraw, layout: _Layout, top: int, title_font: _Font, small_font: _Font
+) -> None:
     for line in layout.title:
         draw.text((_MARGIN, top), line, _INK, title_font)
         top += _TITLE_STEP
@@ -108,7 +127,11 @@ def _lines(text: str, font: _Font, width: int) -> tuple[str, ...]:
         if line:
             lines.append(line)
         while font.getlength(word) > width:
-            fits = next(n for n in range(len(word) - 1, 0, -1) if n == 1 or font.getlength(word[:n]) <= width)
+            fits = next(
+                n
+                for n in range(len(word) - 1, 0, -1)
+                if n == 1 or font.getlength(word[:n]) <= width
+            )
             lines.append(word[:fits])
             word = word[fits:]
         line = word

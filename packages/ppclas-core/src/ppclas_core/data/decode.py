@@ -1,8 +1,9 @@
 """Encoded bytes to pixels, as a person sees the picture.
 
-JPEGs go to libjpeg-turbo (``ppclas_core.data.jpeg``), PNGs to OpenCV, which turns them as their EXIF tag says. Pillow
-reads what OpenCV shows otherwise than a viewer does, or differently from one release to the next: transparency (OpenCV
-drops it and the hidden colours appear), CMYK, GIF, WebP, AVIF, TIFF and BMP. The content decides, never the file name.
+JPEGs go to libjpeg-turbo (``ppclas_core.data.jpeg``), PNGs to OpenCV, which turns them as their
+EXIF tag says. Pillow reads what OpenCV shows otherwise than a viewer does, or differently from one
+release to the next: transparency (OpenCV drops it and the hidden colours appear), CMYK, GIF, WebP,
+AVIF, TIFF and BMP. The content decides, never the file name.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 MAX_PIXELS = 178_956_970
-"""Largest image that is decoded, height times width: Pillow's own limit against decompression bombs."""
+"""Largest image that is decoded, height times width: Pillow's own limit against decompression
+bombs."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NOT_IMAGES = (
@@ -39,10 +41,16 @@ _NOT_IMAGES = (
         re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE),
         "an HTML or XML page, perhaps of a failed download",
     ),
-    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer; run 'git lfs pull' to get the file itself"),
+    (
+        re.compile(rb"version https://git-lfs"),
+        "a Git LFS pointer; run 'git lfs pull' to get the file itself",
+    ),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
     (re.compile(rb"%PDF"), "a PDF"),
-    (re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL), "a HEIC photo; convert it to JPEG first"),
+    (
+        re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL),
+        "a HEIC photo; convert it to JPEG first",
+    ),
     (re.compile(rb"....ftyp", re.DOTALL), "a video"),
     (re.compile(rb"[\t\n\r\x20-\x7e]+\Z"), "text"),
 )
@@ -51,8 +59,9 @@ _NOT_IMAGES = (
 def decode(data: bytes, where: str) -> NDArray[np.uint8]:
     """Pixels [H, W, 3] uint8 RGB of an encoded image.
 
-    The EXIF orientation is applied, transparency is laid over white, 16 bits a channel become 8, grey becomes three
-    equal channels, and of an animation the first frame is taken (``ppclas data check`` counts those).
+    The EXIF orientation is applied, transparency is laid over white, 16 bits a channel become 8,
+    grey becomes three equal channels, and of an animation the first frame is taken (``ppclas data
+    check`` counts those).
 
     Args:
         data: the whole file.
@@ -65,16 +74,21 @@ def decode(data: bytes, where: str) -> NDArray[np.uint8]:
     return _decode_whole(data, header, where)
 
 
-def decode_window(data: bytes, where: str, choose: Callable[[int, int], Window]) -> tuple[NDArray[np.uint8], Window]:
-    """The part of an encoded image that a resize needs, [h, w, 3] uint8 RGB, and the window that it shows.
+def decode_window(
+    data: bytes, where: str, choose: Callable[[int, int], Window]
+) -> tuple[NDArray[np.uint8], Window]:
+    """The part of an encoded image that a resize needs, [h, w, 3] uint8 RGB, and the window that it
+    shows.
 
     Args:
         data: the whole file.
         where: what to call it in messages.
-        choose: the window for an upright image of (height, width); asked once, before a JPEG is decoded.
+        choose: the window for an upright image of (height, width); asked once, before a JPEG is
+            decoded.
 
-    ``(h, w)`` is the window's own size; of a JPEG it may be 1/2, 1/4 or 1/8 of it, rounded, but never less than what
-    the window is resized to. What is chosen depends on the window and the image's size alone.
+    ``(h, w)`` is the window's own size; of a JPEG it may be 1/2, 1/4 or 1/8 of it, rounded, but
+    never less than what the window is resized to. What is chosen depends on the window and the
+    image's size alone.
 
     Raises:
         ImageError: as ``decode``.
@@ -87,7 +101,10 @@ def decode_window(data: bytes, where: str, choose: Callable[[int, int], Window])
             return pixels, window
         image = _decode_with_pillow(data, where)
         if image.shape[:2] != header.size:
-            raise ImageError(f"{where}: damaged JPEG, its header says {header.size}, its pixels {image.shape[:2]}")
+            raise ImageError(
+                f"{where}: damaged JPEG, its header says {header.size}, its pixels "
+                f"{image.shape[:2]}"
+            )
     else:
         image = _decode_whole(data, header, where)
         window = choose(image.shape[0], image.shape[1])
@@ -95,7 +112,8 @@ def decode_window(data: bytes, where: str, choose: Callable[[int, int], Window])
 
 
 def plain_jpeg_size(data: bytes, where: str) -> tuple[int, int] | None:
-    """(height, width) of the upright picture of a grey or RGB JPEG, which every decoder shows alike; None for others.
+    """(height, width) of the upright picture of a grey or RGB JPEG, which every decoder shows
+    alike; None for others.
 
     Raises:
         ImageError: what ``decode`` raises for a file whose header says so.
@@ -145,7 +163,8 @@ def _decode_whole(data: bytes, header: JpegHeader | None, where: str) -> NDArray
     if header is not None:
         image = decode_jpeg(data, header) if _is_plain(header) else None
     elif data.startswith(_PNG) and _plain_png(data, where):
-        # OpenCV raises on sides above 2**20 and returns None for what it cannot read; Pillow may, or says why not.
+        # OpenCV raises on sides above 2**20 and returns None for what it cannot read; Pillow may,
+        # or says why not.
         with contextlib.suppress(cv2.error):
             read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             image = None if read is None else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
@@ -169,7 +188,10 @@ def _plain_png(data: bytes, where: str) -> bool:
 def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
     position, view = len(_PNG), memoryview(data)
     while position + 12 <= len(data):
-        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        length, kind = (
+            int.from_bytes(data[position : position + 4], "big"),
+            data[position + 4 : position + 8],
+        )
         end = position + 8 + length
         if end + 4 > len(data):
             return
@@ -186,7 +208,9 @@ def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
 
 @functools.lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
-    """What Pillow may read: a fixed list, because some of its formats start programs (EPS runs Ghostscript)."""
+    """What Pillow may read: a fixed list, because some of its formats start programs (EPS runs
+    Ghostscript).
+    """
     from PIL import Image
 
     Image.init()
@@ -199,7 +223,9 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large sizes, which are checked here, and of odd metadata
+            warnings.simplefilter(
+                "ignore"
+            )  # of large sizes, which are checked here, and of odd metadata
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 _check_size(image.height, image.width, where)
                 return _as_seen(image, where)
@@ -222,7 +248,10 @@ def _as_seen(image: PillowImage.Image, where: str) -> NDArray[np.uint8]:
         grey = ((np.asarray(turned).astype(np.uint32) + 128) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if turned.mode in ("I", "F"):
-        raise ImageError(f"{where}: 32-bit samples have no agreed range; save the image with 8 or 16 bits a channel")
+        raise ImageError(
+            f"{where}: 32-bit samples have no agreed range; save the image with 8 or 16 bits a "
+            "channel"
+        )
     if turned.has_transparency_data:
         turned = turned.convert("RGBA")
         turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)

@@ -13,15 +13,17 @@ from ppclas_core.data.window import Window, WindowTransform
 
 
 class Letterbox(WindowTransform):
-    """All of the image, as large as fits, in the middle of ``size``; bars of one colour fill the rest."""
+    """All of the image, as large as fits, in the middle of ``size``; bars of one colour fill the
+    rest.
+    """
 
     size: Size
     """(height, width) or a side, in pixels."""
     interpolation: Interpolation = "bilinear"
     """As OpenCV has them: only "area" antialiases."""
     fill: Fill = None
-    """Colour of the bars: one value, or one a channel, in the image's units (0..255 before Normalize). Nothing:
-    ImageNet's mean colour, which is 0 once normalised."""
+    """Colour of the bars: one value, or one a channel, in the image's units (0..255 before
+    Normalize). Nothing: ImageNet's mean colour, which is 0 once normalised."""
 
     def window(self, height: int, width: int, draw: Draw) -> Window:
         """The whole image, as large as fits."""
@@ -34,7 +36,9 @@ class Letterbox(WindowTransform):
 
 
 class RandomCrop(Transform):
-    """A box of ``size`` anywhere in the image, at its own scale; an image smaller than that is padded first."""
+    """A box of ``size`` anywhere in the image, at its own scale; an image smaller than that is
+    padded first.
+    """
 
     size: Size
     """(height, width) or a side, in pixels."""
@@ -46,6 +50,11 @@ class RandomCrop(Transform):
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C] to [height, width, C]."""
         height, width = size_pair(self.size)
-        wanted = max(height, image.shape[0] + 2 * self.padding), max(width, image.shape[1] + 2 * self.padding)
+        wanted = (
+            max(height, image.shape[0] + 2 * self.padding),
+            max(width, image.shape[1] + 2 * self.padding),
+        )
         top, left = draw.rng.integers((wanted[0] - height + 1, wanted[1] - width + 1)).tolist()
-        return functional.crop(functional.pad_to(image, wanted, self.fill), top, left, height, width)
+        return functional.crop(
+            functional.pad_to(image, wanted, self.fill), top, left, height, width
+        )

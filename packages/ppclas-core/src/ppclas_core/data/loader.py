@@ -1,7 +1,8 @@
-"""Batches of decoded, transformed images, read ahead by worker processes or by what a plugin brings.
+"""Batches of decoded, transformed images, read ahead by worker processes or by what a plugin
+brings.
 
-What a batch holds depends on (seed, epoch, position) alone: not on the number of workers, nor on where the epoch was
-entered.
+What a batch holds depends on (seed, epoch, position) alone: not on the number of workers, nor on
+where the epoch was entered.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from ppclas_core.data.base import ImageSet
 from ppclas_core.data.multilabel import ManyHot
 from ppclas_core.data.pipeline import Pipeline
 from ppclas_core.data.readers import BatchReader, Request, Workers
-from ppclas_core.data.sampling import check_repeats, count_batches, count_earlier, cut, epoch_order, image_shares
+from ppclas_core.data.sampling import (
+    check_repeats,
+    count_batches,
+    count_earlier,
+    cut,
+    epoch_order,
+    image_shares,
+)
 from ppclas_core.data.worker import BadImage, Reader
 from ppclas_core.errors import DataError
 
@@ -42,10 +50,11 @@ class Batch:
     """N labelled images."""
 
     images: NDArray[Any] | Tensor
-    """[N, H, W, C] uint8 RGB (float32 if the transforms normalise); the consumer's own. A tensor where a reader has
-    put them on the GPU."""
+    """[N, H, W, C] uint8 RGB (float32 if the transforms normalise); the consumer's own. A tensor
+    where a reader has put them on the GPU."""
     labels: NDArray[Any]
-    """[N] int64 class indices; [N, C] float32, 1 where a class is there, for images with several labels."""
+    """[N] int64 class indices; [N, C] float32, 1 where a class is there, for images with several
+    labels."""
     indices: NDArray[np.int64]
     """[N] places in the image set."""
     position: int
@@ -57,8 +66,9 @@ class Batch:
 class Loader:
     """Read the images of a set, epoch by epoch.
 
-    Unreadable images are left out of their batch, reported once through ``on_bad``, and become an error when they are
-    more than ``max_bad_fraction`` of the set. A batch of which nothing is left is passed over.
+    Unreadable images are left out of their batch, reported once through ``on_bad``, and become an
+    error when they are more than ``max_bad_fraction`` of the set. A batch of which nothing is left
+    is passed over.
     """
 
     def __init__(
@@ -93,16 +103,19 @@ class Loader:
             reader: who reads. None: the worker processes.
             max_bad_fraction: share of the set that may be unreadable.
             drop_last: leave an incomplete last batch out, unless it is the only one.
-            repeat_draws_after: epochs after which the random draws of transforms come again. None: never.
-            sampling: which images an epoch shows, and how often; needs ``shuffle``. None: each once.
+            repeat_draws_after: epochs after which the random draws of transforms come again. None:
+                never.
+            sampling: which images an epoch shows, and how often; needs ``shuffle``. None: each
+                once.
             on_bad: called once for each unreadable image.
-            on_note: called with a line on what the reader does, or what is done where it cannot run. None: to stderr.
-            part: what this process reads of an epoch's batches, where several share them. A batch of which nothing is
-                left comes empty then, so that all keep step.
+            on_note: called with a line on what the reader does, or what is done where it cannot
+                run. None: to stderr.
+            part: what this process reads of an epoch's batches, where several share them. A batch
+                of which nothing is left comes empty then, so that all keep step.
 
         Raises:
-            ConfigError: a transform fails on a plain grey image, or lives in a script that workers cannot import;
-                ``sampling`` does not fit the set or the batch.
+            ConfigError: a transform fails on a plain grey image, or lives in a script that workers
+                cannot import; ``sampling`` does not fit the set or the batch.
         """
         pipeline.output_shape()
         self.image_set = image_set
@@ -148,7 +161,9 @@ class Loader:
             self._note_bad(samples.bad)
             if len(samples.indices) or self._part is not None:
                 waited = time.perf_counter() - asked
-                yield Batch(samples.images, self._labels[samples.indices], samples.indices, position, waited)
+                yield Batch(
+                    samples.images, self._labels[samples.indices], samples.indices, position, waited
+                )
                 asked = time.perf_counter()
 
     def close(self) -> None:
@@ -159,7 +174,10 @@ class Loader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -173,7 +191,8 @@ class Loader:
             repeats=self._sampling.repeats,
         )
         indices, earlier = (
-            cut(values, self.batch_size, drop_last=self._drop_last) for values in (order, count_earlier(order))
+            cut(values, self.batch_size, drop_last=self._drop_last)
+            for values in (order, count_earlier(order))
         )
         if self._part is not None:
             indices, earlier = self._part(indices), self._part(earlier)
@@ -181,7 +200,12 @@ class Loader:
 
     def _request(self, epoch: int, places: _Places) -> Request:
         indices, earlier = (values.tolist() for values in places)
-        return Request(epoch, indices, self.image_set.subset(indices).records, earlier if any(earlier) else None)
+        return Request(
+            epoch,
+            indices,
+            self.image_set.subset(indices).records,
+            earlier if any(earlier) else None,
+        )
 
     def _note_bad(self, found: tuple[BadImage, ...]) -> None:
         known = {bad.index for bad in self.bad_images}
@@ -196,14 +220,16 @@ class Loader:
             listed = "; ".join(f"{bad.where}: {bad.reason}" for bad in self.bad_images[:3])
             more = f"; and {len(self.bad_images) - 3} more" if len(self.bad_images) > 3 else ""
             raise DataError(
-                f"expected at most {self._max_bad_fraction:.1%} unreadable images in {self.image_set.origin}, got "
-                f"{len(self.bad_images)} of {total} so far: {listed}{more}. Replace or remove them "
-                f"('ppclas data check' lists all), or raise data.max_bad_fraction"
+                f"expected at most {self._max_bad_fraction:.1%} unreadable images in "
+                f"{self.image_set.origin}, got {len(self.bad_images)} of {total} so far: "
+                f"{listed}{more}. Replace or remove them ('ppclas data check' lists all), or raise "
+                "data.max_bad_fraction"
             )
 
 
 def auto_workers(device: Literal["cpu", "gpu"], cpus: int | None = None) -> int:
-    """How many workers suit this machine: on a CPU that also trains at most 2, beside a GPU at most 8.
+    """How many workers suit this machine: on a CPU that also trains at most 2, beside a GPU at most
+    8.
 
     One core is left to the training process; a single core reads in the training process.
     """
@@ -213,13 +239,17 @@ def auto_workers(device: Literal["cpu", "gpu"], cpus: int | None = None) -> int:
 
 def available_cpus() -> int:
     """CPU cores that this process may use, after affinity and, in a container, its quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     quota = cpu_quota()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores' worth of time that a container's control group grants; None without a limit. ``root`` is for tests."""
+    """Cores' worth of time that a container's control group grants; None without a limit. ``root``
+    is for tests.
+    """
     version_1 = (root / "cpu" / "cpu.cfs_quota_us", root / "cpu" / "cpu.cfs_period_us")
     for files in ((root / "cpu.max",), version_1):
         try:

@@ -1,7 +1,7 @@
 """Numbers from a MATLAB 5 file, the format in which flowers102 keeps its labels and its split.
 
-Only real arrays of numbers are read, which is all that is needed; nothing in the file is executed. Format: "MAT-File
-Format", The MathWorks, chapter 1.
+Only real arrays of numbers are read, which is all that is needed; nothing in the file is executed.
+Format: "MAT-File Format", The MathWorks, chapter 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ MAX_BYTES = 1 << 26
 """Largest file, and largest array in it: 64 MiB."""
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
-_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_DTYPES = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
 _NUMBERS = range(6, 16)
 """Classes of arrays that hold numbers, double to uint64."""
 
@@ -36,11 +47,17 @@ def read_mat(path: str | Path) -> dict[str, NDArray[np.float64]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if size > MAX_BYTES:
-        raise DataError(f"{path}: expected a MATLAB file of at most {MAX_BYTES:,} bytes, got {size:,}")
+        raise DataError(
+            f"{path}: expected a MATLAB file of at most {MAX_BYTES:,} bytes, got {size:,}"
+        )
     if len(data) < _HEADER or data[126:128] != b"IM":
-        raise DataError(f"{path}: expected a little-endian MATLAB 5 file (save -v7), got something else")
+        raise DataError(
+            f"{path}: expected a little-endian MATLAB 5 file (save -v7), got something else"
+        )
     try:
-        return dict(array for kind, body in _elements(data[_HEADER:]) for array in _arrays(kind, body))
+        return dict(
+            array for kind, body in _elements(data[_HEADER:]) for array in _arrays(kind, body)
+        )
     except (ValueError, IndexError, KeyError, zlib.error) as error:
         raise DataError(f"{path}: damaged MATLAB file: {error}") from None
 
@@ -49,7 +66,9 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(type, content) of the elements that follow each other in ``data``."""
     position = 0
     while position + 8 <= len(data):
-        kind, size = (int.from_bytes(data[position + i : position + i + 4], "little") for i in (0, 4))
+        kind, size = (
+            int.from_bytes(data[position + i : position + i + 4], "little") for i in (0, 4)
+        )
         start = position + 8
         if kind >> 16:  # up to four bytes of content stand in the tag itself
             kind, size, start = kind & 0xFFFF, kind >> 16, position + 4
@@ -58,7 +77,9 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield kind, data[start : start + size]
         # Content is padded to whole eights, except where it is compressed.
         position = (
-            position + 8 if start == position + 4 else start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
+            position + 8
+            if start == position + 4
+            else start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
         )
 
 
@@ -75,7 +96,11 @@ def _arrays(kind: int, body: bytes) -> Iterator[tuple[str, NDArray[np.float64]]]
         parts = list(_elements(body))
         if len(parts) == 4 and parts[0][1][0] in _NUMBERS:  # flags, sizes, name, real part
             _, (_, sizes), (_, name), (stored, numbers) = parts
-            values = np.frombuffer(numbers, np.dtype(_DTYPES[stored]).newbyteorder("<")).astype(np.float64)
+            values = np.frombuffer(numbers, np.dtype(_DTYPES[stored]).newbyteorder("<")).astype(
+                np.float64
+            )
             if values.size != np.prod(np.frombuffer(sizes, "<i4")):
-                raise ValueError(f"the array {name.decode('latin-1')!r} has another size than it says")
+                raise ValueError(
+                    f"the array {name.decode('latin-1')!r} has another size than it says"
+                )
             yield name.decode("latin-1"), values

@@ -1,8 +1,9 @@
-"""Parquet files with encoded images, as the Hugging Face hub publishes them; needs the extra ``[parquet]``.
+"""Parquet files with encoded images, as the Hugging Face hub publishes them; needs the extra
+``[parquet]``.
 
-A column ``image`` holds ``{bytes, path}`` (or plain bytes), another one the label; names of the classes come from the
-schema's metadata, in each file for itself. Parquet cannot hand out a single row: a whole row group is read, and the
-last few are kept.
+A column ``image`` holds ``{bytes, path}`` (or plain bytes), another one the label; names of the
+classes come from the schema's metadata, in each file for itself. Parquet cannot hand out a single
+row: a whole row group is read, and the last few are kept.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ _LARGE_GROUP = 1 << 26
 
 
 class ParquetSource(Source):
-    """Parquet files with a column of encoded images and one of labels: a file, a pattern, or a folder of them."""
+    """Parquet files with a column of encoded images and one of labels: a file, a pattern, or a
+    folder of them.
+    """
 
     @classmethod
     def recognises(cls, location: str) -> bool:
-        """Whether it is called .parquet, or is a folder with such files in it or in each of its folders."""
+        """Whether it is called .parquet, or is a folder with such files in it or in each of its
+        folders.
+        """
         path = Path(location)
         if path.is_dir():
             return _holds_files(path) or bool(_folders_with_files(path))
@@ -58,18 +63,29 @@ class ParquetSource(Source):
             columns[path], label = _columns(file, path)
             label_columns.setdefault(label, path)
             ids = names.ids_of(_names_in(file, label), path)
-            largest = max([largest, *(_group_bytes(file, i, columns[path]) for i in range(file.num_row_groups))])
+            largest = max(
+                [
+                    largest,
+                    *(_group_bytes(file, i, columns[path]) for i in range(file.num_row_groups)),
+                ]
+            )
             for row, (value, span) in enumerate(_labels(file, label, path), 1):
                 said.append((str(ids.get(value, value)), f"{path}:row {row}"))
                 places.append((path, row, span))
         if not said:
             raise DataError(f"{self.location}: expected rows, got none")
-        labels, class_names, more = settle_labels(self, said, may_be_ids=True, own_names=names.known)
-        notes = [f"{path}: labels from column {label!r}." for label, path in label_columns.items() if label != "label"]
+        labels, class_names, more = settle_labels(
+            self, said, may_be_ids=True, own_names=names.known
+        )
+        notes = [
+            f"{path}: labels from column {label!r}."
+            for label, path in label_columns.items()
+            if label != "label"
+        ]
         if largest > _LARGE_GROUP:
             notes.append(
-                f"{self.location}: row groups of up to {largest / 2**20:.0f} MiB are read whole for one image each; "
-                f"groups of 100 rows, or tar shards, are read faster."
+                f"{self.location}: row groups of up to {largest / 2**20:.0f} MiB are read whole "
+                "for one image each; groups of 100 rows, or tar shards, are read faster."
             )
         records = tuple(
             Record(path, label, where, member=f"row {row}", span=span)
@@ -83,8 +99,8 @@ class ParquetSource(Source):
         one = folders[0]
         return DataError(
             f"{self.location}: expected Parquet files, got them in its folder(s) "
-            f"{', '.join(folder.name for folder in folders[:5])}; give {one}, or the files of one set as a pattern: "
-            f"{one / 'train*.parquet'}"
+            f"{', '.join(folder.name for folder in folders[:5])}; give {one}, or the files of one "
+            f"set as a pattern: {one / 'train*.parquet'}"
         )
 
 
@@ -97,7 +113,8 @@ class _Names:
         self._renumbered: list[str] = []
 
     def ids_of(self, names: tuple[str, ...] | None, path: str) -> dict[int | str, int]:
-        """For each id in the file ``path`` the id of the same class in the first file; nothing where they are equal.
+        """For each id in the file ``path`` the id of the same class in the first file; nothing
+        where they are equal.
 
         Raises:
             DataError: the files have other classes.
@@ -109,18 +126,18 @@ class _Names:
         if names is None or self.known is None:
             named, nameless = (self._first, path) if names is None else (path, self._first)
             raise DataError(
-                f"{nameless}: expected class names in the metadata as in {named}, found none; write it anew with them, "
-                f"or give the files of one kind as a pattern"
+                f"{nameless}: expected class names in the metadata as in {named}, found none; "
+                "write it anew with them, or give the files of one kind as a pattern"
             )
         if sorted(names) != sorted(self.known):
             raise DataError(
-                f"{path}: expected the classes of {self._first} ({first_few(self.known)}), got {first_few(names)}; "
-                f"give the files of one set, as a pattern"
+                f"{path}: expected the classes of {self._first} ({first_few(self.known)}), got "
+                f"{first_few(names)}; give the files of one set, as a pattern"
             )
         if len(set(names)) < len(names):
             raise DataError(
-                f"{path}: expected the classes in the order of {self._first}, as two of them have the same name, got "
-                f"another; number both files alike"
+                f"{path}: expected the classes in the order of {self._first}, as two of them have "
+                "the same name, got another; number both files alike"
             )
         self._renumbered.append(path)
         return {label: self.known.index(name) for label, name in enumerate(names)}
@@ -154,7 +171,9 @@ class ParquetImageSet(ImageSet):
             raise ImageError(f"{record.where}: damaged Parquet file: {_one_line(error)}") from None
         data = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(data, bytes):
-            raise ImageError(f"{record.where}: expected the bytes of an image in {column!r}, got none")
+            raise ImageError(
+                f"{record.where}: expected the bytes of an image in {column!r}, got none"
+            )
         return data
 
 
@@ -180,18 +199,24 @@ def _read_group(path: str, group: int, column: str) -> ChunkedArray:
     return _open(path).read_row_group(group, columns=[column]).column(0)
 
 
-def _labels(file: ParquetFile, column: str, path: str) -> Iterator[tuple[int | str, tuple[int, int]]]:
+def _labels(
+    file: ParquetFile, column: str, path: str
+) -> Iterator[tuple[int | str, tuple[int, int]]]:
     """Each row's label and place: row group, row within it."""
     row = 0
     for group in range(file.num_row_groups):
         try:
             values = file.read_row_group(group, columns=[column]).column(0).to_pylist()
         except (OSError, ValueError) as error:  # pyarrow's errors are both
-            raise DataError(f"{path}: damaged Parquet file: {_one_line(error)}; copy it or make it again") from None
+            raise DataError(
+                f"{path}: damaged Parquet file: {_one_line(error)}; copy it or make it again"
+            ) from None
         for offset, value in enumerate(values):
             row += 1
             if isinstance(value, bool) or not isinstance(value, int | str):
-                raise DataError(f"{path}:row {row}: expected a class id or name in {column!r}, got {value!r}")
+                raise DataError(
+                    f"{path}:row {row}: expected a class id or name in {column!r}, got {value!r}"
+                )
             yield value, (group, offset)
 
 
@@ -199,21 +224,27 @@ def _columns(file: ParquetFile, path: str) -> tuple[str, str]:
     """The columns of the images and of the labels."""
     names = file.schema_arrow.names
     label = _label_column(file, path)
-    images = [entry.name for entry in file.schema_arrow if entry.name != label and _may_hold_images(entry.type)]
+    images = [
+        entry.name
+        for entry in file.schema_arrow
+        if entry.name != label and _may_hold_images(entry.type)
+    ]
     image = _first_called(images, PATH_COLUMNS)
     if image is None and len(images) > 1:
         raise _too_many("images", images, path)
     if label is None or not images:
         raise DataError(
-            f"{path}: expected a column of images (bytes, or a struct with 'bytes') and one of labels "
-            f"({', '.join(_LABEL_COLUMNS)}), got {', '.join(names) or 'no columns'}; rename the columns to 'image' and "
-            f"'label'"
+            f"{path}: expected a column of images (bytes, or a struct with 'bytes') and one of "
+            f"labels ({', '.join(_LABEL_COLUMNS)}), got {', '.join(names) or 'no columns'}; rename "
+            "the columns to 'image' and 'label'"
         )
     return image or images[0], label
 
 
 def _label_column(file: ParquetFile, path: str) -> str | None:
-    """The column ``label``, else the one that the hub's metadata has as ``ClassLabel``, else a usual name."""
+    """The column ``label``, else the one that the hub's metadata has as ``ClassLabel``, else a
+    usual name.
+    """
     names = file.schema_arrow.names
     label = _first_called(names, ("label",))
     if label is not None:
@@ -232,8 +263,8 @@ def _first_called(columns: Iterable[str], names: Sequence[str]) -> str | None:
 
 def _too_many(what: str, columns: Sequence[str], path: str) -> DataError:
     return DataError(
-        f"{path}: expected one column of {what}, got {', '.join(columns)}; rename the one to use to "
-        f"{what.removesuffix('s')!r}"
+        f"{path}: expected one column of {what}, got {', '.join(columns)}; rename the one to use "
+        f"to {what.removesuffix('s')!r}"
     )
 
 
@@ -246,9 +277,13 @@ def _may_hold_images(kind: DataType) -> bool:
 
 
 def _feature(file: ParquetFile, column: str) -> Mapping[str, Any]:
-    """What the ``datasets`` library has written about a column; nothing if the file is not from there."""
+    """What the ``datasets`` library has written about a column; nothing if the file is not from
+    there.
+    """
     try:
-        feature = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])["info"]["features"][column]
+        feature = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])["info"][
+            "features"
+        ][column]
     except (KeyError, TypeError, ValueError, RecursionError):
         return {}
     return feature if isinstance(feature, dict) else {}
@@ -279,4 +314,8 @@ def _folders_with_files(top: Path) -> list[Path]:
 def _group_bytes(file: ParquetFile, group: int, column: str) -> int:
     facts = file.metadata.row_group(group)
     chunks = (facts.column(i) for i in range(facts.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+    return sum(
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if chunk.path_in_schema.split(".")[0] == column
+    )

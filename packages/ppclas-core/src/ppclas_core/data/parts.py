@@ -1,4 +1,6 @@
-"""Which part of a data set is for training and which for validation, by what its files and folders are called."""
+"""Which part of a data set is for training and which for validation, by what its files and folders
+are called.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def training_part(location: str, notes: list[str]) -> str:
 
 
 def measured_part(location: str, notes: list[str]) -> str:
-    """The training part of a data set's folder, else the validation part, else ``location`` itself."""
+    """The training part of a data set's folder, else the validation part, else ``location``
+    itself.
+    """
     part = training_part(location, notes)
     if part != location:
         return part
@@ -55,7 +59,8 @@ def validation_beside(train: str, notes: list[str]) -> str | None:
 
 
 def validation_part(location: str, notes: list[str]) -> str:
-    """The list or folder ``val`` (…) in a data set's folder; ``location`` itself where there is none.
+    """The list or folder ``val`` (…) in a data set's folder; ``location`` itself where there is
+    none.
 
     Raises:
         DataError: ``location`` is empty, or cannot be looked into.
@@ -74,7 +79,8 @@ def validation_part(location: str, notes: list[str]) -> str:
 def _looked_into(location: str) -> Path:
     if not location:
         raise DataError(
-            "Expected where the photos are, got an empty path; if it came from a variable of the shell, that is not set"
+            "Expected where the photos are, got an empty path; if it came from a variable of the "
+            "shell, that is not set"
         )
     folder = Path(location)
     try:
@@ -85,7 +91,9 @@ def _looked_into(location: str) -> Path:
 
 
 def _is_class(train: Path, notes: list[str]) -> bool:
-    """Whether the folder ``train`` is a class, told by the folders beside it; if so, that is noted."""
+    """Whether the folder ``train`` is a class, told by the folders beside it; if so, that is
+    noted.
+    """
     if not train.is_dir() or not holds_photos(train):
         return False
     beside = [path for path in folders_in(train.parent) if path.name != train.name]
@@ -95,15 +103,17 @@ def _is_class(train: Path, notes: list[str]) -> bool:
     if not strangers or any(path.name in classes for part in parts for path in folders_in(part)):
         return False
     notes.append(
-        f"{train} is taken for a class like the other folders in {train.parent} ({first_few(strangers)}), not for the "
-        f"training set; if it is that, give {train}."
+        f"{train} is taken for a class like the other folders in {train.parent} "
+        f"({first_few(strangers)}), not for the training set; if it is that, give {train}."
     )
     return True
 
 
 def _is_there(path: Path) -> bool:
     """Whether there is such a file or folder, or one that fits if it is a pattern of shards."""
-    return path.exists() or (path.parent.is_dir() and next(path.parent.glob(path.name), None) is not None)
+    return path.exists() or (
+        path.parent.is_dir() and next(path.parent.glob(path.name), None) is not None
+    )
 
 
 def _first(found: list[Path], notes: list[str]) -> str | None:

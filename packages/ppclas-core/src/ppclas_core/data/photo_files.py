@@ -30,10 +30,11 @@ IMAGE_SUFFIXES = frozenset(
 
 
 def image_files(folder: str | Path) -> tuple[list[str], int]:
-    """Every photo below ``folder``, sorted by path, and the number of other files; hidden ones count as neither.
+    """Every photo below ``folder``, sorted by path, and the number of other files; hidden ones
+    count as neither.
 
-    Links to folders are followed, except to the folders that ``folder`` itself is in. A folder that is reached in
-    several ways counts once, where it really lies if that is below ``folder``.
+    Links to folders are followed, except to the folders that ``folder`` itself is in. A folder that
+    is reached in several ways counts once, where it really lies if that is below ``folder``.
 
     Raises:
         DataError: a folder cannot be listed.
@@ -80,8 +81,8 @@ def _folders(top: str | Path) -> Iterator[tuple[str, list[str]]]:
 
 def _refuse(error: OSError) -> None:
     raise DataError(
-        f"{error.filename}: expected a folder that can be read: {error.strerror}; change its permissions, or take it "
-        f"out of the data set"
+        f"{error.filename}: expected a folder that can be read: {error.strerror}; change its "
+        "permissions, or take it out of the data set"
     ) from error
 
 
@@ -105,5 +106,7 @@ def is_utf8(name: str) -> bool:
 
 
 def is_listable(path: str) -> bool:
-    """Whether a line of a list can name it: UTF-8 text without tabs, line ends or a space at its end."""
+    """Whether a line of a list can name it: UTF-8 text without tabs, line ends or a space at its
+    end.
+    """
     return is_utf8(path) and not any(mark in path for mark in "\r\n\t") and path.rstrip() == path

@@ -19,7 +19,13 @@ from ppclas_core.data.contact_sheet import Row
 from ppclas_core.data.decode import decode
 from ppclas_core.data.pipeline import RESIZE_OVER_CROP, Pipeline, build_transforms
 from ppclas_core.data.worker import BadImage
-from ppclas_core.errors import DataError, ImageError, MissingDependencyError, PpclasError, ShapeError
+from ppclas_core.errors import (
+    DataError,
+    ImageError,
+    MissingDependencyError,
+    PpclasError,
+    ShapeError,
+)
 from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:
@@ -39,7 +45,8 @@ class Preview:
 
 
 def choose_photos(images: ImageSet, count: int, notes: list[str]) -> list[Image]:
-    """``count`` photos spread evenly over the set, decoded; unreadable ones are passed over, which is noted.
+    """``count`` photos spread evenly over the set, decoded; unreadable ones are passed over, which
+    is noted.
 
     Raises:
         DataError: none can be read.
@@ -47,9 +54,14 @@ def choose_photos(images: ImageSet, count: int, notes: list[str]) -> list[Image]
     photos, problems = _decoded(images, count)
     if not photos:
         problem = problems[0] if problems else "it has no images"
-        raise DataError(f"{images.origin}: expected photos to preview, and none can be read: {problem}")
+        raise DataError(
+            f"{images.origin}: expected photos to preview, and none can be read: {problem}"
+        )
     if problems:
-        notes.append(f"{len(problems)} photo(s) that cannot be read are passed over (the first: {problems[0]}).")
+        notes.append(
+            f"{len(problems)} photo(s) that cannot be read are passed over (the first: "
+            f"{problems[0]})."
+        )
     return photos
 
 
@@ -57,7 +69,8 @@ def _decoded(images: ImageSet, count: int) -> tuple[list[Image], list[str]]:
     """Up to ``count`` photos, and what is wrong with those that were tried in vain."""
     photos: list[Image] = []
     problems: list[str] = []
-    # The last number of each round is the first photo of the next: a set sorted by class shows many classes.
+    # The last number of each round is the first photo of the next: a set sorted by class shows many
+    # classes.
     for start in range(max(1, len(images) // max(1, count))):
         for index in range(start, len(images), max(1, len(images) // max(1, count))):
             try:
@@ -71,16 +84,19 @@ def _decoded(images: ImageSet, count: int) -> tuple[list[Image], list[str]]:
 
 
 def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Preview:
-    """A row for each registered transform that is random, and each batch transform, on squares of ``side`` pixels.
+    """A row for each registered transform that is random, and each batch transform, on squares of
+    ``side`` pixels.
 
-    What is shown of one is in its registration: ``metadata={"preview": {...}}`` are the parameters, None leaves it
-    out; without it the defaults are shown. Draws are those of a late epoch, for what grows with the epochs.
+    What is shown of one is in its registration: ``metadata={"preview": {...}}`` are the parameters,
+    None leaves it out; without it the defaults are shown. Draws are those of a late epoch, for what
+    grows with the epochs.
     """
     registries = get_registries()
     # A little larger than the squares, for what crops.
     short = round(side * RESIZE_OVER_CROP)
     large = [
-        functional.resize_short(photo, short, "area" if min(photo.shape[:2]) > short else "bicubic") for photo in photos
+        functional.resize_short(photo, short, "area" if min(photo.shape[:2]) > short else "bicubic")
+        for photo in photos
     ]
     squares = [functional.center_crop(photo, (side, side)) for photo in large]
     rows = [Row("original", "", tuple(squares))]
@@ -93,7 +109,10 @@ def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Pre
                 continue
             alone = Pipeline([registries.transforms.build(name, **params)])
             images = [
-                _as_pixels(alone.transform(image, _late_draw(seed, index), f"photo {index + 1}"), NormalizeConfig())
+                _as_pixels(
+                    alone.transform(image, _late_draw(seed, index), f"photo {index + 1}"),
+                    NormalizeConfig(),
+                )
                 for index, image in enumerate(large if "size" in params else squares)
             ]
         except (PpclasError, ValueError) as error:
@@ -110,14 +129,21 @@ def preview_everything(photos: Sequence[Image], side: int, seed: int = 0) -> Pre
                 continue
             mixed = registries.batch_transforms.build(name, **params)
             draw = _late_draw(seed, _BATCH_STREAM)
-            rows.append(_mixed_row(name, _said(entry, params), mixed, np.stack(squares), NormalizeConfig(), draw)[0])
+            rows.append(
+                _mixed_row(
+                    name, _said(entry, params), mixed, np.stack(squares), NormalizeConfig(), draw
+                )[0]
+            )
         except (PpclasError, ValueError) as error:
             notes.append(f"{name} is left out: {error}")
     return Preview(tuple(rows), tuple(notes))
 
 
-def preview_config(photos: Sequence[Image], data: DataSection, epochs: int, seed: int = 0) -> Preview:
-    """What training sees, step by step, and what evaluation sees; ``data`` has nothing left to infer.
+def preview_config(
+    photos: Sequence[Image], data: DataSection, epochs: int, seed: int = 0
+) -> Preview:
+    """What training sees, step by step, and what evaluation sees; ``data`` has nothing left to
+    infer.
 
     The draws are those of the last epoch.
     """
@@ -145,8 +171,8 @@ def preview_config(photos: Sequence[Image], data: DataSection, epochs: int, seed
         if len(shapes) > 1:
             sizes = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
             raise ShapeError(
-                f"expected photos of one size before {data.batch_transforms[0].name}, got {sizes} from "
-                f"data.train_transforms; end them with Resize (size) or CenterCrop"
+                f"expected photos of one size before {data.batch_transforms[0].name}, got {sizes} "
+                "from data.train_transforms; end them with Resize (size) or CenterCrop"
             )
         batch = np.stack([_as_pixels(image, data.normalize) for image in current])
         draw = sample_draw(seed, epochs - 1, _BATCH_STREAM, epochs)
@@ -154,7 +180,12 @@ def preview_config(photos: Sequence[Image], data: DataSection, epochs: int, seed
             try:
                 mixed = build_component(registries.batch_transforms, component)
                 row, batch = _mixed_row(
-                    component.name, _params_text(component.params), mixed, batch, data.normalize, draw
+                    component.name,
+                    _params_text(component.params),
+                    mixed,
+                    batch,
+                    data.normalize,
+                    draw,
                 )
             except MissingDependencyError as error:
                 notes.append(f"{component.name} is left out: {error}")
@@ -163,7 +194,9 @@ def preview_config(photos: Sequence[Image], data: DataSection, epochs: int, seed
     evaluation = Pipeline(build_transforms(data.eval_transforms, "data.eval_transforms"))
     plain = [evaluation.transform(photo, sample_draw(0, 0, 0), "photo") for photo in photos]
     names = ", ".join(component.name for component in data.eval_transforms)
-    rows.append(Row("evaluation", names, tuple(_as_pixels(image, data.normalize) for image in plain)))
+    rows.append(
+        Row("evaluation", names, tuple(_as_pixels(image, data.normalize) for image in plain))
+    )
     return Preview(tuple(rows), tuple(notes))
 
 
@@ -186,13 +219,19 @@ def _shown_params(entry: Entry, side: int, notes: list[str]) -> dict[str, Any] |
         params["size"] = side
     missing = required - params.keys()
     if missing:
-        notes.append(f"{entry.name} is left out: it needs {', '.join(sorted(missing))}. Show it with a config (-c).")
+        notes.append(
+            f"{entry.name} is left out: it needs {', '.join(sorted(missing))}. Show it with a "
+            "config (-c)."
+        )
         return None
     return params
 
 
 def _said(entry: Entry, params: dict[str, Any]) -> str:
-    return _params_text({name: value for name, value in params.items() if name != "size"}) or entry.summary
+    return (
+        _params_text({name: value for name, value in params.items() if name != "size"})
+        or entry.summary
+    )
 
 
 def _params_text(params: dict[str, Any]) -> str:
@@ -211,15 +250,28 @@ def _short(value: Any) -> str:
 def _as_pixels(image: Image, normalize: NormalizeConfig) -> Image:
     """``image`` as uint8 [H, W, 3]; floats are taken as normalised."""
     if image.dtype != np.uint8:
-        pixels = (image * np.asarray(normalize.std, np.float32) + np.asarray(normalize.mean, np.float32)) * 255
+        pixels = (
+            image * np.asarray(normalize.std, np.float32) + np.asarray(normalize.mean, np.float32)
+        ) * 255
         image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.ascontiguousarray(image[:, :, :3])
+    return (
+        np.repeat(image, 3, axis=2)
+        if image.shape[2] == 1
+        else np.ascontiguousarray(image[:, :, :3])
+    )
 
 
 def _mixed_row(
-    name: str, details: str, transform: BatchTransform, batch: NDArray[np.uint8], normalize: NormalizeConfig, draw: Draw
+    name: str,
+    details: str,
+    transform: BatchTransform,
+    batch: NDArray[np.uint8],
+    normalize: NormalizeConfig,
+    draw: Draw,
 ) -> tuple[Row, NDArray[np.uint8]]:
-    """What ``transform`` makes of images [N, H, W, 3], with each one's share below it; and the images."""
+    """What ``transform`` makes of images [N, H, W, 3], with each one's share below it; and the
+    images.
+    """
     from ppclas_core.normalize import normalize_batch
     from ppclas_core.paddle_runtime import require_paddle
 

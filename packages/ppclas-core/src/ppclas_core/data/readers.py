@@ -1,4 +1,6 @@
-"""Who reads the batches of a loader: worker processes, or what a plugin brings (``data.reader``)."""
+"""Who reads the batches of a loader: worker processes, or what a plugin brings
+(``data.reader``).
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ __all__ = ["BatchReader", "OpenReader", "Reader", "Request", "Samples", "Workers
 _AHEAD = 2
 """Batches under way for each worker."""
 _FINISHED = 4
-"""Further batches, for each worker, that may be done while an earlier one is not: a photo that takes long to come
-does not fill the memory with what is behind it."""
+"""Further batches, for each worker, that may be done while an earlier one is not: a photo that
+takes long to come does not fill the memory with what is behind it."""
 
 
 class OpenReader:
@@ -31,12 +33,14 @@ class OpenReader:
     def read(self, requests: Iterable[Request]) -> Iterator[Samples]:
         """The samples of each request, in their order.
 
-        ``requests`` are those of the rest of an epoch. A reader that reads ahead takes the next ones before it gives
-        the samples of the first, and no more of them than it can hold. An epoch may be left in the middle: the iterator
-        is closed then, and later ``read`` is called again.
+        ``requests`` are those of the rest of an epoch. A reader that reads ahead takes the next
+        ones before it gives the samples of the first, and no more of them than it can hold. An
+        epoch may be left in the middle: the iterator is closed then, and later ``read`` is called
+        again.
 
         Raises:
-            PpclasError: a batch could not be read at all. Single bad images are left out, see ``Samples.bad``.
+            PpclasError: a batch could not be read at all. Single bad images are left out, see
+                ``Samples.bad``.
         """
         raise NotImplementedError
 
@@ -45,16 +49,19 @@ class OpenReader:
 
 
 class BatchReader(Params):
-    """A way to read batches. Its fields are what a config may set beside the name in ``data.reader``."""
+    """A way to read batches. Its fields are what a config may set beside the name in
+    ``data.reader``.
+    """
 
     def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
         """Start reading.
 
         Args:
-            plain: reads one batch in this process. Every reader gives its samples: the same images left out, and the
-                same pixels but for what decoders and resizers differ in.
+            plain: reads one batch in this process. Every reader gives its samples: the same images
+                left out, and the same pixels but for what decoders and resizers differ in.
             workers: processes or threads, ``data.workers``; 0: none beside the training process.
-            note: takes a line for the console: who reads, and what else is done where this reader cannot run.
+            note: takes a line for the console: who reads, and what else is done where this reader
+                cannot run.
         """
         raise NotImplementedError
 
@@ -88,11 +95,14 @@ class _WorkerPool(OpenReader):
         for number in range(workers):
             try:
                 self._workers.append(WorkerProcess(number, packed, self._answers))
-            except (OSError, RuntimeError) as error:  # a container's limit on processes, of which threads are some
+            except (
+                OSError,
+                RuntimeError,
+            ) as error:  # a container's limit on processes, of which threads are some
                 self.close()
                 raise TrainingError(
-                    f"loader worker {number + 1} of {workers} cannot be started: {error}; use fewer (data.workers), or "
-                    f"0, or raise the limit on processes or open files"
+                    f"loader worker {number + 1} of {workers} cannot be started: {error}; use "
+                    "fewer (data.workers), or 0, or raise the limit on processes or open files"
                 ) from error
         self.pids = tuple(worker.pid for worker in self._workers)
 
@@ -101,14 +111,18 @@ class _WorkerPool(OpenReader):
             raise TrainingError("expected an open loader, got one that was closed; make a new one")
         coming = enumerate(requests)
         following = next(coming, None)
-        places: dict[int, int] = {}  # ticket → place; answers to an abandoned epoch have none and are dropped
+        places: dict[
+            int, int
+        ] = {}  # ticket → place; answers to an abandoned epoch have none and are dropped
         ready: dict[int, Samples] = {}
         self._latest = ready
         place = 0
         at_once = (_AHEAD + _FINISHED) * len(self._workers)
         while following is not None or places or ready:
             while (
-                following is not None and following[0] < place + at_once and (worker := self._free_worker()) is not None
+                following is not None
+                and following[0] < place + at_once
+                and (worker := self._free_worker()) is not None
             ):
                 places[self._next_ticket] = following[0]
                 worker.send(self._next_ticket, following[1])
@@ -120,8 +134,8 @@ class _WorkerPool(OpenReader):
                 continue
             if self._latest is not ready:
                 raise TrainingError(
-                    "expected one epoch at a time, got one that was gone on with after another was begun, which takes "
-                    "the workers' answers; make a loader for each"
+                    "expected one epoch at a time, got one that was gone on with after another "
+                    "was begun, which takes the workers' answers; make a loader for each"
                 )
             answer = self._receive()
             if answer.ticket in places:
@@ -161,15 +175,15 @@ def _packed(plain: Reader) -> bytes:
         if type(transform).__module__ == "__main__":
             script = getattr(sys.modules["__main__"], "__file__", "the notebook")
             raise ConfigError(
-                f"transform {type(transform).__name__} is defined in {script}, which worker processes do not run; move "
-                f"it to a module of its own, or use 0 workers"
+                f"transform {type(transform).__name__} is defined in {script}, which worker "
+                "processes do not run; move it to a module of its own, or use 0 workers"
             )
     try:
         return pickle.dumps(plain)
     except Exception as error:  # whatever a stranger's class raises
         raise ConfigError(
-            f"a transform or the image set cannot be sent to worker processes: {error}; define its class at the top of "
-            f"a module, or use 0 workers"
+            f"a transform or the image set cannot be sent to worker processes: {error}; define its "
+            "class at the top of a module, or use 0 workers"
         ) from error
 
 
@@ -181,7 +195,13 @@ def _kill_all(workers: list[WorkerProcess]) -> None:
 def _how_it_ended(exit_code: int) -> str:
     advice = "use fewer workers, or 0 (data.workers) to see what happens"
     if exit_code < 0:
-        name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else str(-exit_code)
-        cause = "; the system ends processes this way when memory runs out" if name == "SIGKILL" else ""
+        name = (
+            signal.Signals(-exit_code).name
+            if -exit_code in set(signal.Signals)
+            else str(-exit_code)
+        )
+        cause = (
+            "; the system ends processes this way when memory runs out" if name == "SIGKILL" else ""
+        )
         return f"was ended by the signal {name}{cause}: {advice}"
     return f"ended with exit code {exit_code} (its own message is above): {advice}"

@@ -1,4 +1,6 @@
-"""Which images make up which batch: a pure function of (seed, epoch), so that an epoch can be entered at any batch."""
+"""Which images make up which batch: a pure function of (seed, epoch), so that an epoch can be
+entered at any batch.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class Shares:
     weights: NDArray[np.float64]
     """[N] sum 1."""
     groups: NDArray[np.int64]
-    """[N] images of one group (class) are drawn together, so that its number in an epoch is right to within one."""
+    """[N] images of one group (class) are drawn together, so that its number in an epoch is right
+    to within one."""
 
 
 def image_shares(images: ImageSet, sampling: SamplingConfig) -> Shares | None:
@@ -39,26 +42,36 @@ def image_shares(images: ImageSet, sampling: SamplingConfig) -> Shares | None:
         if name not in places:
             near = near_names(name, tuple(places), 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"data.sampling.weights: {images.origin} has no class {name!r}.{hint}")
+            raise ConfigError(
+                f"data.sampling.weights: {images.origin} has no class {name!r}.{hint}"
+            )
         factors[places[name]] = factor
     classes = [[label for label in record.class_ids if label >= 0] for record in images.records]
     counts = np.bincount([label for own in classes for label in own], minlength=len(factors))
     factors *= np.maximum(counts, 1) ** -sampling.balance
     mean_size = len(images) / max(1, int(np.count_nonzero(counts)))
     without_class: float = mean_size**-sampling.balance
-    weights = np.array([max((factors[label] for label in own), default=without_class) for own in classes])
+    weights = np.array(
+        [max((factors[label] for label in own), default=without_class) for own in classes]
+    )
     groups = np.array([max(own, key=factors.__getitem__, default=-1) for own in classes], np.int64)
     weights /= weights.max()  # so that the sum of large ones is finite
     return Shares(weights / weights.sum(), groups)
 
 
 def epoch_order(
-    num_images: int, *, shuffle: bool, seed: int, epoch: int, shares: Shares | None = None, repeats: int = 1
+    num_images: int,
+    *,
+    shuffle: bool,
+    seed: int,
+    epoch: int,
+    shares: Shares | None = None,
+    repeats: int = 1,
 ) -> NDArray[np.int64]:
     """[num_images] image indices in the order of ``epoch`` (0-based).
 
-    All of them once, or as often as ``shares`` says. With ``repeats`` each comes so many times in a row, and as many
-    fewer images come at all.
+    All of them once, or as often as ``shares`` says. With ``repeats`` each comes so many times in a
+    row, and as many fewer images come at all.
     """
     different = -(-num_images // repeats)
     if not shuffle:
@@ -72,8 +85,12 @@ def epoch_order(
     return np.repeat(order[:different], repeats)[:num_images] if repeats > 1 else order
 
 
-def _drawn(order: NDArray[np.int64], count: int, shares: Shares, offset: float) -> NDArray[np.int64]:
-    """[count] draws by systematic sampling (Madow 1949): each image as often as its share, rounded up or down."""
+def _drawn(
+    order: NDArray[np.int64], count: int, shares: Shares, offset: float
+) -> NDArray[np.int64]:
+    """[count] draws by systematic sampling (Madow 1949): each image as often as its share, rounded
+    up or down.
+    """
     grouped = order[np.argsort(shares.groups[order], kind="stable")]
     ends = np.cumsum(shares.weights[grouped]) * count
     picks = np.searchsorted(ends, np.arange(count) + offset, side="right")
@@ -92,7 +109,9 @@ def count_earlier(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def count_batches(num_images: int, batch_size: int, *, drop_last: bool) -> int:
-    """Batches an epoch has; ``drop_last`` leaves an incomplete last one out, unless it is the only one."""
+    """Batches an epoch has; ``drop_last`` leaves an incomplete last one out, unless it is the only
+    one.
+    """
     whole, rest = divmod(num_images, batch_size)
     return whole if whole and (drop_last or not rest) else whole + (rest > 0)
 
@@ -111,6 +130,6 @@ def check_repeats(batch_size: int, repeats: int) -> None:
     """
     if batch_size % repeats:
         raise ConfigError(
-            f"data.sampling.repeats {repeats}: expected a batch size that is a multiple of it, got {batch_size}; use "
-            f"{batch_size // repeats * repeats or repeats}"
+            f"data.sampling.repeats {repeats}: expected a batch size that is a multiple of it, got "
+            f"{batch_size}; use {batch_size // repeats * repeats or repeats}"
         )

@@ -1,4 +1,6 @@
-"""The training and the validation set of a run: as given, as found beside each other, or split by rule."""
+"""The training and the validation set of a run: as given, as found beside each other, or split by
+rule.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,13 @@ class Splits:
 def open_splits(section: DataSection) -> Splits:
     """Open the training and validation sets of a config.
 
-    Without ``val``, it is looked for below or beside ``train`` (``val``, ``valid``, ``validation``, ``test``, as a
-    folder or a list); failing that, ``val_fraction`` of each class is held out by ``split``.
+    Without ``val``, it is looked for below or beside ``train`` (``val``, ``valid``, ``validation``,
+    ``test``, as a folder or a list); failing that, ``val_fraction`` of each class is held out by
+    ``split``.
 
     Raises:
-        DataError: a set that cannot be used, with file and line; fewer than two classes; classes that disagree.
+        DataError: a set that cannot be used, with file and line; fewer than two classes; classes
+            that disagree.
     """
     notes: list[str] = []
     train_at = section.train if section.train is not None else str(builtin_photos())
@@ -53,30 +57,46 @@ def open_splits(section: DataSection) -> Splits:
     untrained = [label for label in range(len(train.class_names)) if label not in trained]
     if untrained:
         named = ", ".join(train.class_names[label] for label in untrained[:5])
-        notes.append(f"{len(untrained)} of {len(train.class_names)} classes have no training image (first: {named}).")
+        notes.append(
+            f"{len(untrained)} of {len(train.class_names)} classes have no training image (first: "
+            f"{named})."
+        )
     if val_at is None:
         train, val = split(train, section.val_fraction, _base(train_at, section.root), notes)
     else:
         val = open_image_set(
-            val_at, root=section.root, labels=section.labels, class_names=train.class_names, task=train.task
+            val_at,
+            root=section.root,
+            labels=section.labels,
+            class_names=train.class_names,
+            task=train.task,
         )
         notes += _shared_files(train, val)
-    untaught = ((record, label) for record in val.records for label in record.class_ids if label not in trained)
+    untaught = (
+        (record, label)
+        for record in val.records
+        for label in record.class_ids
+        if label not in trained
+    )
     first, label = next(untaught, (None, 0))
     if first is not None:
         raise DataError(
-            f"{first.where}: expected a class of the training set, got {train.class_names[label]!r}, which "
-            f"{train.origin} has no image of; add training images of it, or take it out of the validation set"
+            f"{first.where}: expected a class of the training set, got "
+            f"{train.class_names[label]!r}, which {train.origin} has no image of; add training "
+            "images of it, or take it out of the validation set"
         )
     from_val = val.notes if val_at is not None else ()
     return Splits(train, val, (*notes, *train.notes, *from_val))
 
 
-def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[str]) -> tuple[ImageSet, ImageSet]:
-    """Hold out ``fraction`` of each class (at least one image, unless it has only one): those whose paths hash lowest.
+def split(
+    image_set: ImageSet, fraction: float, base: str | Path, notes: list[str]
+) -> tuple[ImageSet, ImageSet]:
+    """Hold out ``fraction`` of each class (at least one image, unless it has only one): those whose
+    paths hash lowest.
 
-    The rule looks at nothing but the paths relative to ``base``: the same files give the same split on any machine,
-    whatever the seed.
+    The rule looks at nothing but the paths relative to ``base``: the same files give the same split
+    on any machine, whatever the seed.
     """
     by_class: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
     for index, record in enumerate(image_set.records):
@@ -95,22 +115,26 @@ def split(image_set: ImageSet, fraction: float, base: str | Path, notes: list[st
         held_out.update(index for _, index in sorted(members)[:count])
     if not held_out:
         raise DataError(
-            f"{image_set.origin}: expected two images or more of some class, to hold one out for validation; got one "
-            f"each. Add images, or give a validation set"
+            f"{image_set.origin}: expected two images or more of some class, to hold one out for "
+            "validation; got one each. Add images, or give a validation set"
         )
     train = image_set.subset([i for i in range(len(image_set)) if i not in held_out])
     val = image_set.subset(sorted(held_out))
     notes.append(
-        f"No validation set: {len(val)} of {len(image_set)} images are held out, {fraction:.0%} of each class, chosen "
-        f"by a hash of their paths."
+        f"No validation set: {len(val)} of {len(image_set)} images are held out, {fraction:.0%} of "
+        "each class, chosen by a hash of their paths."
     )
     if alone:
-        notes.append(f"{len(alone)} class(es) with a single image stay in training: {', '.join(alone[:5])}.")
+        notes.append(
+            f"{len(alone)} class(es) with a single image stay in training: {', '.join(alone[:5])}."
+        )
     return train, val
 
 
 def _bytes_of(path: str) -> bytes:
-    """UTF-8, whatever the system's encoding, so that splits agree; a name that is not UTF-8 as it is on disk."""
+    """UTF-8, whatever the system's encoding, so that splits agree; a name that is not UTF-8 as it
+    is on disk.
+    """
     return path.encode(errors="surrogateescape")
 
 
@@ -126,6 +150,6 @@ def _shared_files(train: ImageSet, val: ImageSet) -> list[str]:
     if not shared:
         return []
     return [
-        f"warning: {len(shared)} of {len(val)} validation images are also trained on (first: {shared[0].where}); the "
-        f"validation result will be too good."
+        f"warning: {len(shared)} of {len(val)} validation images are also trained on (first: "
+        f"{shared[0].where}); the validation result will be too good."
     ]

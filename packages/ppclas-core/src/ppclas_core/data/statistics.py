@@ -1,4 +1,6 @@
-"""Numbers about a data set: images of each class, sizes, and the colours that ``data.normalize`` takes."""
+"""Numbers about a data set: images of each class, sizes, and the colours that ``data.normalize``
+takes.
+"""
 
 from __future__ import annotations
 

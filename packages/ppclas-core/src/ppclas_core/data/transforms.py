@@ -1,4 +1,6 @@
-"""The basic image transforms: frozen parameters that map an image [H, W, C] to another. Sizes are (height, width)."""
+"""The basic image transforms: frozen parameters that map an image [H, W, C] to another. Sizes are
+(height, width).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Resize(WindowTransform):
     @model_validator(mode="after")
     def _one_of_two(self) -> Resize:
         if (self.size is None) == (self.short is None):
-            raise ValueError("give either size (height, width) or short (the shorter side), and not both")
+            raise ValueError(
+                "give either size (height, width) or short (the shorter side), and not both"
+            )
         return self
 
     def window(self, height: int, width: int, draw: Draw) -> Window:
@@ -52,8 +56,8 @@ class CenterCrop(Transform):
     size: Size
     """(height, width) or a side, in pixels."""
     fill: Fill = None
-    """Colour of the padding: one value, or one a channel, in the image's units (0..255 before Normalize). Nothing:
-    ImageNet's mean colour, which is 0 once normalised."""
+    """Colour of the padding: one value, or one a channel, in the image's units (0..255 before
+    Normalize). Nothing: ImageNet's mean colour, which is 0 once normalised."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """[H, W, C] to [height, width, C]."""
@@ -72,8 +76,10 @@ class RandomResizedCrop(WindowTransform):
     interpolation: Interpolation = "bilinear"
     """As OpenCV has them: only "area" antialiases."""
     sampling: Literal["one_draw", "one_draw_log", "ten_tries"] = "one_draw"
-    """one_draw: PaddleClas' rule, uniform in the aspect ratio, with the area share bounded by what fits.
-    one_draw_log: the same, uniform in the logarithm of the ratio. ten_tries: Inception's and torchvision's rule,
+    """one_draw: PaddleClas' rule, uniform in the aspect ratio, with the area share bounded by what
+    fits.
+    one_draw_log: the same, uniform in the logarithm of the ratio. ten_tries: Inception's and
+        torchvision's rule,
     uniform in the area, log-uniform in the ratio, tried again while it does not fit."""
 
     @model_validator(mode="after")
@@ -81,42 +87,64 @@ class RandomResizedCrop(WindowTransform):
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"{name} goes from the smaller to the larger value, got {low} to {high}")
+                raise ValueError(
+                    f"{name} goes from the smaller to the larger value, got {low} to {high}"
+                )
         if self.scale[1] > 1:
-            raise ValueError(f"scale is a share of the image's area, at most 1, got {self.scale[1]}")
+            raise ValueError(
+                f"scale is a share of the image's area, at most 1, got {self.scale[1]}"
+            )
         return self
 
     def window(self, height: int, width: int, draw: Draw) -> Window:
         """A random box."""
-        return Window(*self.draw_box(height, width, draw.rng), size_pair(self.size), self.interpolation)
+        return Window(
+            *self.draw_box(height, width, draw.rng), size_pair(self.size), self.interpolation
+        )
 
-    def draw_box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    def draw_box(
+        self, height: int, width: int, rng: np.random.Generator
+    ) -> tuple[int, int, int, int]:
         """Top, left, height and width of a box inside an image of ``height`` x ``width``."""
         if self.sampling == "ten_tries":
             return self._try_ten_times(height, width, rng)
         return _place(height, width, *self._draw_once(height, width, rng), rng)
 
     def _draw_once(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
-        ratio = _log_uniform(rng, self.ratio) if self.sampling == "one_draw_log" else _uniform(rng, *self.ratio)
+        ratio = (
+            _log_uniform(rng, self.ratio)
+            if self.sampling == "one_draw_log"
+            else _uniform(rng, *self.ratio)
+        )
         bound = min(width / height / ratio, height / width * ratio)
         share = _uniform(rng, min(self.scale[0], bound), min(self.scale[1], bound))
         area = height * width * share
-        # At least a pixel: a thin or tiny image would give a box of none. At most the image: rounding may overshoot.
+        # At least a pixel: a thin or tiny image would give a box of none. At most the image:
+        # rounding may overshoot.
         return _clip(math.sqrt(area / ratio), height), _clip(math.sqrt(area * ratio), width)
 
-    def _try_ten_times(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    def _try_ten_times(
+        self, height: int, width: int, rng: np.random.Generator
+    ) -> tuple[int, int, int, int]:
         (smallest, largest), (low, high) = self.scale, self.ratio
         for _ in range(10):
-            # All that a try needs at once: a call of the generator takes longer than the rest of it.
+            # All that a try needs at once: a call of the generator takes longer than the rest of
+            # it.
             share, shape, down, right = rng.random(4).tolist()
             area = height * width * (smallest + (largest - smallest) * share)
             ratio = low * (high / low) ** shape
             box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < box_height <= height and 0 < box_width <= width:
-                top, left = int(down * (height - box_height + 1)), int(right * (width - box_width + 1))
+                top, left = (
+                    int(down * (height - box_height + 1)),
+                    int(right * (width - box_width + 1)),
+                )
                 return top, left, box_height, box_width
         # The largest box of an allowed ratio, in the middle.
-        box_height, box_width = _clip(round(width / low), height), _clip(round(height * high), width)
+        box_height, box_width = (
+            _clip(round(width / low), height),
+            _clip(round(height * high), width),
+        )
         return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
@@ -142,7 +170,9 @@ class RandomFlip(Transform):
 
 
 class Normalize(Transform):
-    """``(image / 255 - mean) / std``, for lists that want float32; otherwise done once a batch, on the device."""
+    """``(image / 255 - mean) / std``, for lists that want float32; otherwise done once a batch, on
+    the device.
+    """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """One value a channel, for images in 0..1. The default is ImageNet's."""
@@ -152,7 +182,10 @@ class Normalize(Transform):
     @model_validator(mode="after")
     def _as_many_means_as_stds(self) -> Normalize:
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in both")
+            raise ValueError(
+                f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in "
+                "both"
+            )
         return self
 
     def __call__(self, image: Image, draw: Draw) -> Image:
@@ -161,7 +194,9 @@ class Normalize(Transform):
 
 
 class ToCHW(Transform):
-    """[H, W, C] to [C, H, W], for code outside ppclas; training and prediction change the layout on the device."""
+    """[H, W, C] to [C, H, W], for code outside ppclas; training and prediction change the layout on
+    the device.
+    """
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """The same pixels as [C, H, W], a view."""
@@ -171,7 +206,9 @@ class ToCHW(Transform):
 def _place(
     height: int, width: int, box_height: int, box_width: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    top, left = (int(rng.integers(0, room + 1)) for room in (height - box_height, width - box_width))
+    top, left = (
+        int(rng.integers(0, room + 1)) for room in (height - box_height, width - box_width)
+    )
     return top, left, box_height, box_width
 
 

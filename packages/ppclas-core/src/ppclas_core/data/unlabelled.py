@@ -1,7 +1,8 @@
-"""Photos without labels, which objectives that need none (distillation) train on beside the labelled ones.
+"""Photos without labels, which objectives that need none (distillation) train on beside the
+labelled ones.
 
-In an image set such a record has ``UNLABELLED`` in the place of a class; so has a batch's label. They come after the
-labelled records.
+In an image set such a record has ``UNLABELLED`` in the place of a class; so has a batch's label.
+They come after the labelled records.
 """
 
 from __future__ import annotations
@@ -21,36 +22,49 @@ UNLABELLED = -1
 """What stands in the place of a class index."""
 
 
-def add_unlabelled(train: ImageSet, val: ImageSet, location: str, root: str | None, notes: list[str]) -> ImageSet:
-    """``train`` and after it the photos of ``location`` that are not in it; what was decided goes to ``notes``.
+def add_unlabelled(
+    train: ImageSet, val: ImageSet, location: str, root: str | None, notes: list[str]
+) -> ImageSet:
+    """``train`` and after it the photos of ``location`` that are not in it; what was decided goes
+    to ``notes``.
 
     Raises:
         DataError: see ``load_unlabelled``; or nothing is left.
     """
     if train.task != "classification":
-        raise DataError(f"{location}: photos without labels go with photos of one label each, not of several")
+        raise DataError(
+            f"{location}: photos without labels go with photos of one label each, not of several"
+        )
     found = load_unlabelled(location, root, notes)
     known = {_plain(record.name) for record in train.records}
     validated = {_plain(record.name) for record in val.records}
     new = [record for record in found if _plain(record.name) not in known]
     if len(new) < len(found):
-        notes.append(f"{len(found) - len(new)} photos of {location} are training photos already; they count once.")
+        notes.append(
+            f"{len(found) - len(new)} photos of {location} are training photos already; they count "
+            "once."
+        )
     extra = tuple(record for record in new if _plain(record.name) not in validated)
     if len(extra) < len(new):
         notes.append(
-            f"{len(new) - len(extra)} photos of {location} are validation photos and are left out. There may be copies "
-            f"of others: 'ppclas distill dedup' finds them."
+            f"{len(new) - len(extra)} photos of {location} are validation photos and are left out. "
+            "There may be copies of others: 'ppclas distill dedup' finds them."
         )
     if not extra:
-        raise DataError(f"{location}: expected photos beside the training photos, got no other; leave train_extra out")
+        raise DataError(
+            f"{location}: expected photos beside the training photos, got no other; leave "
+            "train_extra out"
+        )
     notes.append(f"{len(extra)} more training photos without labels: {location}")
     return replace(train, records=(*train.records, *extra))
 
 
 def load_unlabelled(location: str, root: str | None, notes: list[str]) -> tuple[Record, ...]:
-    """Every photo below a folder, or in a list file: a path a line, relative to ``root`` or the list's folder.
+    """Every photo below a folder, or in a list file: a path a line, relative to ``root`` or the
+    list's folder.
 
-    A label after the path is not looked at, and a note says so. A photo that is named twice counts once.
+    A label after the path is not looked at, and a note says so. A photo that is named twice counts
+    once.
 
     Raises:
         DataError: nothing there, a line that names no photo, or files that do not exist.
@@ -59,10 +73,14 @@ def load_unlabelled(location: str, root: str | None, notes: list[str]) -> tuple[
     if path.is_dir():
         photos, _ = image_files(location)
         if not photos:
-            raise DataError(f"{location}: expected a folder with photos in it, at any depth; got none")
+            raise DataError(
+                f"{location}: expected a folder with photos in it, at any depth; got none"
+            )
         return tuple(Record(photo, UNLABELLED, photo) for photo in photos)
     if not ListSource.recognises(location):
-        raise DataError(f"{location}: expected a folder of photos or a list file with a path a line")
+        raise DataError(
+            f"{location}: expected a folder of photos or a list file with a path a line"
+        )
     base = root if root is not None else str(path.parent)
     records: dict[str, Record] = {}
     labelled = 0
@@ -77,7 +95,9 @@ def load_unlabelled(location: str, root: str | None, notes: list[str]) -> tuple[
     if not records:
         raise DataError(f"{location}: expected a path a line, got an empty file")
     if labelled:
-        notes.append(f"The labels in {location} are not looked at: train_extra is for photos without labels.")
+        notes.append(
+            f"The labels in {location} are not looked at: train_extra is for photos without labels."
+        )
     check_files_exist(tuple(records.values()), ListSource(location=location, root=root))
     return tuple(records.values())
 
@@ -86,7 +106,9 @@ def labelled_part(images: ImageSet) -> ImageSet:
     """The records with a label."""
     if all(record.label != UNLABELLED for record in images.records):
         return images
-    return images.subset([index for index, record in enumerate(images.records) if record.label != UNLABELLED])
+    return images.subset(
+        [index for index, record in enumerate(images.records) if record.label != UNLABELLED]
+    )
 
 
 def _path_of(line: str, where: str) -> tuple[str, bool]:
@@ -96,7 +118,9 @@ def _path_of(line: str, where: str) -> tuple[str, bool]:
     path, _, label = line.replace("\t", " ").rpartition(" ")
     if path.strip() and label.removeprefix("-").isdigit():
         return line[: len(path)].strip(), True
-    raise DataError(f"{where}: expected the path of a photo ({_some(sorted(IMAGE_SUFFIXES))}), got {line!r}")
+    raise DataError(
+        f"{where}: expected the path of a photo ({_some(sorted(IMAGE_SUFFIXES))}), got {line!r}"
+    )
 
 
 def _is_photo(text: str) -> bool:

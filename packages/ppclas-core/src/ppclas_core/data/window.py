@@ -1,4 +1,6 @@
-"""Transforms that resize one box of the image: known before a photo is decoded, the rest of it need not be."""
+"""Transforms that resize one box of the image: known before a photo is decoded, the rest of it need
+not be.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,24 @@ class Window(NamedTuple):
     interpolation: Interpolation = "bilinear"
 
     def resize(self, pixels: Image, out: Image | None = None) -> Image:
-        """The box's pixels, at any resolution, [h, w, C] to [*size, C]; written to ``out`` if that fits."""
+        """The box's pixels, at any resolution, [h, w, C] to [*size, C]; written to ``out`` if that
+        fits.
+        """
         return functional.resize(pixels, self.size, self.interpolation, out)
 
 
 class WindowTransform(Transform):
     """Resize one box of the image.
 
-    As the first of a list it is asked for its window before a JPEG is decoded; the decoder then reads only the rows it
-    needs, at the smallest scale that still has as many pixels as ``Window.size``. Subclasses give ``window``, and
-    ``finish`` if something follows the resize.
+    As the first of a list it is asked for its window before a JPEG is decoded; the decoder then
+    reads only the rows it needs, at the smallest scale that still has as many pixels as
+    ``Window.size``. Subclasses give ``window``, and ``finish`` if something follows the resize.
     """
 
     def window(self, height: int, width: int, draw: Draw) -> Window:
-        """The box of an image of ``height`` x ``width`` pixels; all that is random about the transform."""
+        """The box of an image of ``height`` x ``width`` pixels; all that is random about the
+        transform.
+        """
         raise NotImplementedError
 
     def finish(self, image: Image) -> Image:

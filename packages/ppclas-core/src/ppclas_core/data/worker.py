@@ -1,8 +1,9 @@
 """The processes that read images for the loader, and the parent's end of the line to one.
 
-A worker is a fresh interpreter that is told what to import, so it never runs the user's script again (no
-``if __name__ == "__main__"`` needed), never imports Paddle and inherits no lock or thread. Batches come back through
-a pipe: no shared memory to run out of or to leave behind, for a copy of about 0.1 ms an image of 224 x 224.
+A worker is a fresh interpreter that is told what to import, so it never runs the user's script
+again (no ``if __name__ == "__main__"`` needed), never imports Paddle and inherits no lock or
+thread. Batches come back through a pipe: no shared memory to run out of or to leave behind, for a
+copy of about 0.1 ms an image of 224 x 224.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class Samples:
     """The readable images of a batch."""
 
     images: NDArray[Any] | Tensor
-    """[N, H, W, C] uint8 (float32 if the transforms normalise); a tensor where they are on a GPU already."""
+    """[N, H, W, C] uint8 (float32 if the transforms normalise); a tensor where they are on a GPU
+    already."""
     indices: NDArray[np.int64]
     """[N] places in the image set."""
     bad: tuple[BadImage, ...]
@@ -89,7 +91,8 @@ class Reader:
     """Read batches: the one definition, for workers and for reading in the training process."""
 
     image_set: ImageSet
-    """Its records are not looked at: a task brings its own, so that a worker need not hold a million of them."""
+    """Its records are not looked at: a task brings its own, so that a worker need not hold a
+    million of them."""
     pipeline: Pipeline
     seed: int
     epochs: int
@@ -131,13 +134,15 @@ class Reader:
                 images = np.empty((len(records), *image.shape), image.dtype)
             if image.shape != images.shape[1:]:
                 raise ShapeError(
-                    f"{record.where}: expected every image of a batch to have one shape, got {list(image.shape)} after "
-                    f"{list(images.shape[1:])}; end the transforms with Resize (size) or CenterCrop"
+                    f"{record.where}: expected every image of a batch to have one shape, got "
+                    f"{list(image.shape)} after {list(images.shape[1:])}; end the transforms with "
+                    "Resize (size) or CenterCrop"
                 )
             if image.dtype != images.dtype:
                 raise ShapeError(
-                    f"{record.where}: expected every image of a batch to be of one dtype, got {image.dtype} after "
-                    f"{images.dtype}; a transform that normalises has to do so with each"
+                    f"{record.where}: expected every image of a batch to be of one dtype, got "
+                    f"{image.dtype} after {images.dtype}; a transform that normalises has to do so "
+                    "with each"
                 )
             if image is not row:
                 images[len(kept)] = image  # now, while it is in the processor's cache
@@ -149,7 +154,9 @@ class Reader:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker process said: samples, an error that reading raised, or that the process is gone."""
+    """What a worker process said: samples, an error that reading raised, or that the process is
+    gone.
+    """
 
     worker: int
     ticket: int | None
@@ -160,7 +167,9 @@ class Answer:
 
 
 class WorkerProcess:
-    """The parent's end of one worker: ``send`` tasks; answers arrive in ``answers``, put there by a thread."""
+    """The parent's end of one worker: ``send`` tasks; answers arrive in ``answers``, put there by a
+    thread.
+    """
 
     def __init__(self, number: int, packed: bytes, answers: queue.SimpleQueue[Answer]) -> None:
         """``packed`` is a pickled ``Reader``."""
@@ -169,14 +178,18 @@ class WorkerProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with _interrupts_held_back():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+                [sys.executable, "-c", _START],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._tasks, results = self._process.stdin, self._process.stdout
         _widen(self._tasks)
         _widen(results)
-        # The reader goes as bytes within the message: one that does not load leaves the line in order.
+        # The reader goes as bytes within the message: one that does not load leaves the line in
+        # order.
         self._write(pickle.dumps(sys.path) + pickle.dumps(packed))
         self._thread = threading.Thread(target=self._listen, args=(results, answers), daemon=True)
         self._thread.start()
@@ -218,13 +231,26 @@ class WorkerProcess:
                     answers.put(Answer(self.number, ticket, replace(samples, images=images)))
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             answers.put(Answer(self.number, None, exit_code=self._process.wait()))
-        except Exception as error:  # no memory for the batch: without a word the loader would wait for ever
-            said = f"a batch of a loader worker cannot be taken: {type(error).__name__}: {error}; use smaller batches"
-            answers.put(Answer(self.number, None, error=TrainingError(f"{said} (data.batch_size) or fewer workers")))
+        except (
+            Exception
+        ) as error:  # no memory for the batch: without a word the loader would wait for ever
+            said = (
+                f"a batch of a loader worker cannot be taken: {type(error).__name__}: {error}; use "
+                "smaller batches"
+            )
+            answers.put(
+                Answer(
+                    self.number,
+                    None,
+                    error=TrainingError(f"{said} (data.batch_size) or fewer workers"),
+                )
+            )
 
 
 class WorkerTracebackError(Exception):
-    """Where an error happened inside a worker; the cause of the error that the training process sees."""
+    """Where an error happened inside a worker; the cause of the error that the training process
+    sees.
+    """
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -245,8 +271,8 @@ def main() -> None:
             reader: Reader = pickle.loads(packed)
         except Exception as error:  # a transform whose module does not import here
             failure: Exception = ConfigError(
-                f"a loader worker cannot import a transform: {error}; define it in a module that can be imported, or "
-                f"use 0 workers"
+                f"a loader worker cannot import a transform: {error}; define it in a module that "
+                "can be imported, or use 0 workers"
             )
             while True:
                 ticket, *_ = pickle.load(tasks)
@@ -260,16 +286,27 @@ def main() -> None:
             else:
                 _answer(results, ticket, samples, None)
     except (EOFError, BrokenPipeError):
-        # The parent closed the line, or is gone. Nothing to clean up; skip the flush of a broken pipe.
+        # The parent closed the line, or is gone. Nothing to clean up; skip the flush of a broken
+        # pipe.
         os._exit(0)
 
 
-def _answer(results: IO[bytes], ticket: int, samples: Samples | None, error: Exception | None) -> None:
+def _answer(
+    results: IO[bytes], ticket: int, samples: Samples | None, error: Exception | None
+) -> None:
     if samples is None:
         assert error is not None
-        # Of a plugin's error the one of ours that it derives from: its own need not be made from a message alone.
-        kind = next((base for base in type(error).__mro__ if base.__module__ == PpclasError.__module__), None)
-        said = (kind or type(error).__name__, str(error), "".join(traceback.format_exception(error)))
+        # Of a plugin's error the one of ours that it derives from: its own need not be made from a
+        # message alone.
+        kind = next(
+            (base for base in type(error).__mro__ if base.__module__ == PpclasError.__module__),
+            None,
+        )
+        said = (
+            kind or type(error).__name__,
+            str(error),
+            "".join(traceback.format_exception(error)),
+        )
         results.write(pickle.dumps((ticket, None, None, None, said)))
     else:
         images = np.ascontiguousarray(samples.images)
@@ -290,7 +327,9 @@ def _rebuilt(kind: type[PpclasError] | str, message: str, trace: str) -> PpclasE
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Have a new process begin with Ctrl-C held back: it takes a moment until it can say that it ignores it."""
+    """Have a new process begin with Ctrl-C held back: it takes a moment until it can say that it
+    ignores it.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -311,7 +350,9 @@ def _read_into(stream: Any, array: NDArray[Any]) -> None:
 
 
 def _widen(stream: IO[bytes]) -> None:
-    """Let the pipe hold more than 64 KiB, where that can be had (Linux): fewer switches between the processes."""
+    """Let the pipe hold more than 64 KiB, where that can be had (Linux): fewer switches between the
+    processes.
+    """
     try:
         import fcntl
 

@@ -1,7 +1,8 @@
 """The mean of the weights of a run's last epochs.
 
-Averaging checkpoints finds a flatter place than the last one ("Averaging Weights Leads to Wider Optima and Better
-Generalization", Izmailov et al. 2018, https://arxiv.org/abs/1803.05407); batch-norm statistics are averaged too.
+Averaging checkpoints finds a flatter place than the last one ("Averaging Weights Leads to Wider
+Optima and Better Generalization", Izmailov et al. 2018, https://arxiv.org/abs/1803.05407);
+batch-norm statistics are averaged too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 
 class LastWeights:
-    """The weights of the last ``count`` epochs, a file each in ``folder``; the files go when the run is finished."""
+    """The weights of the last ``count`` epochs, a file each in ``folder``; the files go when the
+    run is finished.
+    """
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder, self._count = folder, count
@@ -42,7 +45,9 @@ class LastWeights:
 
     @contextmanager
     def applied(self, model: ImageModel, epoch: int) -> Iterator[None]:
-        """The model has the mean of those up to ``epoch`` inside the block, and its own weights again after it."""
+        """The model has the mean of those up to ``epoch`` inside the block, and its own weights
+        again after it.
+        """
         own = model_state(model)
         try:
             model.set_state_dict(self._mean(epoch))
@@ -72,5 +77,9 @@ class LastWeights:
         for file in files:
             for key, array in load_file(file).items():
                 dtypes[key] = array.dtype
-                sums[key] = sums[key] + array.astype(np.float64) if key in sums else array.astype(np.float64)
+                sums[key] = (
+                    sums[key] + array.astype(np.float64)
+                    if key in sums
+                    else array.astype(np.float64)
+                )
         return {key: (total / len(files)).astype(dtypes[key]) for key, total in sums.items()}

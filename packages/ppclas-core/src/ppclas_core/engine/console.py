@@ -1,4 +1,6 @@
-"""What a person sees of a run: lines and a bar on stderr, and the same lines with times in ``log.txt``."""
+"""What a person sees of a run: lines and a bar on stderr, and the same lines with times in
+``log.txt``.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ class Console:
         self.log(f"warning: {text}")
 
     def log(self, text: str) -> None:
-        """A line for the log alone; a log that cannot be written ends with a warning, and the run goes on."""
+        """A line for the log alone; a log that cannot be written ends with a warning, and the run
+        goes on.
+        """
         if self._log is None:
             return
         try:
@@ -73,7 +77,9 @@ class Console:
             self.warn(f"{name} ends here: {error.strerror or error}")
 
     @contextmanager
-    def bar(self, title: str, total: int, start: int = 0, every: int | None = None) -> Iterator[Bar]:
+    def bar(
+        self, title: str, total: int, start: int = 0, every: int | None = None
+    ) -> Iterator[Bar]:
         """A progress bar on a terminal; elsewhere a line every ``every`` steps, or now and then."""
         if not self.is_terminal:
             yield Bar(self, title, total, start, every)
@@ -91,21 +97,29 @@ class Console:
 
 
 class Bar:
-    """Counts steps; without a terminal it prints a line every so many steps, or else every few seconds."""
+    """Counts steps; without a terminal it prints a line every so many steps, or else every few
+    seconds.
+    """
 
     SECONDS_BETWEEN_LINES = 10.0
 
-    def __init__(self, console: Console, title: str, total: int, start: int, every: int | None = None) -> None:
+    def __init__(
+        self, console: Console, title: str, total: int, start: int, every: int | None = None
+    ) -> None:
         self._console, self._title, self._total, self._done = console, title, total, start
         self._every = every
         self._last_line = time.monotonic()
 
     def advance(self, facts: str = "") -> None:
-        """One step is done; ``facts`` stand beside the count, two spaces apart, what matters most first."""
+        """One step is done; ``facts`` stand beside the count, two spaces apart, what matters most
+        first.
+        """
         self._done += 1
         now = time.monotonic()
         due = (
-            now - self._last_line >= self.SECONDS_BETWEEN_LINES if self._every is None else not self._done % self._every
+            now - self._last_line >= self.SECONDS_BETWEEN_LINES
+            if self._every is None
+            else not self._done % self._every
         )
         if due:
             self._last_line = now
@@ -113,7 +127,9 @@ class Bar:
 
 
 class _TerminalBar(Bar):
-    def __init__(self, console: Console, title: str, total: int, start: int, progress: Progress, task: int) -> None:
+    def __init__(
+        self, console: Console, title: str, total: int, start: int, progress: Progress, task: int
+    ) -> None:
         super().__init__(console, title, total, start)
         self._progress, self._task = progress, task
 
@@ -122,7 +138,9 @@ class _TerminalBar(Bar):
 
 
 class _FactsColumn(ProgressColumn):
-    """As many facts as fit in the line, each of them whole; how long it still takes where there are none."""
+    """As many facts as fit in the line, each of them whole; how long it still takes where there are
+    none.
+    """
 
     def __init__(self, console: RichConsole, bar_width: int) -> None:
         super().__init__()
@@ -132,7 +150,9 @@ class _FactsColumn(ProgressColumn):
         """The facts that fit."""
         facts = str(task.fields["facts"]) or self._time_left(task)
         count = 2 * len(f"{task.total:.0f}") + 1
-        room = self._console.width - cell_len(task.description) - self._bar_width - count - 3  # spaces between columns
+        room = (
+            self._console.width - cell_len(task.description) - self._bar_width - count - 3
+        )  # spaces between columns
         shown = ""
         for fact in facts.split("  "):
             longer = f"{shown}  {fact}" if shown else fact
@@ -150,4 +170,8 @@ class _FactsColumn(ProgressColumn):
 def duration(seconds: float) -> str:
     """``m:ss``, or ``h:mm:ss`` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+        if minutes >= 60
+        else f"{minutes}:{rest:02d}"
+    )

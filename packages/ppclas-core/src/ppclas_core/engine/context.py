@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class TrainContext:
-    """One object for all ``on_*`` hooks, updated in place. Hooks read it; ``stop`` is theirs to set."""
+    """One object for all ``on_*`` hooks, updated in place. Hooks read it; ``stop`` is theirs to
+    set.
+    """
 
     config: Config
     run: Path

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def first_nonfinite(
     model: ImageModel, images: Tensor, forward: Callable[[Tensor], Any], *, loss_is_finite: bool
 ) -> str:
-    """In words: the first weight, else layer output on ``images`` [N, 3, H, W], else gradient that is not finite.
+    """In words: the first weight, else layer output on ``images`` [N, 3, H, W], else gradient that
+    is not finite.
 
     Runs the model once more, which moves batch-norm statistics: for a run that ends.
     """
@@ -31,11 +32,15 @@ def first_nonfinite(
     def watch(name: str) -> Callable[..., None]:
         def look(layer: nn.Layer, inputs: Any, output: Any) -> None:
             if not found and isinstance(output, paddle.Tensor) and not _finite(output):
-                found.append(f"the first layer whose output is not finite is {name} ({type(layer).__name__})")
+                found.append(
+                    f"the first layer whose output is not finite is {name} ({type(layer).__name__})"
+                )
 
         return look
 
-    leaves = [(name, layer) for name, layer in model.named_sublayers() if not list(layer.children())]
+    leaves = [
+        (name, layer) for name, layer in model.named_sublayers() if not list(layer.children())
+    ]
     handles = [layer.register_forward_post_hook(watch(name)) for name, layer in leaves]
     try:
         with paddle.no_grad():
@@ -46,8 +51,12 @@ def first_nonfinite(
     if found:
         return found[0]
     if gradients and loss_is_finite:
-        # Backward runs from the output to the input: the last one in the model is the first to go wrong.
-        return f"every layer's output is finite; the first gradient that is not is that of {gradients[-1]}"
+        # Backward runs from the output to the input: the last one in the model is the first to go
+        # wrong.
+        return (
+            "every layer's output is finite; the first gradient that is not is that of "
+            f"{gradients[-1]}"
+        )
     return "every layer's output is finite, so it is the loss itself"
 
 

@@ -1,8 +1,10 @@
-"""Ranks: processes that train one model together, each on its part of every batch, on Paddle's collectives.
+"""Ranks: processes that train one model together, each on its part of every batch, on Paddle's
+collectives.
 
-A rank is described by Paddle's own environment variables (``PADDLE_TRAINER_ID``, ``PADDLE_TRAINERS_NUM``,
-``PADDLE_MASTER``, …), so it does not matter who started it: ``ppclas train --devices``, ``paddle.distributed.launch``
-or a cluster's scheduler. Importing this module does not import Paddle.
+A rank is described by Paddle's own environment variables (``PADDLE_TRAINER_ID``,
+``PADDLE_TRAINERS_NUM``, ``PADDLE_MASTER``, …), so it does not matter who started it: ``ppclas train
+--devices``, ``paddle.distributed.launch`` or a cluster's scheduler. Importing this module does not
+import Paddle.
 """
 
 from __future__ import annotations
@@ -48,7 +50,11 @@ class Ranks:
 
     def images_of(self, batches: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """This rank's part of each batch: the parts of all ranks together are the batch."""
-        return batches if self.alone else [np.array_split(batch, self.size)[self.rank] for batch in batches]
+        return (
+            batches
+            if self.alone
+            else [np.array_split(batch, self.size)[self.rank] for batch in batches]
+        )
 
     def batches_of(self, batches: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """This rank's share of whole batches, for evaluation."""
@@ -97,18 +103,23 @@ class Ranks:
         with _peers():
             distributed.all_reduce(tensor)
 
-    def sum_step(self, parameters: Sequence[Tensor], statistics: Sequence[Tensor], numbers: list[float]) -> list[float]:
+    def sum_step(
+        self, parameters: Sequence[Tensor], statistics: Sequence[Tensor], numbers: list[float]
+    ) -> list[float]:
         """Add up a step over the ranks, in one message; the sums of ``numbers`` are returned.
 
-        ``numbers[0]`` is this rank's weight. Gradients are replaced by their sum (each rank has put its weight into its
-        loss), batch-norm ``statistics`` by their weighted mean, so that every rank goes on with the same.
+        ``numbers[0]`` is this rank's weight. Gradients are replaced by their sum (each rank has put
+        its weight into its loss), batch-norm ``statistics`` by their weighted mean, so that every
+        rank goes on with the same.
         """
         import paddle
 
         weight = numbers[0]
         has_gradient = [parameter.grad is not None for parameter in parameters]
         pieces = [
-            parameter.grad.astype("float32").flatten() if present else paddle.zeros([parameter.size], "float32")
+            parameter.grad.astype("float32").flatten()
+            if present
+            else paddle.zeros([parameter.size], "float32")
             for parameter, present in zip(parameters, has_gradient, strict=True)
         ]
         pieces += [(tensor.astype("float32") * weight).flatten() for tensor in statistics]
@@ -142,20 +153,25 @@ def launched_ranks() -> int:
 
 
 def join(device: str, seconds: float) -> Ranks:
-    """Meet the other ranks and prove that all of them can add up a number; ``device`` is ``cpu`` or ``gpu``.
+    """Meet the other ranks and prove that all of them can add up a number; ``device`` is ``cpu`` or
+    ``gpu``.
 
     Raises:
-        TrainingError: they did not all come within ``seconds``, or the sum is wrong. Where Paddle itself hangs, the
-            process ends with that message.
+        TrainingError: they did not all come within ``seconds``, or the sum is wrong. Where Paddle
+            itself hangs, the process ends with that message.
     """
     global _current
     if not _current.alone or launched_ranks() == 1:
         return _current
     rank, size = int(os.environ["PADDLE_TRAINER_ID"]), launched_ranks()
-    master = os.environ.get("PADDLE_MASTER") or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
+    master = (
+        os.environ.get("PADDLE_MASTER")
+        or os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
+    )
     problem = (
-        f"rank {rank} of {size} did not meet the others at {master} within {seconds:g} s. Are all of them started with "
-        f"the same --master and --nnodes, and may they reach that port? (train.join_seconds is the limit.)"
+        f"rank {rank} of {size} did not meet the others at {master} within {seconds:g} s. Are all "
+        "of them started with the same --master and --nnodes, and may they reach that port? "
+        "(train.join_seconds is the limit.)"
     )
     if device == "cpu":
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
@@ -171,7 +187,9 @@ def join(device: str, seconds: float) -> Ranks:
         total = paddle.ones([1])
         distributed.all_reduce(total)
         if total.item() != size:
-            raise TrainingError(f"{size} ranks added up ones and got {total.item():g}: the collective is broken.")
+            raise TrainingError(
+                f"{size} ranks added up ones and got {total.item():g}: the collective is broken."
+            )
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"{problem} Paddle says: {_last_line(error)}") from error
     finally:

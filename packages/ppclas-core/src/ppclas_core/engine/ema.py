@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 
 class Ema:
-    """Average what trains in ``model``, and with ``statistics`` the mean and variance of its batch norms too.
+    """Average what trains in ``model``, and with ``statistics`` the mean and variance of its batch
+    norms too.
 
-    Those are left as they are otherwise, being averages themselves. After step t (0-based) the average moves by
-    ``1 - min(decay, (1 + t) / (10 + t))`` towards the weights, so that a short run is not judged by its first weights.
+    Those are left as they are otherwise, being averages themselves. After step t (0-based) the
+    average moves by ``1 - min(decay, (1 + t) / (10 + t))`` towards the weights, so that a short run
+    is not judged by its first weights.
     """
 
     def __init__(self, model: ImageModel, decay: float, *, statistics: bool = False) -> None:
         self._decay = decay
         self._own = dict(model.trainable())
         if statistics:
-            self._own |= {k: v for k, v in model.state_dict().items() if k.endswith(("._mean", "._variance"))}
+            self._own |= {
+                k: v for k, v in model.state_dict().items() if k.endswith(("._mean", "._variance"))
+            }
         self._average: dict[str, Tensor] = {
             name: tensor.detach().clone().astype("float32") for name, tensor in self._own.items()
         }
@@ -73,8 +77,8 @@ class Ema:
         if arrays.keys() != self._average.keys():
             odd = sorted(arrays.keys() ^ self._average.keys())[:3]
             raise CheckpointError(
-                f"The checkpoint's moving average is of other parameters (for example {', '.join(odd)}). Resume with "
-                f"the run's own config."
+                "The checkpoint's moving average is of other parameters (for example "
+                f"{', '.join(odd)}). Resume with the run's own config."
             )
         for name, average in self._average.items():
             average.set_value(arrays[name])

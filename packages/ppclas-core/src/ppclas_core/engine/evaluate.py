@@ -1,4 +1,6 @@
-"""Score a model, or an export in its engine, on an image set: every readable image counts exactly once."""
+"""Score a model, or an export in its engine, on an image set: every readable image counts exactly
+once.
+"""
 
 from __future__ import annotations
 
@@ -46,15 +48,17 @@ class Evaluation:
     """What a model answered on an image set of N images and C classes."""
 
     metrics: dict[str, float]
-    """One label an image: ``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C), ``macro_f1`` and ``ece``.
-    Several: ``loss`` (binary cross entropy, summed over classes, mean over images), ``map``, ``auroc``, ``macro_f1``,
+    """One label an image: ``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C),
+    ``macro_f1`` and ``ece``.
+    Several: ``loss`` (binary cross entropy, summed over classes, mean over images), ``map``,
+        ``auroc``, ``macro_f1``,
     ``micro_f1``, ``exact_match`` and ``ece``. All but the loss are shares in 0..1."""
     num_images: int
     confusion: NDArray[np.int64] | None
     """[C, C] counts; rows are the true classes. None where images have several labels."""
     per_class: list[dict[str, Any]]
-    """A row a class: class, images, precision, recall, f1; with several labels average_precision, auroc (None where
-    that is not defined) and threshold too."""
+    """A row a class: class, images, precision, recall, f1; with several labels average_precision,
+    auroc (None where that is not defined) and threshold too."""
     indices: NDArray[np.int64]
     """[N] positions in the image set, in the order of ``logits``."""
     logits: NDArray[np.float32]
@@ -88,11 +92,12 @@ def evaluate(
 ) -> Evaluation:
     """Run ``predictor`` over ``batches``; ``on_batch`` gets the number of images of each.
 
-    Where images have several labels, ``thresholds`` are the probabilities from which a class is said to be there, one a
-    class (0.5 without them; ``tuned``: those with the highest F1 of each class on these very images).
+    Where images have several labels, ``thresholds`` are the probabilities from which a class is
+    said to be there, one a class (0.5 without them; ``tuned``: those with the highest F1 of each
+    class on these very images).
 
-    Where several processes share the batches, ``gather`` gives each of them everyone's answers: then every image
-    counts once, in the order of the set, and all come to the same numbers.
+    Where several processes share the batches, ``gather`` gives each of them everyone's answers:
+    then every image counts once, in the order of the set, and all come to the same numbers.
 
     Raises:
         DataError: not one image could be read.
@@ -107,11 +112,13 @@ def evaluate(
             indices.append(batch.indices)
         on_batch(len(batch.labels))
     logits, labels, indices = (
-        list(itertools.chain(*parts)) for parts in zip(*gather((logits, labels, indices)), strict=True)
+        list(itertools.chain(*parts))
+        for parts in zip(*gather((logits, labels, indices)), strict=True)
     )
     if not logits:
         raise DataError(
-            "Not one image of the set could be read, so there is nothing to evaluate. Run 'ppclas data check'."
+            "Not one image of the set could be read, so there is nothing to evaluate. Run 'ppclas "
+            "data check'."
         )
     order = np.argsort(np.concatenate(indices), kind="stable")
     said, true, places = (np.concatenate(arrays)[order] for arrays in (logits, labels, indices))
@@ -126,7 +133,9 @@ def score(
     more_metrics: Sequence[Metric] = (),
     thresholds: Sequence[float] | Literal["tuned"] | None = None,
 ) -> Evaluation:
-    """Metrics of logits [N, C] against labels [N] or [N, C]: the ones always given, and ``more_metrics``."""
+    """Metrics of logits [N, C] against labels [N] or [N, C]: the ones always given, and
+    ``more_metrics``.
+    """
     if labels.ndim == 2:
         return _score_several(logits, labels, indices, class_names, more_metrics, thresholds)
     log_probabilities = _log_softmax(logits)
@@ -169,7 +178,9 @@ def _score_several(
     if wanted == "tuned":
         thresholds = best_thresholds(probabilities, truth)
     else:
-        thresholds = np.full(len(class_names), 0.5) if wanted is None else np.asarray(wanted, np.float64)
+        thresholds = (
+            np.full(len(class_names), 0.5) if wanted is None else np.asarray(wanted, np.float64)
+        )
     given = probabilities >= thresholds
     # -[t log σ(x) + (1 - t) log(1 - σ(x))] = log(1 + exp(x)) - t x
     each = np.logaddexp(0.0, wide) - truth * wide
@@ -184,9 +195,15 @@ def _score_several(
     for metric in more_metrics:
         metrics |= metric(probabilities.astype(np.float32), labels)
     rows = _per_class(threshold_scores(truth, given), class_names)
-    areas = zip(average_precision_per_class(logits, truth), auroc_per_class(logits, truth), strict=True)
+    areas = zip(
+        average_precision_per_class(logits, truth), auroc_per_class(logits, truth), strict=True
+    )
     for row, (precision, auroc), threshold in zip(rows, areas, thresholds.tolist(), strict=True):
-        row |= {"average_precision": _known(precision), "auroc": _known(auroc), "threshold": threshold}
+        row |= {
+            "average_precision": _known(precision),
+            "auroc": _known(auroc),
+            "threshold": threshold,
+        }
     return Evaluation(
         metrics=metrics,
         num_images=len(labels),

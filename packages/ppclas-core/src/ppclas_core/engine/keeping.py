@@ -23,7 +23,9 @@ from ppclas_core.weights import model_state
 class Keeper:
     """Writes what ``trained`` is into the run folder."""
 
-    def __init__(self, plan: Plan, run: RunFolder, trained: Trained, last_weights: LastWeights | None) -> None:
+    def __init__(
+        self, plan: Plan, run: RunFolder, trained: Trained, last_weights: LastWeights | None
+    ) -> None:
         self._plan, self._run, self._trained, self._last_weights = plan, run, trained, last_weights
 
     def save(self) -> None:
@@ -31,13 +33,17 @@ class Keeper:
         save_checkpoint(self._run.last, self._trained.arrays(), self._trained.state(self._plan))
 
     def keep_best(self) -> None:
-        """Write ``checkpoints/best`` and the bundle from the weights as they are, which ``checkpoints/last`` holds."""
+        """Write ``checkpoints/best`` and the bundle from the weights as they are, which
+        ``checkpoints/last`` holds.
+        """
         plan, trained = self._plan, self._trained
         data, model, best = plan.config.data, plan.config.model, trained.progress.best
         assert best is not None
         assert data.eval_transforms is not None
         # Of what evaluation shows: a list of one's own may give another size than training's.
-        height, width, _ = Pipeline(build_transforms(data.eval_transforms, "data.eval_transforms")).output_shape()
+        height, width, _ = Pipeline(
+            build_transforms(data.eval_transforms, "data.eval_transforms")
+        ).output_shape()
         several = plan.train.task == "multilabel"
         manifest = Manifest(
             task=plan.train.task,
@@ -50,7 +56,9 @@ class Keeper:
                 normalize=data.normalize,
             ),
             labels=plan.train.class_names,
-            metrics={key: value for key, value in best.items() if key not in ("weights", "thresholds")},
+            metrics={
+                key: value for key, value in best.items() if key not in ("weights", "thresholds")
+            },
             versions=versions(),
         )
         try:
@@ -59,9 +67,9 @@ class Keeper:
                 write_bundle(self._run.bundle, manifest, model_state(trained.model))
         except OSError as error:
             raise CheckpointError(
-                f"The bundle {self._run.bundle} cannot be written ({error.strerror or error}). The checkpoint "
-                f"{self._run.last} is complete: free some space and go on with "
-                f"--resume {shlex.quote(str(self._run.path))}"
+                f"The bundle {self._run.bundle} cannot be written ({error.strerror or error}). The "
+                f"checkpoint {self._run.last} is complete: free some space and go on with --resume "
+                f"{shlex.quote(str(self._run.path))}"
             ) from error
 
     def _best_weights(self, best: Mapping[str, Any]) -> AbstractContextManager[None]:
@@ -76,13 +84,20 @@ class Keeper:
     def repair(self) -> None:
         """After a kill between a checkpoint and its bundle: write what is missing."""
         progress = self._trained.progress
-        if progress.best is not None and progress.best["epoch"] == progress.epoch and progress.step_in_epoch == 0:
+        if (
+            progress.best is not None
+            and progress.best["epoch"] == progress.epoch
+            and progress.step_in_epoch == 0
+        ):
             self.keep_best()
         self._run.write_history(progress.history)
 
     def finish(self) -> None:
         """Write the summary that marks a run as finished."""
         progress = self._trained.progress
-        write_json(self._run.finished, {"best": progress.best, "epochs": progress.epoch, "bundle": "bundle"})
+        write_json(
+            self._run.finished,
+            {"best": progress.best, "epochs": progress.epoch, "bundle": "bundle"},
+        )
         if self._last_weights is not None:
             self._last_weights.remove()

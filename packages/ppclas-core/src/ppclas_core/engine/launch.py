@@ -1,7 +1,8 @@
 """Start the ranks of this machine, watch them, and say which one failed and why.
 
-Every rank is a process of its own with its output in the run folder; rank 0 also speaks to the terminal. When one
-fails, the others are ended: nothing waits for a peer that will not come. When this process goes, its ranks go too.
+Every rank is a process of its own with its output in the run folder; rank 0 also speaks to the
+terminal. When one fails, the others are ended: nothing waits for a peer that will not come. When
+this process goes, its ranks go too.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Devices:
         numbers = text.split(",")
         if not all(number.isdecimal() for number in numbers) or len(set(numbers)) != len(numbers):
             raise ConfigError(
-                f"train.devices: expected GPU numbers (0,1,2,3) or processes on the CPU (cpu:2), got {text!r}."
+                "train.devices: expected GPU numbers (0,1,2,3) or processes on the CPU (cpu:2), "
+                f"got {text!r}."
             )
         return cls("gpu", tuple(numbers))
 
@@ -72,13 +74,17 @@ class Launch:
     """``host:port`` of machine 0, on which the ranks meet; every machine has as many ranks."""
 
     def __post_init__(self) -> None:
-        if self.machines > 1 and (self.master is None or not re.fullmatch(r"[^:\s]+:\d+", self.master)):
+        if self.machines > 1 and (
+            self.master is None or not re.fullmatch(r"[^:\s]+:\d+", self.master)
+        ):
             raise ConfigError(
-                f"--nnodes {self.machines} needs --master HOST:PORT, an address of machine 0 that all can reach; "
-                f"got {self.master!r}."
+                f"--nnodes {self.machines} needs --master HOST:PORT, an address of machine 0 that "
+                f"all can reach; got {self.master!r}."
             )
         if not 0 <= self.machine < self.machines:
-            raise ConfigError(f"--rank is this machine's number, 0 to {self.machines - 1}; got {self.machine}.")
+            raise ConfigError(
+                f"--rank is this machine's number, 0 to {self.machines - 1}; got {self.machine}."
+            )
 
     @property
     def ranks(self) -> int:
@@ -104,7 +110,8 @@ class _Rank:
 
 
 def start_and_watch(launch: Launch, job: Mapping[str, Any], logs: Path) -> None:
-    """Run ``python -m ppclas_core.engine.rank`` for each rank of this machine until all have ended well.
+    """Run ``python -m ppclas_core.engine.rank`` for each rank of this machine until all have ended
+    well.
 
     ``job`` is JSON that each gets; ``logs`` is a folder for ``rank-<n>.txt``.
 
@@ -138,7 +145,11 @@ def report_failure(error: BaseException) -> None:
     file = os.environ.get(_FAILURE_FILE)
     message = str(error) if isinstance(error, PpclasError) else f"{type(error).__name__}: {error}"
     if file is None:
-        print(f"rank {os.environ.get('PADDLE_TRAINER_ID', '0')}: {message}", file=sys.stderr, flush=True)
+        print(
+            f"rank {os.environ.get('PADDLE_TRAINER_ID', '0')}: {message}",
+            file=sys.stderr,
+            flush=True,
+        )
         return
     said = {"message": message, "follows": isinstance(error, PeerLostError)}
     with contextlib.suppress(OSError):  # a full disk: the log's last line has to do
@@ -151,7 +162,9 @@ def console_descriptor() -> int | None:
     return int(number) if number else None
 
 
-def _start(number: int, device: str, launch: Launch, master: str, job: Mapping[str, Any], logs: Path) -> _Rank:
+def _start(
+    number: int, device: str, launch: Launch, master: str, job: Mapping[str, Any], logs: Path
+) -> _Rank:
     host, port = master.rsplit(":", 1)
     log, failure = logs / f"rank-{number}.txt", logs / f".rank-{number}.json"
     failure.unlink(missing_ok=True)
@@ -175,7 +188,9 @@ def _start(number: int, device: str, launch: Launch, master: str, job: Mapping[s
     terminal: tuple[int, ...] = ()
     if number == 0:
         environment[_CONSOLE] = "2"
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr that is no file, as in a notebook
+        with contextlib.suppress(
+            OSError, ValueError, AttributeError
+        ):  # stderr that is no file, as in a notebook
             terminal = (os.dup(sys.stderr.fileno()),)
             os.set_inheritable(terminal[0], True)
             environment[_CONSOLE] = str(terminal[0])
@@ -218,7 +233,9 @@ def _wait(ranks: list[_Rank]) -> None:
 
 @contextmanager
 def _forwarding(ranks: list[_Rank]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on, once; a second one ends the ranks. The signals that came are in the list."""
+    """Pass SIGINT and SIGTERM on, once; a second one ends the ranks. The signals that came are in
+    the list.
+    """
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -250,7 +267,10 @@ def _explain(failed: list[_Rank], stopped: bool) -> str:
         elif not rank.killed:
             causes.append((False, rank, _how_it_ended(rank, stopped)))
     if not causes:
-        return f"The ranks did not end within {_SECONDS_TO_END:g} s after one had failed. See {failed[0].log}."
+        return (
+            f"The ranks did not end within {_SECONDS_TO_END:g} s after one had failed. See "
+            f"{failed[0].log}."
+        )
     own = [cause for cause in causes if not cause[0]] or causes
     _, rank, message = own[0]
     if all(other == message for _, _, other in own):
@@ -264,10 +284,20 @@ def _how_it_ended(rank: _Rank, stopped: bool) -> str:
         return "Stopped on request before the first step."
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        cause = " (the system ends processes this way when memory runs out)" if name == "SIGKILL" else ""
-        return f"rank {rank.number} was ended by the signal {name}{cause}. Its output is in {rank.log}."
+        cause = (
+            " (the system ends processes this way when memory runs out)"
+            if name == "SIGKILL"
+            else ""
+        )
+        return (
+            f"rank {rank.number} was ended by the signal {name}{cause}. Its output is in "
+            f"{rank.log}."
+        )
     last = rank.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-    return f"rank {rank.number} ended with exit code {code}: {last[0] if last else 'it said nothing'} ({rank.log})"
+    return (
+        f"rank {rank.number} ended with exit code {code}: {last[0] if last else 'it said nothing'} "
+        f"({rank.log})"
+    )
 
 
 def _free_port() -> int:

@@ -31,7 +31,9 @@ TITLES: Mapping[str, str] = {
 """How people write the metrics' names."""
 
 
-def plan_monitor(wanted: str | None, task: Task, metrics: Sequence[Metric], class_names: tuple[str, ...]) -> str:
+def plan_monitor(
+    wanted: str | None, task: Task, metrics: Sequence[Metric], class_names: tuple[str, ...]
+) -> str:
     """The metric ``wanted``, or the task's main one.
 
     Raises:
@@ -43,14 +45,20 @@ def plan_monitor(wanted: str | None, task: Task, metrics: Sequence[Metric], clas
     if wanted not in known:
         near = near_names(wanted, known)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"train.monitor: no evaluation gives {wanted!r}. {hint}It gives: {', '.join(known)}.")
+        raise ConfigError(
+            f"train.monitor: no evaluation gives {wanted!r}. {hint}It gives: {', '.join(known)}."
+        )
     return wanted
 
 
 def metric_names(task: Task, metrics: Sequence[Metric], class_names: tuple[str, ...]) -> list[str]:
     """What an evaluation with ``metrics`` names its results: asked of one of two made-up images."""
     logits = np.zeros((2, len(class_names)), np.float32)
-    labels = np.zeros(2, np.int64) if task == "classification" else np.zeros((2, len(class_names)), np.float32)
+    labels = (
+        np.zeros(2, np.int64)
+        if task == "classification"
+        else np.zeros((2, len(class_names)), np.float32)
+    )
     return list(score(logits, labels, np.arange(2), class_names, metrics).metrics)
 
 
@@ -66,12 +74,20 @@ def is_better(row: Mapping[str, Any], best: Mapping[str, Any] | None, monitor: s
 
 
 def height(row: Mapping[str, Any], monitor: str) -> float:
-    """What training is to raise: ``monitor`` of the row's best weights (as they are, or averaged), losses negated."""
+    """What training is to raise: ``monitor`` of the row's best weights (as they are, or averaged),
+    losses negated.
+    """
     values = [float(row[name]) for name in (monitor, f"ema_{monitor}") if name in row]
     return max(-value if monitor in _LOWER_IS_BETTER else value for value in values)
 
 
 def format_metric(name: str, value: float) -> str:
-    """``top-1 93.14%``: losses, calibration errors and areas as numbers, shares of images in per cent."""
+    """``top-1 93.14%``: losses, calibration errors and areas as numbers, shares of images in per
+    cent.
+    """
     in_percent = name.startswith("top") or name in ("exact_match",)
-    return f"{TITLES.get(name, name)} {value:.2%}" if in_percent else f"{TITLES.get(name, name)} {value:.4f}"
+    return (
+        f"{TITLES.get(name, name)} {value:.2%}"
+        if in_percent
+        else f"{TITLES.get(name, name)} {value:.4f}"
+    )

@@ -23,11 +23,17 @@ HEAD, BACKBONE = "head", "backbone"
 def expand_stages(model: ImageModel, stages: Sequence[str]) -> list[str]:
     """``stages`` with ``backbone`` spelt out."""
     backbone = [stage for stage in model.stages() if stage != HEAD]
-    return [expanded for stage in stages for expanded in (backbone if stage == BACKBONE else [stage])]
+    return [
+        expanded for stage in stages for expanded in (backbone if stage == BACKBONE else [stage])
+    ]
 
 
-def trained_parameters(model: ImageModel, layers: Mapping[str, nn.Layer]) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter that trains, with its name: the model's own, and those of the objective's ``layers``."""
+def trained_parameters(
+    model: ImageModel, layers: Mapping[str, nn.Layer]
+) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter that trains, with its name: the model's own, and those of the objective's
+    ``layers``.
+    """
     yield from model.trainable()
     for prefix, layer in layers.items():
         for name, parameter in layer.named_parameters():
@@ -36,7 +42,10 @@ def trained_parameters(model: ImageModel, layers: Mapping[str, nn.Layer]) -> Ite
 
 
 def build_optimizer(
-    section: OptimizerSection, model: ImageModel, rate: float, layers: Mapping[str, nn.Layer] | None = None
+    section: OptimizerSection,
+    model: ImageModel,
+    rate: float,
+    layers: Mapping[str, nn.Layer] | None = None,
 ) -> paddle.optimizer.Optimizer:
     """The optimizer over everything in ``model`` that trains, and the objective's ``layers``.
 
@@ -54,20 +63,31 @@ def build_optimizer(
                 f"optimizer.lr_mult: {type(model).__name__} has no stage {name!r}. "
                 f"It has: {BACKBONE}, {', '.join(model.stages())}."
             )
-    factors = {**(model.layer_decay(section.layer_decay) if section.layer_decay is not None else {}), **said}
+    factors = {
+        **(model.layer_decay(section.layer_decay) if section.layer_decay is not None else {}),
+        **said,
+    }
     groups: dict[tuple[float, float], list[Tensor]] = {}
     of_model = {name for name, _ in model.trainable()}
     for name, parameter in trained_parameters(model, layers or {}):
         stage = model.stage_of(name) if name in of_model else HEAD
         factor = factors.get(stage, 1.0 if stage == HEAD else factors.get(BACKBONE, 1.0))
-        # A model can leave parameters out of weight decay itself, as MobileNetV3 does with its batch norms.
-        exempt = parameter.regularizer is not None or (section.no_decay_norm_bias and parameter.ndim == 1)
+        # A model can leave parameters out of weight decay itself, as MobileNetV3 does with its
+        # batch norms.
+        exempt = parameter.regularizer is not None or (
+            section.no_decay_norm_bias and parameter.ndim == 1
+        )
         groups.setdefault((factor, 0.0 if exempt else section.weight_decay), []).append(parameter)
     if not groups:
-        raise ConfigError("Every stage is frozen, so there is nothing to train. Leave one out of train.freeze.")
+        raise ConfigError(
+            "Every stage is frozen, so there is nothing to train. Leave one out of train.freeze."
+        )
     clip = nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None
     built: paddle.optimizer.Optimizer = build_component(get_registries().optimizers, section).build(
-        [{"params": p, "learning_rate": factor, "weight_decay": decay} for (factor, decay), p in groups.items()],
+        [
+            {"params": p, "learning_rate": factor, "weight_decay": decay}
+            for (factor, decay), p in groups.items()
+        ],
         rate,
         section.weight_decay,
         clip,
@@ -75,7 +95,9 @@ def build_optimizer(
     return built
 
 
-def _stage_factors(lr_mult: Mapping[str, float] | Sequence[float] | None, model: ImageModel) -> Mapping[str, float]:
+def _stage_factors(
+    lr_mult: Mapping[str, float] | Sequence[float] | None, model: ImageModel
+) -> Mapping[str, float]:
     """Stage → factor; a list has one for each stage but the head, from the input on."""
     if lr_mult is None or isinstance(lr_mult, Mapping):
         return lr_mult or {}

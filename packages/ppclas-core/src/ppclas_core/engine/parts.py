@@ -1,4 +1,6 @@
-"""What a run trains, built from its plan: the model with its weights, objective, optimizer, precision, average."""
+"""What a run trains, built from its plan: the model with its weights, objective, optimizer,
+precision, average.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +58,14 @@ class Trained:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of a checkpoint."""
         arrays = {f"model/{key}": value for key, value in model_state(self.model).items()}
-        arrays |= {f"layers/{key}": value for key, value in layer_arrays(self.objective.layers()).items()}
+        arrays |= {
+            f"layers/{key}": value for key, value in layer_arrays(self.objective.layers()).items()
+        }
         arrays |= {f"objective/{key}": value for key, value in self.objective.state().items()}
-        arrays |= {f"optimizer/{k}": v for k, v in optimizer_arrays(self.parameters(), self.optimizer).items()}
+        arrays |= {
+            f"optimizer/{k}": v
+            for k, v in optimizer_arrays(self.parameters(), self.optimizer).items()
+        }
         if self.ema is not None:
             arrays |= {f"ema/{key}": value for key, value in self.ema.arrays().items()}
         return arrays
@@ -75,7 +82,8 @@ class Trained:
     def restore(self, checkpoint: Checkpoint, plan: Plan, console: Console) -> None:
         """Put everything back but the model's own state, which it was built with.
 
-        Where the recipe was changed, what has no counterpart starts afresh, with a line that says so.
+        Where the recipe was changed, what has no counterpart starts afresh, with a line that says
+        so.
 
         Raises:
             CheckpointError: the photos or the recipe are others.
@@ -89,20 +97,26 @@ class Trained:
         if self.ema is not None and average:
             self.ema.restore(average)
         elif self.ema is not None:
-            console.line("the checkpoint has no moving average: it starts from the weights as they are now")
+            console.line(
+                "the checkpoint has no moving average: it starts from the weights as they are now"
+            )
         elif average:
             console.line("the checkpoint's moving average is dropped: the recipe has none any more")
         self.progress = Progress.from_json(checkpoint.state)
         before = int(checkpoint.state["images_per_step"])
         if before != plan.images_per_step and self.progress.step_in_epoch:
-            self.progress.step_in_epoch = self.progress.step_in_epoch * before // plan.images_per_step
+            self.progress.step_in_epoch = (
+                self.progress.step_in_epoch * before // plan.images_per_step
+            )
             console.line(
                 f"{plan.images_per_step} images a step, {before} before: the epoch goes on at step "
                 f"{self.progress.step_in_epoch}"
             )
 
 
-def build_parts(plan: Plan, console: Console, first_rate: float, checkpoint: Checkpoint | None) -> Trained:
+def build_parts(
+    plan: Plan, console: Console, first_rate: float, checkpoint: Checkpoint | None
+) -> Trained:
     """Build what ``plan`` describes, and put ``checkpoint`` back into it where one is given."""
     config = plan.config
     registries = get_registries()
@@ -120,7 +134,9 @@ def build_parts(plan: Plan, console: Console, first_rate: float, checkpoint: Che
     return trained
 
 
-def _build_model(plan: Plan, console: Console, checkpoint: Checkpoint | None) -> tuple[ImageModel, nn.Linear | None]:
+def _build_model(
+    plan: Plan, console: Console, checkpoint: Checkpoint | None
+) -> tuple[ImageModel, nn.Linear | None]:
     """The model, and its classifier where that is to be fitted before training."""
     config = plan.config
     new_head = None
@@ -137,17 +153,25 @@ def _build_model(plan: Plan, console: Console, checkpoint: Checkpoint | None) ->
 
 
 def _head_to_probe(plan: Plan, model: ImageModel, console: Console) -> nn.Linear | None:
-    """The classifier to fit before training; None where the config or the model does not allow it."""
+    """The classifier to fit before training; None where the config or the model does not allow
+    it.
+    """
     wanted, name = plan.config.train.probe_head, plan.config.model.name
     if wanted is False:
         return None
     head = linear_head(model)
     if head is None and wanted:
-        raise ConfigError(f"train.probe_head: the classifier of {name} is not one linear layer. Set it to false.")
+        raise ConfigError(
+            f"train.probe_head: the classifier of {name} is not one linear layer. Set it to false."
+        )
     if head is None:
-        console.line(f"the classifier of {name} is not one linear layer: it starts from random weights")
+        console.line(
+            f"the classifier of {name} is not one linear layer: it starts from random weights"
+        )
     elif wanted is None and len(plan.train.class_names) > MAX_CLASSES:
-        console.line(f"more than {MAX_CLASSES} classes: the new classifier starts from random weights")
+        console.line(
+            f"more than {MAX_CLASSES} classes: the new classifier starts from random weights"
+        )
         return None
     return head
 
@@ -160,7 +184,8 @@ def _check_same_data(before: Mapping[str, Any], plan: Plan) -> None:
     now = _describe_data(plan)
     if now != before:
         raise CheckpointError(
-            f"The photos have changed since the checkpoint: it was trained on {before['train']} photos in "
-            f"{len(before['classes'])} classes ({before['val']} for validation), now there are {now['train']} in "
-            f"{len(now['classes'])} ({now['val']}). Restore them, or start a new run."
+            f"The photos have changed since the checkpoint: it was trained on {before['train']} "
+            f"photos in {len(before['classes'])} classes ({before['val']} for validation), now "
+            f"there are {now['train']} in {len(now['classes'])} ({now['val']}). Restore them, or "
+            "start a new run."
         )

@@ -32,7 +32,14 @@ _COUNTED = 30
 _LISTED = 20
 """Most frequent confusions that stand beside a matrix."""
 
-_BLUE, _LIGHT_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#2563eb", "#93c5fd", "#ea580c", "#15803d", "#b91c1c", "#6b7280"
+_BLUE, _LIGHT_BLUE, _ORANGE, _GREEN, _RED, _GREY = (
+    "#2563eb",
+    "#93c5fd",
+    "#ea580c",
+    "#15803d",
+    "#b91c1c",
+    "#6b7280",
+)
 
 _COLOURS = {"right": _GREEN, "missed": _ORANGE, "wrong": _RED}
 
@@ -55,7 +62,9 @@ _CURVES = (
 )
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, best_epoch: int | None = None) -> None:
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]], path: Path, best_epoch: int | None = None
+) -> None:
     """Loss, accuracy and learning rate over the epochs in ``rows`` (of ``metrics.jsonl``)."""
     figure = _figure(12.5, 3.8)
     several = any("map" in row for row in rows)
@@ -66,10 +75,18 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, best_epoch: int |
                 continue
             points = [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
             if points:
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=label)
+                axes.plot(
+                    *zip(*points, strict=True), marker="o", markersize=3, color=colour, label=label
+                )
                 drawn = True
         if best_epoch is not None and title != "Learning rate":
-            axes.axvline(best_epoch, color=_GREY, linewidth=1, linestyle=":", label=f"best epoch ({best_epoch})")
+            axes.axvline(
+                best_epoch,
+                color=_GREY,
+                linewidth=1,
+                linestyle=":",
+                label=f"best epoch ({best_epoch})",
+            )
         axes.set_title("Ranking and labels" if title == "Accuracy" and several else title)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.25)
@@ -85,7 +102,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, best_epoch: int |
 
 
 def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], path: Path) -> None:
-    """A confusion matrix [C, C], true classes as rows: right ones blue, confusions red, and the most frequent ones.
+    """A confusion matrix [C, C], true classes as rows: right ones blue, confusions red, and the
+    most frequent ones.
 
     The colour is the share of the row; that of confusions is stretched so that rare ones show.
     """
@@ -105,15 +123,30 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
     if count <= _NAMED:
         size = 9 if count <= _COUNTED else 6.5
         names = [textwrap.shorten(name, 28, placeholder="…") for name in class_names]
-        axes.set_xticks(range(count), names, rotation=90 if count > 12 else 45, ha="right" if count <= 12 else "center")
+        axes.set_xticks(
+            range(count),
+            names,
+            rotation=90 if count > 12 else 45,
+            ha="right" if count <= 12 else "center",
+        )
         axes.set_yticks(range(count), names)
         axes.tick_params(labelsize=size, length=2)
     if count <= _COUNTED:
         shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
         for row, column in np.argwhere(confusion):
-            dark = shares[row, column] > (0.55 if row == column else 0.75 * max(_largest_confusion(shares), 0.2))
+            dark = shares[row, column] > (
+                0.55 if row == column else 0.75 * max(_largest_confusion(shares), 0.2)
+            )
             colour = "white" if dark else "black"
-            axes.text(column, row, int(confusion[row, column]), ha="center", va="center", fontsize=8, color=colour)
+            axes.text(
+                column,
+                row,
+                int(confusion[row, column]),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=colour,
+            )
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     if count <= _NAMED:
@@ -127,17 +160,25 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
 def top_confusions(
     confusion: NDArray[np.int64], class_names: Sequence[str], limit: int = _LISTED
 ) -> list[tuple[str, str, int, int]]:
-    """(true class, predicted class, count, images of the true class) of the most frequent confusions."""
+    """(true class, predicted class, count, images of the true class) of the most frequent
+    confusions.
+    """
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     pairs = [divmod(int(place), len(class_names)) for place in order]
     totals = confusion.sum(axis=1)
-    return [(class_names[a], class_names[b], int(wrong[a, b]), int(totals[a])) for a, b in pairs if wrong[a, b]]
+    return [
+        (class_names[a], class_names[b], int(wrong[a, b]), int(totals[a]))
+        for a, b in pairs
+        if wrong[a, b]
+    ]
 
 
 def draw_reliability(curve: Reliability, path: Path, *, several: bool = False) -> None:
-    """How often answers of a given confidence are right, and how many there are; with the calibration error."""
+    """How often answers of a given confidence are right, and how many there are; with the
+    calibration error.
+    """
     bins = len(curve.count)
     left, width = np.arange(bins) / bins, 1.0 / bins
     filled = curve.count > 0
@@ -152,14 +193,27 @@ def draw_reliability(curve: Reliability, path: Path, *, several: bool = False) -
         (right - sure, _BLUE, "less sure than right"),
     ):
         gap = np.maximum(height, 0.0)
-        patch: Any = {"color": "none", "hatch": "///", "edgecolor": colour, "linewidth": 0, "label": label}
+        patch: Any = {
+            "color": "none",
+            "hatch": "///",
+            "edgecolor": colour,
+            "linewidth": 0,
+            "label": label,
+        }
         top.bar(middle, gap, width * 0.94, bottom=np.minimum(right, sure), **patch)
     top.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="as sure as right")
     top.set_ylabel("share in which the class is there" if several else "share that is right")
     top.set_ylim(0, 1.02)
     top.set_title(f"Calibration error {error:.3f} (ECE, {bins} bins)", pad=24)
     # Above the axes: bars can be anywhere inside.
-    top.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2)
+    top.legend(
+        fontsize=8,
+        frameon=False,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=4,
+        columnspacing=1.2,
+    )
     below.bar(left + width / 2, curve.count, width * 0.94, color=_GREY)
     if curve.count.max(initial=0) > 50 * max(curve.count[filled].min(initial=1), 1):
         below.set_yscale("log")
@@ -177,7 +231,9 @@ def draw_reliability(curve: Reliability, path: Path, *, several: bool = False) -
 def draw_mistakes(
     answers: Sequence[Answer], read: Callable[[int], bytes], path: Path, *, several: bool = False
 ) -> list[Answer]:
-    """The worst photos with what is true and what was said; ``read`` gives the bytes of an image. What was drawn."""
+    """The worst photos with what is true and what was said; ``read`` gives the bytes of an image.
+    What was drawn.
+    """
     worst = worst_answers(answers)
     rows = max(1, math.ceil(len(worst) / _COLUMNS))
     columns = min(_COLUMNS, max(len(worst), 1))
@@ -189,11 +245,23 @@ def draw_mistakes(
         axes.imshow(thumbnail(read, answer))
         lines = [(_short(text), _COLOURS[kind]) for text, kind in about(answer, several=several)]
         for line, (text, colour) in enumerate(lines):
-            axes.text(0.0, -0.035 - 0.1 * line, text, transform=axes.transAxes, va="top", fontsize=8, color=colour)
+            axes.text(
+                0.0,
+                -0.035 - 0.1 * line,
+                text,
+                transform=axes.transAxes,
+                va="top",
+                fontsize=8,
+                color=colour,
+            )
     wrong = sum(not answer.right for answer in answers)
     title = f"{wrong} of {len(answers)} wrong"
     shown_wrong = sum(not answer.right for answer in worst)
-    title += f": the worst {len(worst)}" if shown_wrong == len(worst) else ", and the least sure of the others"
+    title += (
+        f": the worst {len(worst)}"
+        if shown_wrong == len(worst)
+        else ", and the least sure of the others"
+    )
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
     return worst
@@ -209,7 +277,10 @@ def about(answer: Answer, *, several: bool) -> list[tuple[str, str]]:
     if not several:
         return [
             (f"true {answer.labels[0]} {answer.label_probability:.0%}", "right"),
-            (f"said {answer.predicted[0]} {answer.probability:.0%}", "right" if answer.right else "wrong"),
+            (
+                f"said {answer.predicted[0]} {answer.probability:.0%}",
+                "right" if answer.right else "wrong",
+            ),
         ]
     missed = [name for name in answer.labels if name not in answer.predicted]
     invented = [name for name in answer.predicted if name not in answer.labels]
@@ -235,7 +306,9 @@ def thumbnail(read: Callable[[int], bytes], answer: Answer) -> NDArray[np.uint8]
     height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     top, left = (_THUMBNAIL - height) // 2, (_THUMBNAIL - width) // 2
-    tile[top : top + height, left : left + width] = cv2.resize(photo, (width, height), interpolation=method)
+    tile[top : top + height, left : left + width] = cv2.resize(
+        photo, (width, height), interpolation=method
+    )
     return tile
 
 
@@ -262,7 +335,10 @@ def _list_confusions(axes: Any, listed: Sequence[tuple[str, str, int, int]]) -> 
     places = np.arange(len(listed))
     axes.barh(places, [count for _, _, count, _ in listed], color=_RED, alpha=0.35, height=0.8)
     for place, (true, said, count, total) in zip(places, listed, strict=True):
-        text = f"{textwrap.shorten(true, 22, placeholder='…')} → {textwrap.shorten(said, 22, placeholder='…')}"
+        text = (
+            f"{textwrap.shorten(true, 22, placeholder='…')} → "
+            f"{textwrap.shorten(said, 22, placeholder='…')}"
+        )
         axes.text(0, place, f" {text}  {count}/{total}", va="center", ha="left", fontsize=8)
     axes.set_ylim(max(len(listed), 10) - 0.5, -0.5)
     axes.set_title("most frequent confusions: true → predicted", fontsize=9)
@@ -282,6 +358,7 @@ def _figure(width: float, height: float, dpi: int = 110) -> Any:
 
 def _save(figure: Any, path: Path) -> None:
     with warnings.catch_warnings():
-        # Class names in scripts that the default font lacks are drawn as boxes; the names stand in report files too.
+        # Class names in scripts that the default font lacks are drawn as boxes; the names stand in
+        # report files too.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))

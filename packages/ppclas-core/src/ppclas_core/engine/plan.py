@@ -1,4 +1,6 @@
-"""Fill in what a config leaves open, from the photos and the model, and say what was chosen and why."""
+"""Fill in what a config leaves open, from the photos and the model, and say what was chosen and
+why.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from ppclas_core.data.base import ImageSet, sample_draw
 from ppclas_core.data.decode import decode
 from ppclas_core.data.jpeg import decoder_note
 from ppclas_core.data.loader import auto_workers
-from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms, default_train_transforms
+from ppclas_core.data.pipeline import (
+    Pipeline,
+    build_transforms,
+    default_eval_transforms,
+    default_train_transforms,
+)
 from ppclas_core.data.sampling import check_repeats, image_shares
 from ppclas_core.data.splits import open_splits
 from ppclas_core.data.transforms import Normalize, size_pair
@@ -36,8 +43,9 @@ _SIZE_SAMPLE = 40
 """Photos whose size is looked at."""
 
 _PEAK_LR = {
-    # (fine-tuning, from random weights) at 32 images a step. Fine-tuning MobileNetV2 on 700 flowers at 96 pixels for
-    # two epochs with Momentum: 0.001 took validation top-1 from 89.1 % to 91.4 %, 0.003 down to 86.6 %.
+    # (fine-tuning, from random weights) at 32 images a step. Fine-tuning MobileNetV2 on 700 flowers
+    # at 96 pixels for two epochs with Momentum: 0.001 took validation top-1 from 89.1 % to 91.4 %,
+    # 0.003 down to 86.6 %.
     "SGD": (0.01, 0.05),
     "Momentum": (0.001, 0.0125),
     "RMSProp": (5e-5, 1e-3),
@@ -49,14 +57,16 @@ _BACKBONE_LR_MULT = 0.2
 
 _SCALE = (0.08, 1.0)
 _FINE_TUNING_SCALE = (0.5, 1.0)
-# Small crops show everything larger than it is in evaluation. A long training makes up for it, a short one does not:
-# fine-tuning MobileNetV2 on 700 flowers at 96 pixels for an epoch, validation loss went from 0.34 to 0.44 with crops
-# from 0.08 of the photo, and stayed at 0.34 with crops from 0.5.
+# Small crops show everything larger than it is in evaluation. A long training makes up for it, a
+# short one does not: fine-tuning MobileNetV2 on 700 flowers at 96 pixels for an epoch, validation
+# loss went from 0.34 to 0.44 with crops from 0.08 of the photo, and stayed at 0.34 with crops from
+# 0.5.
 
 
 _TRIALS = 16
 _WHOLE_PHOTOS = {
-    "squash": "photos are resized to {height}x{width} as a whole, whatever that does to their shape",
+    "squash": "photos are resized to {height}x{width} as a whole, whatever that does to their "
+    "shape",
     "letterbox": "photos are shown as a whole, with bars up to {height}x{width}",
     "none": "photos are not resized: {height}x{width} of them are seen, the middle in evaluation",
 }
@@ -94,14 +104,19 @@ def make_plan(config: Config, device: Device) -> Plan:
     splits = open_splits(config.data)
     notes += splits.notes
     train, val = splits.train, splits.val
-    notes.append(f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} classes")
+    notes.append(
+        f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} "
+        "classes"
+    )
     if config.data.train_extra is not None:
         _check_objective_needs_no_labels(config)
         train = add_unlabelled(train, val, config.data.train_extra, config.data.root, notes)
 
     check_task(config, train.task)
     loss = plan_loss(config.loss, train, notes)
-    metrics: list[Metric] = [build_component(get_registries().metrics, metric) for metric in config.metrics]
+    metrics: list[Metric] = [
+        build_component(get_registries().metrics, metric) for metric in config.metrics
+    ]
     monitor = plan_monitor(config.train.monitor, train.task, metrics, train.class_names)
     for tracker in config.trackers:
         build_component(get_registries().trackers, tracker).check()
@@ -112,16 +127,22 @@ def make_plan(config: Config, device: Device) -> Plan:
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(
-            f"batch_size {data.batch_size} is more than the {len(train)} training photos. Use a smaller --batch-size."
+            f"batch_size {data.batch_size} is more than the {len(train)} training photos. Use a "
+            "smaller --batch-size."
         )
     epochs = config.train.epochs
     if epochs is None:
         epochs = _infer_epochs(len(train), weights is not None)
-        notes.append(f"{epochs} epochs for {len(train)} photos, {'fine-tuning' if weights else 'from random weights'}")
+        notes.append(
+            f"{epochs} epochs for {len(train)} photos, "
+            f"{'fine-tuning' if weights else 'from random weights'}"
+        )
     images_per_step = data.batch_size * config.train.accumulate
     if config.train.accumulate > 1:
         notes.append(f"{config.train.accumulate} batches make a step of {images_per_step} images")
-    schedule, optimizer = _plan_optimizer(config, images_per_step, epochs, weights is not None, notes)
+    schedule, optimizer = _plan_optimizer(
+        config, images_per_step, epochs, weights is not None, notes
+    )
     if device == "cpu" and config.train.device == "auto":
         notes.append("training on the CPU")
     keep_statistics = config.train.freeze_norm_statistics
@@ -129,13 +150,15 @@ def make_plan(config: Config, device: Device) -> Plan:
         keep_statistics = weights is not None
         if keep_statistics:
             notes.append(
-                "batch norms, if any, keep their statistics: a few photos say less about them than the weights"
+                "batch norms, if any, keep their statistics: a few photos say less about them "
+                "than the weights"
             )
     _try_out(data, train)
     objective: Objective = build_component(get_registries().objectives, config.objective)
     resolved = config.replace(
         objective=ComponentConfig(
-            name=config.objective.name, **objective.resolved().model_dump(mode="json", exclude_unset=True)
+            name=config.objective.name,
+            **objective.resolved().model_dump(mode="json", exclude_unset=True),
         ),
         model=config.model.replace(pretrained=str(weights) if weights else False),
         data=data.replace(task=train.task),
@@ -143,7 +166,11 @@ def make_plan(config: Config, device: Device) -> Plan:
         schedule=schedule,
         optimizer=optimizer,
         train=config.train.replace(
-            epochs=epochs, device=device, monitor=monitor, lr_batch_size=None, freeze_norm_statistics=keep_statistics
+            epochs=epochs,
+            device=device,
+            monitor=monitor,
+            lr_batch_size=None,
+            freeze_norm_statistics=keep_statistics,
         ),
     )
     return Plan(resolved, train, val, weights, tuple(notes))
@@ -154,8 +181,8 @@ def _check_objective_needs_no_labels(config: Config) -> None:
     objective: Any = get_registries().objectives.entry(name).params_model()
     if not objective.learns_without_labels:
         raise ConfigError(
-            f"data.train_extra gives photos without labels, and the objective {name} learns from labels alone. "
-            f"Distil from a teacher (ppclas distill train), or leave train_extra out."
+            f"data.train_extra gives photos without labels, and the objective {name} learns from "
+            "labels alone. Distil from a teacher (ppclas distill train), or leave train_extra out."
         )
 
 
@@ -178,7 +205,12 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
 
 
 def _plan_data(
-    data: DataSection, facts: Mapping[str, Any], train: ImageSet, device: Device, fine_tuning: bool, notes: list[str]
+    data: DataSection,
+    facts: Mapping[str, Any],
+    train: ImageSet,
+    device: Device,
+    fine_tuning: bool,
+    notes: list[str],
 ) -> DataSection:
     listed_size = _listed_size(data)
     size = data.image_size or listed_size
@@ -189,14 +221,18 @@ def _plan_data(
     if mode != "center":
         if short is not None:
             raise ConfigError(
-                f"data.resize_short is of resize_mode center, and resize_mode is {mode}: leave one of the two out."
+                f"data.resize_short is of resize_mode center, and resize_mode is {mode}: leave one "
+                "of the two out."
             )
         if data.train_transforms is None and data.eval_transforms is None:
             notes.append(_WHOLE_PHOTOS[mode].format(height=height, width=width))
     elif short is None:
         short = round(min(height, width) * _resize_ratio(facts))
         if data.eval_transforms is None:
-            notes.append(f"evaluation resizes the short side to {short} and crops {height}x{width} from the centre")
+            notes.append(
+                f"evaluation resizes the short side to {short} and crops {height}x{width} from the "
+                "centre"
+            )
     interpolation = data.interpolation or str(facts.get("interpolation", "bilinear"))
     scale = _FINE_TUNING_SCALE if fine_tuning else _SCALE
     train_transforms = default_train_transforms((height, width), interpolation, scale, mode)
@@ -244,8 +280,8 @@ def _try_out(data: DataSection, train: ImageSet) -> None:
     """Find now what training would find out after the weights are loaded.
 
     Raises:
-        ConfigError: transforms fail, batch transforms exclude one another, or the two lists normalise differently;
-            sampling that the photos or the batch do not allow.
+        ConfigError: transforms fail, batch transforms exclude one another, or the two lists
+            normalise differently; sampling that the photos or the batch do not allow.
     """
     assert data.train_transforms is not None
     assert data.eval_transforms is not None
@@ -254,14 +290,17 @@ def _try_out(data: DataSection, train: ImageSet) -> None:
     for field in ("train_transforms", "eval_transforms"):
         transforms = build_transforms(getattr(data, field), f"data.{field}")
         Pipeline(transforms).output_shape()
-        own = next((transform for transform in transforms if isinstance(transform, Normalize)), data.normalize)
+        own = next(
+            (transform for transform in transforms if isinstance(transform, Normalize)),
+            data.normalize,
+        )
         scales.append((own.mean, own.std))
     if scales[0] != scales[1]:
         (mean, std), (eval_mean, eval_std) = scales
         raise ConfigError(
-            f"data.train_transforms normalise by mean {list(mean)} and std {list(std)}, evaluation by "
-            f"{list(eval_mean)} and {list(eval_std)}. Set data.normalize and leave Normalize out, or give both lists "
-            f"the same one."
+            f"data.train_transforms normalise by mean {list(mean)} and std {list(std)}, evaluation "
+            f"by {list(eval_mean)} and {list(eval_std)}. Set data.normalize and leave Normalize "
+            "out, or give both lists the same one."
         )
     image_shares(train, data.sampling)
     check_repeats(data.batch_size, data.sampling.repeats)
@@ -269,14 +308,24 @@ def _try_out(data: DataSection, train: ImageSet) -> None:
 
 
 def _try_batch_transforms(data: DataSection, train: ImageSet) -> None:
-    transforms = [build_component(get_registries().batch_transforms, component) for component in data.batch_transforms]
+    transforms = [
+        build_component(get_registries().batch_transforms, component)
+        for component in data.batch_transforms
+    ]
     if len(transforms) < 2:
         return
     import paddle
 
-    labels = np.zeros((2, len(train.class_names)), np.float32) if train.task == "multilabel" else np.arange(2)
+    labels = (
+        np.zeros((2, len(train.class_names)), np.float32)
+        if train.task == "multilabel"
+        else np.arange(2)
+    )
     for index in range(_TRIALS):  # what is done by chance is done at least once
-        images, targets = paddle.zeros([2, 3, *size_pair(data.image_size or 32)]), Targets(paddle.to_tensor(labels))
+        images, targets = (
+            paddle.zeros([2, 3, *size_pair(data.image_size or 32)]),
+            Targets(paddle.to_tensor(labels)),
+        )
         for transform in transforms:
             images, targets = transform(images, targets, sample_draw(0, 0, index))
 
@@ -285,33 +334,42 @@ def _listed_size(data: DataSection) -> tuple[int, int] | None:
     """(height, width) that evaluation shows where both lists of transforms are given."""
     if data.train_transforms is None or data.eval_transforms is None:
         return None
-    height, width, _ = Pipeline(build_transforms(data.eval_transforms, "data.eval_transforms")).output_shape()
+    height, width, _ = Pipeline(
+        build_transforms(data.eval_transforms, "data.eval_transforms")
+    ).output_shape()
     return height, width
 
 
 def _idle_keys(
     data: DataSection, train: tuple[ComponentConfig, ...], evaluation: tuple[ComponentConfig, ...]
 ) -> list[str]:
-    """A line on each key that was set and shapes less than it seems to, as lists of transforms are given.
+    """A line on each key that was set and shapes less than it seems to, as lists of transforms are
+    given.
 
-    ``train`` and ``evaluation`` are the lists that the keys stand for; given ones that are the same hide nothing.
+    ``train`` and ``evaluation`` are the lists that the keys stand for; given ones that are the same
+    hide nothing.
     """
     given = {}
     if data.train_transforms is not None and data.train_transforms != train:
         given["data.train_transforms"] = "training"
     if data.eval_transforms is not None and data.eval_transforms != evaluation:
         given["data.eval_transforms"] = "evaluation"
-    keys = {"resize_mode": data.resize_mode != "center", "interpolation": data.interpolation is not None}
+    keys = {
+        "resize_mode": data.resize_mode != "center",
+        "interpolation": data.interpolation is not None,
+    }
     lines = []
     if given:
         lines += [
-            f"data.{key} {getattr(data, key)} shapes nothing in {' and '.join(given.values())}: {' and '.join(given)} "
-            f"{'is' if len(given) == 1 else 'are'} given"
+            f"data.{key} {getattr(data, key)} shapes nothing in {' and '.join(given.values())}: "
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} given"
             for key, is_set in keys.items()
             if is_set
         ]
     if "data.eval_transforms" in given and data.resize_short is not None:
-        lines.append(f"data.resize_short {data.resize_short} shapes nothing: data.eval_transforms is given")
+        lines.append(
+            f"data.resize_short {data.resize_short} shapes nothing: data.eval_transforms is given"
+        )
     return lines
 
 
@@ -337,12 +395,16 @@ def _infer_image_size(train: ImageSet, model_size: int, notes: list[str]) -> int
     typical = int(np.median(sides)) if sides else model_size
     # Photos smaller than what the model was made for are not blown up.
     size = min(model_size, max(64, typical // 32 * 32))
-    notes.append(f"image size {size} (the photos' short side is {typical} pixels, the model's own size {model_size})")
+    notes.append(
+        f"image size {size} (the photos' short side is {typical} pixels, the model's own size "
+        f"{model_size})"
+    )
     return size
 
 
 def _infer_batch_size(images: int, device: Device) -> int:
-    # At least some ten steps an epoch for small sets; on a CPU a step should take seconds, not minutes.
+    # At least some ten steps an epoch for small sets; on a CPU a step should take seconds, not
+    # minutes.
     largest = 32 if device == "cpu" else 128
     return int(min(largest, max(8, 2 ** int(math.log2(max(images / 10, 8))))))
 
@@ -363,28 +425,39 @@ def _plan_optimizer(
         ratio = batch_size / meant_for
         chosen["lr"] = lr * (ratio if config.train.lr_scaling == "linear" else math.sqrt(ratio))
         notes.append(
-            f"learning rate {chosen['lr']:g}: {lr:g} for {meant_for} images a step, scaled to {batch_size} "
-            f"({config.train.lr_scaling})"
+            f"learning rate {chosen['lr']:g}: {lr:g} for {meant_for} images a step, scaled to "
+            f"{batch_size} ({config.train.lr_scaling})"
         )
     if lr is None and meant_for is not None:
-        raise ConfigError("train.lr_batch_size says what schedule.lr is meant for, so give that too: --lr")
+        raise ConfigError(
+            "train.lr_batch_size says what schedule.lr is meant for, so give that too: --lr"
+        )
     if lr is None:
         known = _PEAK_LR.get(optimizer.name)
         if known is None:
-            raise ConfigError(f"optimizer {optimizer.name}: there is no rule for its learning rate. Give one: --lr")
-        # Proportional to the batch; a smaller one does not make pretrained weights learn more slowly.
+            raise ConfigError(
+                f"optimizer {optimizer.name}: there is no rule for its learning rate. Give one: "
+                "--lr"
+            )
+        # Proportional to the batch; a smaller one does not make pretrained weights learn more
+        # slowly.
         share = max(batch_size, _LR_BATCH_SIZE if fine_tuning else 0) / _LR_BATCH_SIZE
         chosen["lr"] = float(f"{known[not fine_tuning] * share:.3g}")
-        notes.append(f"learning rate {chosen['lr']:g} for {optimizer.name} at {batch_size} images a step")
+        notes.append(
+            f"learning rate {chosen['lr']:g} for {optimizer.name} at {batch_size} images a step"
+        )
     fields = get_registries().schedulers.entry(schedule.name).params_model().model_fields
     if "warmup_epochs" in fields and "warmup_epochs" not in schedule.params:
         chosen["warmup_epochs"] = min(5.0, round(0.1 * epochs, 2))
         notes.append(f"the learning rate warms up over {chosen['warmup_epochs']:g} epochs")
     if optimizer.lr_mult is None:
-        factors = {"backbone": _BACKBONE_LR_MULT} if fine_tuning and optimizer.layer_decay is None else {}
+        factors = (
+            {"backbone": _BACKBONE_LR_MULT} if fine_tuning and optimizer.layer_decay is None else {}
+        )
         if factors:
             notes.append(
-                f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new classifier at all of it"
+                f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new "
+                "classifier at all of it"
             )
         optimizer = optimizer.replace(lr_mult=factors)
     return schedule.replace(**chosen), optimizer

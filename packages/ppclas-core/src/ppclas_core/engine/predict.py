@@ -35,7 +35,8 @@ class Prediction:
     """(class name, probability in 0..1), best first."""
     error: str = ""
     labels: tuple[tuple[str, float], ...] | None = None
-    """Where an image may have several labels: those whose probability reaches their threshold, best first."""
+    """Where an image may have several labels: those whose probability reaches their threshold, best
+    first."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -50,7 +51,8 @@ class Prediction:
 
 
 def expand_paths(inputs: Sequence[str]) -> list[str]:
-    """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs stand for.
+    """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs
+    stand for.
 
     Raises:
         DataError: an input stands for no file at all.
@@ -61,9 +63,14 @@ def expand_paths(inputs: Sequence[str]) -> list[str]:
 def _expand(given: str) -> list[str]:
     path = Path(given)
     if path.is_dir():
-        found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        found = sorted(
+            str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+        )
         if not found:
-            raise DataError(f"The folder {given} has no image in it (looked for {', '.join(sorted(IMAGE_SUFFIXES))}).")
+            raise DataError(
+                f"The folder {given} has no image in it (looked for "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))})."
+            )
         return found
     if path.is_file():
         if path.suffix.lower() != ".txt":
@@ -101,7 +108,8 @@ def predict(
 
     Args:
         bundle: what answers.
-        paths: image files, or RGB pixels [H, W, 3] of whole images; those are called "image 1" and so on.
+        paths: image files, or RGB pixels [H, W, 3] of whole images; those are called "image 1" and
+            so on.
         top_k: answers an image, clamped to the number of classes.
         batch_size: images a step.
         threads: how many images are read at a time, while the batch before them is being answered.
@@ -132,20 +140,35 @@ def predict(
         good = [row for row, error in enumerate(errors) if not error]
         probabilities = iter(bundle.probabilities(predictor(batch.images(good))) if good else ())
         for path, error in zip(paths, errors, strict=True):
-            yield Prediction(path, error=error) if error else _prediction(path, next(probabilities), bundle, top_k)
+            yield (
+                Prediction(path, error=error)
+                if error
+                else _prediction(path, next(probabilities), bundle, top_k)
+            )
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:  # OpenCV decodes without holding the interpreter lock
+    with ThreadPoolExecutor(
+        max(1, threads)
+    ) as pool:  # OpenCV decodes without holding the interpreter lock
         named = (
-            (image if isinstance(image, str) else f"image {number}", image) for number, image in enumerate(paths, 1)
+            (image if isinstance(image, str) else f"image {number}", image)
+            for number, image in enumerate(paths, 1)
         )
         chunks = _chunks(named, batch_size)
-        idle = [_Batch(batch_size) for _ in range(3)]  # one is answered, one is read, one may be read ahead
+        idle = [
+            _Batch(batch_size) for _ in range(3)
+        ]  # one is answered, one is read, one may be read ahead
         waiting: list[tuple[list[str], Iterator[str], _Batch]] = []
 
         def read_on() -> None:
             for chunk in _take(chunks, len(idle)):
                 batch = idle.pop()
-                waiting.append(([path for path, _ in chunk], pool.map(read, chunk, repeat(batch), count()), batch))
+                waiting.append(
+                    (
+                        [path for path, _ in chunk],
+                        pool.map(read, chunk, repeat(batch), count()),
+                        batch,
+                    )
+                )
 
         read_on()
         while waiting:
@@ -156,7 +179,9 @@ def predict(
 
 
 class _Batch:
-    """Where readers lay their images down: [size, ...]. Used again, as memory that was touched before is faster."""
+    """Where readers lay their images down: [size, ...]. Used again, as memory that was touched
+    before is faster.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -175,8 +200,9 @@ class _Batch:
         expected = self._array.shape[1:]
         if image.shape != expected:
             raise ImageError(
-                f"{path}: {_shape(image.shape)} after the bundle's transforms, where others are {_shape(expected)}: "
-                "they make no batch. Try --batch-size 1, or end the transforms with a crop of fixed size."
+                f"{path}: {_shape(image.shape)} after the bundle's transforms, where others are "
+                f"{_shape(expected)}: they make no batch. Try --batch-size 1, or end the "
+                "transforms with a crop of fixed size."
             )
         self._array[row] = image
 
@@ -205,15 +231,21 @@ def _take(chunks: Iterator[list[Item]], count: int) -> list[list[Item]]:
     return [chunk for _, chunk in zip(range(count), chunks, strict=False)]
 
 
-def _prediction(path: str, probabilities: NDArray[np.float32], bundle: Bundle, top_k: int) -> Prediction:
+def _prediction(
+    path: str, probabilities: NDArray[np.float32], bundle: Bundle, top_k: int
+) -> Prediction:
     top = _top(probabilities, bundle.labels, top_k)
     if bundle.manifest.task == "classification":
         return Prediction(path, top)
     limits = dict(zip(bundle.labels, bundle.thresholds, strict=True))
     ranking = _top(probabilities, bundle.labels, len(bundle.labels))
-    return Prediction(path, top, labels=tuple((name, value) for name, value in ranking if value >= limits[name]))
+    return Prediction(
+        path, top, labels=tuple((name, value) for name, value in ranking if value >= limits[name])
+    )
 
 
-def _top(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) -> tuple[tuple[str, float], ...]:
+def _top(
+    probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int
+) -> tuple[tuple[str, float], ...]:
     order = np.argsort(-probabilities, kind="stable")[: min(top_k, len(labels))]
     return tuple((labels[i], float(probabilities[i])) for i in order)

@@ -36,7 +36,8 @@ def model_predictor(model: ImageModel, normalize: NormalizeConfig) -> Predictor:
 
 
 def open_engine(bundle: Bundle, name: str | None = None, threads: int | None = None) -> Engine:
-    """The engine ``name``, or the one that an export names, with ``bundle`` loaded and ``threads`` (or all) CPUs.
+    """The engine ``name``, or the one that an export names, with ``bundle`` loaded and ``threads``
+    (or all) CPUs.
 
     Raises:
         BundleError: an export does not say which engine runs it, or the engine cannot run it.
@@ -46,7 +47,9 @@ def open_engine(bundle: Bundle, name: str | None = None, threads: int | None = N
     if name is None:
         facts = export_facts(bundle)
         if "engine" not in facts:
-            raise BundleError(f"{bundle.folder} is an export that names no engine. Export it again.")
+            raise BundleError(
+                f"{bundle.folder} is an export that names no engine. Export it again."
+            )
         name = str(facts["engine"])
     engine: Engine = get_registries().engines.build(name, threads=threads)
     engine.load(bundle)

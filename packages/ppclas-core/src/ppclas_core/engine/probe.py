@@ -1,9 +1,10 @@
 """Fit a new classifier to the frozen features before fine-tuning starts.
 
-A random head sends random gradients into the pretrained backbone and spoils features that it could have used. Fitting
-the head first, then training everything, keeps them ("Fine-Tuning can Distort Pretrained Features and Underperform
-Out-of-Distribution", Kumar et al. 2022, https://arxiv.org/abs/2202.10054, there called LP-FT). It costs one forward
-pass over the training photos.
+A random head sends random gradients into the pretrained backbone and spoils features that it could
+have used. Fitting the head first, then training everything, keeps them ("Fine-Tuning can Distort
+Pretrained Features and Underperform Out-of-Distribution", Kumar et al. 2022,
+https://arxiv.org/abs/2202.10054, there called LP-FT). It costs one forward pass over the training
+photos.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ MAX_CLASSES = 200
 MAX_IMAGES = 4000
 """Photos whose features are looked at, evenly over the classes."""
 
-# Chosen on the frozen MobileNetV2 features of 700 photos of 14 kinds of flowers, validation top-1 on 350: 98.0 % with
-# this penalty, 94.9 % with a tenth of it, 97.1 % with ten times as much.
+# Chosen on the frozen MobileNetV2 features of 700 photos of 14 kinds of flowers, validation top-1
+# on 350: 98.0 % with this penalty, 94.9 % with a tenth of it, 97.1 % with ten times as much.
 _PENALTY = 0.01
 _STEPS = 200
 _RATE = 0.02
@@ -42,17 +43,25 @@ def linear_head(model: ImageModel) -> nn.Linear | None:
     """The model's classifier where it is one linear layer; None where it is anything else."""
     from paddle import nn
 
-    layers = [layer for name, layer in model.named_sublayers() if model.is_head(name) and list(layer.parameters())]
+    layers = [
+        layer
+        for name, layer in model.named_sublayers()
+        if model.is_head(name) and list(layer.parameters())
+    ]
     return layers[0] if len(layers) == 1 and isinstance(layers[0], nn.Linear) else None
 
 
 def probe_set(images: ImageSet) -> ImageSet:
-    """At most ``MAX_IMAGES`` of the labelled ones, as many of each class as of any other where there are enough."""
+    """At most ``MAX_IMAGES`` of the labelled ones, as many of each class as of any other where
+    there are enough.
+    """
     images = labelled_part(images)
     if len(images) <= MAX_IMAGES:
         return images
     if images.task == "multilabel":  # no image belongs to one class: one in so many of all
-        return images.subset(np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(np.int64).tolist())
+        return images.subset(
+            np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(np.int64).tolist()
+        )
     labels = images.labels()
     places = np.empty(len(labels), dtype=np.int64)  # place of each image among those of its class
     for label in np.unique(labels):
@@ -61,8 +70,12 @@ def probe_set(images: ImageSet) -> ImageSet:
     return images.subset(np.sort(np.argsort(places, kind="stable")[:MAX_IMAGES]).tolist())
 
 
-def probe_class_weights(images: ImageSet, class_weights: Sequence[float] | None) -> Sequence[float] | None:
-    """What of the loss's ``class_weights`` is left for ``probe_set``: nothing where it evens out the classes itself."""
+def probe_class_weights(
+    images: ImageSet, class_weights: Sequence[float] | None
+) -> Sequence[float] | None:
+    """What of the loss's ``class_weights`` is left for ``probe_set``: nothing where it evens out
+    the classes itself.
+    """
     evened = images.task == "classification" and len(labelled_part(images)) > MAX_IMAGES
     return None if evened else class_weights
 
@@ -75,7 +88,8 @@ def fit_linear_head(
     on_batch: Callable[[], None] = lambda: None,
     class_weights: Sequence[float] | None = None,
 ) -> None:
-    """Set the weights of ``head`` to a logistic regression on what reaches it in eval mode for ``batches``.
+    """Set the weights of ``head`` to a logistic regression on what reaches it in eval mode for
+    ``batches``.
 
     ``class_weights`` are those of the loss that training goes on with, one a class.
     """
@@ -102,19 +116,24 @@ def fit_linear_head(
 
 
 def logistic_regression(
-    features: NDArray[Any], labels: NDArray[Any], num_classes: int, class_weights: Sequence[float] | None = None
+    features: NDArray[Any],
+    labels: NDArray[Any],
+    num_classes: int,
+    class_weights: Sequence[float] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weight [D, C] and bias [C] of a logistic regression on features [N, D].
 
-    It is multinomial for labels [N]; for labels [N, C] of ones and zeros it is one regression a class.
+    It is multinomial for labels [N]; for labels [N, C] of ones and zeros it is one regression a
+    class.
 
-    An image counts as much as the weight of its class; with labels [N, C] a class's weight is that of the images that
-    have it against those that do not, as in the losses.
+    An image counts as much as the weight of its class; with labels [N, C] a class's weight is that
+    of the images that have it against those that do not, as in the losses.
 
-    Minimises the mean cross entropy plus ``_PENALTY / 2 · ‖W‖²`` over centred features, scaled by one number to a mean
-    variance of 1, with Adam on all of them at once.
+    Minimises the mean cross entropy plus ``_PENALTY / 2 · ‖W‖²`` over centred features, scaled by
+    one number to a mean variance of 1, with Adam on all of them at once.
     """
-    # One scale for all: scaling each feature by its own would give large weights to features that hardly vary.
+    # One scale for all: scaling each feature by its own would give large weights to features that
+    # hardly vary.
     mean = features.mean(axis=0)
     spread = np.sqrt(features.var(axis=0).mean()) + 1e-6
     inputs = ((features - mean) / spread).astype(np.float32)
@@ -125,7 +144,11 @@ def logistic_regression(
     importance = np.ones((len(inputs), num_classes if several else 1), np.float32)
     if class_weights is not None:
         of_class = np.asarray(class_weights, np.float32)
-        importance = np.where(labels > 0, of_class, 1.0).astype(np.float32) if several else of_class[labels][:, None]
+        importance = (
+            np.where(labels > 0, of_class, 1.0).astype(np.float32)
+            if several
+            else of_class[labels][:, None]
+        )
         if not several:
             importance /= importance.mean()
     weights = np.zeros((inputs.shape[1], num_classes), np.float32)
@@ -139,7 +162,9 @@ def logistic_regression(
         else:
             exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        gradient = inputs.T @ (importance * (probabilities - targets)) / len(inputs) + penalty * weights
+        gradient = (
+            inputs.T @ (importance * (probabilities - targets)) / len(inputs) + penalty * weights
+        )
         first += 0.1 * (gradient - first)
         second += 0.01 * (gradient**2 - second)
         rate = _RATE * (1 - step / (_STEPS + 1))

@@ -60,7 +60,9 @@ class Progress:
     """Whether the last epoch done is the last one, though others were planned."""
 
     def epochs_without_rise(self, epoch: int, value: float, min_delta: float) -> int:
-        """Take in what is to be raised, as it is after ``epoch``; how long ago it last rose by more than that."""
+        """Take in what is to be raised, as it is after ``epoch``; how long ago it last rose by more
+        than that.
+        """
         if self.risen is None or value > self.risen[1] + min_delta:
             self.risen = (epoch, value)
         return epoch - self.risen[0]
@@ -105,7 +107,9 @@ class Progress:
             list(state["history"]),
             state["best"],
             int(state["bad_in_a_row"]),
-            (int(state["risen"][0]), float(state["risen"][1])) if state["risen"] is not None else None,
+            (int(state["risen"][0]), float(state["risen"][1]))
+            if state["risen"] is not None
+            else None,
             float(state["seconds"]),
             bool(state["ended"]),
         )

@@ -15,13 +15,17 @@ from ppclas_core.errors import PpclasError
 
 
 def main() -> None:
-    """Train as the job on stdin says. Ends the process itself: a collective's threads can keep an exit waiting."""
+    """Train as the job on stdin says. Ends the process itself: a collective's threads can keep an
+    exit waiting.
+    """
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     descriptor = console_descriptor()
     stream = sys.stderr
     if descriptor is not None:
-        stream = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        stream = os.fdopen(
+            descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
+        )
     code = 0
     try:
         from ppclas_core.engine.session import run_rank

@@ -71,17 +71,23 @@ def write_report(folder: Path, page: Page, tables: Tables, images: ImageSet) -> 
     write_text(folder / NAME, render(folder, page, tables, images, worst))
 
 
-def render(folder: Path, page: Page, tables: Tables, images: ImageSet, worst: Sequence[Answer]) -> str:
+def render(
+    folder: Path, page: Page, tables: Tables, images: ImageSet, worst: Sequence[Answer]
+) -> str:
     """The page as HTML; pictures come from ``folder``."""
     several = tables.confusion is None
     wrong = sum(not answer.right for answer in tables.answers)
     sections = [
         _section("Use it", "".join(_command(what, line) for what, line in page.commands)),
-        _section("Curves", _picture(folder / "curves.png", "loss, accuracy and learning rate by epoch"))
+        _section(
+            "Curves", _picture(folder / "curves.png", "loss, accuracy and learning rate by epoch")
+        )
         if page.history
         else "",
         _section("Classes", _class_table(tables.per_class)),
-        _section("Confusions", _picture(folder / "confusion.png", "confusion matrix")) if not several else "",
+        _section("Confusions", _picture(folder / "confusion.png", "confusion matrix"))
+        if not several
+        else "",
         _section(
             f"Mistakes ({wrong} of {len(tables.answers)})",
             "<p>The worst first: wrong answers by how sure they were, then right ones by how unsure.</p>"
@@ -89,12 +95,17 @@ def render(folder: Path, page: Page, tables: Tables, images: ImageSet, worst: Se
         ),
         _section(
             "Can its probabilities be trusted?",
-            "<p>Bars on the dashed line: of all answers given with 80 %, 80 % are right. Below it the model is too "
-            "sure, above it not sure enough.</p>" + _picture(folder / "reliability.png", "reliability curve"),
+            "<p>Bars on the dashed line: of all answers given with 80 %, 80 % are right. Below it "
+            "the model is too sure, above it not sure enough.</p>"
+            + _picture(folder / "reliability.png", "reliability curve"),
         ),
         *(_section(title, _facts(facts)) for title, facts in page.facts.items()),
-        _section("Epochs", _details("Every epoch", _history_table(page.history))) if page.history else "",
-        "".join(_details(title, f"<pre>{html.escape(text)}</pre>") for title, text in page.texts.items()),
+        _section("Epochs", _details("Every epoch", _history_table(page.history)))
+        if page.history
+        else "",
+        "".join(
+            _details(title, f"<pre>{html.escape(text)}</pre>") for title, text in page.texts.items()
+        ),
     ]
     tiles = "".join(
         f'<div class="tile"><b>{html.escape(format_metric(name, value).rpartition(" ")[2])}</b>'
@@ -122,12 +133,26 @@ def run_page(
     """The page of a training run."""
     config = plan.config
     data, train = config.data, config.train
-    which = {"raw": "", "ema": ", the moving average of the weights", "mean": ", the mean of the last epochs' weights"}
-    metrics = {key: value for key, value in best.items() if key not in ("epoch", "weights", "thresholds", "num_images")}
-    size = data.image_size if isinstance(data.image_size, int) else "x".join(map(str, data.image_size or ()))
+    which = {
+        "raw": "",
+        "ema": ", the moving average of the weights",
+        "mean": ", the mean of the last epochs' weights",
+    }
+    metrics = {
+        key: value
+        for key, value in best.items()
+        if key not in ("epoch", "weights", "thresholds", "num_images")
+    }
+    size = (
+        data.image_size
+        if isinstance(data.image_size, int)
+        else "x".join(map(str, data.image_size or ()))
+    )
     started_from = Path(plan.weights).name if plan.weights is not None else "random weights"
     schedule = config.schedule.params
-    loss = ", ".join([config.loss.name, *(f"{key} {value}" for key, value in config.loss.params.items())])
+    loss = ", ".join(
+        [config.loss.name, *(f"{key} {value}" for key, value in config.loss.params.items())]
+    )
     facts = {
         "Data": {
             "training": f"{len(plan.train)} photos, {plan.train.origin}",
@@ -145,12 +170,16 @@ def run_page(
             "optimizer": f"{config.optimizer.name}, weight decay {config.optimizer.weight_decay:g}",
             "schedule": f"{config.schedule.name}, peak learning rate {schedule.get('lr', 0):g}",
             "loss": loss if len(loss) < 200 else f"{loss[:200]}…",
-            "best by": f"{TITLES.get(train.monitor or '', train.monitor or '')}: epoch {best['epoch']}"
-            + which.get(str(best.get("weights")), ""),
+            "best by": f"{TITLES.get(train.monitor or '', train.monitor or '')}: epoch "
+            f"{best['epoch']}" + which.get(str(best.get("weights")), ""),
             "time": f"{seconds / 60:.1f} minutes on {train.device}, {train.precision}",
             "seed": str(train.seed),
         },
-        "Environment": {**versions(), "system": platform.platform(), "CPU cores": str(available_cpus())},
+        "Environment": {
+            **versions(),
+            "system": platform.platform(),
+            "CPU cores": str(available_cpus()),
+        },
     }
     command = run.path / "command.txt"
     texts = {
@@ -169,7 +198,9 @@ def run_page(
     )
 
 
-def bundle_page(bundle: Bundle, evaluation: Evaluation, images: ImageSet, name: str, command: str) -> Page:
+def bundle_page(
+    bundle: Bundle, evaluation: Evaluation, images: ImageSet, name: str, command: str
+) -> Page:
     """The page of an evaluation of a run, bundle or export."""
     manifest = bundle.manifest
     height, width = bundle.image_size
@@ -180,8 +211,11 @@ def bundle_page(bundle: Bundle, evaluation: Evaluation, images: ImageSet, name: 
             "classes": str(len(bundle.labels)),
             "task": manifest.task,
             "image size": f"{height}x{width} pixels",
-            "kind": manifest.kind + (f", engine {manifest.export.get('engine')}" if manifest.export else ""),
-            "written by": ", ".join(f"{package} {version}" for package, version in manifest.versions.items()),
+            "kind": manifest.kind
+            + (f", engine {manifest.export.get('engine')}" if manifest.export else ""),
+            "written by": ", ".join(
+                f"{package} {version}" for package, version in manifest.versions.items()
+            ),
         },
         "Environment": {**versions(), "system": platform.platform()},
     }
@@ -225,13 +259,18 @@ def _command(what: str, line: str) -> str:
 
 
 def _picture(path: Path, what: str) -> str:
-    return f'<img class="plot" alt="{html.escape(what)}" src="{_data_uri(path.read_bytes(), "png")}">'
+    return (
+        f'<img class="plot" alt="{html.escape(what)}" src="{_data_uri(path.read_bytes(), "png")}">'
+    )
 
 
 def _card(answer: Answer, images: ImageSet, several: bool) -> str:
     pixels = np.ascontiguousarray(thumbnail(images.read, answer)[:, :, ::-1])
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    lines = "".join(f'<span class="{kind}">{html.escape(text)}</span>' for text, kind in about(answer, several=several))
+    lines = "".join(
+        f'<span class="{kind}">{html.escape(text)}</span>'
+        for text, kind in about(answer, several=several)
+    )
     name = html.escape(Path(answer.path).name)
     source = _data_uri(encoded.tobytes(), "jpeg")
     return (
@@ -241,10 +280,17 @@ def _card(answer: Answer, images: ImageSet, several: bool) -> str:
 
 
 def _class_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    titles = {"class": "class", "images": "photos", "average_precision": "average precision", "auroc": "AUROC"}
+    titles = {
+        "class": "class",
+        "images": "photos",
+        "average_precision": "average precision",
+        "auroc": "AUROC",
+    }
     columns = list(rows[0])
     ordered = sorted(rows, key=lambda row: row["f1"])
-    return "<p>Click a heading to sort.</p>" + _table([titles.get(c, c) for c in columns], _cells(ordered, columns))
+    return "<p>Click a heading to sort.</p>" + _table(
+        [titles.get(c, c) for c in columns], _cells(ordered, columns)
+    )
 
 
 def _history_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -258,15 +304,16 @@ def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterabl
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     rows = list(rows)
-    numeric = [all(isinstance(row[place], int | float | None) for row in rows) for place in range(len(columns))]
+    numeric = [
+        all(isinstance(row[place], int | float | None) for row in rows)
+        for place in range(len(columns))
+    ]
     head = "".join(
         f'<th{" class=number" if number else ""}><button type="button">{html.escape(column)}</button></th>'
         for column, number in zip(columns, numeric, strict=True)
     )
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cell(value: Any) -> str:
@@ -280,7 +327,8 @@ def _cell(value: Any) -> str:
 
 def _facts(facts: Mapping[str, str]) -> str:
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items()
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+        for name, value in facts.items()
     )
     return f'<table class="facts"><tbody>{rows}</tbody></table>'
 

@@ -1,4 +1,6 @@
-"""What a run says of itself: the line of an epoch, what stands beside the bar, pictures and the report page."""
+"""What a run says of itself: the line of an epoch, what stands beside the bar, pictures and the
+report page.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ RAW, EMA, MEAN = "raw", "ema", "mean"
 
 
 def columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Their metrics for a row of ``metrics.jsonl``; those of averaged weights as ``ema_…`` and ``mean_…``."""
+    """Their metrics for a row of ``metrics.jsonl``; those of averaged weights as ``ema_…`` and
+    ``mean_…``.
+    """
     row = evaluations[RAW].summary()
     for weights, evaluation in evaluations.items():
         if weights != RAW:
@@ -31,29 +35,42 @@ def columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
 
 def epoch_line(row: Mapping[str, Any], epochs: int, better: bool, monitor: str) -> str:
     """The console's line for a row of ``metrics.jsonl``."""
-    parts = [f"epoch {row['epoch']}/{epochs}" if row["epoch"] else "classifier fitted to the frozen features"]
+    parts = [
+        f"epoch {row['epoch']}/{epochs}"
+        if row["epoch"]
+        else "classifier fitted to the frozen features"
+    ]
     if row["train_loss"] is not None:
         parts.append(f"train loss {row['train_loss']:.4f}")
     if row["train_top1"] is not None:
         parts.append(f"train top-1 {row['train_top1']:.1%}")
     # The usual first, then what decides.
     shown = [
-        name for name in ("loss", "top1", "map", "macro_f1") if name in row and (name != "macro_f1" or "map" in row)
+        name
+        for name in ("loss", "top1", "map", "macro_f1")
+        if name in row and (name != "macro_f1" or "map" in row)
     ]
     shown += [monitor] if monitor in row and monitor not in shown else []
-    parts += [f"{format_metric(name, row[name])}{' (best)' if better and name == monitor else ''}" for name in shown]
+    parts += [
+        f"{format_metric(name, row[name])}{' (best)' if better and name == monitor else ''}"
+        for name in shown
+    ]
     for prefix, whose in (("ema", "the average"), ("mean", "the last epochs' mean")):
         if f"{prefix}_{monitor}" in row:
             said = format_metric(monitor, row[f"{prefix}_{monitor}"])
             title, _, value = said.rpartition(" ")
             parts.append(f"{title} of {whose} {value}")
     if row["images_per_second"] is not None:
-        parts.append(f"{row['images_per_second']:.1f} img/s, {row['wait_share']:.0%} waiting for data")
+        parts.append(
+            f"{row['images_per_second']:.1f} img/s, {row['wait_share']:.0%} waiting for data"
+        )
     return "  ".join(parts)
 
 
 def step_facts(totals: Totals, rate: float, steps_done: int, steps_left: int) -> str:
-    """What stands beside the bar, what matters most first; ``steps_done`` are those that ``totals`` sums over."""
+    """What stands beside the bar, what matters most first; ``steps_done`` are those that ``totals``
+    sums over.
+    """
     seconds = totals.seconds
     speed = totals.images / seconds if seconds else 0.0
     wait = totals.wait / seconds if seconds else 0.0
@@ -67,7 +84,9 @@ def step_facts(totals: Totals, rate: float, steps_done: int, steps_left: int) ->
 
 
 class Pictures:
-    """The pictures and ``report.html`` of a run, made from its tables: at its end, and before if that costs little."""
+    """The pictures and ``report.html`` of a run, made from its tables: at its end, and before if
+    that costs little.
+    """
 
     SHARE = 0.01
     """Of the run's time that pictures may take before its end."""
@@ -78,13 +97,17 @@ class Pictures:
         self._last, self._spent = 5.0, 0.0  # seconds; the first guess is a slow one
 
     def draw(self, progress: Progress, *, force: bool = False) -> None:
-        """Make them; without ``force`` only if they then have taken no more than their share of the time so far."""
+        """Make them; without ``force`` only if they then have taken no more than their share of the
+        time so far.
+        """
         started = time.monotonic()
         if not force and self._spent + self._last > self.SHARE * (started - self._began):
             return
         tables = read_tables(self._run.path)
         if tables is not None and progress.best is not None:
-            page = run_page(self._run, self._plan, progress.history, progress.best, progress.seconds)
+            page = run_page(
+                self._run, self._plan, progress.history, progress.best, progress.seconds
+            )
             write_report(self._run.path, page, tables, self._plan.val)
         self._last = time.monotonic() - started
         self._spent += self._last

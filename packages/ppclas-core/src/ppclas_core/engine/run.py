@@ -81,11 +81,22 @@ class RunFolder:
 
     def write_command(self, command: Sequence[str] | None = None) -> None:
         """``command.txt``: the shell line that started the run."""
-        write_text(self.path / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n")
+        write_text(
+            self.path / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n"
+        )
 
     def discard(self, *, keep_folder: bool) -> None:
-        """Take back what describes a run that never began; what a plugin has written stays, and so does the folder."""
-        for name in ("config.yaml", "command.txt", "log.txt", "metrics.jsonl", "metrics.csv", *_TABLES):
+        """Take back what describes a run that never began; what a plugin has written stays, and so
+        does the folder.
+        """
+        for name in (
+            "config.yaml",
+            "command.txt",
+            "log.txt",
+            "metrics.jsonl",
+            "metrics.csv",
+            *_TABLES,
+        ):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.logs, ignore_errors=True)
         for folder in (self.last.parent, *([] if keep_folder else [self.path])):
@@ -94,7 +105,8 @@ class RunFolder:
 
 
 def create_run_folder(output: str | None, model: str, base: Path | None = None) -> RunFolder:
-    """A new, empty run folder: ``output`` itself, or ``runs/<model>-<n>`` with the next free number.
+    """A new, empty run folder: ``output`` itself, or ``runs/<model>-<n>`` with the next free
+    number.
 
     What a run left in ``output`` that was killed before it began is removed.
 
@@ -109,11 +121,13 @@ def create_run_folder(output: str | None, model: str, base: Path | None = None) 
             taken = next((path for path in found if not _TRACE.fullmatch(path.name)), None)
             if taken is not None:
                 hint = (
-                    f" or go on with it: --resume {shlex.quote(output)}" if (folder / "config.yaml").is_file() else ""
+                    f" or go on with it: --resume {shlex.quote(output)}"
+                    if (folder / "config.yaml").is_file()
+                    else ""
                 )
                 raise TrainingError(
-                    f"The output folder {output} is not empty (it holds {taken.name}). Runs are never overwritten: "
-                    f"choose another --output{hint}."
+                    f"The output folder {output} is not empty (it holds {taken.name}). Runs are "
+                    f"never overwritten: choose another --output{hint}."
                 )
             for trace in (*found, folder / ".writable"):
                 trace.touch()
@@ -132,12 +146,13 @@ def create_run_folder(output: str | None, model: str, base: Path | None = None) 
                 number += 1
     except FileExistsError as error:
         raise TrainingError(
-            f"{error.filename} is a file; expected a folder or a free name. Choose another --output."
+            f"{error.filename} is a file; expected a folder or a free name. Choose another "
+            "--output."
         ) from error
     except OSError as error:
         raise TrainingError(
-            f"The output folder {error.filename or output or base} cannot be written ({error.strerror}). "
-            f"Choose another one with --output."
+            f"The output folder {error.filename or output or base} cannot be written "
+            f"({error.strerror}). Choose another one with --output."
         ) from error
 
 

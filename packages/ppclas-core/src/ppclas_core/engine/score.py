@@ -31,11 +31,18 @@ class Scoring:
 
 
 def plan_scoring(
-    bundle: Bundle, path: str | None, data: str | None, *, root: str | None = None, labels: str | None = None
+    bundle: Bundle,
+    path: str | None,
+    data: str | None,
+    *,
+    root: str | None = None,
+    labels: str | None = None,
 ) -> Scoring:
-    """Score ``bundle`` on the photos in ``data``, or else on those that the run at ``path`` was validated on.
+    """Score ``bundle`` on the photos in ``data``, or else on those that the run at ``path`` was
+    validated on.
 
-    The batch size and metrics of a run are used again: the numbers are then those of its training to the last digit.
+    The batch size and metrics of a run are used again: the numbers are then those of its training
+    to the last digit.
 
     Raises:
         DataError: no photos are named, or their classes are not the bundle's.
@@ -54,7 +61,9 @@ def plan_scoring(
             return replace(scoring, images=open_splits(config.data).val)
     if data is None:
         raise DataError("Which photos? This is no run folder, so name them: --data FOLDER|LIST|CSV")
-    images = open_image_set(data, root=root, labels=labels, class_names=bundle.labels, task=bundle.manifest.task)
+    images = open_image_set(
+        data, root=root, labels=labels, class_names=bundle.labels, task=bundle.manifest.task
+    )
     if len(images.class_names) > len(bundle.labels):
         raise DataError(
             f"{data} has {len(images.class_names)} classes and the model {len(bundle.labels)}. "
@@ -63,7 +72,9 @@ def plan_scoring(
     return replace(scoring, images=images)
 
 
-def evaluate_bundle(bundle: Bundle, scoring: Scoring, console: Console, *, workers: int | None = None) -> Evaluation:
+def evaluate_bundle(
+    bundle: Bundle, scoring: Scoring, console: Console, *, workers: int | None = None
+) -> Evaluation:
     """Run ``bundle`` in its own preprocessing and engine."""
     predictor = bundle_predictor(bundle)
     loader = Loader(
@@ -105,10 +116,16 @@ def report_scoring(
         write_tables(folder, evaluation, scoring.images)
         tables = read_tables(folder)
         assert tables is not None
-        write_report(folder, bundle_page(bundle, evaluation, scoring.images, name, command), tables, scoring.images)
+        write_report(
+            folder,
+            bundle_page(bundle, evaluation, scoring.images, name, command),
+            tables,
+            scoring.images,
+        )
     except OSError as error:
         raise DataError(
-            f"The report cannot be written to {error.filename or folder} ({error.strerror}). Choose another --report."
+            f"The report cannot be written to {error.filename or folder} ({error.strerror}). "
+            "Choose another --report."
         ) from error
 
 

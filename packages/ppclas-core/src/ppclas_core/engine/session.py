@@ -1,4 +1,6 @@
-"""From a config to a finished run: device, plan, run folder, training; and back into a run that was stopped."""
+"""From a config to a finished run: device, plan, run folder, training; and back into a run that was
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,14 @@ def select_device(wanted: str) -> Device:
     usable = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if wanted == "gpu" and not usable:
         reason = (
-            "it sees no GPU" if paddle.device.is_compiled_with_cuda() else "the installed build is for the CPU alone"
+            "it sees no GPU"
+            if paddle.device.is_compiled_with_cuda()
+            else "the installed build is for the CPU alone"
         )
-        raise TrainingError(f"device gpu: Paddle cannot use one ({reason}). Run 'ppclas doctor', or use --device cpu.")
+        raise TrainingError(
+            f"device gpu: Paddle cannot use one ({reason}). Run 'ppclas doctor', or use --device "
+            "cpu."
+        )
     device: Device = "gpu" if usable and wanted != "cpu" else "cpu"
     paddle.set_device(device)
     return device
@@ -54,19 +61,25 @@ def _device_of(config: Config) -> str:
     kind = Devices.parse(config.train.devices).kind
     if config.train.device not in ("auto", kind):
         raise ConfigError(
-            f"train.devices {config.train.devices!r} and train.device {config.train.device!r} disagree: give one."
+            f"train.devices {config.train.devices!r} and train.device {config.train.device!r} "
+            "disagree: give one."
         )
     return kind
 
 
-def make_launch(config: Config, *, machines: int = 1, machine: int = 0, master: str | None = None) -> Launch:
+def make_launch(
+    config: Config, *, machines: int = 1, machine: int = 0, master: str | None = None
+) -> Launch:
     """What ``train.devices`` asks for on this machine, number ``machine`` of ``machines``.
 
     Raises:
-        ConfigError: the address of machine 0, the run folder or the devices are not said where they must be.
+        ConfigError: the address of machine 0, the run folder or the devices are not said where they
+            must be.
     """
     if machines > 1 and config.train.devices is None:
-        raise ConfigError("Several machines need to know what each trains on: --devices 0,1,2,3 or cpu:2.")
+        raise ConfigError(
+            "Several machines need to know what each trains on: --devices 0,1,2,3 or cpu:2."
+        )
     if machines > 1 and config.train.output is None:
         raise ConfigError("Several machines need one name for the run: --output DIR.")
     return Launch(Devices.parse(config.train.devices or "cpu:1"), machines, machine, master)
@@ -83,7 +96,9 @@ def join_launched(config: Config) -> bool:
     return ranks.first
 
 
-def train(config: Config, console: Console | None = None, command: Sequence[str] | None = None) -> RunResult:
+def train(
+    config: Config, console: Console | None = None, command: Sequence[str] | None = None
+) -> RunResult:
     """Train in a new run folder; ``command`` is what ``command.txt`` says.
 
     Raises:
@@ -97,7 +112,8 @@ def train(config: Config, console: Console | None = None, command: Sequence[str]
 def train_plan(
     plan: Plan, console: Console, command: Sequence[str] | None = None, launch: Launch | None = None
 ) -> RunResult:
-    """Train a plan in a new run folder, which goes again when the run fails before its first checkpoint.
+    """Train a plan in a new run folder, which goes again when the run fails before its first
+    checkpoint.
 
     ``launch`` says where; without it ``train.devices`` of this machine.
     """
@@ -121,12 +137,15 @@ def train_plan(
 
 
 def resume(
-    folder: Path, console: Console | None = None, config: Config | None = None, launch: Launch | None = None
+    folder: Path,
+    console: Console | None = None,
+    config: Config | None = None,
+    launch: Launch | None = None,
 ) -> RunResult:
     """Go on with the run in ``folder`` from its newest undamaged checkpoint.
 
-    ``config`` replaces the run's own; without it the run goes on exactly as it was. ``launch`` is as for
-    ``train_plan``.
+    ``config`` replaces the run's own; without it the run goes on exactly as it was. ``launch`` is
+    as for ``train_plan``.
 
     Raises:
         CheckpointError: the folder holds no run, or none of its checkpoints can be read.
@@ -135,7 +154,8 @@ def resume(
     run, own = RunFolder(folder), run_config(folder)
     if run.finished.exists():
         raise CheckpointError(
-            f"The run in {folder} has finished. Evaluate it with: ppclas eval {shlex.quote(str(folder))}"
+            f"The run in {folder} has finished. Evaluate it with: ppclas eval "
+            f"{shlex.quote(str(folder))}"
         )
     plan = plan_run(config or own)
     if config is not None:
@@ -166,7 +186,9 @@ def run_config(folder: Path) -> Config:
     """
     run = RunFolder(folder)
     if not run.config.is_file():
-        raise CheckpointError(f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train")
+        raise CheckpointError(
+            f"{folder} is not a run folder (it has no config.yaml). Start a run with: ppclas train"
+        )
     return load_config(str(run.config)).config
 
 
@@ -184,9 +206,9 @@ def check_same_recipe(folder: Path, config: Config) -> Config:
     ]
     if different:
         raise ConfigError(
-            f"The run in {folder} was started with another recipe: {'; '.join(different)}. "
-            f"Go on with it as it is (--resume {shlex.quote(str(folder))} alone), ask for the change with "
-            f"--change-recipe, or start a new run."
+            f"The run in {folder} was started with another recipe: {'; '.join(different)}. Go on "
+            f"with it as it is (--resume {shlex.quote(str(folder))} alone), ask for the change "
+            "with --change-recipe, or start a new run."
         )
     return now
 
@@ -206,7 +228,9 @@ def _changes(before: Config, now: Config) -> Iterator[tuple[str, Any, Any]]:
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
-            yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+            yield from _differences(
+                before.get(name), now.get(name), f"{key}.{name}" if key else name
+            )
     elif before != now:
         yield key, before, now
 
@@ -214,7 +238,9 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, An
 def _newest_checkpoint(run: RunFolder, console: Console) -> Checkpoint | None:
     candidates = [path for path in (run.last, previous_of(run.last)) if path.exists()]
     if not candidates:
-        console.line(f"{run.path} was stopped before its first checkpoint: starting it from the beginning")
+        console.line(
+            f"{run.path} was stopped before its first checkpoint: starting it from the beginning"
+        )
         return None
     reasons = []
     for path in candidates:
@@ -226,15 +252,26 @@ def _newest_checkpoint(run: RunFolder, console: Console) -> Checkpoint | None:
         for reason in reasons:
             console.warn(f"{reason} Going on from {path.name}.")
         state = checkpoint.state
-        console.line(f"resuming {run.path} after epoch {state['epoch']}, step {state['step_in_epoch']} of the next")
+        console.line(
+            f"resuming {run.path} after epoch {state['epoch']}, step {state['step_in_epoch']} of "
+            "the next"
+        )
         return checkpoint
-    raise CheckpointError(f"No checkpoint of {run.path} can be read: {' '.join(reasons)} Start a new run.")
+    raise CheckpointError(
+        f"No checkpoint of {run.path} can be read: {' '.join(reasons)} Start a new run."
+    )
 
 
 def _start(
-    plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None, launch: Launch | None
+    plan: Plan,
+    run: RunFolder,
+    console: Console,
+    checkpoint: Checkpoint | None,
+    launch: Launch | None,
 ) -> RunResult:
-    """Train in this process, or in the ranks that it starts. Of a failure, say how to go on after it."""
+    """Train in this process, or in the ranks that it starts. Of a failure, say how to go on after
+    it.
+    """
     launch = launch or make_launch(plan.config)
     try:
         if not launch.needed or not current().alone:
@@ -244,12 +281,15 @@ def _start(
         if run.last.exists() and "--resume" not in str(error):
             name = shlex.quote(str(run.path))
             console.line(
-                f"The checkpoints are whole. Once the cause is put right, go on with: ppclas train --resume {name}"
+                "The checkpoints are whole. Once the cause is put right, go on with: ppclas train "
+                f"--resume {name}"
             )
         raise
 
 
-def _fit_in_ranks(plan: Plan, run: RunFolder, console: Console, launch: Launch, *, resumed: bool) -> RunResult:
+def _fit_in_ranks(
+    plan: Plan, run: RunFolder, console: Console, launch: Launch, *, resumed: bool
+) -> RunResult:
     console.close_log()  # rank 0 goes on with it
     job = _job(plan.config, run, resumed=resumed)
     try:
@@ -281,7 +321,9 @@ def _job(config: Config, run: RunFolder | None, *, resumed: bool) -> dict[str, A
     }
 
 
-def run_rank(run_path: Path | None, console: Console, *, device: str, join_seconds: float, resumed: bool) -> None:
+def run_rank(
+    run_path: Path | None, console: Console, *, device: str, join_seconds: float, resumed: bool
+) -> None:
     """The work of one rank: rank 0 of the run in ``run_path``, or one that follows it."""
     ranks = join(select_device(device), join_seconds)
     if not ranks.first:
@@ -336,7 +378,9 @@ def _check_same_photos(plan: Plan) -> None:
         (
             len(images),
             images.class_names,
-            hashlib.sha256(repr([record.class_ids for record in images.records]).encode()).hexdigest(),
+            hashlib.sha256(
+                repr([record.class_ids for record in images.records]).encode()
+            ).hexdigest(),
         )
         for images in (plan.train, plan.val)
     ]
@@ -344,21 +388,26 @@ def _check_same_photos(plan: Plan) -> None:
         if theirs != found:
             raise DataError(
                 f"Rank {rank} sees {theirs[0][0]} training and {theirs[1][0]} validation photos of "
-                f"{len(theirs[0][1])} classes, this one {found[0][0]} and {found[1][0]} of {len(found[0][1])}, or "
-                f"their labels differ. Every machine needs the same photos under the same path."
+                f"{len(theirs[0][1])} classes, this one {found[0][0]} and {found[1][0]} of "
+                f"{len(found[0][1])}, or their labels differ. Every machine needs the same photos "
+                "under the same path."
             )
 
 
 @contextmanager
 def _system_errors_explained(run: RunFolder) -> Iterator[None]:
-    """Turn what the system says of a full disk or a lost drive into one line that says what is left."""
+    """Turn what the system says of a full disk or a lost drive into one line that says what is
+    left.
+    """
     try:
         yield
     except OSError as error:
         what = f"{error.filename or run.path}: {error.strerror or error}"
         name = shlex.quote(str(run.path))
         raise TrainingError(
-            f"The run stopped at {what}. Its checkpoints are whole: put that right and go on with --resume {name}"
+            f"The run stopped at {what}. Its checkpoints are whole: put that right and go on with "
+            f"--resume {name}"
             if run.last.exists()
-            else f"The run stopped at {what}. Nothing was trained yet: put that right or choose another --output."
+            else f"The run stopped at {what}. Nothing was trained yet: put that right or choose "
+            "another --output."
         ) from error

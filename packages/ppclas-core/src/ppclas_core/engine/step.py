@@ -1,4 +1,6 @@
-"""One optimizer step: batches forward and backward, gradients added up over batches and ranks, weights moved."""
+"""One optimizer step: batches forward and backward, gradients added up over batches and ranks,
+weights moved.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,15 @@ class StepSums:
     def numbers(self) -> list[float]:
         """What is added up over the ranks; the weight first."""
         parts = [self.parts[name] for name in sorted(self.parts)]
-        return [self.images, self.loss, self.counted, self.correct, self.stop, self.time_over, *parts]
+        return [
+            self.images,
+            self.loss,
+            self.counted,
+            self.correct,
+            self.stop,
+            self.time_over,
+            *parts,
+        ]
 
     def with_numbers(self, numbers: list[float]) -> StepSums:
         """The same with other ``numbers``."""
@@ -78,7 +88,9 @@ class StepSums:
 class Stepper:
     """Moves the weights of ``trained``, a step at a time."""
 
-    def __init__(self, plan: Plan, trained: Trained, ranks: Ranks, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, plan: Plan, trained: Trained, ranks: Ranks, note: Callable[[str], None]
+    ) -> None:
         import paddle
 
         config = plan.config
@@ -92,27 +104,40 @@ class Stepper:
         size = config.data.image_size
         self._size = (size, size) if isinstance(size, int) else size
         self._batch_transforms: list[BatchTransform] = [
-            build_component(get_registries().batch_transforms, component) for component in config.data.batch_transforms
+            build_component(get_registries().batch_transforms, component)
+            for component in config.data.batch_transforms
         ]
-        # A method of the model, so that the model itself stays what it is for evaluation, checkpoints and exports.
+        # A method of the model, so that the model itself stays what it is for evaluation,
+        # checkpoints and exports.
         if config.train.compile and not isinstance(trained.objective, Supervised):
             raise ConfigError(
-                f"train.compile works with the objective Supervised; {config.objective.name} may look into the model's "
-                f"layers, which a compiled graph does not have. Leave one of them out."
+                f"train.compile works with the objective Supervised; {config.objective.name} may "
+                "look into the model's layers, which a compiled graph does not have. Leave one of "
+                "them out."
             )
         self._compiling, self._note = config.train.compile, note
-        self._model = paddle.jit.to_static(trained.model.forward) if config.train.compile else trained.model
+        self._model = (
+            paddle.jit.to_static(trained.model.forward) if config.train.compile else trained.model
+        )
         self._parameters = list(trained.parameters().values())
         self._statistics: list[Tensor] | None = None
         self._last_images: Tensor | None = None
         self._measured = False
 
     def step(
-        self, batches: Iterable[Batch], step: int, epoch: int, *, stop: bool = False, time_over: bool = False
+        self,
+        batches: Iterable[Batch],
+        step: int,
+        epoch: int,
+        *,
+        stop: bool = False,
+        time_over: bool = False,
     ) -> StepSums:
-        """Train on ``batches`` (this rank's part of them); ``step`` counts from the start of the run.
+        """Train on ``batches`` (this rank's part of them); ``step`` counts from the start of the
+        run.
 
-        The caller has set the learning rate. ``stop`` and ``time_over`` are what this rank tells the others.
+        The caller has set the learning rate. ``stop`` and ``time_over`` are what this rank tells
+        the others.
         """
         import paddle
 
@@ -125,7 +150,9 @@ class Stepper:
         if self._ranks.alone:
             correction = self._images / sums.images if self._accumulate > 1 and sums.images else 1.0
         else:
-            sums = sums.with_numbers(self._ranks.sum_step(self._parameters, self._moving_statistics(), sums.numbers()))
+            sums = sums.with_numbers(
+                self._ranks.sum_step(self._parameters, self._moving_statistics(), sums.numbers())
+            )
             correction = self._images / sums.images if sums.images else 1.0
         if correction != 1.0:  # fewer images than planned: the last step of an epoch, or bad photos
             with paddle.no_grad():
@@ -133,10 +160,14 @@ class Stepper:
                     if parameter.grad is not None:
                         parameter.grad = parameter.grad * correction
         sums.taken = (
-            sums.images > 0 and math.isfinite(sums.loss) and trained.precision.step(trained.optimizer, self._parameters)
+            sums.images > 0
+            and math.isfinite(sums.loss)
+            and trained.precision.step(trained.optimizer, self._parameters)
         )
         sums.bad = (
-            sums.images > 0 and not sums.taken and not (trained.precision.may_overflow and math.isfinite(sums.loss))
+            sums.images > 0
+            and not sums.taken
+            and not (trained.precision.may_overflow and math.isfinite(sums.loss))
         )
         if not sums.bad:
             # Kept otherwise, for ``explain_bad``.
@@ -146,11 +177,15 @@ class Stepper:
         return sums
 
     def poisoned(self) -> bool:
-        """Whether weights or batch-norm statistics are no longer finite, so that nothing can be saved."""
+        """Whether weights or batch-norm statistics are no longer finite, so that nothing can be
+        saved.
+        """
         import paddle
 
         tensors = self._trained.model.state_dict().values()
-        return any(not paddle.isfinite(t).all().item() for t in tensors if paddle.is_floating_point(t))
+        return any(
+            not paddle.isfinite(t).all().item() for t in tensors if paddle.is_floating_point(t)
+        )
 
     def explain_bad(self, *, loss_is_finite: bool) -> str:
         """After a bad step: where the first number is that is not finite."""
@@ -180,14 +215,18 @@ class Stepper:
             self._measured = True
             if said := trained.precision.measure(trained.model, images):
                 self._note(said)
-        result = trained.objective.step(TrainBatch(images, targets, batch.images, batch.indices, epoch), self._forward)
+        result = trained.objective.step(
+            TrainBatch(images, targets, batch.images, batch.indices, epoch), self._forward
+        )
         whole = self._ranks.alone and self._accumulate == 1
         trained.precision.backward(result.loss if whole else result.loss * (count / self._images))
         self._last_images = images
         self._count(result, targets, batch, sums)
 
     def _keep_step(self, batch: Batch, epoch: int, sums: StepSums) -> None:
-        """Without images of its own, take part in what the ranks do together, with a weight of nothing."""
+        """Without images of its own, take part in what the ranks do together, with a weight of
+        nothing.
+        """
         import paddle
 
         from ppclas_core.engine.sync_norm import SyncBatchNorm2D
@@ -226,9 +265,15 @@ class Stepper:
         sums.loss += result.loss.item() * count
         for name, part in result.parts.items():
             sums.parts[name] = sums.parts.get(name, 0.0) + part.item() * count
-        # A batch of one is not mixed: where the others are, its photo would stand for the whole epoch.
+        # A batch of one is not mixed: where the others are, its photo would stand for the whole
+        # epoch.
         left_over = bool(self._batch_transforms) and count == 1
-        if targets.mixed_labels is None and targets.soft is None and batch.labels.ndim == 1 and not left_over:
+        if (
+            targets.mixed_labels is None
+            and targets.soft is None
+            and batch.labels.ndim == 1
+            and not left_over
+        ):
             logits, _ = split_outputs(result.outputs)
             sums.counted += int((batch.labels != UNLABELLED).sum())
             sums.correct += int((logits.argmax(axis=1) == targets.labels).sum().item())
@@ -247,11 +292,15 @@ class Stepper:
                 and layer.training
                 and not isinstance(layer, SyncBatchNorm2D)
             ]
-            self._statistics = [tensor for layer in moving for tensor in (layer._mean, layer._variance)]
+            self._statistics = [
+                tensor for layer in moving for tensor in (layer._mean, layer._variance)
+            ]
         return self._statistics
 
     def _draw_seed(self, step: int, number: int) -> int:
-        """Of dropout in batch ``number`` of ``step``: another on each rank, so that masks differ."""
+        """Of dropout in batch ``number`` of ``step``: another on each rank, so that masks
+        differ.
+        """
         key = (number, self._ranks.rank) if number or self._ranks.rank else ()
         sequence = np.random.SeedSequence((self._seed, step), spawn_key=key)
         return int(sequence.generate_state(1)[0])

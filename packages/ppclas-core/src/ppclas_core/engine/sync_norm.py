@@ -1,7 +1,8 @@
 """Batch norm over the images of all ranks. Importing this module imports Paddle.
 
-Paddle's own ``SyncBatchNorm`` has no CPU kernel; this one is written with collectives, so that the same code runs on
-every device. Sync-BN: "MegDet: A Large Mini-Batch Object Detector", Peng et al. 2018, https://arxiv.org/abs/1711.07240
+Paddle's own ``SyncBatchNorm`` has no CPU kernel; this one is written with collectives, so that the
+same code runs on every device. Sync-BN: "MegDet: A Large Mini-Batch Object Detector", Peng et al.
+2018, https://arxiv.org/abs/1711.07240
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from ppclas_core.engine.distributed import current
 
 
 class SyncBatchNorm2D(nn.BatchNorm2D):
-    """A ``BatchNorm2D`` whose mean and variance in training are those of the batch over all ranks."""
+    """A ``BatchNorm2D`` whose mean and variance in training are those of the batch over all
+    ranks.
+    """
 
     counts: bool = True
     """Off while this rank has no images of its own and only keeps step with the others."""
@@ -39,13 +42,16 @@ def synchronize_norms(model: nn.Layer) -> int:
     """Turn every ``BatchNorm2D`` of ``model`` into a ``SyncBatchNorm2D``; how many there are."""
     found = [layer for layer in model.sublayers(include_self=True) if type(layer) is nn.BatchNorm2D]
     for layer in found:
-        # The same layer with another forward: parameters, names, hooks and references to it stay what they are.
+        # The same layer with another forward: parameters, names, hooks and references to it stay
+        # what they are.
         layer.__class__ = SyncBatchNorm2D
     return len(found)
 
 
 class _Normalize(PyLayer):
-    """``(x - mean) / √(variance + epsilon) · weight + bias`` with sums over all ranks, forward and backward."""
+    """``(x - mean) / √(variance + epsilon) · weight + bias`` with sums over all ranks, forward and
+    backward.
+    """
 
     @staticmethod
     def forward(
@@ -54,7 +60,9 @@ class _Normalize(PyLayer):
         ranks, channels = current(), x.shape[1]
         share = 1.0 if counts else 0.0
         count = share * x.shape[0] * x.shape[2] * x.shape[3]
-        sums = paddle.concat([share * x.sum(axis=[0, 2, 3]), paddle.to_tensor([count], dtype="float32")])
+        sums = paddle.concat(
+            [share * x.sum(axis=[0, 2, 3]), paddle.to_tensor([count], dtype="float32")]
+        )
         ranks.sum(sums)
         total = sums[channels:].clip(min=1.0)
         mean = sums[:channels] / total
@@ -82,6 +90,8 @@ class _Normalize(PyLayer):
         sums = ctx.share * sums / total
         mean_bias, mean_weight = sums[:channels], sums[channels:]
         d_x = (weight * scale).reshape([1, -1, 1, 1]) * (
-            gradient - mean_bias.reshape([1, -1, 1, 1]) - normal * mean_weight.reshape([1, -1, 1, 1])
+            gradient
+            - mean_bias.reshape([1, -1, 1, 1])
+            - normal * mean_weight.reshape([1, -1, 1, 1])
         )
         return d_x, d_weight, d_bias

@@ -1,6 +1,7 @@
 """The tables of an evaluation: written beside it, read back for pictures and the report page.
 
-``per_class.csv``, ``confusion.csv`` (one label an image), ``reliability.csv`` and ``predictions.csv``, a row an image.
+``per_class.csv``, ``confusion.csv`` (one label an image), ``reliability.csv`` and
+``predictions.csv``, a row an image.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class Answer:
     predicted: tuple[str, ...]
     """Class names that were said: the most probable one, or all above their thresholds."""
     probability: float
-    """Of the predicted class; with several labels of the class that the answer is furthest off about."""
+    """Of the predicted class; with several labels of the class that the answer is furthest off
+    about."""
     label_probability: float
-    """Of the label; with several labels of the class that the answer is furthest off about being as it is."""
+    """Of the label; with several labels of the class that the answer is furthest off about being as
+    it is."""
     loss: float
     """Cross entropy of this image; with several labels binary, summed over classes."""
 
@@ -67,7 +70,11 @@ def write_tables(folder: Path, evaluation: Evaluation, images: ImageSet) -> None
     """Write the tables of an evaluation of ``images`` into ``folder``."""
     names = [str(row["class"]) for row in evaluation.per_class]
     columns = list(evaluation.per_class[0])
-    _write(folder / "per_class.csv", columns, ([row[column] for column in columns] for row in evaluation.per_class))
+    _write(
+        folder / "per_class.csv",
+        columns,
+        ([row[column] for column in columns] for row in evaluation.per_class),
+    )
     if evaluation.confusion is None:
         (folder / "confusion.csv").unlink(missing_ok=True)
     else:
@@ -75,7 +82,9 @@ def write_tables(folder: Path, evaluation: Evaluation, images: ImageSet) -> None
         rows = ([name, *row] for name, row in zip(names, counts, strict=True))
         _write(folder / "confusion.csv", ["true \\ predicted", *names], rows)
     curve = evaluation.reliability
-    bins = zip(curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True)
+    bins = zip(
+        curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True
+    )
     edges = np.linspace(0.0, 1.0, len(curve.count) + 1).tolist()
     _write(
         folder / "reliability.csv",
@@ -105,7 +114,14 @@ def answers_of(evaluation: Evaluation, images: ImageSet) -> list[Answer]:
         predicted = evaluation.logits.argmax(axis=1)
         of_label = probabilities[rows, labels]
         losses = -np.log(np.maximum(of_label, 1e-300))
-        columns = zip(names[labels], names[predicted], probabilities[rows, predicted], of_label, losses, strict=True)
+        columns = zip(
+            names[labels],
+            names[predicted],
+            probabilities[rows, predicted],
+            of_label,
+            losses,
+            strict=True,
+        )
         return [
             Answer(place, path, (label,), (said,), float(p), float(q), float(loss))
             for place, path, (label, said, p, q, loss) in zip(places, paths, columns, strict=True)
@@ -134,7 +150,8 @@ def read_tables(folder: Path) -> Tables | None:
     if not all((folder / name).is_file() for name in NAMES if name != "confusion.csv"):
         return None
     per_class = [
-        {key: _value(key, text) for key, text in row.items()} for row in _dictionaries(folder / "per_class.csv")
+        {key: _value(key, text) for key, text in row.items()}
+        for row in _dictionaries(folder / "per_class.csv")
     ]
     confusion = None
     if (folder / "confusion.csv").is_file():

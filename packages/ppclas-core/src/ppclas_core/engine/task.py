@@ -11,12 +11,16 @@ from ppclas_core.errors import ConfigError
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import Registry, resolve
 
-_SAID = {"classification": "one label an image", "multilabel": "images that may have several labels"}
+_SAID = {
+    "classification": "one label an image",
+    "multilabel": "images that may have several labels",
+}
 _ONE_LABEL_LOSS, _SEVERAL_LABELS_LOSS = "CrossEntropy", "BinaryCrossEntropy"
 
 
 def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> ComponentConfig:
-    """The loss for ``train``: binary where images may have several labels, class weights as numbers.
+    """The loss for ``train``: binary where images may have several labels, class weights as
+    numbers.
 
     Raises:
         ConfigError: the loss is not for such labels, or has no class weights or not one a class.
@@ -24,7 +28,8 @@ def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> Com
     if train.task == "multilabel" and config.name == _ONE_LABEL_LOSS:
         config = ComponentConfig(name=_SEVERAL_LABELS_LOSS, **config.params)
         notes.append(
-            f"loss {_SEVERAL_LABELS_LOSS}: images may have several labels, each class is a question of its own"
+            f"loss {_SEVERAL_LABELS_LOSS}: images may have several labels, each class is a "
+            "question of its own"
         )
     _check("loss", get_registries().losses, config, train.task)
     weights = config.params.get("class_weights")
@@ -33,11 +38,14 @@ def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> Com
     if weights == "balanced":
         weights = balanced_weights(train)
         lightest, heaviest = min(weights), max(weights)
-        notes.append(f"class weights {lightest:g} to {heaviest:g}, from the numbers of training photos")
+        notes.append(
+            f"class weights {lightest:g} to {heaviest:g}, from the numbers of training photos"
+        )
         config = config.replace(class_weights=weights)
     if len(weights) != len(train.class_names):
         raise ConfigError(
-            f"loss.class_weights: expected one value for each of {len(train.class_names)} classes, got {len(weights)}."
+            f"loss.class_weights: expected one value for each of {len(train.class_names)} classes, "
+            f"got {len(weights)}."
         )
     return config
 
@@ -45,8 +53,8 @@ def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> Com
 def balanced_weights(train: ImageSet) -> tuple[float, ...]:
     """Weights that make up for unequal numbers of images; 1 for a class that no image has.
 
-    One label an image: images over (classes times images of the class). Several: images without the class over images
-    with it.
+    One label an image: images over (classes times images of the class). Several: images without the
+    class over images with it.
     """
     counts = Counter(label for record in train.records for label in record.class_ids if label >= 0)
     labelled = sum(bool(record.class_ids) and record.class_ids[0] >= 0 for record in train.records)
@@ -73,8 +81,9 @@ def check_task(config: Config, task: Task) -> None:
     _check("objective", registries.objectives, config.objective, task)
     if config.train.thresholds == "tuned" and task == "classification":
         raise ConfigError(
-            f"train.thresholds: tuned is for {_SAID['multilabel']}, and these photos are {_SAID[task]}: the most "
-            f"probable class is the answer. Leave it out, or say data.task: multilabel."
+            f"train.thresholds: tuned is for {_SAID['multilabel']}, and these photos are "
+            f"{_SAID[task]}: the most probable class is the answer. Leave it out, or say "
+            "data.task: multilabel."
         )
     for index, metric in enumerate(config.metrics):
         _check(f"metrics.{index}", registries.metrics, metric, task)

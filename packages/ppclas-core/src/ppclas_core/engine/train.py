@@ -1,4 +1,6 @@
-"""Train a classifier: one loop, from a plan to a run folder with checkpoints, metrics, pictures and a bundle."""
+"""Train a classifier: one loop, from a plan to a run folder with checkpoints, metrics, pictures and
+a bundle.
+"""
 
 from __future__ import annotations
 
@@ -62,20 +64,24 @@ class RunResult:
 
     run: RunFolder
     best: Mapping[str, Any]
-    """``epoch``, metrics and ``weights`` (raw, or ema: their moving average) of what the bundle holds."""
+    """``epoch``, metrics and ``weights`` (raw, or ema: their moving average) of what the bundle
+    holds."""
     history: Sequence[Mapping[str, Any]]
     evaluation: Evaluation | None
-    """The best epoch's evaluation, where this process made it (not after a resume that improved nothing)."""
+    """The best epoch's evaluation, where this process made it (not after a resume that improved
+    nothing)."""
 
 
 class Trainer:
     """Train what ``plan`` describes into ``run``; going on from ``checkpoint`` where one is given.
 
-    Under a launcher every rank makes one. All of them go through the same steps and evaluations; rank 0 alone writes
-    files, calls the run-time hooks and speaks to the person.
+    Under a launcher every rank makes one. All of them go through the same steps and evaluations;
+    rank 0 alone writes files, calls the run-time hooks and speaks to the person.
     """
 
-    def __init__(self, plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self, plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | None = None
+    ) -> None:
         import paddle
 
         self._plan, self._run, self._console = plan, run, console
@@ -87,9 +93,13 @@ class Trainer:
         paddle.seed(self._seed)
         registries = get_registries()
         self._schedule: Scheduler = build_component(registries.schedulers, config.schedule)
-        self._metrics: list[Metric] = [build_component(registries.metrics, metric) for metric in config.metrics]
+        self._metrics: list[Metric] = [
+            build_component(registries.metrics, metric) for metric in config.metrics
+        ]
         self._trackers: list[Tracker] = (
-            [build_component(registries.trackers, tracker) for tracker in config.trackers] if ranks.first else []
+            [build_component(registries.trackers, tracker) for tracker in config.trackers]
+            if ranks.first
+            else []
         )
         batches = count_batches(len(plan.train), _given(config.data.batch_size), drop_last=False)
         self._accumulate = config.train.accumulate
@@ -100,7 +110,9 @@ class Trainer:
             self._synchronize_norms()
         self._progress = self._trained.progress
         averaged = config.train.average_last
-        self._last_weights = LastWeights(run.last.parent, averaged) if averaged is not None else None
+        self._last_weights = (
+            LastWeights(run.last.parent, averaged) if averaged is not None else None
+        )
         self._keeper = Keeper(plan, run, self._trained, self._last_weights)
         self._pictures = Pictures(run, plan)
         self._stepper = Stepper(plan, self._trained, ranks, console.line)
@@ -111,18 +123,25 @@ class Trainer:
         self._evaluation: Evaluation | None = None
         self._told: set[int] = set()
         self._began = time.monotonic() - self._progress.seconds
-        self._context = TrainContext(config, run.path, self._trained.model, self._steps, self._epochs)
+        self._context = TrainContext(
+            config, run.path, self._trained.model, self._steps, self._epochs
+        )
 
     def fit(self) -> RunResult:
         """Train to the last epoch.
 
         Raises:
-            TrainingError: the loss is no longer finite, or the run was asked to stop (a checkpoint is written).
+            TrainingError: the loss is no longer finite, or the run was asked to stop (a checkpoint
+                is written).
             DataError: too many photos cannot be read.
             CheckpointError: a checkpoint cannot be written.
         """
         context, ranks = self._context, self._ranks
-        context.epoch, context.step, context.stop = self._progress.epoch, self._global_step(), self._progress.ended
+        context.epoch, context.step, context.stop = (
+            self._progress.epoch,
+            self._global_step(),
+            self._progress.ended,
+        )
         if ranks.first:
             self._keeper.repair()
             get_plugin_manager().hook.on_train_start(context=context)
@@ -137,11 +156,15 @@ class Trainer:
             self._pictures.draw(self._progress, force=True)
             get_plugin_manager().hook.on_train_end(context=context)
             self._keeper.finish()
-        return RunResult(self._run, _given(self._progress.best), self._progress.history, self._evaluation)
+        return RunResult(
+            self._run, _given(self._progress.best), self._progress.history, self._evaluation
+        )
 
     @contextmanager
     def _tracking(self) -> Iterator[None]:
-        """Trackers get the rows so far (of a resumed run), then each new one, and are told of any end."""
+        """Trackers get the rows so far (of a resumed run), then each new one, and are told of any
+        end.
+        """
         plain = self._plan.config.model_dump(mode="json")
         try:
             for tracker in self._trackers:
@@ -158,9 +181,16 @@ class Trainer:
         plan, model = self._plan, self._trained.model
         if self._ranks.first:
             loader = self._loader(probe_set(plan.train), train=False, alone=True)
-            with loader, self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar:
-                weights = probe_class_weights(plan.train, plan.config.loss.params.get("class_weights"))
-                fit_linear_head(model, head, loader.epoch(0), plan.config.data.normalize, bar.advance, weights)
+            with (
+                loader,
+                self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar,
+            ):
+                weights = probe_class_weights(
+                    plan.train, plan.config.loss.params.get("class_weights")
+                )
+                fit_linear_head(
+                    model, head, loader.epoch(0), plan.config.data.normalize, bar.advance, weights
+                )
         self._ranks.share_state([head])
         if self._trained.ema is not None:
             self._trained.ema.start_again()
@@ -177,14 +207,22 @@ class Trainer:
         saved = time.monotonic()
         first_batch = progress.step_in_epoch * self._accumulate
         batches = self._train_loader.epoch(progress.epoch, first_batch)
-        with console.bar(title, self._steps, progress.step_in_epoch, self._plan.config.train.log_every) as bar:
+        with console.bar(
+            title, self._steps, progress.step_in_epoch, self._plan.config.train.log_every
+        ) as bar:
             started = time.perf_counter()
-            for step_in_epoch, group in itertools.groupby(batches, lambda batch: batch.position // self._accumulate):
+            for step_in_epoch, group in itertools.groupby(
+                batches, lambda batch: batch.position // self._accumulate
+            ):
                 progress.step_in_epoch = step_in_epoch
                 rate = self._schedule.value(self._global_step(), self._steps, self._epochs)
                 self._trained.optimizer.set_lr(rate)
                 sums = self._stepper.step(
-                    group, self._global_step(), progress.epoch, stop=stop.is_set(), time_over=self._time_is_over()
+                    group,
+                    self._global_step(),
+                    progress.epoch,
+                    stop=stop.is_set(),
+                    time_over=self._time_is_over(),
                 )
                 self._check(sums)
                 now = time.perf_counter()
@@ -205,13 +243,18 @@ class Trainer:
                     saved = time.monotonic()
                 if sums.time_over:
                     minutes = self._plan.config.train.max_minutes
-                    console.line(f"the run's time is over (train.max_minutes {minutes:g}): it ends with this step")
+                    console.line(
+                        f"the run's time is over (train.max_minutes {minutes:g}): it ends with "
+                        "this step"
+                    )
                     context.stop = True
                     return
         progress.step_in_epoch = self._steps
 
     def _check(self, sums: StepSums) -> None:
-        """Tolerate a few steps that are not finite, each with a line; then stop, and say where it began."""
+        """Tolerate a few steps that are not finite, each with a line; then stop, and say where it
+        began.
+        """
         progress, allowed = self._progress, self._plan.config.train.bad_steps
         if not sums.bad:
             progress.bad_in_a_row = 0
@@ -221,12 +264,16 @@ class Trainer:
         what = f"the loss is {mean}" if not math.isfinite(mean) else "a gradient is not finite"
         poisoned = self._stepper.poisoned()
         if progress.bad_in_a_row > allowed or poisoned:
-            reason = "weights or batch-norm statistics are spoilt" if poisoned else f"{allowed} in a row are tolerated"
+            reason = (
+                "weights or batch-norm statistics are spoilt"
+                if poisoned
+                else f"{allowed} in a row are tolerated"
+            )
             place = self._stepper.explain_bad(loss_is_finite=math.isfinite(mean))
             raise TrainingError(
-                f"At step {self._global_step() + 1} (epoch {progress.epoch + 1}) {what}, and {reason}: "
-                f"{place}. Nothing after the last checkpoint is kept. Try a smaller learning "
-                f"rate (--lr) or clipping (-o optimizer.clip_norm=1.0)."
+                f"At step {self._global_step() + 1} (epoch {progress.epoch + 1}) {what}, and "
+                f"{reason}: {place}. Nothing after the last checkpoint is kept. Try a smaller "
+                "learning rate (--lr) or clipping (-o optimizer.clip_norm=1.0)."
             )
         self._stepper.forget_bad()
         self._console.warn(f"step {self._global_step() + 1}: {what}; the step is left out")
@@ -263,8 +310,8 @@ class Trainer:
     def _keep_epoch(self, row: dict[str, Any], evaluations: Mapping[str, Evaluation]) -> None:
         """Save an epoch that is done.
 
-        A kill before the checkpoint is written makes the epoch again, with the same tables of its evaluation; what
-        comes after the checkpoint can be made again from it.
+        A kill before the checkpoint is written makes the epoch again, with the same tables of its
+        evaluation; what comes after the checkpoint can be made again from it.
         """
         progress = self._progress
         progress.history.append(row)
@@ -307,11 +354,17 @@ class Trainer:
         if waited >= train.patience:
             epochs = "an epoch" if waited == 1 else f"{waited} epochs"
             what = TITLES.get(self._monitor, self._monitor)
-            self._console.line(f"{what} has not improved for {epochs} (train.patience): the run ends here")
+            self._console.line(
+                f"{what} has not improved for {epochs} (train.patience): the run ends here"
+            )
             self._context.stop = True
 
-    def _keep_for_the_mean(self, last_weights: LastWeights, evaluations: dict[str, Evaluation] | None) -> None:
-        """Keep this epoch's weights; at the end (then there are ``evaluations``) evaluate the mean of them too."""
+    def _keep_for_the_mean(
+        self, last_weights: LastWeights, evaluations: dict[str, Evaluation] | None
+    ) -> None:
+        """Keep this epoch's weights; at the end (then there are ``evaluations``) evaluate the mean
+        of them too.
+        """
         epoch = self._progress.epoch + 1
         if self._ranks.first:
             last_weights.keep(self._trained.model, epoch)
@@ -321,14 +374,20 @@ class Trainer:
             self._console.line("train.average_last: one epoch has nothing to average")
             return
         own = model_state(self._trained.model)
-        with last_weights.applied(self._trained.model, epoch) if self._ranks.first else nullcontext():
+        with (
+            last_weights.applied(self._trained.model, epoch) if self._ranks.first else nullcontext()
+        ):
             self._ranks.share_state([self._trained.model])
             evaluations[MEAN] = self._score()
         self._trained.model.set_state_dict(own)
 
     def _time_is_over(self) -> bool:
         minutes = self._plan.config.train.max_minutes
-        return minutes is not None and self._ranks.first and time.monotonic() - self._began > 60.0 * minutes
+        return (
+            minutes is not None
+            and self._ranks.first
+            and time.monotonic() - self._began > 60.0 * minutes
+        )
 
     def _score(self) -> Evaluation:
         self._trained.model.eval()
@@ -336,7 +395,14 @@ class Trainer:
         with self._console.bar("evaluating", self._val_loader.batches_per_epoch) as bar:
             batches, names = self._val_loader.epoch(0), self._plan.train.class_names
             return evaluate(
-                *(predictor, batches, names, lambda _: bar.advance(), self._metrics, self._ranks.gather),
+                *(
+                    predictor,
+                    batches,
+                    names,
+                    lambda _: bar.advance(),
+                    self._metrics,
+                    self._ranks.gather,
+                ),
                 thresholds="tuned" if self._plan.config.train.thresholds == "tuned" else None,
             )
 
@@ -353,7 +419,9 @@ class Trainer:
         )
 
     def _report_bad_images(self) -> None:
-        """Say which photos other ranks have left out, and hold all of them together against the limit."""
+        """Say which photos other ranks have left out, and hold all of them together against the
+        limit.
+        """
         if self._ranks.alone:
             return
         own = self._train_loader.bad_images
@@ -366,8 +434,9 @@ class Trainer:
         limit = self._plan.config.data.max_bad_fraction
         if len(found) > limit * len(self._plan.train):
             raise DataError(
-                f"expected at most {limit:.1%} unreadable images in {self._plan.train.origin}, got {len(found)} of "
-                f"{len(self._plan.train)} so far. Run 'ppclas data check', or raise data.max_bad_fraction."
+                f"expected at most {limit:.1%} unreadable images in {self._plan.train.origin}, got "
+                f"{len(found)} of {len(self._plan.train)} so far. Run 'ppclas data check', or "
+                "raise data.max_bad_fraction."
             )
 
     def _warn_of(self, bad: BadImage) -> None:

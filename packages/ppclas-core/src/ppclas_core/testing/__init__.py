@@ -1,7 +1,9 @@
-"""Contract checks for plugins, ours and everybody's: plain functions that raise AssertionError with a clear text.
+"""Contract checks for plugins, ours and everybody's: plain functions that raise AssertionError with
+a clear text.
 
-``check_<kind>`` takes one component and tries what ppclas will do with it. ``make_tiny_dataset`` and
-``make_tiny_bundle`` give something to try it on, ``use_plugin`` adds a plugin to this process for a while.
+``check_<kind>`` takes one component and tries what ppclas will do with it. ``make_tiny_dataset``
+and ``make_tiny_bundle`` give something to try it on, ``use_plugin`` adds a plugin to this process
+for a while.
 """
 
 from ppclas_core.testing.components import check_params

@@ -6,7 +6,9 @@ from ppclas_core.component import Params
 
 
 def expect(condition: bool, message: str) -> None:
-    """Raise AssertionError with ``message`` unless ``condition``; unlike ``assert`` also under ``python -O``."""
+    """Raise AssertionError with ``message`` unless ``condition``; unlike ``assert`` also under
+    ``python -O``.
+    """
     if not condition:
         raise AssertionError(message)
 
@@ -14,13 +16,21 @@ def expect(condition: bool, message: str) -> None:
 def check_params(component: Params, documented: bool = True) -> None:
     """A component's parameters survive being written to a config and read again.
 
-    With ``documented`` each of its own fields must also have a docstring, which is what users see of it.
+    With ``documented`` each of its own fields must also have a docstring, which is what users see
+    of it.
     """
     kind = type(component)
     expect(isinstance(component, Params), f"{kind.__name__} is not a ppclas_core.component.Params")
     expect(bool(kind.__doc__), f"{kind.__name__} has no docstring; it is what users see of it")
     own = vars(kind).get("__annotations__", {})
-    silent = [name for name, field in kind.model_fields.items() if name in own and not field.description]
-    expect(not (documented and silent), f"{kind.__name__}: fields without a docstring below them: {', '.join(silent)}")
+    silent = [
+        name for name, field in kind.model_fields.items() if name in own and not field.description
+    ]
+    expect(
+        not (documented and silent),
+        f"{kind.__name__}: fields without a docstring below them: {', '.join(silent)}",
+    )
     again = kind(**component.model_dump(mode="json"))
-    expect(again == component, f"{kind.__name__}: {component!r} reads back from a config as {again!r}")
+    expect(
+        again == component, f"{kind.__name__}: {component!r} reads back from a config as {again!r}"
+    )

@@ -20,8 +20,8 @@ SIZES = ((40, 56), (56, 40), (33, 33))
 def check_transform(transform: Transform, draws: int = 5) -> None:
     """An image transform keeps the contract of ``ppclas_core.data.Transform``.
 
-    It is tried on uint8 images [H, W, 3] of several sizes, landscape and portrait: the result is an image, the input
-    stays as it was, and all randomness comes from the draw.
+    It is tried on uint8 images [H, W, 3] of several sizes, landscape and portrait: the result is an
+    image, the input stays as it was, and all randomness comes from the draw.
     """
     name = type(transform).__name__
     check_params(transform)
@@ -35,20 +35,34 @@ def check_transform(transform: Transform, draws: int = 5) -> None:
             result = transform(image, sample_draw(0, 0, index, epochs=2))
             expect(
                 _global_states() == states,
-                f"{name} draws from the global generators of random or numpy.random; only draw.rng may be used",
+                f"{name} draws from the global generators of random or numpy.random; only draw.rng "
+                "may be used",
             )
             _expect_image(name, result)
             expect(bool((image == before).all()), f"{name} writes into the image that it was given")
             again = transform(image, sample_draw(0, 0, index, epochs=2))
             same = result.shape == again.shape and bool((result == again).all())
-            expect(same, f"{name} gives two results for one draw: something beside draw.rng decides")
+            expect(
+                same, f"{name} gives two results for one draw: something beside draw.rng decides"
+            )
 
 
 def _expect_image(name: str, result: Image) -> None:
-    expect(isinstance(result, np.ndarray), f"{name} returns {type(result).__name__}, not a NumPy array")
-    expect(result.ndim == 3 and 0 not in result.shape, f"{name} returns shape {list(result.shape)}, not [H, W, C]")
-    expect(result.shape[2] <= 4, f"{name} returns shape {list(result.shape)}; channels come last: [H, W, C]")
-    expect(result.dtype in (np.uint8, np.float32), f"{name} returns {result.dtype}, not uint8 or float32")
+    expect(
+        isinstance(result, np.ndarray), f"{name} returns {type(result).__name__}, not a NumPy array"
+    )
+    expect(
+        result.ndim == 3 and 0 not in result.shape,
+        f"{name} returns shape {list(result.shape)}, not [H, W, C]",
+    )
+    expect(
+        result.shape[2] <= 4,
+        f"{name} returns shape {list(result.shape)}; channels come last: [H, W, C]",
+    )
+    expect(
+        result.dtype in (np.uint8, np.float32),
+        f"{name} returns {result.dtype}, not uint8 or float32",
+    )
     expect(bool(np.isfinite(result).all()), f"{name} returns NaN or infinity")
 
 
@@ -60,8 +74,8 @@ def _global_states() -> tuple[object, ...]:
 def check_batch_transform(transform: BatchTransform, num_classes: int = 5) -> None:
     """A batch transform keeps the contract of ``ppclas_core.data.BatchTransform``.
 
-    It is tried on normalised batches [N, 3, H, W] of 4 samples and of 1: shapes, dtypes and the sums of targets hold,
-    the labels stay as they were, and all randomness comes from the draw.
+    It is tried on normalised batches [N, 3, H, W] of 4 samples and of 1: shapes, dtypes and the
+    sums of targets hold, the labels stay as they were, and all randomness comes from the draw.
     """
     import paddle
 
@@ -77,17 +91,25 @@ def check_batch_transform(transform: BatchTransform, num_classes: int = 5) -> No
         result, new = transform(images, targets, sample_draw(0, 0, 0))
         expect(
             result.shape == images.shape and result.dtype == images.dtype,
-            f"{name} turns images {list(images.shape)} {images.dtype} into {list(result.shape)} {result.dtype}",
+            f"{name} turns images {list(images.shape)} {images.dtype} into {list(result.shape)} "
+            f"{result.dtype}",
         )
         expect(bool(np.isfinite(result.numpy()).all()), f"{name} returns NaN or infinity")
         _expect_targets(name, new, count, num_classes)
         loss = CrossEntropy()(paddle.zeros([count, num_classes]), new).item()
         # Any target that sums to 1 costs log C under even logits.
-        expect(abs(loss - np.log(num_classes)) < 1e-4, f"{name}: the targets of a sample do not sum to 1")
-        expect(bool((targets.labels.numpy() == labels).all()), f"{name} writes into the labels that it was given")
+        expect(
+            abs(loss - np.log(num_classes)) < 1e-4,
+            f"{name}: the targets of a sample do not sum to 1",
+        )
+        expect(
+            bool((targets.labels.numpy() == labels).all()),
+            f"{name} writes into the labels that it was given",
+        )
         again, _ = transform(paddle.to_tensor(pixels), targets, sample_draw(0, 0, 0))
         expect(
-            bool((again == result).all()), f"{name} gives two results for one draw: something beside draw.rng decides"
+            bool((again == result).all()),
+            f"{name} gives two results for one draw: something beside draw.rng decides",
         )
 
 
@@ -96,33 +118,43 @@ def _expect_targets(name: str, targets: Targets, count: int, num_classes: int) -
         labels = getattr(targets, field)
         if labels is not None:
             expect(
-                list(labels.shape) == [count], f"{name} returns {field} of shape {list(labels.shape)}, not [{count}]"
+                list(labels.shape) == [count],
+                f"{name} returns {field} of shape {list(labels.shape)}, not [{count}]",
             )
             values = labels.numpy()
             expect(values.dtype == np.int64, f"{name} returns {field} as {values.dtype}, not int64")
-            expect(0 <= values.min() <= values.max() < num_classes, f"{name} returns {field} outside the classes")
+            expect(
+                0 <= values.min() <= values.max() < num_classes,
+                f"{name} returns {field} outside the classes",
+            )
     expect(
         (targets.mixed_labels is None) == (targets.weight is None),
         f"{name} returns mixed_labels without weight, or the other way round",
     )
     if targets.weight is not None:
         weight = targets.weight.numpy()
-        expect(weight.shape == (count,), f"{name} returns a weight of shape {list(weight.shape)}, not [{count}]")
+        expect(
+            weight.shape == (count,),
+            f"{name} returns a weight of shape {list(weight.shape)}, not [{count}]",
+        )
         expect(bool(((weight >= 0) & (weight <= 1)).all()), f"{name} returns a weight outside 0..1")
     if targets.soft is not None:
         expect(
             list(targets.soft.shape) == [count, num_classes],
-            f"{name} returns soft targets of shape {list(targets.soft.shape)}, not [{count}, {num_classes}]",
+            f"{name} returns soft targets of shape {list(targets.soft.shape)}, not [{count}, "
+            f"{num_classes}]",
         )
 
 
 def make_tiny_dataset(
     folder: Path, classes: int = 3, per_class: int = 12, size: int = 48, seed: int = 0
 ) -> tuple[Path, tuple[str, ...]]:
-    """Write photos that a small net learns in a few steps, a folder a class, and return the folder and the class names.
+    """Write photos that a small net learns in a few steps, a folder a class, and return the folder
+    and the class names.
 
-    A class has its hue and the direction of its stripes; brightness, phase and noise differ from photo to photo. Half
-    of the photos are JPEG, half PNG, and none is square: ``size`` is the short side in pixels.
+    A class has its hue and the direction of its stripes; brightness, phase and noise differ from
+    photo to photo. Half of the photos are JPEG, half PNG, and none is square: ``size`` is the short
+    side in pixels.
     """
     rng = np.random.default_rng(seed)
     names = tuple(f"class_{index:02d}" for index in range(classes))
@@ -137,8 +169,12 @@ def make_tiny_dataset(
     return folder, names
 
 
-def _striped_photo(kind: float, height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """RGB [height, width, 3]; ``kind`` in 0..1 is the hue as a share of the circle and the stripes' direction of π."""
+def _striped_photo(
+    kind: float, height: int, width: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """RGB [height, width, 3]; ``kind`` in 0..1 is the hue as a share of the circle and the stripes'
+    direction of π.
+    """
     y, x = np.mgrid[0:height, 0:width]
     along = x * np.cos(np.pi * kind) + y * np.sin(np.pi * kind)
     stripes = 0.5 + 0.5 * np.sin(along / 3.0 + rng.uniform(0, 2 * np.pi))

@@ -27,16 +27,20 @@ from ppclas_core.weights import model_state
 Array = NDArray[np.float32]
 
 
-def make_tiny_bundle(folder: Path, model: str = "FakeNet", num_classes: int = 3, image_size: int = 32) -> Bundle:
+def make_tiny_bundle(
+    folder: Path, model: str = "FakeNet", num_classes: int = 3, image_size: int = 32
+) -> Bundle:
     """A bundle of an untrained model, for square images of ``image_size`` pixels.
 
-    ``FakeNet`` is there inside ``use_plugin(FakePlugin())``. An exporter that works in a process of its own needs a
-    model of an installed package.
+    ``FakeNet`` is there inside ``use_plugin(FakePlugin())``. An exporter that works in a process of
+    its own needs a model of an installed package.
     """
     size = (image_size, image_size)
     manifest = Manifest(
         architecture=architecture_of(model, num_classes, {}),
-        preprocessing=Preprocessing(image_size=size, transforms=default_eval_transforms(size, None, "bilinear")),
+        preprocessing=Preprocessing(
+            image_size=size, transforms=default_eval_transforms(size, None, "bilinear")
+        ),
         labels=tuple(f"class_{index:02d}" for index in range(num_classes)),
         versions=versions(),
     )
@@ -44,10 +48,12 @@ def make_tiny_bundle(folder: Path, model: str = "FakeNet", num_classes: int = 3,
 
 
 def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
-    """An exporter keeps the contract of ``ppclas_core.export.Exporter``, and its engine that of ``Engine``.
+    """An exporter keeps the contract of ``ppclas_core.export.Exporter``, and its engine that of
+    ``Engine``.
 
-    ``bundle`` is exported into the new ``folder``; the engine must then give the model's logits, within the exporter's
-    own tolerance, for batches of 1 and 3. Where that engine cannot run here it is the one that ``verified_with`` names.
+    ``bundle`` is exported into the new ``folder``; the engine must then give the model's logits,
+    within the exporter's own tolerance, for batches of 1 and 3. Where that engine cannot run here
+    it is the one that ``verified_with`` names.
     """
     name = type(exporter).__name__
     check_params(exporter)
@@ -55,16 +61,26 @@ def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
     weights = bundle.weights_file.read_bytes()
     folder.mkdir(parents=True)
     facts = exporter.export(bundle, folder)
-    expect(bundle.weights_file.read_bytes() == weights, f"{name} changes the bundle that it exports")
+    expect(
+        bundle.weights_file.read_bytes() == weights, f"{name} changes the bundle that it exports"
+    )
     for key in ("engine", "model"):
-        expect(isinstance(facts.get(key), str), f"{name}: export() must return {key!r}; got {facts}")
-    expect((folder / facts["model"]).is_file(), f"{name}: export() names {facts['model']!r} and did not write it")
+        expect(
+            isinstance(facts.get(key), str), f"{name}: export() must return {key!r}; got {facts}"
+        )
+    expect(
+        (folder / facts["model"]).is_file(),
+        f"{name}: export() names {facts['model']!r} and did not write it",
+    )
     engines = get_registries().engines
     used = facts.get("verified_with", facts["engine"])
     for engine_name in (facts["engine"], used):
         expect(engine_name in engines, f"{name}: nobody registers its engine {engine_name!r}")
     if used != facts["engine"]:
-        expect(bool(facts.get("verified")), f"{name}: another engine stands in, and no sentence says what it proves")
+        expect(
+            bool(facts.get("verified")),
+            f"{name}: another engine stands in, and no sentence says what it proves",
+        )
 
     write_manifest(folder, bundle.manifest.replace(kind="export", export=facts, files={}))
     engine = engines.build(used)
@@ -96,7 +112,9 @@ def _expect_same_logits(
         )
         scale = float(np.sqrt((expected**2).mean()))
         if centred:
-            expected, got = (logits - logits.mean(axis=1, keepdims=True) for logits in (expected, got))
+            expected, got = (
+                logits - logits.mean(axis=1, keepdims=True) for logits in (expected, got)
+            )
         difference = float(np.abs(got - expected).max()) / max(scale, 1e-12)
         expect(
             difference <= tolerance,

@@ -76,7 +76,10 @@ class FakeObjective(Objective):
     def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
         outputs = forward(batch.images)
         logits, _ = split_outputs(outputs)
-        label, size = self._loss(outputs, batch.targets), self._factor(logits.square().mean().reshape([1, 1])).square()
+        label, size = (
+            self._loss(outputs, batch.targets),
+            self._factor(logits.square().mean().reshape([1, 1])).square(),
+        )
         return StepLoss(label + 0.01 * size.sum(), outputs, {"label": label, "size": size.sum()})
 
     def layers(self) -> Mapping[str, nn.Layer]:
@@ -94,7 +97,11 @@ class FakeOptimizer(Optimizer):
     """Plain gradient descent."""
 
     def build(
-        self, parameters: Sequence[Mapping[str, Any]], lr: float, weight_decay: float, grad_clip: Any | None
+        self,
+        parameters: Sequence[Mapping[str, Any]],
+        lr: float,
+        weight_decay: float,
+        grad_clip: Any | None,
     ) -> paddle.optimizer.Optimizer:
         return SGD().build(parameters, lr, weight_decay, grad_clip)
 
@@ -102,7 +109,9 @@ class FakeOptimizer(Optimizer):
 class FakeMetric(Metric):
     """Share of wrong answers: ``error``."""
 
-    def __call__(self, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    def __call__(
+        self, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> dict[str, float]:
         return {"error": float((probabilities.argmax(axis=1) != labels).mean())}
 
 

@@ -21,7 +21,8 @@ _COMPONENTS = "ppclas_core.testing.fake_components"
 
 @contextmanager
 def use_plugin(plugin: Plugin, name: str = "test-plugin") -> Iterator[Plugin]:
-    """Add a plugin (a module or object with ``@hookimpl`` functions) to this process's plugins inside the block.
+    """Add a plugin (a module or object with ``@hookimpl`` functions) to this process's plugins
+    inside the block.
 
     Raises:
         PluginError: it cannot be added; see ``PluginManager.add``.
@@ -37,7 +38,8 @@ def use_plugin(plugin: Plugin, name: str = "test-plugin") -> Iterator[Plugin]:
 class FakePlugin:
     """Implements every hook of ppclas and notes in ``calls`` which were called, in order.
 
-    It registers one component of each kind: the model ``FakeNet``, the transform ``FakeTransform``, and so on.
+    It registers one component of each kind: the model ``FakeNet``, the transform ``FakeTransform``,
+    and so on.
     """
 
     def __init__(self) -> None:

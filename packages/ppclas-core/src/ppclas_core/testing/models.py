@@ -21,9 +21,9 @@ CLASSES = 7
 def check_model(model: str | ImageModel, image_size: int = 64, static: bool = False) -> None:
     """A model, given by its registered name or as a layer, keeps the contract of ``ImageModel``.
 
-    Fresh copies with 7, 5 and 0 classes are tried on two square images of ``image_size`` pixels: shapes, train and
-    eval mode, features, stages, the head, and a round trip of the weights. ``static`` also traces it for export,
-    which takes a few seconds.
+    Fresh copies with 7, 5 and 0 classes are tried on two square images of ``image_size`` pixels:
+    shapes, train and eval mode, features, stages, the head, and a round trip of the weights.
+    ``static`` also traces it for export, which takes a few seconds.
     """
     import paddle
 
@@ -50,7 +50,10 @@ def check_model(model: str | ImageModel, image_size: int = 64, static: bool = Fa
     if static:
         with paddle.no_grad():
             traced = paddle.jit.to_static(net, full_graph=True)(images).numpy()
-            expect(_close(traced, logits), f"{name}: traced for export it gives other logits than in eval mode")
+            expect(
+                _close(traced, logits),
+                f"{name}: traced for export it gives other logits than in eval mode",
+            )
         net = make(CLASSES)
     _check_training(name, net, images)
     _check_freeze(name, make(CLASSES))
@@ -59,21 +62,37 @@ def check_model(model: str | ImageModel, image_size: int = 64, static: bool = Fa
 def _check_eval(name: str, net: ImageModel, images: Tensor) -> NDArray[np.float32]:
     output = net(images)
     expect(
-        not isinstance(output, tuple | list), f"{name} returns {type(output).__name__} in eval mode, not logits only"
+        not isinstance(output, tuple | list),
+        f"{name} returns {type(output).__name__} in eval mode, not logits only",
     )
     logits: NDArray[np.float32] = output.numpy()
-    expect(logits.shape == (2, CLASSES), f"{name} gives {list(logits.shape)} for 2 images and {CLASSES} classes")
-    expect(logits.dtype == np.float32 and bool(np.isfinite(logits).all()), f"{name} gives NaN, infinity or not float32")
+    expect(
+        logits.shape == (2, CLASSES),
+        f"{name} gives {list(logits.shape)} for 2 images and {CLASSES} classes",
+    )
+    expect(
+        logits.dtype == np.float32 and bool(np.isfinite(logits).all()),
+        f"{name} gives NaN, infinity or not float32",
+    )
     sums_to_one = np.allclose(logits.sum(axis=1), 1, atol=1e-4) and bool((logits >= 0).all())
     expect(not sums_to_one, f"{name} ends in a softmax; it must return logits")
-    expect(_close(net(images).numpy(), logits), f"{name} gives other logits for the same images in eval mode")
-    expect(_close(net(images[1:]).numpy(), logits[1:]), f"{name}: an image's logits depend on its batch in eval mode")
+    expect(
+        _close(net(images).numpy(), logits),
+        f"{name} gives other logits for the same images in eval mode",
+    )
+    expect(
+        _close(net(images[1:]).numpy(), logits[1:]),
+        f"{name}: an image's logits depend on its batch in eval mode",
+    )
     return logits
 
 
 def _check_features(name: str, net: ImageModel, images: Tensor) -> None:
     features = net.forward_features(images)
-    expect(len(features.shape) == 4, f"{name}: forward_features gives {list(features.shape)}, not a map [N, C, h, w]")
+    expect(
+        len(features.shape) == 4,
+        f"{name}: forward_features gives {list(features.shape)}, not a map [N, C, h, w]",
+    )
     expect(
         _close(net.forward_head(features).numpy(), net(images).numpy()),
         f"{name}: forward_head(forward_features(images)) is not forward(images)",
@@ -82,10 +101,14 @@ def _check_features(name: str, net: ImageModel, images: Tensor) -> None:
     expect(bool(info), f"{name}: feature_info is empty")
     expect(
         [f.stride for f in info] == sorted({f.stride for f in info}),
-        f"{name}: feature_info goes from fine to coarse, one a stride; got strides {[f.stride for f in info]}",
+        f"{name}: feature_info goes from fine to coarse, one a stride; got strides "
+        f"{[f.stride for f in info]}",
     )
     missing = [f.layer for f in info if f.layer not in layers]
-    expect(not missing, f"{name}: feature_info names sublayers that are not there: {', '.join(missing)}")
+    expect(
+        not missing,
+        f"{name}: feature_info names sublayers that are not there: {', '.join(missing)}",
+    )
     seen: dict[str, list[int]] = {}
 
     def keep(layer: str) -> Callable[[Any, Any, Any], None]:
@@ -97,7 +120,10 @@ def _check_features(name: str, net: ImageModel, images: Tensor) -> None:
         hook.remove()
     for feature in info:
         got = seen.get(feature.layer)
-        expect(got is not None, f"{name}: forward_features does not pass {feature.layer}, which feature_info names")
+        expect(
+            got is not None,
+            f"{name}: forward_features does not pass {feature.layer}, which feature_info names",
+        )
         assert got is not None  # for the type checker
         expect(
             len(got) == 4 and got[1] == feature.channels,
@@ -114,12 +140,18 @@ def _check_features(name: str, net: ImageModel, images: Tensor) -> None:
 
 def _check_stages(name: str, net: ImageModel) -> None:
     stages = net.stages()
-    expect(list(stages)[-1:] == ["head"], f"{name}: the last stage must be 'head'; got {list(stages)}")
+    expect(
+        list(stages)[-1:] == ["head"], f"{name}: the last stage must be 'head'; got {list(stages)}"
+    )
     prefixes = [prefix for group in stages.values() for prefix in group]
     twice = sorted({prefix for prefix in prefixes if prefixes.count(prefix) > 1})
     expect(not twice, f"{name}: prefixes in two stages: {', '.join(twice)}")
     keys = list(net.state_dict())
-    alone = [key for key in keys if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)]
+    alone = [
+        key
+        for key in keys
+        if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+    ]
     expect(not alone, f"{name}: no stage holds {', '.join(alone[:5])}")
     empty = set(stages) - {net.stage_of(key) for key in keys}
     expect(not empty, f"{name}: stages without a parameter: {', '.join(sorted(empty))}")
@@ -127,34 +159,61 @@ def _check_stages(name: str, net: ImageModel) -> None:
         found = [key for key in keys if key == prefix or key.startswith(f"{prefix}.")]
         expect(bool(found), f"{name}: no parameter begins with {prefix!r}, which is in head")
         astray = [key for key in found if net.stage_of(key) != "head"]
-        expect(not astray, f"{name}: classifier parameters outside the stage 'head': {', '.join(astray)}")
+        expect(
+            not astray,
+            f"{name}: classifier parameters outside the stage 'head': {', '.join(astray)}",
+        )
 
 
-def _check_other_heads(name: str, net: ImageModel, make: Callable[[int], ImageModel], images: Tensor) -> None:
+def _check_other_heads(
+    name: str, net: ImageModel, make: Callable[[int], ImageModel], images: Tensor
+) -> None:
     ours, other = _shapes(net), _shapes(make(5))
-    expect(ours.keys() == other.keys(), f"{name}: the number of classes changes the names of the parameters")
+    expect(
+        ours.keys() == other.keys(),
+        f"{name}: the number of classes changes the names of the parameters",
+    )
     changed = {key for key in ours if ours[key] != other[key]}
     expect(bool(changed), f"{name}: the number of classes changes no parameter")
     outside = sorted(key for key in changed if not net.is_head(key))
-    expect(not outside, f"{name}: the number of classes changes parameters outside head: {', '.join(outside)}")
+    expect(
+        not outside,
+        f"{name}: the number of classes changes parameters outside head: {', '.join(outside)}",
+    )
     pooled = net.forward_head(net.forward_features(images), pre_logits=True)
-    expect(len(pooled.shape) == 2, f"{name}: pre_logits gives {list(pooled.shape)}, not pooled features [N, C]")
+    expect(
+        len(pooled.shape) == 2,
+        f"{name}: pre_logits gives {list(pooled.shape)}, not pooled features [N, C]",
+    )
     headless = make(0)
     headless.eval()
     expect(
         list(headless(images).shape) == list(pooled.shape),
-        f"{name}: with num_classes=0 it gives {list(headless(images).shape)}; pooled features are {list(pooled.shape)}",
+        f"{name}: with num_classes=0 it gives {list(headless(images).shape)}; pooled features are "
+        f"{list(pooled.shape)}",
     )
 
 
 def _check_weights(
-    name: str, net: ImageModel, make: Callable[[int], ImageModel], images: Tensor, logits: NDArray[np.float32]
+    name: str,
+    net: ImageModel,
+    make: Callable[[int], ImageModel],
+    images: Tensor,
+    logits: NDArray[np.float32],
 ) -> None:
     copy = make(CLASSES)
-    missing, unexpected = copy.set_state_dict({key: value.numpy() for key, value in net.state_dict().items()})
-    expect(not missing and not unexpected, f"{name}: its own weights do not fit it: {missing or unexpected}")
+    missing, unexpected = copy.set_state_dict(
+        {key: value.numpy() for key, value in net.state_dict().items()}
+    )
+    expect(
+        not missing and not unexpected,
+        f"{name}: its own weights do not fit it: {missing or unexpected}",
+    )
     copy.eval()
-    expect(_close(copy(images).numpy(), logits), f"{name}: a copy with the same weights gives other logits")
+    expect(
+        _close(copy(images).numpy(), logits),
+        f"{name}: a copy with the same weights gives other logits",
+    )
 
 
 def _check_training(name: str, net: ImageModel, images: Tensor) -> None:
@@ -162,7 +221,10 @@ def _check_training(name: str, net: ImageModel, images: Tensor) -> None:
     output = net(images)
     logits = output if isinstance(output, tuple | list) else (output,)
     for each in logits:
-        expect(list(each.shape) == [2, CLASSES], f"{name} gives {list(each.shape)} in train mode, not [2, {CLASSES}]")
+        expect(
+            list(each.shape) == [2, CLASSES],
+            f"{name} gives {list(each.shape)} in train mode, not [2, {CLASSES}]",
+        )
     sum(each.square().mean() for each in logits).backward()
     without = [key for key, parameter in net.trainable() if parameter.grad is None]
     expect(not without, f"{name}: no gradient reaches {', '.join(without[:5])}")
@@ -173,7 +235,10 @@ def _check_freeze(name: str, net: ImageModel) -> None:
     left = [key for key, _ in net.trainable()]
     expect(bool(left), f"{name}: freezing every stage but the head leaves nothing to train")
     moving = [key for key in left if net.stage_of(key) != "head"]
-    expect(not moving, f"{name}: freezing every stage but the head leaves {', '.join(moving[:5])} in training")
+    expect(
+        not moving,
+        f"{name}: freezing every stage but the head leaves {', '.join(moving[:5])} in training",
+    )
 
 
 def _shapes(net: ImageModel) -> dict[str, list[int]]:
@@ -181,4 +246,6 @@ def _shapes(net: ImageModel) -> dict[str, list[int]]:
 
 
 def _close(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    return a.shape == b.shape and float(np.abs(a - b).max()) <= 1e-4 * (1e-6 + float(np.abs(b).max()))
+    return a.shape == b.shape and float(np.abs(a - b).max()) <= 1e-4 * (
+        1e-6 + float(np.abs(b).max())
+    )

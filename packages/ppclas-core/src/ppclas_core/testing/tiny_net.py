@@ -1,4 +1,6 @@
-"""The model of ``FakePlugin``: 3 stages, about 6000 parameters. Importing this module imports Paddle."""
+"""The model of ``FakePlugin``: 3 stages, about 6000 parameters. Importing this module imports
+Paddle.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class TinyNet(ImageModel):
         super().__init__(config)
         widths = [config.in_channels, *(config.width * 2**index for index in range(3))]
         self.blocks = nn.LayerList(
-            nn.Sequential(nn.Conv2D(before, after, 3, 2, 1, bias_attr=False), nn.BatchNorm2D(after), nn.ReLU())
+            nn.Sequential(
+                nn.Conv2D(before, after, 3, 2, 1, bias_attr=False), nn.BatchNorm2D(after), nn.ReLU()
+            )
             for before, after in itertools.pairwise(widths)
         )
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2D(1), nn.Flatten())
@@ -49,7 +53,15 @@ class TinyNet(ImageModel):
         return pooled if pre_logits or not self.config.num_classes else self.fc(pooled)
 
     def feature_info(self) -> list[Feature]:
-        return [Feature(f"blocks.{index}", self.config.width * 2**index, 2 ** (index + 1)) for index in range(3)]
+        return [
+            Feature(f"blocks.{index}", self.config.width * 2**index, 2 ** (index + 1))
+            for index in range(3)
+        ]
 
     def stages(self) -> dict[str, tuple[str, ...]]:
-        return {"stage1": ("blocks.0",), "stage2": ("blocks.1",), "stage3": ("blocks.2",), "head": ("fc",)}
+        return {
+            "stage1": ("blocks.0",),
+            "stage2": ("blocks.1",),
+            "stage3": ("blocks.2",),
+            "head": ("fc",),
+        }

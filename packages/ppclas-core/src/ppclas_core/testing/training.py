@@ -15,8 +15,8 @@ from ppclas_core.testing.components import check_params, expect
 def check_loss(loss: Loss, num_classes: int = 4) -> None:
     """A loss keeps the contract of ``ppclas_core.builtin.base.Loss``.
 
-    It is a finite scalar, also for logits far apart and for a tuple with auxiliary logits; its gradient equals a
-    numerical one and does not reach the teacher.
+    It is a finite scalar, also for logits far apart and for a tuple with auxiliary logits; its
+    gradient equals a numerical one and does not reach the teacher.
     """
     import paddle
 
@@ -25,7 +25,9 @@ def check_loss(loss: Loss, num_classes: int = 4) -> None:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((3, num_classes)).astype(np.float32)
     labels = paddle.to_tensor(rng.integers(0, num_classes, 3))
-    teacher = paddle.to_tensor(rng.standard_normal((3, num_classes)).astype(np.float32), stop_gradient=False)
+    teacher = paddle.to_tensor(
+        rng.standard_normal((3, num_classes)).astype(np.float32), stop_gradient=False
+    )
     targets = Targets(labels, teacher_logits=teacher)
 
     value, gradient = _value_and_gradient(loss, logits, targets)
@@ -40,16 +42,21 @@ def check_loss(loss: Loss, num_classes: int = 4) -> None:
         numerical = (ends[1] - ends[0]) / 2e-2
         expect(
             abs(numerical - gradient[index]) < 2e-3 * (1 + abs(value)),
-            f"{name}: the gradient of logit {index} is {gradient[index]:.5f}; numerically it is {numerical:.5f}",
+            f"{name}: the gradient of logit {index} is {gradient[index]:.5f}; numerically it is "
+            f"{numerical:.5f}",
         )
 
     _, far = _value_and_gradient(loss, 100 * logits, targets)
     expect(bool(np.isfinite(far).all()), f"{name}: the gradient is not finite for logits far apart")
     auxiliary = paddle.to_tensor(logits)
-    _expect_scalar(name, loss((auxiliary, auxiliary, auxiliary), targets), "logits with two auxiliary outputs")
+    _expect_scalar(
+        name, loss((auxiliary, auxiliary, auxiliary), targets), "logits with two auxiliary outputs"
+    )
 
 
-def _value_and_gradient(loss: Loss, logits: NDArray[np.float32], targets: Targets) -> tuple[float, Any]:
+def _value_and_gradient(
+    loss: Loss, logits: NDArray[np.float32], targets: Targets
+) -> tuple[float, Any]:
     import paddle
 
     tensor = paddle.to_tensor(logits, stop_gradient=False)
@@ -69,7 +76,8 @@ def _expect_scalar(name: str, value: Any, given: str) -> float:
 def check_scheduler(scheduler: Scheduler, steps_per_epoch: int = 7, epochs: int = 20) -> None:
     """A schedule keeps the contract of ``ppclas_core.builtin.base.Scheduler``.
 
-    Every value is a finite ``float`` from 0 to the peak ``lr``, and asking in another order gives the same values.
+    Every value is a finite ``float`` from 0 to the peak ``lr``, and asking in another order gives
+    the same values.
     """
     name = type(scheduler).__name__
     check_params(scheduler)
@@ -77,19 +85,28 @@ def check_scheduler(scheduler: Scheduler, steps_per_epoch: int = 7, epochs: int 
     steps = range(steps_per_epoch * epochs)
     values = [filled.value(step, steps_per_epoch, epochs) for step in steps]
     for step, value in zip(steps, values, strict=True):
-        expect(type(value) is float, f"{name}: the rate of step {step} is of type {type(value).__name__}, not float")
+        expect(
+            type(value) is float,
+            f"{name}: the rate of step {step} is of type {type(value).__name__}, not float",
+        )
         expect(math.isfinite(value) and value >= 0, f"{name}: the rate of step {step} is {value}")
-        expect(value <= filled.peak * (1 + 1e-9), f"{name}: step {step} has {value}, above the peak lr {filled.peak}")
+        expect(
+            value <= filled.peak * (1 + 1e-9),
+            f"{name}: step {step} has {value}, above the peak lr {filled.peak}",
+        )
     expect(max(values) > 0, f"{name}: the rate is 0 throughout")
     backwards = [filled.value(step, steps_per_epoch, epochs) for step in reversed(steps)][::-1]
-    expect(backwards == values, f"{name}: a value depends on what was asked before; it must be a function of the step")
+    expect(
+        backwards == values,
+        f"{name}: a value depends on what was asked before; it must be a function of the step",
+    )
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
     """An optimizer keeps the contract of ``ppclas_core.builtin.base.Optimizer``.
 
-    It lowers a parabola, obeys ``set_lr`` and the factors of its groups, decays weights, and clips by the norm over
-    all groups.
+    It lowers a parabola, obeys ``set_lr`` and the factors of its groups, decays weights, and clips
+    by the norm over all groups.
     """
     import paddle
 
@@ -98,7 +115,9 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
     def start(count: int) -> list[Any]:
         one = paddle.nn.initializer.Constant(1.0)
-        return [paddle.create_parameter([1], "float32", default_initializer=one) for _ in range(count)]
+        return [
+            paddle.create_parameter([1], "float32", default_initializer=one) for _ in range(count)
+        ]
 
     full, slow, still = start(3)
     groups = [
@@ -116,14 +135,20 @@ def check_optimizer(optimizer: Optimizer) -> None:
     expect(still.item() == 1.0, f"{name} moves a parameter whose group has the factor 0")
     before = full.item()
     built.set_lr(0.0)
-    # An update that the optimizer still carries on (RMSProp's momentum holds the rate) may pass; decay must not.
+    # An update that the optimizer still carries on (RMSProp's momentum holds the rate) may pass;
+    # decay must not.
     (0.0 * full).sum().backward()
-    expect(built.get_lr() == 0.0, f"{name} ignores set_lr: it answers {built.get_lr()} after set_lr(0)")
+    expect(
+        built.get_lr() == 0.0, f"{name} ignores set_lr: it answers {built.get_lr()} after set_lr(0)"
+    )
     expect(math.isfinite(before), f"{name} gives {before}")
 
     decayed, kept = start(2)
     built = optimizer.build(
-        [{"params": [decayed], "weight_decay": 0.1}, {"params": [kept], "weight_decay": 0.0}], 0.01, 0.0, None
+        [{"params": [decayed], "weight_decay": 0.1}, {"params": [kept], "weight_decay": 0.0}],
+        0.01,
+        0.0,
+        None,
     )
     (0.0 * (decayed + kept)).sum().backward()
     built.step()
@@ -134,7 +159,8 @@ def check_optimizer(optimizer: Optimizer) -> None:
 def check_metric(metric: Metric) -> None:
     """A metric keeps the contract of ``ppclas_core.builtin.base.Metric``.
 
-    Named finite ``float`` results, the same for the samples in any order, with 2 classes or 1 sample too.
+    Named finite ``float`` results, the same for the samples in any order, with 2 classes or 1
+    sample too.
     """
     name = type(metric).__name__
     check_params(metric)
@@ -143,11 +169,15 @@ def check_metric(metric: Metric) -> None:
         probabilities = rng.dirichlet(np.ones(num_classes), count).astype(np.float32)
         labels = rng.integers(0, num_classes, count)
         result = metric(probabilities, labels)
-        expect(isinstance(result, dict) and bool(result), f"{name} returns {result!r}, not a dict of named numbers")
+        expect(
+            isinstance(result, dict) and bool(result),
+            f"{name} returns {result!r}, not a dict of named numbers",
+        )
         for key, value in result.items():
             expect(
                 type(value) is float and math.isfinite(value),
-                f"{name}: {key} of {count} samples and {num_classes} classes is {value!r}, not a finite float",
+                f"{name}: {key} of {count} samples and {num_classes} classes is {value!r}, not a "
+                "finite float",
             )
         order = rng.permutation(count)
         shuffled = metric(probabilities[order], labels[order])

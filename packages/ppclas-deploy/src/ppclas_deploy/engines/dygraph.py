@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class DygraphEngine(Engine):
-    """Run a bundle's own model. Not an export: that has no weights that Paddle's layers could take."""
+    """Run a bundle's own model. Not an export: that has no weights that Paddle's layers could
+    take.
+    """
 
     _model: Any = PrivateAttr(None)
     _version: str = PrivateAttr("")
@@ -30,7 +32,9 @@ class DygraphEngine(Engine):
             BundleError: it is an export.
         """
         if bundle.manifest.kind == "export":
-            raise BundleError(f"{bundle.folder} is an export; the engine dygraph runs runs and bundles only.")
+            raise BundleError(
+                f"{bundle.folder} is an export; the engine dygraph runs runs and bundles only."
+            )
         self._input = (3, *bundle.image_size)
         self._normalize = bundle.manifest.preprocessing.normalize
         self.open(bundle)

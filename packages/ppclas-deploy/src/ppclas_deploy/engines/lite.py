@@ -43,7 +43,10 @@ class LiteEngine(Engine):
         """
         facts, model = export_facts(bundle), export_file(bundle, "model")
         if model.suffix != ".nb":
-            raise BundleError(f"{bundle.folder} holds no model.nb for x86. Export it where CPython 3.7 is installed.")
+            raise BundleError(
+                f"{bundle.folder} holds no model.nb for x86. Export it where CPython 3.7 is "
+                "installed."
+            )
         runtime = find_runtime(self.lite_python, computing=True)
         with tempfile.TemporaryDirectory(prefix="ppclas-") as folder:
             make_ready(runtime, Path(folder) / "log")
@@ -93,7 +96,9 @@ class LiteProcess:
             self._process.wait()
             self._said.seek(0)
             words = last_words(self._said.read().decode("utf-8", "replace"))
-            raise BundleError(f"Paddle-Lite ended (exit code {self._process.returncode}): {words}") from None
+            raise BundleError(
+                f"Paddle-Lite ended (exit code {self._process.returncode}): {words}"
+            ) from None
         return np.frombuffer(values, np.float32).reshape(rows, columns)
 
     @staticmethod

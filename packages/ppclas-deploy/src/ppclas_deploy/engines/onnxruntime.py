@@ -1,4 +1,6 @@
-"""ONNX Runtime on the CPU, with CUDA or with TensorRT. Needs no Paddle: an export, onnxruntime, NumPy and OpenCV."""
+"""ONNX Runtime on the CPU, with CUDA or with TensorRT. Needs no Paddle: an export, onnxruntime,
+NumPy and OpenCV.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
 
 CPU = "CPUExecutionProvider"
-_AFTER = {"CUDAExecutionProvider": (CPU,), "TensorrtExecutionProvider": ("CUDAExecutionProvider", CPU)}
+_AFTER = {
+    "CUDAExecutionProvider": (CPU,),
+    "TensorrtExecutionProvider": ("CUDAExecutionProvider", CPU),
+}
 """Provider → those that run the operators it does not have."""
 
 
@@ -30,9 +35,11 @@ class OnnxRuntimeEngine(Engine):
     """Run an ONNX export."""
 
     provider: str = CPU
-    """Execution provider, as ``onnxruntime.get_available_providers()`` names them. Never replaced silently."""
+    """Execution provider, as ``onnxruntime.get_available_providers()`` names them. Never replaced
+    silently."""
     provider_options: Mapping[str, str] = Field(default_factory=dict)
-    """The provider's own options; they come before those in ``bundle.json`` under ``export.provider_options``."""
+    """The provider's own options; they come before those in ``bundle.json`` under
+    ``export.provider_options``."""
 
     _session: Any = PrivateAttr(None)
     _version: str = PrivateAttr("")
@@ -45,15 +52,22 @@ class OnnxRuntimeEngine(Engine):
             BundleError: the model does not load.
         """
         facts = export_facts(bundle)
-        if facts.get("quantization", {}).get("weight_bits") == 8 and self.provider == CPU and has_vnni() is False:
+        if (
+            facts.get("quantization", {}).get("weight_bits") == 8
+            and self.provider == CPU
+            and has_vnni() is False
+        ):
             print(
-                f"note: {bundle.folder} has 8-bit weights, which can overflow on this CPU (x86 without VNNI): "
-                f"answers may be worse. Make it here, or with: ppclas quantize --weight-bits 7",
+                f"note: {bundle.folder} has 8-bit weights, which can overflow on this CPU (x86 "
+                "without VNNI): answers may be worse. Make it here, or with: ppclas quantize "
+                "--weight-bits 7",
                 file=sys.stderr,
             )
         self._version = load("onnxruntime", "the engine onnxruntime", "onnx").__version__
         options = {**self.kept(), **facts.get("provider_options", {}), **self.provider_options}
-        self._session = make_session(export_file(bundle, "model"), self.threads, self.provider, options)
+        self._session = make_session(
+            export_file(bundle, "model"), self.threads, self.provider, options
+        )
 
     def kept(self) -> dict[str, str]:
         """Options that hold where nothing else is said."""
@@ -88,9 +102,13 @@ class TensorRTEngine(OnnxRuntimeEngine):
 
 
 def make_session(
-    model: Path | bytes, threads: int | None = None, provider: str = CPU, provider_options: Mapping[str, str] = {}
+    model: Path | bytes,
+    threads: int | None = None,
+    provider: str = CPU,
+    provider_options: Mapping[str, str] = {},
 ) -> Any:
-    """An ``onnxruntime.InferenceSession`` that runs on ``provider``, with ``threads`` (or all CPUs of this process).
+    """An ``onnxruntime.InferenceSession`` that runs on ``provider``, with ``threads`` (or all CPUs
+    of this process).
 
     Raises:
         MissingDependencyError: this onnxruntime has not got the provider, or fell back to another.
@@ -100,7 +118,8 @@ def make_session(
     if provider not in ort.get_available_providers():
         raise MissingDependencyError(
             f"this onnxruntime {ort.__version__} has no {provider}; it has "
-            f"{', '.join(ort.get_available_providers())}. GPU providers are in the package onnxruntime-gpu."
+            f"{', '.join(ort.get_available_providers())}. GPU providers are in the package "
+            "onnxruntime-gpu."
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
@@ -109,16 +128,22 @@ def make_session(
     options.log_severity_level = 3  # errors; a provider that falls back is found out below
     providers = [(provider, dict(provider_options)), *_AFTER.get(provider, ())]
     try:
-        session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=providers)
+        session = ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=providers
+        )
     except Exception as error:  # onnxruntime's exceptions share no base class
         name = "the model" if isinstance(model, bytes) else model
-        raise BundleError(f"{name} does not load in onnxruntime {ort.__version__}: {_first_line(error)}") from error
-    # A provider whose libraries are missing is listed as available, and the session then runs on the CPU.
+        raise BundleError(
+            f"{name} does not load in onnxruntime {ort.__version__}: {_first_line(error)}"
+        ) from error
+    # A provider whose libraries are missing is listed as available, and the session then runs on
+    # the CPU.
     running = session.get_providers()[0]
     if running != provider:
         raise MissingDependencyError(
-            f"onnxruntime {ort.__version__} lists {provider} but fell back to {running}: its libraries (CUDA, "
-            f"cuDNN, TensorRT) are missing here. Install them, or ask for {running}."
+            f"onnxruntime {ort.__version__} lists {provider} but fell back to {running}: its "
+            "libraries (CUDA, cuDNN, TensorRT) are missing here. Install them, or ask for "
+            f"{running}."
         )
     return session
 

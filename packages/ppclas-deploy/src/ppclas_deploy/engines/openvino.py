@@ -34,9 +34,12 @@ class OpenVinoEngine(Engine):
         version = openvino.get_version().split("-")[0]
         model = export_file(bundle, "model")
         if model.suffix == ".xml":
-            export_file(bundle, "weights")  # OpenVINO finds it by its name; here it is known to be the right one
+            export_file(
+                bundle, "weights"
+            )  # OpenVINO finds it by its name; here it is known to be the right one
         core = openvino.Core()
-        # On CPUs that have bfloat16 OpenVINO computes in it unless told otherwise: the answers are not the model's.
+        # On CPUs that have bfloat16 OpenVINO computes in it unless told otherwise: the answers are
+        # not the model's.
         settings = {
             "INFERENCE_NUM_THREADS": self.threads or usable_cpus(),
             "INFERENCE_PRECISION_HINT": "f32",
@@ -46,14 +49,21 @@ class OpenVinoEngine(Engine):
             compiled = core.compile_model(core.read_model(str(model)), "CPU", settings)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise BundleError(f"{model} does not load in OpenVINO {version}: {line[0].strip()}") from error
+            raise BundleError(
+                f"{model} does not load in OpenVINO {version}: {line[0].strip()}"
+            ) from error
         self._request = compiled.create_infer_request()
-        self._versions = {"openvino": version, "device": ", ".join(compiled.get_property("EXECUTION_DEVICES"))}
+        self._versions = {
+            "openvino": version,
+            "device": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
+        }
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits or probabilities [N, C]."""
         answers = self._request.infer([images])
-        return np.array(answers[0], dtype=np.float32)  # a copy: the request writes its next answers over these
+        return np.array(
+            answers[0], dtype=np.float32
+        )  # a copy: the request writes its next answers over these
 
     def versions(self) -> dict[str, str]:
         """OpenVINO and the device that runs."""

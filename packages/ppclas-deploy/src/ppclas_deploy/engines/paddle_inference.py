@@ -48,15 +48,18 @@ class PaddleInferenceEngine(Engine):
         if model.suffix == ".json" and onednn_crashes(self._version) and has_resize(model):
             config.delete_pass("onednn_placement_pass")
             print(
-                f"note: oneDNN is off for {model.name}: Paddle {self._version} crashes with it on networks that resize "
-                f"feature maps. Slower, same answers; 'ppclas export --target paddle --ir old' keeps it on.",
+                f"note: oneDNN is off for {model.name}: Paddle {self._version} crashes with it on "
+                "networks that resize feature maps. Slower, same answers; 'ppclas export --target "
+                "paddle --ir old' keeps it on.",
                 file=sys.stderr,
             )
         try:
             self._predictor = inference.create_predictor(config)
         except Exception as error:  # whatever Paddle's C++ raises
             line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise BundleError(f"{model} does not load in Paddle {self._version}: {line[0].strip()}") from error
+            raise BundleError(
+                f"{model} does not load in Paddle {self._version}: {line[0].strip()}"
+            ) from error
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits or probabilities [N, C]."""
@@ -73,7 +76,9 @@ class PaddleInferenceEngine(Engine):
 
 
 def onednn_crashes(version: str) -> bool:
-    """Whether this Paddle is known to crash with oneDNN on resize operators: 3.3.x does, 3.0 to 3.2 do not."""
+    """Whether this Paddle is known to crash with oneDNN on resize operators: 3.3.x does, 3.0 to 3.2
+    do not.
+    """
     return version.startswith("3.3.")
 
 

@@ -1,4 +1,6 @@
-"""TensorRT, through ONNX Runtime or Paddle Inference, as the export says. Never anything else instead."""
+"""TensorRT, through ONNX Runtime or Paddle Inference, as the export says. Never anything else
+instead.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _GIB = 1 << 30
 
 
 class TensorRtEngine(Engine):
-    """Run a ``trt`` export on an NVIDIA GPU; the engine that TensorRT compiles is kept in ``$PPCLAS_HOME/tensorrt``."""
+    """Run a ``trt`` export on an NVIDIA GPU; the engine that TensorRT compiles is kept in
+    ``$PPCLAS_HOME/tensorrt``.
+    """
 
     gpu: int = 0
     """Which GPU."""
@@ -37,7 +41,8 @@ class TensorRtEngine(Engine):
         """Open it with what the export was made for.
 
         Raises:
-            MissingDependencyError: there is no TensorRT, or no GPU; the message says what runs the export without.
+            MissingDependencyError: there is no TensorRT, or no GPU; the message says what runs the
+                export without.
         """
         facts = export_facts(bundle)
         try:
@@ -47,7 +52,8 @@ class TensorRtEngine(Engine):
                 self._open_onnxruntime(bundle, facts)
         except MissingDependencyError as error:
             raise MissingDependencyError(
-                f"{error} {bundle.folder} is for TensorRT; without a GPU export with --target onnx or openvino."
+                f"{error} {bundle.folder} is for TensorRT; without a GPU export with --target onnx "
+                "or openvino."
             ) from error
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -75,12 +81,18 @@ class TensorRtEngine(Engine):
             "trt_int8_enable": str(int(precision == "int8")),
         }
         if precision == "int8":
-            # An absolute path takes the place of the cache's folder, in which it is looked for otherwise.
-            options["trt_int8_calibration_table_name"] = str(export_file(bundle, "calibration").resolve())
+            # An absolute path takes the place of the cache's folder, in which it is looked for
+            # otherwise.
+            options["trt_int8_calibration_table_name"] = str(
+                export_file(bundle, "calibration").resolve()
+            )
         self._session = make_session(export_file(bundle, "model"), self.threads, PROVIDER, options)
         import onnxruntime
 
-        self._versions = {"onnxruntime": onnxruntime.__version__, "provider": self._session.get_providers()[0]}
+        self._versions = {
+            "onnxruntime": onnxruntime.__version__,
+            "provider": self._session.get_providers()[0],
+        }
 
     def _open_paddle(self, bundle: Bundle, facts: dict[str, Any]) -> None:
         if lacks := paddle_lacks():
@@ -89,21 +101,28 @@ class TensorRtEngine(Engine):
         from paddle import inference
 
         half = facts.get("precision") == "fp16"
-        config = inference.Config(str(export_file(bundle, "model")), str(export_file(bundle, "params")))
+        config = inference.Config(
+            str(export_file(bundle, "model")), str(export_file(bundle, "params"))
+        )
         config.enable_use_gpu(256, self.gpu)
         config.disable_glog_info()
         config.set_optim_cache_dir(str(home() / "tensorrt"))
         config.enable_tensorrt_engine(
             workspace_size=_GIB,
             max_batch_size=facts.get("batch") or self.max_batch,
-            min_subgraph_size=3,  # Paddle's default of 30 leaves small networks to CUDA without a word
-            precision_mode=inference.PrecisionType.Half if half else inference.PrecisionType.Float32,
+            # Paddle's default of 30 leaves small networks to CUDA without a word
+            min_subgraph_size=3,
+            precision_mode=inference.PrecisionType.Half
+            if half
+            else inference.PrecisionType.Float32,
             use_static=True,
             use_calib_mode=False,
         )
         sides = self._input
         shapes = [[count, *sides] for count in (1, facts.get("batch") or self.max_batch)]
-        config.set_trt_dynamic_shape_info({"images": shapes[0]}, {"images": shapes[1]}, {"images": shapes[1]})
+        config.set_trt_dynamic_shape_info(
+            {"images": shapes[0]}, {"images": shapes[1]}, {"images": shapes[1]}
+        )
         self._predictor = inference.create_predictor(config)
         if not config.tensorrt_engine_enabled():
             raise MissingDependencyError("Paddle Inference was asked for TensorRT and left it out.")

@@ -1,4 +1,6 @@
-"""A Triton model repository, run as its config.pbtxt says: each model in ONNX Runtime, ensembles step by step."""
+"""A Triton model repository, run as its config.pbtxt says: each model in ONNX Runtime, ensembles
+step by step.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class TritonEngine(Engine):
         path = f"{repository}/{name}/{CONFIG}"
         config = parse_text(_file(bundle, path).decode("utf-8"), SCHEMA, path)
         if config.get("name") != name:
-            raise BundleError(f"{path} is called {config.get('name')!r}; Triton wants the name of its folder.")
+            raise BundleError(
+                f"{path} is called {config.get('name')!r}; Triton wants the name of its folder."
+            )
         self._configs[name] = config
         if config.get("platform") == "ensemble":
             for step in config["ensemble_scheduling"]["step"]:
@@ -71,7 +75,10 @@ class TritonEngine(Engine):
         for step in config["ensemble_scheduling"]["step"]:
             taken = {pair["key"]: tensors[pair["value"]] for pair in step["input_map"]}
             given = self._run(step["model_name"], taken)
-            tensors = {**tensors, **{pair["value"]: given[pair["key"]] for pair in step["output_map"]}}
+            tensors = {
+                **tensors,
+                **{pair["value"]: given[pair["key"]] for pair in step["output_map"]},
+            }
         return {name: tensors[name] for name in names}
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 FP16_TOLERANCE = 0.03
-"""Half precision keeps 11 bits, 0.0005 of a number, and errors add up: MobileNetV2 comes to 0.013."""
+"""Half precision keeps 11 bits, 0.0005 of a number, and errors add up: MobileNetV2 comes to
+0.013."""
 
 
 class Interface(TypedDict):
@@ -40,13 +41,15 @@ class NetworkExporter(Exporter):
     batch: PositiveInt | None = None
     """Fixed batch size. Nothing: any."""
     with_preprocess: bool = False
-    """Put normalisation and activation into the graph: uint8 photos [N, H, W, 3] in, probabilities out."""
+    """Put normalisation and activation into the graph: uint8 photos [N, H, W, 3] in, probabilities
+    out."""
 
     def interface(self, bundle: Bundle) -> Interface:
         """The ends that the options ask for.
 
         Raises:
-            ExportError: ``with_preprocess``, and the bundle's transforms give something else than pixels.
+            ExportError: ``with_preprocess``, and the bundle's transforms give something else than
+                pixels.
         """
         if self.with_preprocess:
             _require_pixels(bundle)
@@ -57,9 +60,16 @@ class NetworkExporter(Exporter):
             "output": "probabilities" if activated else "logits",
         }
 
-    def job(self, bundle: Bundle, folder: Path, interface: Interface, **more: Any) -> dict[str, Any]:
+    def job(
+        self, bundle: Bundle, folder: Path, interface: Interface, **more: Any
+    ) -> dict[str, Any]:
         """The job of a converting step: plain JSON values."""
-        return {"bundle": bundle_job(bundle), "folder": str(folder.resolve()), "interface": interface, **more}
+        return {
+            "bundle": bundle_job(bundle),
+            "folder": str(folder.resolve()),
+            "interface": interface,
+            **more,
+        }
 
 
 class HalfPrecisionExporter(NetworkExporter):
@@ -70,13 +80,20 @@ class HalfPrecisionExporter(NetworkExporter):
 
     def accepted(self, facts: Mapping[str, Any]) -> float:
         """Half precision is less exact, unless a tolerance was asked for."""
-        return FP16_TOLERANCE if self.fp16 and "tolerance" not in self.model_fields_set else self.tolerance
+        return (
+            FP16_TOLERANCE
+            if self.fp16 and "tolerance" not in self.model_fields_set
+            else self.tolerance
+        )
 
 
 def _require_pixels(bundle: Bundle) -> None:
-    sample = bundle.pipeline().transform(np.full((375, 500, 3), 128, np.uint8), sample_draw(0, 0, 0), "a test image")
+    sample = bundle.pipeline().transform(
+        np.full((375, 500, 3), 128, np.uint8), sample_draw(0, 0, 0), "a test image"
+    )
     if sample.dtype != np.uint8 or sample.shape[2] != 3:
         raise ExportError(
-            f"with_preprocess needs transforms that end in RGB pixels (uint8 [H, W, 3]); this bundle's end in "
-            f"{sample.dtype} {list(sample.shape)}. Take Normalize out of data.eval_transforms, or export without it."
+            "with_preprocess needs transforms that end in RGB pixels (uint8 [H, W, 3]); this "
+            f"bundle's end in {sample.dtype} {list(sample.shape)}. Take Normalize out of "
+            "data.eval_transforms, or export without it."
         )

@@ -30,40 +30,51 @@ if TYPE_CHECKING:
 MODEL = "model.nb"
 TWIN = "twin-x86.nb"
 ROUNDED = "rounded-x86.nb"
-"""The twin with the weights of an int8 or int16 ``model.nb``, as float32: Lite's x86 runtime cannot read the others."""
+"""The twin with the weights of an int8 or int16 ``model.nb``, as float32: Lite's x86 runtime cannot
+read the others."""
 PLACES = {"arm": "arm", "armv8-fp16": "arm", "opencl": "opencl,arm", "x86": "x86"}
 """Place → Opt's valid places, the preferred one first; it adds the host itself."""
 
 
 class LiteExporter(NetworkExporter):
-    """``model.nb`` for Paddle-Lite, and for a phone its twin for x86, which is what can be run here.
+    """``model.nb`` for Paddle-Lite, and for a phone its twin for x86, which is what can be run
+    here.
 
-    A README with the commands for a phone and calling code in C++ and Java, with this bundle's constants, lie beside.
+    A README with the commands for a phone and calling code in C++ and Java, with this bundle's
+    constants, lie beside.
     """
 
     place: Literal["arm", "armv8-fp16", "opencl", "x86"] = "arm"
-    """``arm``: 32- and 64-bit phones; ``armv8-fp16``: half-precision kernels (ARMv8.2); ``opencl``: the phone's GPU,
-    with arm for what it lacks; ``x86``: this kind of machine."""
+    """``arm``: 32- and 64-bit phones; ``armv8-fp16``: half-precision kernels (ARMv8.2); ``opencl``:
+    the phone's GPU, with arm for what it lacks; ``x86``: this kind of machine."""
     weights: Literal["float32", "int16", "int8"] = "float32"
-    """How the file stores them: int16 is half the size, int8 a quarter; Lite turns them back on loading, not on x86.
+    """How the file stores them: int16 is half the size, int8 a quarter; Lite turns them back on
+    loading, not on x86.
 
     What rounding them changes is measured on photos, with a second twin.
     """
     lite_python: str | None = None
-    """A Python that can load Paddle-Lite. Nothing: $PPCLAS_LITE_PYTHON, or one that is found here."""
+    """A Python that can load Paddle-Lite. Nothing: $PPCLAS_LITE_PYTHON, or one that is found
+    here."""
 
     def check(self) -> None:
         """Need an interpreter that can load Paddle-Lite, and weights that the place can read."""
         if self.weights != "float32" and self.place == "x86":
             raise ExportError(
-                f"Paddle-Lite does not turn {self.weights} weights back on x86: the answers would be chance. "
-                f"Export them for arm, or take float32."
+                f"Paddle-Lite does not turn {self.weights} weights back on x86: the answers would "
+                "be chance. Export them for arm, or take float32."
             )
         find_runtime(self.lite_python)
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Trace and patch in one process, convert in Lite's Python, once for the place and once for its twin."""
-        runtime, log, interface = find_runtime(self.lite_python), folder / LOG, self.interface(bundle)
+        """Trace and patch in one process, convert in Lite's Python, once for the place and once for
+        its twin.
+        """
+        runtime, log, interface = (
+            find_runtime(self.lite_python),
+            folder / LOG,
+            self.interface(bundle),
+        )
         make_ready(runtime, log)
         whole = self.weights == "float32"
         with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
@@ -71,18 +82,27 @@ class LiteExporter(NetworkExporter):
             program = Path(work) if runtime.computes else folder
             rounded = program if whole else Path(work) / "rounded"
             rounding = None if whole else {"bits": int(self.weights[3:]), "folder": str(rounded)}
-            run_isolated("lite", self.job(bundle, program, interface, rounding=rounding), log, self.timeout)
+            run_isolated(
+                "lite", self.job(bundle, program, interface, rounding=rounding), log, self.timeout
+            )
             self._convert(runtime, rounded, folder / MODEL, self.place, self.weights, log)
             if runtime.computes and self.place != "x86":
                 self._convert(runtime, program, folder / TWIN, "x86", "float32", log)
             if runtime.computes and not whole:
                 self._convert(runtime, rounded, folder / ROUNDED, "x86", "float32", log)
         write_phone_files(bundle, folder, interface, self.place)
-        facts = {"place": self.place, "weights": self.weights, "paddlelite": runtime.version, "nb": MODEL, **interface}
+        facts = {
+            "place": self.place,
+            "weights": self.weights,
+            "paddlelite": runtime.version,
+            "nb": MODEL,
+            **interface,
+        }
         if not runtime.computes:
             verified = (
-                f"the program that {MODEL} was made from, in Paddle Inference; {MODEL} itself was not run "
-                f"(paddlelite {runtime.version} computes nonsense on x86; 2.12, for CPython 3.7, would have)"
+                f"the program that {MODEL} was made from, in Paddle Inference; {MODEL} itself was "
+                f"not run (paddlelite {runtime.version} computes nonsense on x86; 2.12, for "
+                "CPython 3.7, would have)"
             )
             files = {"model": "inference.pdmodel", "params": "inference.pdiparams"}
             return {"engine": "paddle_inference", "verified": verified, **files, **facts}
@@ -90,20 +110,22 @@ class LiteExporter(NetworkExporter):
             return {"engine": "lite", "model": MODEL, **facts}
         weights = "" if whole else ", with float32 weights"
         verified = (
-            f"the x86 twin of {MODEL}, made by the same converter from the same program{weights}, in Paddle-Lite; "
-            f"{MODEL} itself ({self.place}) was converted and not run"
+            f"the x86 twin of {MODEL}, made by the same converter from the same program{weights}, "
+            f"in Paddle-Lite; {MODEL} itself ({self.place}) was converted and not run"
         )
         if not whole:
             effect = self._rounding(bundle, runtime, folder, interface)
             verified += (
-                f". Its {self.weights} weights, in {ROUNDED}, change a logit by up to {effect['max_rel_diff']:.2g} of "
-                f"the logits' RMS and the class of {effect['changed']} of {effect['photos']} photos "
-                f"({effect['origin']})"
+                f". Its {self.weights} weights, in {ROUNDED}, change a logit by up to "
+                f"{effect['max_rel_diff']:.2g} of the logits' RMS and the class of "
+                f"{effect['changed']} of {effect['photos']} photos ({effect['origin']})"
             )
             facts["rounding"] = effect
         return {"engine": "lite", "model": TWIN, "verified": verified, **facts}
 
-    def _rounding(self, bundle: Bundle, runtime: LiteRuntime, folder: Path, interface: Interface) -> dict[str, Any]:
+    def _rounding(
+        self, bundle: Bundle, runtime: LiteRuntime, folder: Path, interface: Interface
+    ) -> dict[str, Any]:
         """What rounded weights change: both twins, asked about the same photos in Paddle-Lite."""
         photos = choose_photos(bundle, None)
         pixels = read_photos(bundle, [str(path) for path in photos.paths])
@@ -116,7 +138,9 @@ class LiteExporter(NetworkExporter):
             answers.append(np.stack(rows).astype(np.float64))
         if interface["output"] == "probabilities":
             answers = [parity.logarithm(rows) for rows in answers]
-            answers = [rows - rows.mean(axis=1, keepdims=True) for rows in answers]  # logits, but for a constant
+            answers = [
+                rows - rows.mean(axis=1, keepdims=True) for rows in answers
+            ]  # logits, but for a constant
         exact, rounded = answers
         found = parity.compare(exact, rounded, photos.names(), tolerance=math.inf)
         return {
@@ -126,10 +150,14 @@ class LiteExporter(NetworkExporter):
             "changed": sum(row.reference_top1 != row.export_top1 for row in found.images),
         }
 
-    def _convert(self, runtime: LiteRuntime, program: Path, file: Path, place: str, weights: str, log: Path) -> None:
+    def _convert(
+        self, runtime: LiteRuntime, program: Path, file: Path, place: str, weights: str, log: Path
+    ) -> None:
         inputs = [str((program / f"inference.{end}").resolve()) for end in ("pdmodel", "pdiparams")]
         half = "1" if place == "armv8-fp16" else "0"
-        command = runtime.script("convert", *inputs, str(file.resolve().with_suffix("")), PLACES[place], half, weights)
+        command = runtime.script(
+            "convert", *inputs, str(file.resolve().with_suffix("")), PLACES[place], half, weights
+        )
         what = f"Paddle-Lite's converter ({place})"
         run_command(what, command, log, self.timeout)
         if not file.is_file():
@@ -143,7 +171,9 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     from ppclas_deploy.lite.rounding import round_weights
     from ppclas_deploy.program import save_program
 
-    model = save_program(bundle_of(job["bundle"]), Path(job["folder"]) / "inference", job["interface"], "old")
+    model = save_program(
+        bundle_of(job["bundle"]), Path(job["folder"]) / "inference", job["interface"], "old"
+    )
     patch_for_lite(model)
     if rounding := job["rounding"]:
         params, folder = model.with_suffix(".pdiparams"), Path(rounding["folder"])

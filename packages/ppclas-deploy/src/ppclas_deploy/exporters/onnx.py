@@ -29,10 +29,12 @@ _SCALES = re.compile(r'"0\.a_array","D":\[[^]]*\]\},"N":"scale"')
 
 
 class OnnxExporter(HalfPrecisionExporter):
-    """``model.onnx``: input ``images`` [N, 3, H, W] (float32, normalised), output ``logits`` [N, C], no activation.
+    """``model.onnx``: input ``images`` [N, 3, H, W] (float32, normalised), output ``logits`` [N,
+    C], no activation.
 
-    With ``with_preprocess`` the input is uint8 [N, H, W, 3] and the output is called ``probabilities``. Labels,
-    preprocessing and activation are in its metadata as JSON, so that the file can be used by itself.
+    With ``with_preprocess`` the input is uint8 [N, H, W, 3] and the output is called
+    ``probabilities``. Labels, preprocessing and activation are in its metadata as JSON, so that the
+    file can be used by itself.
     """
 
     opset: PositiveInt = 17
@@ -47,7 +49,13 @@ class OnnxExporter(HalfPrecisionExporter):
         interface = self.interface(bundle)
         job = self.job(bundle, folder, interface, opset=self.opset, fp16=self.fp16)
         files = run_isolated("onnx", job, folder / LOG, self.timeout)
-        return {"engine": "onnxruntime", "opset": self.opset, "fp16": self.fp16, **interface, **files}
+        return {
+            "engine": "onnxruntime",
+            "opset": self.opset,
+            "fp16": self.fp16,
+            **interface,
+            **files,
+        }
 
 
 def need_converter(purpose: str) -> None:
@@ -58,8 +66,9 @@ def need_converter(purpose: str) -> None:
     """
     if sys.version_info >= (3, 13) and find_spec("paddle2onnx") is None:
         raise MissingDependencyError(
-            f"{purpose} needs paddle2onnx, which has no release for Python {sys.version_info.major}."
-            f"{sys.version_info.minor} yet. Export the bundle in an environment with Python 3.10 to 3.12."
+            f"{purpose} needs paddle2onnx, which has no release for Python "
+            f"{sys.version_info.major}.{sys.version_info.minor} yet. Export the bundle in an "
+            "environment with Python 3.10 to 3.12."
         )
     need("paddle2onnx", "onnx", "onnxruntime", purpose=purpose, extra="onnx")
 
@@ -82,7 +91,8 @@ def write_onnx(job: Mapping[str, Any], path: Path) -> None:
     program = save_program(bundle, Path.cwd() / "inference", interface)
     narrow_resize_scales(program)
     raw = Path.cwd() / MODEL
-    # The "optimizers" that paddle2onnx offers install packages with pip on the way; tidy() does what is needed.
+    # The "optimizers" that paddle2onnx offers install packages with pip on the way; tidy() does
+    # what is needed.
     paddle2onnx.export(
         str(program),
         str(program.with_suffix(".pdiparams")),
@@ -94,7 +104,9 @@ def write_onnx(job: Mapping[str, Any], path: Path) -> None:
     model = onnx.load(str(raw))
     got = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if got != [opset]:
-        raise ExportError(f"paddle2onnx was asked for opset {opset} and wrote opset {got}. Try --opset 17.")
+        raise ExportError(
+            f"paddle2onnx was asked for opset {opset} and wrote opset {got}. Try --opset 17."
+        )
     tidy(model.graph)
     name_ends(model.graph, interface)
     if job["fp16"]:
@@ -105,7 +117,9 @@ def write_onnx(job: Mapping[str, Any], path: Path) -> None:
 
 
 def _half(model: Any) -> Any:
-    """The model in half precision, its batch norms first folded into the convolutions: a third of the error."""
+    """The model in half precision, its batch norms first folded into the convolutions: a third of
+    the error.
+    """
     import onnx
     import onnxruntime as ort
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -136,7 +150,8 @@ def narrow_resize_scales(program: Path) -> None:
 
 
 def tidy(graph: Any) -> None:
-    """Turn constant nodes into initializers, and take out identity nodes and what nothing uses, in place.
+    """Turn constant nodes into initializers, and take out identity nodes and what nothing uses, in
+    place.
 
     Quantisers and readers look for weights among the initializers.
     """
@@ -148,7 +163,11 @@ def tidy(graph: Any) -> None:
             node.input[index] = renamed.get(name, name)
         if node.op_type == "Identity" and node.output[0] not in outputs:
             renamed[node.output[0]] = node.input[0]
-        elif node.op_type == "Constant" and node.attribute[0].name == "value" and node.output[0] not in outputs:
+        elif (
+            node.op_type == "Constant"
+            and node.attribute[0].name == "value"
+            and node.output[0] not in outputs
+        ):
             tensor = graph.initializer.add()
             tensor.CopyFrom(node.attribute[0].t)
             tensor.name = node.output[0]
@@ -163,7 +182,9 @@ def tidy(graph: Any) -> None:
 
 
 def name_ends(graph: Any, interface: Interface) -> None:
-    """Name the input ``images``, the output ``logits`` or ``probabilities``, a free batch axis ``batch``, in place."""
+    """Name the input ``images``, the output ``logits`` or ``probabilities``, a free batch axis
+    ``batch``, in place.
+    """
     batch = interface["batch"]
     new = {graph.input[0].name: "images", graph.output[0].name: interface["output"]}
     graph.input[0].name, graph.output[0].name = new.values()
@@ -180,7 +201,9 @@ def name_ends(graph: Any, interface: Interface) -> None:
 
 
 def describe(model: Any, bundle: Bundle, interface: Interface) -> None:
-    """Put labels, preprocessing, activation, input and output into the model's metadata, as JSON."""
+    """Put labels, preprocessing, activation, input and output into the model's metadata, as
+    JSON.
+    """
     manifest = bundle.manifest.model_dump(mode="json")
     facts = {key: manifest[key] for key in ("labels", "preprocessing", "activation")}
     for key, value in {**facts, "input": interface["input"], "output": interface["output"]}.items():

@@ -21,10 +21,12 @@ _OPSET = 17
 
 
 class OpenVinoExporter(HalfPrecisionExporter):
-    """``model.xml`` and ``model.bin``: input ``images``, output ``logits`` or ``probabilities``, as in ``onnx``.
+    """``model.xml`` and ``model.bin``: input ``images``, output ``logits`` or ``probabilities``, as
+    in ``onnx``.
 
-    Labels, preprocessing and activation are in its ``rt_info`` under ``ppclas``, as JSON. Half precision is that of
-    the weights: half the file; the arithmetic is the device's choice, and float32 on the CPU.
+    Labels, preprocessing and activation are in its ``rt_info`` under ``ppclas``, as JSON. Half
+    precision is that of the weights: half the file; the arithmetic is the device's choice, and
+    float32 on the CPU.
     """
 
     def check(self) -> None:
@@ -50,5 +52,7 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     manifest = bundle_of(job["bundle"]).manifest.model_dump(mode="json")
     for key in ("labels", "preprocessing", "activation"):
         model.set_rt_info(json.dumps(manifest[key], ensure_ascii=False), ["ppclas", key])
-    openvino.save_model(model, str(Path(job["folder"]) / MODEL), compress_to_fp16=job["half_weights"])
+    openvino.save_model(
+        model, str(Path(job["folder"]) / MODEL), compress_to_fp16=job["half_weights"]
+    )
     return {"model": MODEL, "weights": WEIGHTS}

@@ -19,12 +19,15 @@ class PaddleExporter(NetworkExporter):
     """``inference.json`` (or ``.pdmodel``) and ``inference.pdiparams``, run by Paddle Inference."""
 
     ir: Literal["pir", "old"] = "pir"
-    """``pir``: Paddle 3's .json; ``old``: the .pdmodel that Paddle-Lite, Paddle Serving and Paddle 2 read."""
+    """``pir``: Paddle 3's .json; ``old``: the .pdmodel that Paddle-Lite, Paddle Serving and Paddle
+    2 read."""
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Trace the model in a process of its own."""
         interface = self.interface(bundle)
-        files = run_isolated("paddle", self.job(bundle, folder, interface, ir=self.ir), folder / LOG, self.timeout)
+        files = run_isolated(
+            "paddle", self.job(bundle, folder, interface, ir=self.ir), folder / LOG, self.timeout
+        )
         return {"engine": "paddle_inference", "ir": self.ir, **interface, **files}
 
 
@@ -33,5 +36,7 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     require_paddle("the export")
     from ppclas_deploy.program import save_program
 
-    model = save_program(bundle_of(job["bundle"]), Path(job["folder"]) / "inference", job["interface"], job["ir"])
+    model = save_program(
+        bundle_of(job["bundle"]), Path(job["folder"]) / "inference", job["interface"], job["ir"]
+    )
     return {"model": model.name, "params": "inference.pdiparams"}

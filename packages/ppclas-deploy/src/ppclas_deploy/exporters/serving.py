@@ -43,7 +43,8 @@ CONFIG = {
 
 
 class ServingExporter(NetworkExporter):
-    """``ppcls_model`` for the server, ``ppcls_client_conf`` for the client: feed ``image``, fetch ``prediction``.
+    """``ppcls_model`` for the server, ``ppcls_client_conf`` for the client: feed ``image``, fetch
+    ``prediction``.
 
     The activation is always inside, as clients of Paddle Serving expect probabilities.
     """
@@ -60,8 +61,8 @@ class ServingExporter(NetworkExporter):
         run_isolated("serving", self.job(bundle, folder, interface), folder / LOG, self.timeout)
         write_text(folder / "README.md", _readme(bundle, interface))
         verified = (
-            f"the program in {SERVER}, in Paddle Inference, run as the configurations say (read back); Paddle Serving "
-            f"itself was not run"
+            f"the program in {SERVER}, in Paddle Inference, run as the configurations say (read "
+            "back); Paddle Serving itself was not run"
         )
         files = {"model": f"{SERVER}/{MODEL}", "params": f"{SERVER}/{PARAMS}"}
         return {"engine": "paddle_inference", "verified": verified, **interface, **files}
@@ -76,7 +77,9 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     server, client = folder / SERVER, folder / CLIENT
     server.mkdir()
     client.mkdir()
-    program = save_program(bundle_of(job["bundle"]), Path.cwd() / "inference", job["interface"], "old")
+    program = save_program(
+        bundle_of(job["bundle"]), Path.cwd() / "inference", job["interface"], "old"
+    )
     ends = program_ends(program)
     config = {
         "feed_var": [variable(*end, FEED_ALIAS, "feed_type") for end in ends.inputs],
@@ -87,20 +90,35 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     for side, stem in ((server, "serving_server_conf"), (client, "serving_client_conf")):
         (side / f"{stem}.prototxt").write_text(format_text(config, CONFIG), encoding="utf-8")
         (side / f"{stem}.stream.prototxt").write_bytes(encode(config, CONFIG))
-        require_ends(side / f"{stem}.prototxt", server / MODEL, server / PARAMS, job["interface"]["batch"] or 2)
+        require_ends(
+            side / f"{stem}.prototxt",
+            server / MODEL,
+            server / PARAMS,
+            job["interface"]["batch"] or 2,
+        )
     return {}
 
 
-def variable(name: str, dtype: str, shape: tuple[int, ...], alias: str, type_field: str) -> dict[str, Any]:
+def variable(
+    name: str, dtype: str, shape: tuple[int, ...], alias: str, type_field: str
+) -> dict[str, Any]:
     """How Paddle Serving describes a tensor: its batch axis is not mentioned.
 
     Raises:
         ExportError: Paddle Serving has no such type, or another axis than the batch's is free.
     """
     if dtype not in TYPES or any(size < 1 for size in shape[1:]):
-        raise ExportError(f"Paddle Serving cannot describe the tensor {name} ({dtype} {list(shape)}).")
+        raise ExportError(
+            f"Paddle Serving cannot describe the tensor {name} ({dtype} {list(shape)})."
+        )
     kind = {type_field: TYPES[dtype]}
-    return {"name": name, "alias_name": alias, "is_lod_tensor": False, **kind, "shape": list(shape[1:])}
+    return {
+        "name": name,
+        "alias_name": alias,
+        "is_lod_tensor": False,
+        **kind,
+        "shape": list(shape[1:]),
+    }
 
 
 def require_ends(config: Path, model: Path, params: Path, batch: int) -> None:
@@ -123,11 +141,18 @@ def require_ends(config: Path, model: Path, params: Path, batch: int) -> None:
             zeros = np.zeros((batch, *feed["shape"]), names[feed["feed_type"]])
             predictor.get_input_handle(feed["name"]).copy_from_cpu(zeros)
         predictor.run()
-        given = {name: predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()}
+        given = {
+            name: predictor.get_output_handle(name).copy_to_cpu()
+            for name in predictor.get_output_names()
+        }
     except Exception as error:  # whatever Paddle's C++ raises
-        raise ExportError(f"the model does not run as {config.name} says: {last_words(str(error))}") from error
+        raise ExportError(
+            f"the model does not run as {config.name} says: {last_words(str(error))}"
+        ) from error
     real = {name: (str(values.dtype), list(values.shape)) for name, values in given.items()}
-    asked = {end["name"]: (names[end["fetch_type"]], [batch, *end["shape"]]) for end in said["fetch_var"]}
+    asked = {
+        end["name"]: (names[end["fetch_type"]], [batch, *end["shape"]]) for end in said["fetch_var"]
+    }
     if real != asked:
         raise ExportError(f"{config.name} says that the model gives {asked}; it gives {real}.")
 
@@ -137,7 +162,10 @@ def _readme(bundle: Bundle, interface: Interface) -> str:
     if interface["input"] == "pixels":
         takes = f"uint8 [{height}, {width}, 3], RGB"
     else:
-        takes = f"float32 [3, {height}, {width}], normalised as `bundle.json` says under `preprocessing`"
+        takes = (
+            f"float32 [3, {height}, {width}], normalised as `bundle.json` says under "
+            "`preprocessing`"
+        )
     return f"""\
 # {bundle.manifest.architecture.name} for Paddle Serving
 

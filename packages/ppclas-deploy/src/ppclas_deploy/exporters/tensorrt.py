@@ -22,23 +22,31 @@ if TYPE_CHECKING:
 
 TABLE = "calibration.flatbuffers"
 INT8_TOLERANCE = 0.3
-"""Eight bits with one scale a tensor; how much a network bears is for its accuracy to say, not for its logits."""
+"""Eight bits with one scale a tensor; how much a network bears is for its accuracy to say, not for
+its logits."""
 
-_STAND_INS = {"onnxruntime": ("onnxruntime", "ONNX Runtime"), "paddle": ("paddle_inference", "Paddle Inference")}
+_STAND_INS = {
+    "onnxruntime": ("onnxruntime", "ONNX Runtime"),
+    "paddle": ("paddle_inference", "Paddle Inference"),
+}
 
 
 class TensorRtExporter(NetworkExporter):
-    """An ONNX model with the options for ONNX Runtime's TensorRT provider, or an old-IR program for Paddle Inference's.
+    """An ONNX model with the options for ONNX Runtime's TensorRT provider, or an old-IR program for
+    Paddle Inference's.
 
-    TensorRT compiles for the GPU that it meets; the first run takes minutes, and its engine is kept for the next.
+    TensorRT compiles for the GPU that it meets; the first run takes minutes, and its engine is kept
+    for the next.
     """
 
     via: Literal["auto", "onnxruntime", "paddle"] = "auto"
-    """What runs TensorRT. ``auto``: ONNX Runtime, or Paddle Inference where only that one has TensorRT here."""
+    """What runs TensorRT. ``auto``: ONNX Runtime, or Paddle Inference where only that one has
+    TensorRT here."""
     precision: Literal["fp32", "fp16", "int8"] = "fp16"
     """What TensorRT may compute in; int8 takes ``calibrate``."""
     calibrate: str | None = None
-    """Photos for int8: a file, folder, list or glob. They show the range of each tensor's values; 100 are enough."""
+    """Photos for int8: a file, folder, list or glob. They show the range of each tensor's values;
+    100 are enough."""
     num_calibrate: PositiveInt = 100
     """How many of them."""
     opset: PositiveInt = 17
@@ -49,39 +57,66 @@ class TensorRtExporter(NetworkExporter):
         if self.via != "paddle":
             need_converter("the target trt")
         if (self.precision == "int8") != (self.calibrate is not None):
-            raise ExportError("precision int8 and calibrate (photos) go together: give both, or neither.")
+            raise ExportError(
+                "precision int8 and calibrate (photos) go together: give both, or neither."
+            )
         if self.precision == "int8" and self.via == "paddle":
-            raise ExportError("int8 is offered through ONNX Runtime only: take via onnxruntime, or precision fp16.")
+            raise ExportError(
+                "int8 is offered through ONNX Runtime only: take via onnxruntime, or precision "
+                "fp16."
+            )
 
     def accepted(self, facts: Mapping[str, Any]) -> float:
         """By the precision, where TensorRT itself gave the answers."""
         if "tolerance" in self.model_fields_set or "verified_with" in facts:
             return self.tolerance
-        return {"fp32": self.tolerance, "fp16": FP16_TOLERANCE, "int8": INT8_TOLERANCE}[self.precision]
+        return {"fp32": self.tolerance, "fp16": FP16_TOLERANCE, "int8": INT8_TOLERANCE}[
+            self.precision
+        ]
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Find out what has TensorRT here, then trace and convert; both in processes of their own."""
+        """Find out what has TensorRT here, then trace and convert; both in processes of their
+        own.
+        """
         log, interface = folder / LOG, self.interface(bundle)
         here = run_isolated("tensorrt_here", {}, log, self.timeout)
         via = self.via
         if via == "auto":
-            via = "paddle" if here["paddle"] and not here["onnxruntime"] and self.precision != "int8" else "onnxruntime"
-        photos = choose_photos(bundle, self.calibrate, self.num_calibrate).paths if self.calibrate else ()
+            via = (
+                "paddle"
+                if here["paddle"] and not here["onnxruntime"] and self.precision != "int8"
+                else "onnxruntime"
+            )
+        photos = (
+            choose_photos(bundle, self.calibrate, self.num_calibrate).paths
+            if self.calibrate
+            else ()
+        )
         job = self.job(bundle, folder, interface, opset=self.opset, fp16=False, via=via)
-        files = run_isolated("trt", {**job, "photos": [str(path.resolve()) for path in photos]}, log, self.timeout)
-        facts = {"engine": "tensorrt", "via": via, "precision": self.precision, **interface, **files}
+        files = run_isolated(
+            "trt", {**job, "photos": [str(path.resolve()) for path in photos]}, log, self.timeout
+        )
+        facts = {
+            "engine": "tensorrt",
+            "via": via,
+            "precision": self.precision,
+            **interface,
+            **files,
+        }
         if here[via]:
             return facts
         stand_in, name = _STAND_INS[via]
         verified = (
-            f"the same {files['model']}, in {name} on the CPU in float32; there is no GPU with TensorRT here "
-            f"({here['why'][via]}), so TensorRT and {self.precision} were not run"
+            f"the same {files['model']}, in {name} on the CPU in float32; there is no GPU with "
+            f"TensorRT here ({here['why'][via]}), so TensorRT and {self.precision} were not run"
         )
         return {**facts, "verified_with": stand_in, "verified": verified}
 
 
 def look(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The step ``tensorrt_here``: what runs TensorRT on this machine, tried on a network of one operator."""
+    """The step ``tensorrt_here``: what runs TensorRT on this machine, tried on a network of one
+    operator.
+    """
     from ppclas_deploy.engines.tensorrt import onnxruntime_lacks, paddle_lacks
 
     why = {"onnxruntime": onnxruntime_lacks(), "paddle": paddle_lacks()}
@@ -95,7 +130,9 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
         require_paddle("the export")
         from ppclas_deploy.program import save_program
 
-        program = save_program(bundle_of(job["bundle"]), folder / "inference", job["interface"], "old")
+        program = save_program(
+            bundle_of(job["bundle"]), folder / "inference", job["interface"], "old"
+        )
         return {"model": program.name, "params": "inference.pdiparams"}
     write_onnx(job, folder / MODEL)
     if not job["photos"]:
@@ -105,7 +142,9 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _write_table(job: Mapping[str, Any], folder: Path) -> None:
-    """The largest magnitude of each tensor over the photos, in the form that the TensorRT provider reads."""
+    """The largest magnitude of each tensor over the photos, in the form that the TensorRT provider
+    reads.
+    """
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
     from onnxruntime.quantization.quant_utils import write_calibration_table
 
@@ -123,7 +162,9 @@ def _write_table(job: Mapping[str, Any], folder: Path) -> None:
 
 
 class _Batches:
-    """Photos one after the other (a full batch of each where its size is fixed), as ONNX Runtime's calibrator asks."""
+    """Photos one after the other (a full batch of each where its size is fixed), as ONNX Runtime's
+    calibrator asks.
+    """
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         self._next = self._read(job)

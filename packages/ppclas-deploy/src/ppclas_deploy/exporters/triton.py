@@ -15,7 +15,16 @@ from ppclas_deploy.exporters.base import HalfPrecisionExporter
 from ppclas_deploy.exporters.onnx import need_converter, write_onnx
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
 from ppclas_deploy.prototext import format_text, parse_text
-from ppclas_deploy.triton import CONFIG, MODEL, SCHEMA, TYPES, End, ensemble_config, network_config, require_ends
+from ppclas_deploy.triton import (
+    CONFIG,
+    MODEL,
+    SCHEMA,
+    TYPES,
+    End,
+    ensemble_config,
+    network_config,
+    require_ends,
+)
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -26,8 +35,9 @@ REPOSITORY = "model_repository"
 class TritonExporter(HalfPrecisionExporter):
     """``model_repository/<model>``: config.pbtxt and an ONNX model, batched by the server.
 
-    With ``ensemble`` there are three: ``<model>_prepare`` (uint8 photos to normalised images), ``<model>_network``, and
-    ``<model>``, which is one after the other; with ``with_preprocess`` one model does both.
+    With ``ensemble`` there are three: ``<model>_prepare`` (uint8 photos to normalised images),
+    ``<model>_network``, and ``<model>``, which is one after the other; with ``with_preprocess`` one
+    model does both.
     """
 
     opset: PositiveInt = 17
@@ -49,26 +59,41 @@ class TritonExporter(HalfPrecisionExporter):
         """Need what writes ONNX, and options that go together."""
         need_converter("the target triton")
         if self.ensemble and self.with_preprocess:
-            raise ExportError("ensemble and with_preprocess both put normalisation in front: take one of them.")
+            raise ExportError(
+                "ensemble and with_preprocess both put normalisation in front: take one of them."
+            )
         if self.tensorrt and self.kind == "cpu":
             raise ExportError("tensorrt needs a GPU: add --option kind=gpu.")
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Write the models in a process of its own; the engine ``triton`` reads them back as a server would."""
-        plain = self.replace(with_preprocess=True).interface(bundle) if self.ensemble else self.interface(bundle)
+        """Write the models in a process of its own; the engine ``triton`` reads them back as a
+        server would.
+        """
+        plain = (
+            self.replace(with_preprocess=True).interface(bundle)
+            if self.ensemble
+            else self.interface(bundle)
+        )
         name = re.sub(r"\W+", "_", bundle.manifest.architecture.name)
         options = {key: getattr(self, key) for key in ("instances", "kind", "delay", "tensorrt")}
         job = self.job(bundle, folder, plain, opset=self.opset, fp16=self.fp16)
-        extra = {"name": name, "ensemble": self.ensemble, "most": self.max_batch, "options": options}
+        extra = {
+            "name": name,
+            "ensemble": self.ensemble,
+            "most": self.max_batch,
+            "options": options,
+        }
         run_isolated("triton", {**job, **extra}, folder / LOG, self.timeout)
         write_text(folder / "README.md", self._readme(bundle, folder / REPOSITORY / name / CONFIG))
         verified = (
-            "the models of the repository, in ONNX Runtime, run as its config.pbtxt says (read back, and compared with "
-            "their inputs and outputs); Triton itself was not run"
+            "the models of the repository, in ONNX Runtime, run as its config.pbtxt says (read "
+            "back, and compared with their inputs and outputs); Triton itself was not run"
         )
         return {
             "engine": "triton",
-            "model": f"{REPOSITORY}/{name}_network/1/{MODEL}" if self.ensemble else f"{REPOSITORY}/{name}/1/{MODEL}",
+            "model": f"{REPOSITORY}/{name}_network/1/{MODEL}"
+            if self.ensemble
+            else f"{REPOSITORY}/{name}/1/{MODEL}",
             "repository": REPOSITORY,
             "entry": name,
             "verified": verified,
@@ -76,7 +101,9 @@ class TritonExporter(HalfPrecisionExporter):
         }
 
     def _readme(self, bundle: Bundle, entry: Path) -> str:
-        """How to start Triton with the repository, and how to ask the model that ``entry`` configures."""
+        """How to start Triton with the repository, and how to ask the model that ``entry``
+        configures.
+        """
         config = parse_text(entry.read_text(encoding="utf-8"), SCHEMA, CONFIG)
         takes, gives = config["input"][0], config["output"][0]
         shape = takes["dims"] if self.batch else [1, *takes["dims"]]
@@ -115,7 +142,11 @@ print(answer.as_numpy("{gives["name"]}"))
 
 def convert(job: Mapping[str, Any]) -> dict[str, str]:
     """The step ``triton``, in its own process."""
-    repository, name, labels = Path(job["folder"]) / REPOSITORY, job["name"], bundle_of(job["bundle"]).labels
+    repository, name, labels = (
+        Path(job["folder"]) / REPOSITORY,
+        job["name"],
+        bundle_of(job["bundle"]).labels,
+    )
     network_job = job
     if job["ensemble"]:
         network_job = {**job, "interface": {**job["interface"], "input": "images"}}
@@ -133,7 +164,9 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
         network, config = repository / name, ensemble_config(name, first, config)
         (network / "1").mkdir(parents=True)  # empty, and needed all the same
         # A folder with nothing in it is lost in many copies.
-        (network / "1" / "README.txt").write_text("An ensemble has no file of its own.\n", encoding="utf-8")
+        (network / "1" / "README.txt").write_text(
+            "An ensemble has no file of its own.\n", encoding="utf-8"
+        )
     config["output"][0] = {**config["output"][0], "label_filename": "labels.txt"}
     _write(network, config)
     (network / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
@@ -150,7 +183,9 @@ def _describe(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         for side in (session.get_inputs(), session.get_outputs())
     ]
     batch = job["interface"]["batch"]
-    config = network_config(folder.name, *ends, batch=batch, most=job["most"], options=job["options"])
+    config = network_config(
+        folder.name, *ends, batch=batch, most=job["most"], options=job["options"]
+    )
     require_ends(config, session)
     return config
 
@@ -176,15 +211,25 @@ def _write_prepare(job: Mapping[str, Any], path: Path) -> None:
             helper.make_node("Add", ["scaled", "shift"], ["images"]),
         ],
         "prepare",
-        [helper.make_tensor_value_info("pixels", onnx.TensorProto.UINT8, _shape(job, height, width, 3))],
-        [helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, _shape(job, 3, height, width))],
+        [
+            helper.make_tensor_value_info(
+                "pixels", onnx.TensorProto.UINT8, _shape(job, height, width, 3)
+            )
+        ],
+        [
+            helper.make_tensor_value_info(
+                "images", onnx.TensorProto.FLOAT, _shape(job, 3, height, width)
+            )
+        ],
         [
             onnx.numpy_helper.from_array(values.astype(np.float32).reshape(1, -1, 1, 1), name)
             for name, values in constants.items()
         ],
     )
     # The representation of onnx 1.12, the first with this operator set: servers lag behind.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", job["opset"])], ir_version=8)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", job["opset"])], ir_version=8
+    )
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
 

@@ -21,17 +21,14 @@ VARIABLE = "PPCLAS_LITE_PYTHON"
 SCRIPT = Path(__file__).with_name("script.py")
 
 RELEASES = {(3, 7): "2.12", (3, 10): "2.13rc0", (3, 8): "2.13rc0"}
-"""CPython → the newest paddlelite with a wheel for it, the best first. Both convert alike; the x86 runtime of 2.13rc0
-computes nonsense for most networks, so only 2.12 can run what it made."""
+"""CPython → the newest paddlelite with a wheel for it, the best first. Both convert alike; the x86
+runtime of 2.13rc0 computes nonsense for most networks, so only 2.12 can run what it made."""
 
 _PROBE = (
-    "import json, platform, struct, sys\n"
-    "try:\n"
-    "    import paddlelite.lite as lite, numpy\n"
-    "    version = lite.Opt().version()\n"
-    "except ImportError:\n"
-    "    version = ''\n"
-    "print(json.dumps([sys.version_info[:2], platform.python_implementation(), 8 * struct.calcsize('P'), version]))\n"
+    "import json, platform, struct, sys\ntry:\n    import paddlelite.lite as lite, numpy\n    "
+    "version = lite.Opt().version()\nexcept ImportError:\n    version = "
+    "''\nprint(json.dumps([sys.version_info[:2], platform.python_implementation(), 8 * "
+    "struct.calcsize('P'), version]))\n"
 )
 _FETCH_SECONDS = 600.0
 
@@ -57,9 +54,11 @@ class LiteRuntime:
 
 
 def find_runtime(given: str | None = None, *, computing: bool = False) -> LiteRuntime:
-    """The best interpreter: ``given`` (a path), else that of PPCLAS_LITE_PYTHON, else one of this machine.
+    """The best interpreter: ``given`` (a path), else that of PPCLAS_LITE_PYTHON, else one of this
+    machine.
 
-    One that has paddlelite is taken as it is; for a bare one uv makes an environment beside it, out of its cache.
+    One that has paddlelite is taken as it is; for a bare one uv makes an environment beside it, out
+    of its cache.
 
     Args:
         given: path of a Python interpreter.
@@ -74,12 +73,14 @@ def find_runtime(given: str | None = None, *, computing: bool = False) -> LiteRu
         runtime = _runtime(chosen)
         if runtime is None:
             raise ConfigError(
-                f"{chosen} is no interpreter for Paddle-Lite: expected a 64-bit CPython 3.7, 3.8 or 3.10, or one in "
-                f"which paddlelite is installed{'' if _uv() else ' (without uv, only the latter)'}."
+                f"{chosen} is no interpreter for Paddle-Lite: expected a 64-bit CPython 3.7, 3.8 "
+                "or 3.10, or one in which paddlelite is "
+                f"installed{'' if _uv() else ' (without uv, only the latter)'}."
             )
         if computing and not runtime.computes:
             raise MissingDependencyError(
-                f"{chosen} has paddlelite {runtime.version}, whose x86 runtime computes nonsense. {_instructions(True)}"
+                f"{chosen} has paddlelite {runtime.version}, whose x86 runtime computes nonsense. "
+                f"{_instructions(True)}"
             )
         return runtime
     for path in _candidates():
@@ -90,7 +91,8 @@ def find_runtime(given: str | None = None, *, computing: bool = False) -> LiteRu
 
 
 def make_ready(runtime: LiteRuntime, log: Path) -> None:
-    """Fetch paddlelite into uv's cache unless it is there: the one step of an export that may use the network.
+    """Fetch paddlelite into uv's cache unless it is there: the one step of an export that may use
+    the network.
 
     Raises:
         MissingDependencyError: it cannot be fetched.
@@ -98,23 +100,36 @@ def make_ready(runtime: LiteRuntime, log: Path) -> None:
     if len(runtime.command) == 1:
         return
     test = [*runtime.command, "-c", "import numpy, paddlelite.lite"]
-    if subprocess.run(test, env={**os.environ, **OFFLINE}, capture_output=True, check=False).returncode == 0:
+    if (
+        subprocess.run(
+            test, env={**os.environ, **OFFLINE}, capture_output=True, check=False
+        ).returncode
+        == 0
+    ):
         return
-    print(f"Fetching paddlelite {runtime.version} for {runtime.python} (once, about 50 MB) …", file=sys.stderr)
+    print(
+        f"Fetching paddlelite {runtime.version} for {runtime.python} (once, about 50 MB) …",
+        file=sys.stderr,
+    )
     try:
         run_command("fetching paddlelite", test, log, _FETCH_SECONDS, dict(os.environ))
     except ExportError as error:
         raise MissingDependencyError(
-            f"paddlelite {runtime.version} could not be fetched for {runtime.python}: {error} Install it there "
-            f"yourself (pip install paddlelite=={runtime.version} numpy) and name that Python with --lite-python."
+            f"paddlelite {runtime.version} could not be fetched for {runtime.python}: {error} "
+            f"Install it there yourself (pip install paddlelite=={runtime.version} numpy) and name "
+            "that Python with --lite-python."
         ) from error
 
 
 def _candidates() -> Iterator[str]:
-    """Interpreters of the right age, the best first, by full path: a version may name a shim that starts nothing."""
+    """Interpreters of the right age, the best first, by full path: a version may name a shim that
+    starts nothing.
+    """
     for major, minor in RELEASES:
         home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-        yield from sorted(map(str, home.glob(f"versions/{major}.{minor}.*/bin/python")), reverse=True)
+        yield from sorted(
+            map(str, home.glob(f"versions/{major}.{minor}.*/bin/python")), reverse=True
+        )
         if on_path := shutil.which(f"python{major}.{minor}"):
             yield on_path
     yield from _known_to_uv()
@@ -138,17 +153,29 @@ def _known_to_uv() -> Iterator[str]:
 def _runtime(python: str) -> LiteRuntime | None:
     """What ``python`` is good for, asked by starting it."""
     try:
-        probe = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=False)
+        probe = subprocess.run(
+            [python, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=False
+        )
         version, implementation, bits, installed = json.loads(probe.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError):
         return None
     if installed:
         return LiteRuntime(python, _plain(installed), (python,))
     release, uv = RELEASES.get(tuple(version)), _uv()
-    if release is None or uv is None or implementation != "CPython" or bits != 64 or not _has_wheels():
+    if (
+        release is None
+        or uv is None
+        or implementation != "CPython"
+        or bits != 64
+        or not _has_wheels()
+    ):
         return None
     packages = ("--with", f"paddlelite=={release}", "--with", "numpy")
-    return LiteRuntime(python, release, (uv, "run", "--quiet", "--no-project", "--python", python, *packages, "python"))
+    return LiteRuntime(
+        python,
+        release,
+        (uv, "run", "--quiet", "--no-project", "--python", python, *packages, "python"),
+    )
 
 
 def _plain(version: str) -> str:
@@ -179,7 +206,8 @@ def _instructions(computing: bool) -> str:
     )
     uv = "" if _uv() else ' and uv (pip install "ppclas-deploy[lite]")'
     return (
-        f"Paddle-Lite needs {which} on 64-bit Linux or Windows{uv}; none was found in ~/.pyenv, on PATH or by uv. Get "
-        f"one with 'pyenv install 3.7' or your system's packages and name it with --lite-python PATH or {VARIABLE}. Or "
-        f"export with --target paddle --ir old, and convert elsewhere."
+        f"Paddle-Lite needs {which} on 64-bit Linux or Windows{uv}; none was found in ~/.pyenv, on "
+        "PATH or by uv. Get one with 'pyenv install 3.7' or your system's packages and name it "
+        f"with --lite-python PATH or {VARIABLE}. Or export with --target paddle --ir old, and "
+        "convert elsewhere."
     )

@@ -1,7 +1,9 @@
-"""Make a program of Paddle 3 (.pdmodel) one that Paddle-Lite reads. Importing this module imports Paddle.
+"""Make a program of Paddle 3 (.pdmodel) one that Paddle-Lite reads. Importing this module imports
+Paddle.
 
-Lite dates from Paddle 2: it insists on two attributes that Paddle 3 leaves out where they have their default, and it
-crashes on reshaping operators without the output ``XShape``, which Paddle 3 has dropped.
+Lite dates from Paddle 2: it insists on two attributes that Paddle 3 leaves out where they have
+their default, and it crashes on reshaping operators without the output ``XShape``, which Paddle 3
+has dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ def patch_for_lite(model: Path) -> None:
         variables = {variable.name: variable for variable in block.vars}
         for operator in block.ops:
             _add_default(operator)
-            if operator.type in _WITH_XSHAPE and all(output.parameter != "XShape" for output in operator.outputs):
+            if operator.type in _WITH_XSHAPE and all(
+                output.parameter != "XShape" for output in operator.outputs
+            ):
                 _add_xshape(block, operator, variables)
     model.write_bytes(program.SerializeToString())
 
@@ -41,7 +45,9 @@ def _add_default(operator: Any) -> None:
 
 def _add_xshape(block: Any, operator: Any, variables: dict[str, Any]) -> None:
     """The output that records the input's shape: [0, *shape]."""
-    arguments = {group.parameter: list(group.arguments) for group in (*operator.inputs, *operator.outputs)}
+    arguments = {
+        group.parameter: list(group.arguments) for group in (*operator.inputs, *operator.outputs)
+    }
     source, result = variables[arguments["X"][0]], arguments["Out"][0]
     shape = block.vars.add()
     shape.CopyFrom(source)

@@ -1,4 +1,6 @@
-"""What goes with a .nb to a phone: the commands, and code that calls it with the bundle's own preprocessing."""
+"""What goes with a .nb to a phone: the commands, and code that calls it with the bundle's own
+preprocessing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _LIBRARIES = {
 }
 _ANSWERS = {
     "softmax": "The largest output is the answer with and without it.",
-    "sigmoid": "Of several labels those count whose probability reaches its threshold; the largest is the likeliest.",
+    "sigmoid": "Of several labels those count whose probability reaches its threshold; the "
+    "largest is the likeliest.",
     "none": "The largest output is the answer.",
 }
 
@@ -36,10 +39,16 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
     height, width = bundle.image_size
     rows = interface["batch"] or 1
     normalize = preprocessing.normalize
-    steps = [f"{number}. {_sentence(step)}" for number, step in enumerate(preprocessing.transforms, 2)]
+    steps = [
+        f"{number}. {_sentence(step)}" for number, step in enumerate(preprocessing.transforms, 2)
+    ]
     given = bundle.manifest.activation
     activation = given if interface["output"] == "logits" else "none"
-    output = interface["output"] if activation == "none" else f"logits; {activation} makes probabilities of them"
+    output = (
+        interface["output"]
+        if activation == "none"
+        else f"logits; {activation} makes probabilities of them"
+    )
     values = {
         "name": bundle.manifest.architecture.name,
         "height": str(height),
@@ -61,7 +70,9 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
             if interface["input"] == "pixels"
             else f"float32 [N, 3, {height}, {width}], RGB planes, (pixel / 255 - mean) / std"
         ),
-        "shape": f"{rows},{height},{width},3" if interface["input"] == "pixels" else f"{rows},3,{height},{width}",
+        "shape": f"{rows},{height},{width},3"
+        if interface["input"] == "pixels"
+        else f"{rows},3,{height},{width}",
         "output": output,
         "batch": "any" if interface["batch"] is None else str(interface["batch"]),
         "threads": "1 2 4",

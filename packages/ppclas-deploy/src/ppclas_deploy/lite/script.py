@@ -1,8 +1,10 @@
-"""What runs inside the older Python that has Paddle-Lite; also syntax for Python 3.7, and no import of ppclas.
+"""What runs inside the older Python that has Paddle-Lite; also syntax for Python 3.7, and no import
+of ppclas.
 
-``script.py convert MODEL PARAMS OUT PLACES FP16 WEIGHTS`` writes ``OUT.nb``; ``script.py run MODEL.nb`` answers
-batches on stdin with logits on stdout until stdin ends. A batch is a header of five little-endian uint32 (kind: 0
-float32, 1 uint8; then the four sizes) and its values; an answer is two uint32 (rows, columns) and float32 values.
+``script.py convert MODEL PARAMS OUT PLACES FP16 WEIGHTS`` writes ``OUT.nb``; ``script.py run
+MODEL.nb`` answers batches on stdin with logits on stdout until stdin ends. A batch is a header of
+five little-endian uint32 (kind: 0 float32, 1 uint8; then the four sizes) and its values; an answer
+is two uint32 (rows, columns) and float32 values.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from ppclas_deploy.engines.onnxruntime import make_session
 _BATCH = 8
 
 Measure = Literal["top-1", "exact match", "same answer"]
-"""Share of photos with the right class; with all of the right labels and no other; with the float network's answer."""
+"""Share of photos with the right class; with all of the right labels and no other; with the float
+network's answer."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Verdict:
     """A network's answers on the photos it is judged by."""
 
     accuracy: float
-    """Share of right answers, 0..1; where there are no labels, of answers equal to the float model's."""
+    """Share of right answers, 0..1; where there are no labels, of answers equal to the float
+    model's."""
     agreement: float
     """Share of photos with the float model's class, 0..1."""
     lost: int
@@ -51,13 +53,19 @@ class Judge:
 
         Args:
             pixels: the photos.
-            labels: [N] classes; [N, C], 1 where a label holds, with ``limits``. Nothing: the float network's answers.
+            labels: [N] classes; [N, C], 1 where a label holds, with ``limits``. Nothing: the float
+                network's answers.
             normalize: mean and standard deviation.
             float_model: the network to compare with, in ONNX.
             threads: CPU threads.
             limits: [C] logits from which a label counts. Nothing: a photo has one class.
         """
-        self._pixels, self._normalize, self._threads, self._limits = pixels, normalize, threads, limits
+        self._pixels, self._normalize, self._threads, self._limits = (
+            pixels,
+            normalize,
+            threads,
+            limits,
+        )
         self.reference = self.logits(float_model)
         self._right = self._answers(self.reference) if labels is None else labels
         self.float_accuracy = float(np.mean(_same(self._answers(self.reference), self._right)))
@@ -72,7 +80,9 @@ class Judge:
         return "top-1" if self._limits is None else "exact match"
 
     def is_guessing(self) -> bool:
-        """Whether the float network is right no more often than chance: an accuracy that has nothing to lose."""
+        """Whether the float network is right no more often than chance: an accuracy that has
+        nothing to lose.
+        """
         if self._limits is not None:
             return False
         chance, count = 1 / self.reference.shape[1], len(self._right)
@@ -87,7 +97,9 @@ class Judge:
         session = make_session(model.SerializeToString(), self._threads)
         pixels = self._pixels if count is None else self._pixels[self.places(count)]
         parts = [
-            session.run(None, {"images": normalize_batch(pixels[start : start + _BATCH], self._normalize)})[0]
+            session.run(
+                None, {"images": normalize_batch(pixels[start : start + _BATCH], self._normalize)}
+            )[0]
             for start in range(0, len(pixels), _BATCH)
         ]
         return np.concatenate(parts)

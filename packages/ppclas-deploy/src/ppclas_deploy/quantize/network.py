@@ -16,9 +16,9 @@ from ppclas_core.errors import ExportError
 
 Ranges = Literal["minmax", "percentile", "entropy"]
 
-_FOLLOWS = frozenset(("Clip", "Relu", "MaxPool", "Pad", "Slice", "Split", "Gather", "Transpose")) | frozenset(
-    ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Cast", "Constant")
-)
+_FOLLOWS = frozenset(
+    ("Clip", "Relu", "MaxPool", "Pad", "Slice", "Split", "Gather", "Transpose")
+) | frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Cast", "Constant"))
 """Operators that move numbers or cut them off: they are as exact as what comes before them."""
 
 
@@ -33,14 +33,17 @@ class Node:
 
 
 class FloatNetwork:
-    """An ONNX model with batch norms folded into convolutions, ready for ONNX Runtime's quantiser."""
+    """An ONNX model with batch norms folded into convolutions, ready for ONNX Runtime's
+    quantiser.
+    """
 
     def __init__(self, model: Path, *, reduce_range: bool) -> None:
         """Read and prepare ``model``.
 
         Args:
             model: float32, one input ``images``.
-            reduce_range: 7-bit weights, for x86 CPUs without VNNI, where the sum of two 8-bit products can overflow.
+            reduce_range: 7-bit weights, for x86 CPUs without VNNI, where the sum of two 8-bit
+                products can overflow.
 
         Raises:
             ExportError: ONNX Runtime cannot prepare it.
@@ -52,9 +55,13 @@ class FloatNetwork:
         with tempfile.TemporaryDirectory(prefix="ppclas-") as folder, _quietly():
             prepared = Path(folder) / "prepared.onnx"
             try:
-                shape_inference.quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
+                shape_inference.quant_pre_process(
+                    str(model), str(prepared), skip_symbolic_shape=True
+                )
             except Exception as error:  # whatever its passes raise
-                raise ExportError(f"{model} cannot be prepared for quantisation: {error}") from error
+                raise ExportError(
+                    f"{model} cannot be prepared for quantisation: {error}"
+                ) from error
             self.model: Any = onnx.load(str(prepared))
         for index, node in enumerate(self.model.graph.node):
             node.name = node.name or f"{node.op_type}.{index}"
@@ -67,7 +74,11 @@ class FloatNetwork:
         known = ({*QDQRegistry, *QLinearOpsRegistry}) - _FOLLOWS
         shapes = {tensor.name: tuple(tensor.dims) for tensor in self.model.graph.initializer}
         return [
-            Node(node.name, node.op_type, next((shapes[name] for name in node.input[1:2] if name in shapes), ()))
+            Node(
+                node.name,
+                node.op_type,
+                next((shapes[name] for name in node.input[1:2] if name in shapes), ()),
+            )
             for node in self.model.graph.node
             if node.op_type in known and self._is_float(node)
         ]
@@ -86,14 +97,19 @@ class FloatNetwork:
         with tempfile.TemporaryDirectory(prefix="ppclas-") as folder, _quietly():
             source, augmented = Path(folder) / "model.onnx", Path(folder) / "augmented.onnx"
             onnx.save(self.model, str(source))
-            calibrator = create_calibrator(source, None, str(augmented), calibrate_method=methods[ranges])
+            calibrator = create_calibrator(
+                source, None, str(augmented), calibrate_method=methods[ranges]
+            )
             # Small batches one at a time: histograms keep every activation of what they are given.
             for batch in batches:
                 calibrator.collect_data(_Batches([batch]))
             self._ranges = calibrator.compute_data()
 
-    def quantized(self, *, stay_float: Collection[str] = (), only: Collection[str] | None = None) -> Any:
-        """An ONNX model with QuantizeLinear and DequantizeLinear: activations uint8, weights int8 per channel.
+    def quantized(
+        self, *, stay_float: Collection[str] = (), only: Collection[str] | None = None
+    ) -> Any:
+        """An ONNX model with QuantizeLinear and DequantizeLinear: activations uint8, weights int8
+        per channel.
 
         Args:
             stay_float: names of nodes that are left as they are.

@@ -37,13 +37,17 @@ class Photos:
     """What was decided on the way, a sentence each."""
 
 
-def choose(bundle: Bundle, calibrate: str | None, data: str | None, *, count: int, judged: int) -> Photos:
-    """``count`` photos to calibrate on and up to ``judged`` to judge by, spread evenly over what there is.
+def choose(
+    bundle: Bundle, calibrate: str | None, data: str | None, *, count: int, judged: int
+) -> Photos:
+    """``count`` photos to calibrate on and up to ``judged`` to judge by, spread evenly over what
+    there is.
 
-    Calibration: ``calibrate`` (a folder, list, CSV or glob; labels are not needed), or else the training photos of the
-    run that the bundle lies in. Judgement: ``data`` (labelled), else the run's validation photos, else what
-    calibration leaves of its own, by agreement with the float model. Where both name the same photos, calibration
-    takes its share first.
+    Calibration: ``calibrate`` (a folder, list, CSV or glob; labels are not needed), or else the
+        training photos of the
+    run that the bundle lies in. Judgement: ``data`` (labelled), else the run's validation photos,
+    else what calibration leaves of its own, by agreement with the float model. Where both name the
+    same photos, calibration takes its share first.
 
     Raises:
         DataError: nothing to calibrate on, or nothing left to judge by.
@@ -60,7 +64,10 @@ def choose(bundle: Bundle, calibrate: str | None, data: str | None, *, count: in
     elif splits is not None:
         pool = splits.train
     else:
-        raise DataError("Which photos to calibrate on? This is no run, so name some: --calibrate FOLDER|LIST|CSV")
+        raise DataError(
+            "Which photos to calibrate on? This is no run, so name some: --calibrate "
+            "FOLDER|LIST|CSV"
+        )
     if data is not None:
         judge = open_image_set(data, class_names=bundle.labels, task=bundle.manifest.task)
     elif splits is not None:
@@ -75,7 +82,10 @@ def choose(bundle: Bundle, calibrate: str | None, data: str | None, *, count: in
         chosen = pool.subset(spread(len(pool), count))
     else:  # the same photos: a fifth at most goes to calibration
         pool = chosen = pool.subset(spread(len(pool), min(count, max(1, len(pool) // 5))))
-        notes.append(f"Calibration and judgement share {judge.origin}: {len(chosen)} photos calibrate, others judge.")
+        notes.append(
+            f"Calibration and judgement share {judge.origin}: {len(chosen)} photos calibrate, "
+            "others judge."
+        )
     taken = {_key(record) for record in chosen.records}
     left = [index for index, record in enumerate(judge.records) if _key(record) not in taken]
     if not left:

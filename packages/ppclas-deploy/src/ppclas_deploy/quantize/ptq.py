@@ -37,14 +37,18 @@ class Quantized:
     """Every network that was judged: (nodes left float, accuracy)."""
 
 
-def sensitivities(network: FloatNetwork, judge: Judge, on_node: Callable[[], None] = lambda: None) -> list[Sensitivity]:
+def sensitivities(
+    network: FloatNetwork, judge: Judge, on_node: Callable[[], None] = lambda: None
+) -> list[Sensitivity]:
     """Quantise one node at a time; the most sensitive first."""
     places = judge.places(PHOTOS_A_LAYER)
     reference = judge.reference[places]
     found = []
     for node in network.nodes():
         logits = judge.logits(network.quantized(only=[node.name]), PHOTOS_A_LAYER)
-        found.append(Sensitivity(node, relative_error(logits, reference), judge.agreement(logits, reference)))
+        found.append(
+            Sensitivity(node, relative_error(logits, reference), judge.agreement(logits, reference))
+        )
         on_node()
     return sorted(found, key=lambda one: -one.error)
 
@@ -56,7 +60,8 @@ def quantize_guarded(
     guard: float,
     on_try: Callable[[int, Verdict], None] = lambda *_: None,
 ) -> Quantized:
-    """The network with the fewest of ``order`` (most sensitive first) left float that loses at most ``guard``.
+    """The network with the fewest of ``order`` (most sensitive first) left float that loses at most
+    ``guard``.
 
     Their number is doubled until the guard holds, then bisected: accuracy is taken to grow with it.
 
@@ -77,9 +82,10 @@ def quantize_guarded(
         low, high = high, min(max(1, 2 * high), len(order))
         if low == high:
             raise ExportError(
-                f"no INT8 network holds the guard of {guard:.2%}: with all of {len(order)} layers float but what "
-                f"moves data, {tried[high][1].accuracy:.2%} is left of {judge.float_accuracy:.2%}. Widen it with "
-                f"--guard, calibrate on more photos (--calibrate, --num-photos), or train it in: --method qat"
+                f"no INT8 network holds the guard of {guard:.2%}: with all of {len(order)} layers "
+                f"float but what moves data, {tried[high][1].accuracy:.2%} is left of "
+                f"{judge.float_accuracy:.2%}. Widen it with --guard, calibrate on more photos "
+                "(--calibrate, --num-photos), or train it in: --method qat"
             )
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,9 +1,10 @@
-"""A quantised ONNX network as a Paddle layer that can be trained: what is trained is the very graph that will run.
+"""A quantised ONNX network as a Paddle layer that can be trained: what is trained is the very graph
+that will run.
 
-Each QuantizeLinear and DequantizeLinear rounds in the forward pass and is passed through by gradients inside its range
-(straight-through). The scale of an activation is learned by the gradient of "Learned Step Size Quantization", Esser et
-al. 2020, https://arxiv.org/abs/1902.08153, eq. 3; weights stay on the grid that calibration gave them. Importing this
-module imports Paddle.
+Each QuantizeLinear and DequantizeLinear rounds in the forward pass and is passed through by
+gradients inside its range (straight-through). The scale of an activation is learned by the gradient
+of "Learned Step Size Quantization", Esser et al. 2020, https://arxiv.org/abs/1902.08153, eq. 3;
+weights stay on the grid that calibration gave them. Importing this module imports Paddle.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ from paddle.autograd import PyLayer
 from ppclas_core.errors import ExportError
 
 _HALF_RANGE = 128
-"""Of an activation's 256 steps: what a weight that moves by one step typically adds to a sum, in units of the bias."""
+"""Of an activation's 256 steps: what a weight that moves by one step typically adds to a sum, in
+units of the bias."""
 
 
 class FakeQuantize(PyLayer):
-    """Round ``x`` to whole steps of ``start * exp(log_scale)``, from ``low`` to ``high`` of them."""
+    """Round ``x`` to whole steps of ``start * exp(log_scale)``, from ``low`` to ``high`` of
+    them.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, log_scale: Tensor, start: float, low: float, high: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, log_scale: Tensor, start: float, low: float, high: float
+    ) -> Tensor:
         scale = start * paddle.exp(log_scale)
         steps = x / scale
         rounded = paddle.clip(paddle.round(steps), low, high)
@@ -48,8 +54,9 @@ class FakeQuantize(PyLayer):
 class QdqLayer(nn.Layer):
     """Normalised images [N, 3, H, W] → logits [N, C], rounded as the ONNX model rounds them.
 
-    Parameters are offsets in units of quantisation steps: of weights, of biases (half an activation's range times a
-    weight's step), and the logarithms of the activations' scales. All start at 0, which is the model as it came.
+    Parameters are offsets in units of quantisation steps: of weights, of biases (half an
+    activation's range times a weight's step), and the logarithms of the activations' scales. All
+    start at 0, which is the model as it came.
     """
 
     def __init__(self, model: Any, float_weights: Mapping[str, NDArray[np.float32]]) -> None:
@@ -66,12 +73,15 @@ class QdqLayer(nn.Layer):
         from onnx import numpy_helper
 
         self._graph = model.graph
-        self._constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        self._constants = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+        }
         self._output = model.graph.output[0].name
         unknown = sorted({node.op_type for node in self._graph.node} - _OPERATORS.keys() - _OWN)
         if unknown:
             raise ExportError(
-                f"training in INT8 does not know the operator {' or '.join(unknown)}. Use --method ptq for this model."
+                f"training in INT8 does not know the operator {' or '.join(unknown)}. Use --method "
+                "ptq for this model."
             )
         self._biases = bias_scales(self._graph)
         self._weights: dict[str, _Weight] = {}
@@ -112,19 +122,25 @@ class QdqLayer(nn.Layer):
 
         new = dict(self._constants)
         for name, log_scale in self._log_scales.items():
-            new[name] = np.asarray(new[name] * np.exp(log_scale.numpy()).reshape(new[name].shape), dtype=np.float32)
+            new[name] = np.asarray(
+                new[name] * np.exp(log_scale.numpy()).reshape(new[name].shape), dtype=np.float32
+            )
         for name, weight in self._weights.items():
             if name in self._biases:
                 by_input, by_weight = self._biases[name]
                 new[weight.scale] = np.asarray(new[by_input] * new[by_weight], dtype=np.float32)
             steps = weight.value().numpy() / new[weight.scale].reshape(weight.scale_shape)
-            new[name] = np.clip(np.rint(steps), -weight.limit, weight.limit).astype(self._constants[name].dtype)
+            new[name] = np.clip(np.rint(steps), -weight.limit, weight.limit).astype(
+                self._constants[name].dtype
+            )
         for tensor in self._graph.initializer:
             if new[tensor.name] is not self._constants[tensor.name]:
                 tensor.CopyFrom(numpy_helper.from_array(np.asarray(new[tensor.name]), tensor.name))
 
     def _offset(self, shape: Sequence[int]) -> Tensor:
-        parameter = self.create_parameter(list(shape), default_initializer=nn.initializer.Constant(0.0))
+        parameter = self.create_parameter(
+            list(shape), default_initializer=nn.initializer.Constant(0.0)
+        )
         self.add_parameter(f"offset_{len(self._parameters)}", parameter)
         return parameter
 
@@ -132,14 +148,18 @@ class QdqLayer(nn.Layer):
         name, scale_name = node.input[0], node.input[1]
         stored, scale = self._constants[name], self._constants[scale_name]
         axis = _attributes(node).get("axis", 1)
-        shape = tuple(length if scale.size > 1 and i == axis else 1 for i, length in enumerate(stored.shape))
+        shape = tuple(
+            length if scale.size > 1 and i == axis else 1 for i, length in enumerate(stored.shape)
+        )
         before = float_weights.get(name.removesuffix("_quantized"))
         if before is None:
             before = stored * scale.reshape(shape)
         is_bias = name in self._biases
         return _Weight(
             start=paddle.to_tensor(np.asarray(before, np.float32).reshape(stored.shape)),
-            unit=paddle.to_tensor(np.asarray(scale.reshape(shape) * (_HALF_RANGE if is_bias else 1), np.float32)),
+            unit=paddle.to_tensor(
+                np.asarray(scale.reshape(shape) * (_HALF_RANGE if is_bias else 1), np.float32)
+            ),
             offset=self._offset(stored.shape),
             scale=scale_name,
             scale_shape=shape,
@@ -151,12 +171,17 @@ class QdqLayer(nn.Layer):
         value = weight.value()
         if name in self._biases:
             return value  # 32 bits: its rounding is nothing
-        rounded = paddle.clip(paddle.round(value / weight.unit), -weight.limit, weight.limit) * weight.unit
+        rounded = (
+            paddle.clip(paddle.round(value / weight.unit), -weight.limit, weight.limit)
+            * weight.unit
+        )
         return value + (rounded - value).detach()  # straight-through
 
     def _quantize(self, x: Tensor, node: Any) -> Tensor:
         scale, zero = self._constants[node.input[1]], int(self._constants[node.input[2]].item())
-        return FakeQuantize.apply(x, self._log_scales[node.input[1]], scale.item(), float(-zero), float(255 - zero))
+        return FakeQuantize.apply(
+            x, self._log_scales[node.input[1]], scale.item(), float(-zero), float(255 - zero)
+        )
 
 
 @dataclass(frozen=True)
@@ -178,7 +203,9 @@ class _Weight:
 
 
 def bias_scales(graph: Any) -> dict[str, tuple[str, str]]:
-    """Name of a stored 32-bit bias → names of its input's and its weights' scales, whose product its scale must be."""
+    """Name of a stored 32-bit bias → names of its input's and its weights' scales, whose product
+    its scale must be.
+    """
     makers = {output: node for node in graph.node for output in node.output}
     found = {}
     for node in graph.node:
@@ -213,15 +240,26 @@ def _conv(inputs: list[Any], given: dict[str, Any]) -> Tensor:
 
 def _gemm(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     x, weight, bias = (*inputs, None)[:3]
-    product = paddle.matmul(x, _tensor(weight), given.get("transA", 0) == 1, given.get("transB", 0) == 1)
+    product = paddle.matmul(
+        x, _tensor(weight), given.get("transA", 0) == 1, given.get("transB", 0) == 1
+    )
     product = product * given.get("alpha", 1.0)
     return product if bias is None else product + _tensor(bias) * given.get("beta", 1.0)
 
 
 def _max_pool(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     pads = given.get("pads", [0, 0, 0, 0])
-    padded = F.pad(inputs[0], [pads[1], pads[3], pads[0], pads[2]], value=-3.4e38) if any(pads) else inputs[0]
-    return F.max_pool2d(padded, given["kernel_shape"], given.get("strides", 1), ceil_mode=bool(given.get("ceil_mode")))
+    padded = (
+        F.pad(inputs[0], [pads[1], pads[3], pads[0], pads[2]], value=-3.4e38)
+        if any(pads)
+        else inputs[0]
+    )
+    return F.max_pool2d(
+        padded,
+        given["kernel_shape"],
+        given.get("strides", 1),
+        ceil_mode=bool(given.get("ceil_mode")),
+    )
 
 
 def _average_pool(inputs: list[Any], given: dict[str, Any]) -> Tensor:
@@ -279,7 +317,9 @@ def _axes(inputs: list[Any], given: dict[str, Any]) -> list[int]:
 
 def _clip(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     x, low, high = (*inputs, None, None)[:3]
-    return paddle.clip(x, None if low is None else low.item(), None if high is None else high.item())
+    return paddle.clip(
+        x, None if low is None else low.item(), None if high is None else high.item()
+    )
 
 
 def _tensor(value: Any) -> Tensor:
@@ -311,7 +351,9 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "MatMul": _pairwise(paddle.matmul),
     "MaxPool": _max_pool,
     "Mul": _pairwise(lambda a, b: a * b),
-    "ReduceMean": lambda inputs, given: inputs[0].mean(_axes(inputs, given), keepdim=bool(given.get("keepdims", 1))),
+    "ReduceMean": lambda inputs, given: inputs[0].mean(
+        _axes(inputs, given), keepdim=bool(given.get("keepdims", 1))
+    ),
     "Relu": lambda inputs, given: F.relu(inputs[0]),
     "Reshape": _reshape,
     "Shape": lambda inputs, given: np.array(inputs[0].shape, np.int64),

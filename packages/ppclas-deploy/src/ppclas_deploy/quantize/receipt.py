@@ -32,7 +32,8 @@ class Receipt:
     calibrated_on: PhotoCount
     judged_by: PhotoCount
     labelled: bool
-    """Whether the photos judged by have labels; if not, accuracies are agreement with the float network."""
+    """Whether the photos judged by have labels; if not, accuracies are agreement with the float
+    network."""
     measure: Measure
     """What accuracies are."""
     float_accuracy: float
@@ -40,7 +41,8 @@ class Receipt:
     verdict: Verdict
     stay_float: tuple[str, ...]
     tried: tuple[tuple[int, float], ...]
-    """Every network that was judged: (layers left float, accuracy); of ``qat`` before and after training."""
+    """Every network that was judged: (layers left float, accuracy); of ``qat`` before and after
+    training."""
     sensitivities: tuple[Sensitivity, ...]
     """Most sensitive first."""
     sizes: tuple[int, int]
@@ -84,7 +86,9 @@ def report(receipt: Receipt) -> dict[str, Any]:
         "weight_bits": receipt.weight_bits,
         "layers": len(receipt.sensitivities),
         "stay_float": list(receipt.stay_float),
-        "judged": [{"float_layers": count, "accuracy": accuracy} for count, accuracy in receipt.tried],
+        "judged": [
+            {"float_layers": count, "accuracy": accuracy} for count, accuracy in receipt.tried
+        ],
         "versions": dict(receipt.versions),
         "seconds": round(receipt.seconds, 1),
     }

@@ -1,4 +1,6 @@
-"""Quantise a bundle or an ONNX export: check what is asked for, and let the step ``quantize`` do it."""
+"""Quantise a bundle or an ONNX export: check what is asked for, and let the step ``quantize`` do
+it.
+"""
 
 from __future__ import annotations
 
@@ -48,21 +50,25 @@ def quantize_bundle(
     overwrite: bool = False,
     console: Console | None = None,
 ) -> Receipt:
-    """Write an INT8 export of ``bundle`` to ``output``, if it loses at most ``guard`` of the accuracy.
+    """Write an INT8 export of ``bundle`` to ``output``, if it loses at most ``guard`` of the
+    accuracy.
 
-    The work is done in a process of its own, without network; what it said is ``export.log`` of the export, or
-    ``<output>.log`` where there is none in the end.
+    The work is done in a process of its own, without network; what it said is ``export.log`` of the
+    export, or ``<output>.log`` where there is none in the end.
 
     Args:
-        bundle: a run's or a bundle (exported to ONNX on the way, with proof), or an ONNX export (needs no Paddle).
+        bundle: a run's or a bundle (exported to ONNX on the way, with proof), or an ONNX export
+            (needs no Paddle).
         output: a folder that does not exist yet, or an older export and ``overwrite``.
-        method: ``ptq``: from calibrated ranges; ``qat``: all layers, then trained with their rounding in Paddle.
+        method: ``ptq``: from calibrated ranges; ``qat``: all layers, then trained with their
+            rounding in Paddle.
         calibrate: photos for the ranges (and the training); see ``photos.choose``.
         data: labelled photos to judge by; see ``photos.choose``.
         guard: largest accepted loss of accuracy, a share in 0..1.
         num_photos: how many photos to calibrate on.
         judged: how many photos to judge by, at most.
-        ranges: how a tensor's range is found: its extremes, the 99.999th percentile, or least entropy.
+        ranges: how a tensor's range is found: its extremes, the 99.999th percentile, or least
+            entropy.
         reduce_range: 7-bit weights, for x86 CPUs without VNNI. Nothing: as this CPU needs it.
         training: how ``qat`` trains.
         threads: CPU threads of the measurements. Nothing: all of this process.
@@ -73,8 +79,10 @@ def quantize_bundle(
     Raises:
         BundleError: an export that is not a plain float ONNX model.
         DataError: there are no photos to calibrate on or to judge by.
-        MissingDependencyError: onnx or onnxruntime (of a bundle: Paddle, paddle2onnx) is not installed.
-        ExportError: the guard cannot be held, it crashed or took too long, or ``output`` cannot be written.
+        MissingDependencyError: onnx or onnxruntime (of a bundle: Paddle, paddle2onnx) is not
+            installed.
+        ExportError: the guard cannot be held, it crashed or took too long, or ``output`` cannot be
+            written.
     """
     started = time.monotonic()
     console = console or Console(quiet=True)
@@ -84,8 +92,14 @@ def quantize_bundle(
     check_output(output, overwrite)
     for line in choosing.choose(bundle, calibrate, data, count=num_photos, judged=judged).notes:
         console.line(line)
-    with _float_export(bundle, console) as export, _writing(output) as folder, tempfile.TemporaryDirectory() as work:
-        log = Path(work) / LOG  # outside: the export's files must not change between their hashes and the check
+    with (
+        _float_export(bundle, console) as export,
+        _writing(output) as folder,
+        tempfile.TemporaryDirectory() as work,
+    ):
+        log = (
+            Path(work) / LOG
+        )  # outside: the export's files must not change between their hashes and the check
         job = {
             "bundle": bundle_job(bundle),
             "export": str(export.folder.resolve()),
@@ -112,7 +126,9 @@ def quantize_bundle(
 
 
 def default_output(bundle: Bundle, model: str | None = None) -> Path:
-    """``<run>/export-int8`` of a run, ``<bundle>-int8`` beside another, ``<model>-int8`` of published weights."""
+    """``<run>/export-int8`` of a run, ``<bundle>-int8`` beside another, ``<model>-int8`` of
+    published weights.
+    """
     from ppclas_deploy.export import default_output as of_target
 
     return of_target(bundle, "int8", model)
@@ -125,13 +141,16 @@ def _writing(output: Path) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise ExportError(
-            f"{error.filename or output} cannot be written ({error.strerror}). Choose another folder with -o."
+            f"{error.filename or output} cannot be written ({error.strerror}). Choose another "
+            "folder with -o."
         ) from error
 
 
 @contextmanager
 def _float_export(bundle: Bundle, console: Console) -> Iterator[Bundle]:
-    """The float network as an ONNX export: ``bundle`` itself if it is one, else a proven one that goes afterwards."""
+    """The float network as an ONNX export: ``bundle`` itself if it is one, else a proven one that
+    goes afterwards.
+    """
     if bundle.manifest.kind == "export":
         _check_export(bundle)
         yield bundle
@@ -155,6 +174,6 @@ def _check_export(export: Bundle) -> None:
     for reason, holds in reasons.items():
         if holds:
             raise BundleError(
-                f"{export.folder} {reason}, so it is not quantised. Give the run or bundle that it was made from, or "
-                f"an export with: ppclas export RUN --target onnx"
+                f"{export.folder} {reason}, so it is not quantised. Give the run or bundle that it "
+                "was made from, or an export with: ppclas export RUN --target onnx"
             )

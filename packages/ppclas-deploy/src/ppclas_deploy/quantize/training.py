@@ -1,7 +1,8 @@
-"""Quantisation-aware training: the INT8 network learns to answer as the float one does, with its rounding in the way.
+"""Quantisation-aware training: the INT8 network learns to answer as the float one does, with its
+rounding in the way.
 
-The float network teaches: the loss is the Kullback-Leibler divergence of its probabilities and the INT8 network's, so
-photos need no labels and the recipe of the original training is not needed.
+The float network teaches: the loss is the Kullback-Leibler divergence of its probabilities and the
+INT8 network's, so photos need no labels and the recipe of the original training is not needed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def train(
     threads: int | None,
     on_step: Callable[[float], None] = lambda _: None,
 ) -> None:
-    """Train an ONNX model with QuantizeLinear and DequantizeLinear in place, against ``float_model``.
+    """Train an ONNX model with QuantizeLinear and DequantizeLinear in place, against
+    ``float_model``.
 
     Args:
         model: what is trained.
@@ -71,21 +73,29 @@ def train(
 
     from ppclas_deploy.quantize.qdq_layer import QdqLayer
 
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in float_model.graph.initializer}
+    weights = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in float_model.graph.initializer
+    }
     layer = QdqLayer(model, weights)
     teacher = make_session(float_model.SerializeToString(), threads)
-    rate = paddle.optimizer.lr.LambdaDecay(1.0, lambda step: 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
+    rate = paddle.optimizer.lr.LambdaDecay(
+        1.0, lambda step: 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    )
     groups = [
         {"params": layer.scales(), "learning_rate": settings.scale_lr},
         {"params": layer.offsets(), "learning_rate": settings.lr},
     ]
     optimizer = paddle.optimizer.Adam(rate, parameters=groups)
-    with Loader(images, pipeline, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=True) as loader:
+    with Loader(
+        images, pipeline, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=True
+    ) as loader:
         for pixels in itertools.islice(_endless(loader), settings.steps):
             batch = normalize_batch(pixels, normalize)
             wanted = paddle.to_tensor(_log_softmax(teacher.run(None, {"images": batch})[0]))
             answers = paddle.nn.functional.log_softmax(layer(paddle.to_tensor(batch)), axis=1)
-            loss = paddle.nn.functional.kl_div(answers, wanted, reduction="batchmean", log_target=True)
+            loss = paddle.nn.functional.kl_div(
+                answers, wanted, reduction="batchmean", log_target=True
+            )
             loss.backward()
             optimizer.step()
             optimizer.clear_grad()
@@ -100,4 +110,6 @@ def _endless(loader: Loader) -> Iterator[NDArray[np.uint8]]:
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float32)
+    return np.asarray(
+        shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float32
+    )

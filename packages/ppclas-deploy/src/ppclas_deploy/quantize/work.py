@@ -1,4 +1,6 @@
-"""The step ``quantize``: calibrate, find what hurts, hold the guard, measure; in a process of its own."""
+"""The step ``quantize``: calibrate, find what hurts, hold the guard, measure; in a process of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,11 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     os.chdir(job["started_in"])  # paths of photos may be relative, also inside lists
     console, threads, folder = Teller(Path(job["progress"])), job["threads"], Path(job["folder"])
     bundle, export = bundle_of(job["bundle"]), Bundle.load(job["export"])
-    # The same choice as the command's: image sets of plugins are no plain values, what they are made of is.
-    chosen = choosing.choose(bundle, job["calibrate"], job["data"], count=job["num_photos"], judged=job["judged"])
+    # The same choice as the command's: image sets of plugins are no plain values, what they are
+    # made of is.
+    chosen = choosing.choose(
+        bundle, job["calibrate"], job["data"], count=job["num_photos"], judged=job["judged"]
+    )
     source = export_file(export, "model")
     narrow = not has_vnni() if job["reduce_range"] is None else job["reduce_range"]
     network = FloatNetwork(source, reduce_range=narrow)
@@ -68,15 +73,26 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     batches = (normalize_batch(part, normalize) for part in _batches(pixels, _CALIBRATION_BATCH))
     network.calibrate(batches, job["ranges"])
     shown, labels = _read(chosen.judge, bundle, console, "reading photos to judge by")
-    judge = Judge(shown, labels if chosen.labelled else None, normalize, network.model, threads, _limits(bundle))
+    judge = Judge(
+        shown,
+        labels if chosen.labelled else None,
+        normalize,
+        network.model,
+        threads,
+        _limits(bundle),
+    )
     if judge.labelled and judge.is_guessing():
         console.warn(
-            f"the float network is right on {judge.float_accuracy:.2%} of {chosen.judge.origin}, which is chance: are "
-            f"its labels this model's? Judged by agreement with the float network instead."
+            f"the float network is right on {judge.float_accuracy:.2%} of {chosen.judge.origin}, "
+            "which is chance: are its labels this model's? Judged by agreement with the float "
+            "network instead."
         )
         judge.without_labels()
     what = judge.measure
-    console.line(f"Float network: {what} {judge.float_accuracy:.2%} on {len(shown)} photos of {chosen.judge.origin}")
+    console.line(
+        f"Float network: {what} {judge.float_accuracy:.2%} on {len(shown)} photos of "
+        f"{chosen.judge.origin}"
+    )
     with console.bar("layer by layer", len(network.nodes())) as bar:
         table = sensitivities(network, judge, bar.advance)
 
@@ -84,7 +100,9 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
         console.line(f"INT8 with {count} layers left float: {what} {verdict.accuracy:.2%}")
 
     if job["method"] == "ptq":
-        quantized = quantize_guarded(network, judge, [row.node.name for row in table], job["guard"], tried)
+        quantized = quantize_guarded(
+            network, judge, [row.node.name for row in table], job["guard"], tried
+        )
     else:
         training = Training(**job["training"])
         quantized = _train(network, judge, chosen, bundle, training, threads, console)
@@ -106,7 +124,10 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
         latencies=_measure(folder / MODEL, source, shown, bundle, threads),
         weight_bits=7 if narrow else 8,
         threads=threads,
-        versions={**versions(), "onnxruntime": load("onnxruntime", "quantisation", "onnx").__version__},
+        versions={
+            **versions(),
+            "onnxruntime": load("onnxruntime", "quantisation", "onnx").__version__,
+        },
         seconds=time.monotonic() - started,
     )
     write_json(folder / RECEIPT, report(receipt))
@@ -132,10 +153,15 @@ def _train(
     threads: int | None,
     console: Console,
 ) -> Quantized:
-    """All layers in INT8, trained against the float network; as they were where training makes them worse."""
+    """All layers in INT8, trained against the float network; as they were where training makes them
+    worse.
+    """
     model, untrained = network.quantized(), network.quantized()
     before = judge.judge(model)
-    console.line(f"INT8 before training: {before.accuracy:.2%}, same class as float on {before.agreement:.2%}")
+    console.line(
+        f"INT8 before training: {before.accuracy:.2%}, same class as float on "
+        f"{before.agreement:.2%}"
+    )
     preprocessing = bundle.manifest.preprocessing
     crops = default_train_transforms(preprocessing.image_size, "bilinear", scale=_CROPS)
     pipeline = Pipeline(build_transforms(crops))
@@ -152,10 +178,15 @@ def _train(
             lambda loss: bar.advance(f"loss {loss:.4f}"),
         )
     after = judge.judge(model)
-    console.line(f"INT8 after training: {after.accuracy:.2%}, same class as float on {after.agreement:.2%}")
+    console.line(
+        f"INT8 after training: {after.accuracy:.2%}, same class as float on {after.agreement:.2%}"
+    )
     tried = ((0, before.accuracy), (0, after.accuracy))
     if (after.accuracy, after.agreement) < (before.accuracy, before.agreement):
-        console.warn("training made it worse, so the network from before is kept. Try a smaller --lr or more photos.")
+        console.warn(
+            "training made it worse, so the network from before is kept. Try a smaller --lr or "
+            "more photos."
+        )
         return Quantized(untrained, before, (), tried)
     return Quantized(model, after, (), tried)
 
@@ -163,12 +194,15 @@ def _train(
 def _require_guard(judge: Judge, verdict: Verdict, guard: float) -> None:
     if judge.float_accuracy - verdict.accuracy > guard + 1e-9:
         raise ExportError(
-            f"training in INT8 ends at {verdict.accuracy:.2%}, more than the guard of {guard:.2%} below the float "
-            f"network's {judge.float_accuracy:.2%}. Train longer (--steps), or leave layers float: --method ptq"
+            f"training in INT8 ends at {verdict.accuracy:.2%}, more than the guard of {guard:.2%} "
+            f"below the float network's {judge.float_accuracy:.2%}. Train longer (--steps), or "
+            "leave layers float: --method ptq"
         )
 
 
-def _read(images: ImageSet, bundle: Bundle, console: Console, title: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _read(
+    images: ImageSet, bundle: Bundle, console: Console, title: str
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     with console.bar(title, -(-len(images) // choosing.BATCH)) as bar:
         return choosing.read(images, bundle.pipeline(), bar.advance)
 
@@ -177,7 +211,9 @@ def _batches(pixels: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
     return (pixels[start : start + size] for start in range(0, len(pixels), size))
 
 
-def _write(folder: Path, quantized: Quantized, table: Sequence[Sensitivity], export: Bundle) -> None:
+def _write(
+    folder: Path, quantized: Quantized, table: Sequence[Sensitivity], export: Bundle
+) -> None:
     """The model, the table of layers and the labels."""
     import onnx
 
@@ -190,7 +226,15 @@ def _write(folder: Path, quantized: Quantized, table: Sequence[Sensitivity], exp
             shape = "x".join(map(str, row.node.shape))
             stays = "float" if row.node.name in quantized.stay_float else "int8"
             writer.writerow(
-                [rank, row.node.name, row.node.op, shape, f"{row.error:.6f}", f"{row.agreement:.4f}", stays]
+                [
+                    rank,
+                    row.node.name,
+                    row.node.op,
+                    shape,
+                    f"{row.error:.6f}",
+                    f"{row.agreement:.4f}",
+                    stays,
+                ]
             )
 
 
@@ -202,7 +246,10 @@ def _measure(
     found = {}
     for batch in BATCHES:
         images = bundle.normalize(pixels[np.arange(batch) % len(pixels)])
-        runs = {name: functools.partial(session.run, None, {"images": images}) for name, session in sessions.items()}
+        runs = {
+            name: functools.partial(session.run, None, {"images": images})
+            for name, session in sessions.items()
+        }
         taken = measure(runs, batch)
         found[batch] = (taken["float"].milliseconds(50), taken["int8"].milliseconds(50))
     return found
@@ -219,7 +266,9 @@ def _write_manifest(folder: Path, receipt: Receipt, export: Bundle) -> None:
         "agreement": receipt.verdict.agreement,
     }
     facts = {**export_facts(export), "model": MODEL, "quantization": quantization}
-    manifest = export.manifest.replace(export=facts, metrics=accuracy, versions=versions(), files={})
+    manifest = export.manifest.replace(
+        export=facts, metrics=accuracy, versions=versions(), files={}
+    )
     write_manifest(folder, manifest)
 
 
@@ -232,5 +281,6 @@ def _check_written(folder: Path, judge: Judge, model: Any, pixels: NDArray[Any])
     error = relative_error(answers, judge.logits(model, len(places)))
     if error > 1e-3:
         raise ExportError(
-            f"the file that was written answers otherwise than the network that was judged ({error:.2g})."
+            "the file that was written answers otherwise than the network that was judged "
+            f"({error:.2g})."
         )

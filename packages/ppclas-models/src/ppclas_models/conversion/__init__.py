@@ -1,1 +1,3 @@
-"""Weights of other origins and formats: read without executing anything, renamed, checked, written."""
+"""Weights of other origins and formats: read without executing anything, renamed, checked,
+written.
+"""

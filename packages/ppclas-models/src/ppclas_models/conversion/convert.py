@@ -1,4 +1,6 @@
-"""Turn a weight file of any known kind into one of this zoo's, with a report of what became of each tensor."""
+"""Turn a weight file of any known kind into one of this zoo's, with a report of what became of each
+tensor.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,10 @@ class ConversionReport:
         """One sentence, for example "320/320 tensors taken, 2 of the file not used: a, b"."""
         parts = [f"{self.taken}/{self.total} tensors taken"]
         if self.made:
-            parts.append(f"{len(self.made)} made the identity, which the original has not: {first_few(self.made)}")
+            parts.append(
+                f"{len(self.made)} made the identity, which the original has not: "
+                f"{first_few(self.made)}"
+            )
         if self.scaled:
             parts.append(f"{len(self.scaled)} scaled: {first_few(self.scaled)}")
         if self.unused:
@@ -73,14 +78,16 @@ class ConversionReport:
 def read_weights(
     path: Path, name: str, origin: Origin | None = None, torch_model: str | None = None
 ) -> tuple[State, ConversionReport]:
-    """The state dict for the model ``name`` of a weight file or folder; ``origin`` is recognised if not given.
+    """The state dict for the model ``name`` of a weight file or folder; ``origin`` is recognised if
+    not given.
 
-    The classifier may have any number of classes, or be missing. ``torch_model`` names the torch model that the file
-    is of, where torch has models of the same tensor names that compute differently.
+    The classifier may have any number of classes, or be missing. ``torch_model`` names the torch
+    model that the file is of, where torch has models of the same tensor names that compute
+    differently.
 
     Raises:
-        WeightsError: it cannot be read, its names are not known for this model, or tensors are missing or of another
-            shape.
+        WeightsError: it cannot be read, its names are not known for this model, or tensors are
+            missing or of another shape.
     """
     architecture = _architecture(name)
     kind = "torch" if torch_model else origin or _origin(path)
@@ -102,17 +109,25 @@ def read_weights(
     return state, report
 
 
-def write_weights(path: Path, state: Mapping[str, NDArray[Any]], name: str, kind: Format | None = None) -> Format:
-    """Write ``state`` of the model ``name``; the kind is told from the suffix of ``path`` if not given.
+def write_weights(
+    path: Path, state: Mapping[str, NDArray[Any]], name: str, kind: Format | None = None
+) -> Format:
+    """Write ``state`` of the model ``name``; the kind is told from the suffix of ``path`` if not
+    given.
 
     Raises:
         WeightsError: it cannot be written, or the old names of this model are not known.
     """
     if kind is None:
-        suffixes: dict[str, Format] = {".safetensors": "safetensors", ".pdparams": "pdparams", "": "scattered"}
+        suffixes: dict[str, Format] = {
+            ".safetensors": "safetensors",
+            ".pdparams": "pdparams",
+            "": "scattered",
+        }
         if path.suffix not in suffixes:
             raise WeightsError(
-                f"{path}: expected a name that ends in .safetensors or .pdparams, or a folder's without a suffix"
+                f"{path}: expected a name that ends in .safetensors or .pdparams, or a folder's "
+                "without a suffix"
             )
         kind = suffixes[path.suffix]
     if kind == "scattered":
@@ -121,11 +136,15 @@ def write_weights(path: Path, state: Mapping[str, NDArray[Any]], name: str, kind
     elif kind == "safetensors":
         save_state(path, state, {"model": name})
     else:
-        content = pickle.dumps({key: np.ascontiguousarray(array) for key, array in state.items()}, protocol=4)
+        content = pickle.dumps(
+            {key: np.ascontiguousarray(array) for key, array in state.items()}, protocol=4
+        )
         try:
             write_atomic(path, partial(_fill, content))
         except OSError as error:
-            raise WeightsError(f"cannot write the weights {path}: {error.strerror or error}") from error
+            raise WeightsError(
+                f"cannot write the weights {path}: {error.strerror or error}"
+            ) from error
     return kind
 
 
@@ -136,7 +155,9 @@ def _fill(content: bytes, path: Path) -> None:
 def _architecture(name: str) -> str:
     row = load_catalog().get(name)
     if row is None:
-        raise WeightsError(f"{name!r} is no name of the catalogue, so its tensor names are not known")
+        raise WeightsError(
+            f"{name!r} is no name of the catalogue, so its tensor names are not known"
+        )
     return row.architecture
 
 
@@ -147,7 +168,9 @@ def _origin(path: Path) -> Origin:
         raise WeightsError(f"there are no weights at {path}")
     with open(path, "rb") as file:
         start = file.read(32)
-    if zipfile.is_zipfile(path) or b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in start:  # torch's magic
+    if (
+        zipfile.is_zipfile(path) or b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in start
+    ):  # torch's magic
         return "torch"
     return "legacy" if tarfile.is_tarfile(path) else "paddle"
 
@@ -179,7 +202,9 @@ def _read_legacy(path: Path, architecture: str) -> tuple[State, ConversionReport
     return state, ConversionReport("legacy", len(names), len(state), unused=tuple(others))
 
 
-def _read_torch(path: Path, architecture: str, model: str | None = None) -> tuple[State, ConversionReport]:
+def _read_torch(
+    path: Path, architecture: str, model: str | None = None
+) -> tuple[State, ConversionReport]:
     torch_names(architecture)  # says no before a large file is read
     found, notes = read_torch(path)
     taken = take_torch(found, path, architecture, model)

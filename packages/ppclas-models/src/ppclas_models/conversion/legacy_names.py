@@ -1,6 +1,7 @@
 """What the 2020 release called the tensors of its models.
 
-The names are those with which the first dygraph release loaded the 2020 files: its layers spell them out.
+The names are those with which the first dygraph release loaded the 2020 files: its layers spell
+them out.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def legacy_names(architecture: str) -> dict[str, str]:
             namer = family(architecture, list(dict.fromkeys(part.unit for part in parts.values())))
             return {key: _name(part, namer) for key, part in parts.items()}
     raise WeightsError(
-        f"the tensor names of 2020 are not known for {architecture}; they are for ResNet (vc, vd), ResNeXt, "
-        f"MobileNetV1, V2 and V3, ShuffleNetV2 and SqueezeNet. Take the .pdparams file: ppclas models download"
+        f"the tensor names of 2020 are not known for {architecture}; they are for ResNet (vc, vd), "
+        "ResNeXt, MobileNetV1, V2 and V3, ShuffleNetV2 and SqueezeNet. Take the .pdparams file: "
+        "ppclas models download"
     )
 
 
@@ -45,9 +47,13 @@ def _name(part: Part, namer: Namer) -> str:
 
 
 def _resnet(architecture: str, units: list[str]) -> Namer:
-    """``res4b22_branch2a``: stage 4, block 22, first convolution. Its batch norm begins with bn instead of res."""
+    """``res4b22_branch2a``: stage 4, block 22, first convolution. Its batch norm begins with bn
+    instead of res.
+    """
     positions = residual_positions(units)
-    counted = re.search(r"(?:101|152|200)", architecture) is not None  # more blocks in stage 4 than letters
+    counted = (
+        re.search(r"(?:101|152|200)", architecture) is not None
+    )  # more blocks in stage 4 than letters
     resnext = architecture.startswith("ResNeXt")
 
     def conv(unit: str) -> str:
@@ -64,7 +70,9 @@ def _resnet(architecture: str, units: list[str]) -> Namer:
         letter = chr(ord("a") + block)
         if counted and stage == 4:
             letter = f"b{block}" if block else "a"
-        branch = "branch1" if layer == "short" else f"branch2{'abc'[int(layer.removeprefix('conv'))]}"
+        branch = (
+            "branch1" if layer == "short" else f"branch2{'abc'[int(layer.removeprefix('conv'))]}"
+        )
         return f"res{stage}{letter}_{branch}"
 
     def both(unit: str) -> tuple[str, str]:
@@ -75,7 +83,9 @@ def _resnet(architecture: str, units: list[str]) -> Namer:
 
 
 def _renamed(*rules: tuple[str, str]) -> Callable[[str, list[str]], Namer]:
-    """Units that match a pattern as a whole get its template; batch norms are ``<convolution>_bn``."""
+    """Units that match a pattern as a whole get its template; batch norms are
+    ``<convolution>_bn``.
+    """
 
     def family(_architecture: str, _units: list[str]) -> Namer:
         def both(unit: str) -> tuple[str, str]:
@@ -112,7 +122,12 @@ def _mobilenet_v3(_architecture: str, _units: list[str]) -> Namer:
         "mid_se.conv1": "se_1",
         "mid_se.conv2": "se_2",
     }
-    others = {"conv": "conv1", "last_second_conv": "conv_last", "last_conv": "last_1x1_conv", "fc": "fc"}
+    others = {
+        "conv": "conv1",
+        "last_second_conv": "conv_last",
+        "last_conv": "last_1x1_conv",
+        "fc": "fc",
+    }
 
     def both(unit: str) -> tuple[str, str]:
         name = others.get(unit)

@@ -53,8 +53,8 @@ class Position:
 def residual_positions(units: list[str]) -> dict[str, Position]:
     """Name of each residual block of a ResNet-like model → its position.
 
-    Blocks are named by both (``bb_1_0``, or ``_conv2_0`` with the 1-based stage), or counted (``blocks.3``): then those
-    with a shortcut begin a stage.
+    Blocks are named by both (``bb_1_0``, or ``_conv2_0`` with the 1-based stage), or counted
+    (``blocks.3``): then those with a shortcut begin a stage.
     """
     positions: dict[str, Position] = {}
     begins = {unit.removesuffix(".short") for unit in units if unit.endswith(".short")}

@@ -1,8 +1,8 @@
 """One file per tensor, as Paddle wrote models until 2020: a folder or a tar of LoDTensor files.
 
-A file is: version (uint32, 0); number of LoD levels (uint64), each a byte count (uint64) and its bytes; version
-(uint32, 0); byte count of a description (int32); the description, a protocol buffer with field 1 the type and field 2
-the dimensions; the values, row by row. All little-endian.
+A file is: version (uint32, 0); number of LoD levels (uint64), each a byte count (uint64) and its
+bytes; version (uint32, 0); byte count of a description (int32); the description, a protocol buffer
+with field 1 the type and field 2 the dimensions; the values, row by row. All little-endian.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import building_folder
 
-_DTYPES = {0: "|b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "|u1", 21: "|i1"}
+_DTYPES = {
+    0: "|b1",
+    1: "<i2",
+    2: "<i4",
+    3: "<i8",
+    4: "<f2",
+    5: "<f4",
+    6: "<f8",
+    20: "|u1",
+    21: "|i1",
+}
 """Of the numbers in Paddle's ``VarType``."""
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
 _MAX_MEMBERS = 20_000
@@ -27,12 +37,15 @@ _MAX_BYTES = 8 * 2**30
 
 
 def read_scattered(path: Path, wanted: set[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """The tensors of the names in ``wanted``, and the names of the other files in the folder or tar ``path``.
+    """The tensors of the names in ``wanted``, and the names of the other files in the folder or tar
+    ``path``.
 
-    A tar is read member by member: nothing is unpacked, and only the last part of a member's name counts.
+    A tar is read member by member: nothing is unpacked, and only the last part of a member's name
+    counts.
 
     Raises:
-        WeightsError: it is neither, it cannot be read, or a wanted file is no tensor or there twice.
+        WeightsError: it is neither, it cannot be read, or a wanted file is no tensor or there
+            twice.
     """
     state: dict[str, NDArray[Any]] = {}
     others = []
@@ -41,11 +54,15 @@ def read_scattered(path: Path, wanted: set[str]) -> tuple[dict[str, NDArray[Any]
             if content is None:
                 others.append(name)
             elif name in state:
-                raise WeightsError(f"{path} has two files called {name}: which one is meant cannot be known")
+                raise WeightsError(
+                    f"{path} has two files called {name}: which one is meant cannot be known"
+                )
             else:
                 state[name] = _tensor(f"{path}/{name}", content)
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise WeightsError(f"{path} cannot be read as a folder or tar of tensors: {error}") from error
+        raise WeightsError(
+            f"{path} cannot be read as a folder or tar of tensors: {error}"
+        ) from error
     return state, others
 
 
@@ -80,7 +97,9 @@ def _tar(path: Path, wanted: set[str]) -> Iterator[tuple[str, bytes | None]]:
         for count, member in enumerate(archive):
             total += max(member.size, 0)
             if count >= _MAX_MEMBERS or total > _MAX_BYTES:
-                raise WeightsError(f"{path} has too many or too large members to be a model: nothing was loaded")
+                raise WeightsError(
+                    f"{path} has too many or too large members to be a model: nothing was loaded"
+                )
             if not member.isfile():  # folders; links and devices have no content of their own
                 continue
             name = PurePosixPath(member.name).name
@@ -95,7 +114,9 @@ def _tensor(where: str, content: bytes) -> NDArray[Any]:
     try:
         return _parse(content)
     except (struct.error, ValueError, IndexError) as error:
-        raise WeightsError(f"{where} is no tensor as Paddle wrote it, or is cut off ({error})") from error
+        raise WeightsError(
+            f"{where} is no tensor as Paddle wrote it, or is cut off ({error})"
+        ) from error
 
 
 def _parse(content: bytes) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """What torchvision and timm call the layers of the families that they share with this zoo.
 
-A namer gets a unit (a layer, or a convolution with its batch norm) and whether the batch norm is meant, and gives the
-torch module; None where there is none.
+A namer gets a unit (a layer, or a convolution with its batch norm) and whether the batch norm is
+meant, and gives the torch module; None where there is none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ _MOBILENET_V1_DEPTHS = (1, 2, 2, 6, 2)
 
 def mobilenet_v1_timm(_architecture: str, _units: list[str]) -> Namer:
     """timm's."""
-    places = [f"blocks.{stage}.{block}" for stage, depth in enumerate(_MOBILENET_V1_DEPTHS) for block in range(depth)]
+    places = [
+        f"blocks.{stage}.{block}"
+        for stage, depth in enumerate(_MOBILENET_V1_DEPTHS)
+        for block in range(depth)
+    ]
 
     def module(unit: str, norm: bool) -> str | None:
         if unit == "fc":
@@ -72,7 +76,9 @@ _MOBILENET_V2_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
 
 def _mobilenet_v2_block(unit: str) -> tuple[int, int, str] | None:
     """Stage and position, 0-based, and layer."""
-    match = re.fullmatch(r"conv(\d)\.(?:_first_block|conv\d_(\d))\._(expand|bottleneck|linear)_conv", unit)
+    match = re.fullmatch(
+        r"conv(\d)\.(?:_first_block|conv\d_(\d))\._(expand|bottleneck|linear)_conv", unit
+    )
     return None if match is None else (int(match[1]) - 2, int(match[2] or 1) - 1, match[3])
 
 
@@ -99,8 +105,16 @@ def mobilenet_v2(_architecture: str, _units: list[str]) -> Namer:
 
 def mobilenet_v2_timm(_architecture: str, _units: list[str]) -> Namer:
     """timm's."""
-    others = {"conv1": ("conv_stem", "bn1"), "conv9": ("conv_head", "bn2"), "out": ("classifier", "")}
-    layers = {"expand": ("conv_pw", "bn1"), "bottleneck": ("conv_dw", "bn2"), "linear": ("conv_pwl", "bn3")}
+    others = {
+        "conv1": ("conv_stem", "bn1"),
+        "conv9": ("conv_head", "bn2"),
+        "out": ("classifier", ""),
+    }
+    layers = {
+        "expand": ("conv_pw", "bn1"),
+        "bottleneck": ("conv_dw", "bn2"),
+        "linear": ("conv_pwl", "bn3"),
+    }
     first = {"expand": None, "bottleneck": ("conv_dw", "bn1"), "linear": ("conv_pw", "bn2")}
 
     def module(unit: str, norm: bool) -> str | None:
@@ -139,7 +153,10 @@ def shufflenet_v2(_architecture: str, _units: list[str]) -> Namer:
     return module
 
 
-_SQUEEZENET_FIRES = {"SqueezeNet1_0": (3, 4, 5, 7, 8, 9, 10, 12), "SqueezeNet1_1": (3, 4, 6, 7, 9, 10, 11, 12)}
+_SQUEEZENET_FIRES = {
+    "SqueezeNet1_0": (3, 4, 5, 7, 8, 9, 10, 12),
+    "SqueezeNet1_1": (3, 4, 6, 7, 9, 10, 11, 12),
+}
 """Where torchvision's list of layers has the fire modules."""
 
 
@@ -203,7 +220,10 @@ def vgg_timm(_architecture: str, units: list[str]) -> Namer:
 
 def alexnet(_architecture: str, _units: list[str]) -> Namer:
     """torchvision's."""
-    convs = {f"_conv{number}": f"features.{index}" for number, index in enumerate((0, 3, 6, 8, 10), start=1)}
+    convs = {
+        f"_conv{number}": f"features.{index}"
+        for number, index in enumerate((0, 3, 6, 8, 10), start=1)
+    }
     layers = {**convs, "_fc6": "classifier.1", "_fc7": "classifier.4", "_fc8": "classifier.6"}
 
     def module(unit: str, _norm: bool) -> str | None:
@@ -213,7 +233,9 @@ def alexnet(_architecture: str, _units: list[str]) -> Namer:
 
 
 def _efficientnet_blocks(units: list[str]) -> dict[str, tuple[int, int]]:
-    """Block → stage and position, 0-based: the first of a stage is in ``_blocks``, the others are in ``block``."""
+    """Block → stage and position, 0-based: the first of a stage is in ``_blocks``, the others are
+    in ``block``.
+    """
     found: dict[str, tuple[int, int]] = {}
     stage, position = -1, 0
     for unit in units:
@@ -249,7 +271,11 @@ def efficientnet(_architecture: str, units: list[str]) -> Namer:
 def efficientnet_timm(_architecture: str, units: list[str]) -> Namer:
     """timm's."""
     blocks = _efficientnet_blocks(units)
-    others = {"_ef._conv_stem": ("conv_stem", "bn1"), "_conv": ("conv_head", "bn2"), "_fc": ("classifier", "")}
+    others = {
+        "_ef._conv_stem": ("conv_stem", "bn1"),
+        "_conv": ("conv_head", "bn2"),
+        "_fc": ("classifier", ""),
+    }
     squeeze = {"_se._conv1": "se.conv_reduce", "_se._conv2": "se.conv_expand"}
     layers = {"_ecn": ("conv_pw", "bn1"), "_dcn": ("conv_dw", "bn2"), "_pcn": ("conv_pwl", "bn3")}
     first = {"_dcn": ("conv_dw", "bn1"), "_pcn": ("conv_pw", "bn2")}
@@ -268,7 +294,9 @@ def efficientnet_timm(_architecture: str, units: list[str]) -> Namer:
 
 
 def hrnet_timm(_architecture: str, units: list[str]) -> Namer:
-    """timm's: a batch norm stands behind its convolution in a list, or beside it under its number."""
+    """timm's: a batch norm stands behind its convolution in a list, or beside it under its
+    number.
+    """
     others = {
         "conv_layer1_1": ("conv1", "bn1"),
         "conv_layer1_2": ("conv2", "bn2"),
@@ -386,7 +414,11 @@ def darknet_timm(_architecture: str, _units: list[str]) -> Namer:
 
     def module(unit: str, norm: bool) -> str | None:
         layer = "bn" if norm else "conv"
-        others = {"_conv1": f"stem.conv1.{layer}", "_conv2": f"stages.0.conv_down.{layer}", "_out": "head.fc"}
+        others = {
+            "_conv1": f"stem.conv1.{layer}",
+            "_conv2": f"stages.0.conv_down.{layer}",
+            "_out": "head.fc",
+        }
         if unit in others:
             return others[unit]
         if down := re.fullmatch(r"_downsample_(\d)", unit):

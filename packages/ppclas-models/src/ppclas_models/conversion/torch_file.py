@@ -1,8 +1,8 @@
 """Read the state dict of a torch model, without torch and without executing anything in the file.
 
-Both formats of ``torch.save`` are pickles that refer to raw storages: a zip with one member a storage, and the older
-one with all of them behind the pickle. The unpickler knows the globals that tensors need, as inert stand-ins, and
-nothing else. ``.safetensors`` cannot hold code.
+Both formats of ``torch.save`` are pickles that refer to raw storages: a zip with one member a
+storage, and the older one with all of them behind the pickle. The unpickler knows the globals that
+tensors need, as inert stand-ins, and nothing else. ``.safetensors`` cannot hold code.
 """
 
 from __future__ import annotations
@@ -24,8 +24,16 @@ from ppclas_core.weights import State, read_state
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_BYTES = 8 * 2**30
-_WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model")
-"""What training scripts call a model's tensors, the averaged ones first: those are what gets evaluated."""
+_WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "state_dict",
+    "model_state_dict",
+    "model",
+)
+"""What training scripts call a model's tensors, the averaged ones first: those are what gets
+evaluated."""
 _PREFIXES = ("module.", "_orig_mod.", "model.", "ema_model.")
 """What wrappers put before all names: DataParallel and AveragedModel, torch.compile, Lightning."""
 _COUNTERS = ("num_batches_tracked", "n_averaged")
@@ -74,10 +82,19 @@ class _Tensor:
             raise ValueError(f"storage {self.storage.key} is missing")
         sizes = [*self.shape, *self.strides, self.offset]
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if any(type(n) is not int or n < 0 for n in sizes) or prod(self.shape) > content.size or last >= content.size:
-            raise ValueError(f"a tensor of shape {list(self.shape)} does not fit its storage of {content.size} values")
+        if (
+            any(type(n) is not int or n < 0 for n in sizes)
+            or prod(self.shape) > content.size
+            or last >= content.size
+        ):
+            raise ValueError(
+                f"a tensor of shape {list(self.shape)} does not fit its storage of {content.size} "
+                "values"
+            )
         steps = tuple(s * content.itemsize for s in self.strides)
-        return np.lib.stride_tricks.as_strided(content[self.offset :], self.shape, steps, writeable=False).copy()
+        return np.lib.stride_tricks.as_strided(
+            content[self.offset :], self.shape, steps, writeable=False
+        ).copy()
 
 
 class _RefusedGlobalError(Exception):
@@ -102,7 +119,9 @@ class _Dict(dict[Any, Any]):
 
 
 class _Namespace:
-    """The command line's options, which training scripts save beside the tensors; all of it is dropped."""
+    """The command line's options, which training scripts save beside the tensors; all of it is
+    dropped.
+    """
 
     def __setstate__(self, _state: object) -> None:
         pass
@@ -133,7 +152,11 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         word, kind, key, _location, size = pid[:5]
-        if word != "storage" or not isinstance(kind, _StorageType) or (len(pid) > 5 and pid[5] is not None):
+        if (
+            word != "storage"
+            or not isinstance(kind, _StorageType)
+            or (len(pid) > 5 and pid[5] is not None)
+        ):
             raise pickle.UnpicklingError(f"unknown reference {pid!r}")
         return self._storages.setdefault(str(key), _Storage(kind, str(key), size))
 
@@ -148,13 +171,15 @@ def is_safetensors(path: Path) -> bool:
 
 
 def read_torch(path: Path) -> tuple[State, list[str]]:
-    """The tensors of a state dict by the model's own names, and what was chosen or left out on the way to them.
+    """The tensors of a state dict by the model's own names, and what was chosen or left out on the
+    way to them.
 
-    The batch norms' counters are dropped, and what wrappers put before all names (``module.`` and the like). A training
-    checkpoint that has the state dict under one of the usual names will do.
+    The batch norms' counters are dropped, and what wrappers put before all names (``module.`` and
+    the like). A training checkpoint that has the state dict under one of the usual names will do.
 
     Raises:
-        WeightsError: it is no such file, it is damaged, or its pickle asks for anything but tensors.
+        WeightsError: it is no such file, it is damaged, or its pickle asks for anything but
+            tensors.
     """
     if is_safetensors(path):
         return _named(read_state(path))
@@ -169,12 +194,15 @@ def read_torch(path: Path) -> tuple[State, list[str]]:
         raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}") from error
     except _RefusedGlobalError as error:
         raise WeightsError(
-            f"{path} asks for {str(error)!r}, which no weights need: nothing of it was run or loaded. "
-            f"Save only the state dict: torch.save(model.state_dict(), FILE)"
+            f"{path} asks for {str(error)!r}, which no weights need: nothing of it was run or "
+            "loaded. Save only the state dict: torch.save(model.state_dict(), FILE)"
         ) from None
-    except Exception as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
+    except (
+        Exception
+    ) as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
         raise WeightsError(
-            f"{path} is no state dict as torch.save writes it, or is damaged ({type(error).__name__}: {error})"
+            f"{path} is no state dict as torch.save writes it, or is damaged "
+            f"({type(error).__name__}: {error})"
         ) from error
 
 
@@ -182,11 +210,16 @@ def _read_zip(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
             raise ValueError("more than 8 GiB")
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
+        pickles = [
+            name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"
+        ]
         if len(pickles) != 1:
             raise ValueError(f"{len(pickles)} members called data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
-        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+        if (
+            f"{folder}byteorder" in archive.namelist()
+            and archive.read(f"{folder}byteorder") != b"little"
+        ):
             raise ValueError("written on a big-endian machine")
         storages: dict[str, _Storage] = {}
         loaded = _Unpickler(io.BytesIO(archive.read(pickles[0])), storages).load()
@@ -216,12 +249,19 @@ def _unwrapped(loaded: Any) -> tuple[dict[str, _Tensor], list[str]]:
     """The tensors by name, and what was passed over."""
     if not isinstance(loaded, Mapping):
         raise ValueError(f"it holds a {type(loaded).__name__}")
-    inside = {key: value for key, value in loaded.items() if isinstance(value, Mapping) and _is_state(value)}
+    inside = {
+        key: value
+        for key, value in loaded.items()
+        if isinstance(value, Mapping) and _is_state(value)
+    }
     if not inside:
         return _tensors(loaded), []
     chosen = next((key for key in _WRAPPERS if key in inside), None)
     if chosen is None and len(inside) > 1:
-        raise ValueError(f"it holds several state dicts, {', '.join(map(str, inside))}: save the one that is meant")
+        raise ValueError(
+            f"it holds several state dicts, {', '.join(map(str, inside))}: save the one that is "
+            "meant"
+        )
     chosen = next(iter(inside)) if chosen is None else chosen
     others = ", ".join(str(key) for key in inside if key != chosen)
     notes = [f"took the checkpoint's {chosen}, not its {others}"] if others else []
@@ -241,9 +281,13 @@ def _tensors(loaded: Mapping[Any, Any]) -> dict[str, _Tensor]:
 
 def _named(tensors: State) -> tuple[State, list[str]]:
     """``tensors`` without counters, and without what wrappers put before all names."""
-    state = {key: value for key, value in tensors.items() if key.rpartition(".")[2] not in _COUNTERS}
+    state = {
+        key: value for key, value in tensors.items() if key.rpartition(".")[2] not in _COUNTERS
+    }
     cut = ""
-    while prefix := next((each for each in _PREFIXES if state and all(key.startswith(each) for key in state)), ""):
+    while prefix := next(
+        (each for each in _PREFIXES if state and all(key.startswith(each) for key in state)), ""
+    ):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
         cut += prefix
     return {_renumbered(key): value for key, value in state.items()}, [

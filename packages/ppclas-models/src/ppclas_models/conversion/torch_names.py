@@ -1,9 +1,11 @@
-"""Which torch models are built like those of this zoo, under which names, and what else is different.
+"""Which torch models are built like those of this zoo, under which names, and what else is
+different.
 
-Most differences that are not of names can be made up for exactly, in evaluation: a layer that only the models here
-have becomes the identity; where these models scale features (a dropout of the old kind), the next layer's weights do
-the opposite; another epsilon of the batch norms goes into the variances; a convolution's bias goes into the mean that
-the batch norm behind it subtracts. What cannot be made up for is said, or refused where the shapes differ.
+Most differences that are not of names can be made up for exactly, in evaluation: a layer that only
+the models here have becomes the identity; where these models scale features (a dropout of the old
+kind), the next layer's weights do the opposite; another epsilon of the batch norms goes into the
+variances; a convolution's bias goes into the mean that the batch norm behind it subtracts. What
+cannot be made up for is said, or refused where the shapes differ.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Layout:
         for model in self.models:
             package, _, name = model.partition("/")
             packages.setdefault(package, []).append(name)
-        return " and ".join(f"{package}'s {', '.join(names)}" for package, names in packages.items())
+        return " and ".join(
+            f"{package}'s {', '.join(names)}" for package, names in packages.items()
+        )
 
     def fits(self, model: str) -> bool:
         """Whether the torch model called ``model`` (or a file named after it) is one of them."""
@@ -77,11 +81,16 @@ def torch_names(architecture: str) -> list[TorchNames]:
     for pattern, layouts in _LAYOUTS.items():
         if re.fullmatch(pattern, architecture):
             parts = parts_of(architecture)
-            epsilon = next((value for name, value in _EPSILONS.items() if architecture.endswith(name)), 1e-5)
+            epsilon = next(
+                (value for name, value in _EPSILONS.items() if architecture.endswith(name)), 1e-5
+            )
             return [_names(architecture, parts, layout, epsilon) for layout in layouts]
-    reasons = (reason for pattern, reason in _REFUSED.items() if re.fullmatch(pattern, architecture))
+    reasons = (
+        reason for pattern, reason in _REFUSED.items() if re.fullmatch(pattern, architecture)
+    )
     raise WeightsError(
-        f"no torch weights fit {architecture}: {next(reasons, 'torchvision and timm have no such model')}"
+        f"no torch weights fit {architecture}: "
+        f"{next(reasons, 'torchvision and timm have no such model')}"
     )
 
 
@@ -102,17 +111,22 @@ _EPSILONS = {**dict.fromkeys((f"EfficientNetB{n}" for n in range(8)), 1e-3), "_d
 """End of an architecture's name → epsilon of its batch norms here, where it is not 1e-5."""
 
 _SYMMETRIC = (
-    "its strided convolutions pad both sides alike, those here as TensorFlow does: build the model with "
-    "padded_for=null (-o model.params.padded_for=null) to get the same answers"
+    "its strided convolutions pad both sides alike, those here as TensorFlow does: build the "
+    "model with padded_for=null (-o model.params.padded_for=null) to get the same answers"
 )
 _NO_BIASES = (
-    "the convolutions here have no biases: those of the file are left out, and only fine-tuning makes up for it"
+    "the convolutions here have no biases: those of the file are left out, and only fine-tuning "
+    "makes up for it"
 )
 
 _LAYOUTS: dict[str, tuple[Layout, ...]] = {
-    r"ResNet(18|34|50|101|152)": (Layout(("torchvision/resnet*", "timm/resnet*"), families.resnet),),
+    r"ResNet(18|34|50|101|152)": (
+        Layout(("torchvision/resnet*", "timm/resnet*"), families.resnet),
+    ),
     r"ResNet\d+_v[cd]": (Layout(("timm/resnet*c", "timm/resnet*d"), families.resnet),),
-    r"ResNeXt\d+_\d+x\d+d(_wsl)?": (Layout(("torchvision/resnext*", "timm/resnext*"), families.resnet),),
+    r"ResNeXt\d+_\d+x\d+d(_wsl)?": (
+        Layout(("torchvision/resnext*", "timm/resnext*"), families.resnet),
+    ),
     r"ResNeXt\d+_vd_\d+x4d": (Layout(("timm/resnext*d_*",), families.resnet),),
     r"SE_ResNet50_vd|SE_ResNeXt.*|SENet154_vd": (Layout(("timm/seresne*",), families.resnet),),
     r"Res2Net(50|101)_.*": (
@@ -120,8 +134,9 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
             ("timm/res2net*",),
             families.resnet,
             differences=(
-                "where a stage begins, its pool counts the zeros around the map; and its very first block pools the "
-                "last rung and adds nothing from rung to rung, the one here does the opposite",
+                "where a stage begins, its pool counts the zeros around the map; and its very "
+                "first block pools the last rung and adds nothing from rung to rung, the one here "
+                "does the opposite",
             ),
         ),
     ),
@@ -137,15 +152,17 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
         Layout(("timm/mobilenetv2_*",), families.mobilenet_v2_timm),
     ),
     r"MobileNetV2_x2_0": (Layout(("torchvision/mobilenet_v2",), families.mobilenet_v2),),
-    r"ShuffleNetV2(_x0_25|_x0_33|_x0_5|_x1_5)?": (Layout(("torchvision/shufflenet_v2_*",), families.shufflenet_v2),),
+    r"ShuffleNetV2(_x0_25|_x0_33|_x0_5|_x1_5)?": (
+        Layout(("torchvision/shufflenet_v2_*",), families.shufflenet_v2),
+    ),
     r"SqueezeNet1_0": (
         Layout(
             ("torchvision/squeezenet1_0",),
             families.squeezenet,
             factors={"_conv9.weight": 2.0},
             differences=(
-                "its pools also take windows that reach over the border: the answers are the same for 227 pixels "
-                "(in general 16 n + 3), and differ for 224",
+                "its pools also take windows that reach over the border: the answers are the same "
+                "for 227 pixels (in general 16 n + 3), and differ for 224",
             ),
         ),
     ),
@@ -155,8 +172,9 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
             families.squeezenet,
             factors={"_conv9.weight": 2.0},
             differences=(
-                "its first convolution does not pad: build the model with stem_padding=0 "
-                "(-o model.params.stem_padding=0) to get the same answers, for 224 pixels (in general 16 n)",
+                "its first convolution does not pad: build the model with stem_padding=0 (-o "
+                "model.params.stem_padding=0) to get the same answers, for 224 pixels (in general "
+                "16 n)",
             ),
         ),
     ),
@@ -171,11 +189,19 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
         )
         for package, family in (("torchvision", families.vgg), ("timm", families.vgg_timm))
     ),
-    r"AlexNet": (Layout(("torchvision/alexnet",), families.alexnet, factors={"_fc6.weight": 2.0, "_fc7.weight": 2.0}),),
+    r"AlexNet": (
+        Layout(
+            ("torchvision/alexnet",),
+            families.alexnet,
+            factors={"_fc6.weight": 2.0, "_fc7.weight": 2.0},
+        ),
+    ),
     **{
         f"EfficientNetB{size}": (
             Layout(("timm/tf_efficientnet_b*",), families.efficientnet_timm, 1e-3),
-            Layout(("timm/efficientnet_b*",), families.efficientnet_timm, differences=(_SYMMETRIC,)),
+            Layout(
+                ("timm/efficientnet_b*",), families.efficientnet_timm, differences=(_SYMMETRIC,)
+            ),
             Layout(
                 ("torchvision/efficientnet_b*",),
                 families.efficientnet,
@@ -185,7 +211,9 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
         )
         for size in range(8)
     },
-    r"HRNet_W\d+_C": (Layout(("timm/hrnet_w*",), families.hrnet_timm, biased=r"cls_head_conv_list\.\d|conv_last"),),
+    r"HRNet_W\d+_C": (
+        Layout(("timm/hrnet_w*",), families.hrnet_timm, biased=r"cls_head_conv_list\.\d|conv_last"),
+    ),
     r"DPN\d+": (Layout(("timm/dpn*",), families.dpn_timm, 1e-3),),
     r"Xception\d+_deeplab": (
         Layout(
@@ -194,8 +222,8 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
             1e-3,
             factors={"_fc.weight": 2.0},
             differences=(
-                "its last three depthwise convolutions are not dilated: build the model with last_dilation=1 "
-                "(-o model.params.last_dilation=1) to get the same answers",
+                "its last three depthwise convolutions are not dilated: build the model with "
+                "last_dilation=1 (-o model.params.last_dilation=1) to get the same answers",
             ),
         ),
     ),
@@ -213,15 +241,16 @@ _ROUNDED = "torchvision and timm round its channels to multiples of 8, it does n
 _REFUSED = {
     r"MobileNetV2_x.*": _ROUNDED,
     r"MobileNetV3.*": (
-        "torchvision and timm round the channels inside squeeze-and-excitation to multiples of 8 (24 where "
-        "large_x1_0 has 18), and have a bias in the last convolution"
+        "torchvision and timm round the channels inside squeeze-and-excitation to multiples of 8 "
+        "(24 where large_x1_0 has 18), and have a bias in the last convolution"
     ),
     r"ShuffleNetV2_x2_0": "torchvision's second stage has 244 channels, this one 224, as published",
     r"ShuffleNetV2_swish": "torchvision's has ReLUs",
-    r"SE_ResNet\d+_vd": "timm has at least 8 channels inside squeeze-and-excitation, its first stage has 4",
+    r"SE_ResNet\d+_vd": "timm has at least 8 channels inside squeeze-and-excitation, its first "
+    "stage has 4",
     r"GhostNet.*": (
-        "timm rounds the channels inside squeeze-and-excitation to multiples of 4 (20 where there are 18 here), and "
-        "has no batch norm behind the last convolution"
+        "timm rounds the channels inside squeeze-and-excitation to multiples of 4 (20 where there "
+        "are 18 here), and has no batch norm behind the last convolution"
     ),
     r"GoogLeNet": "torchvision's has batch norms, and 3x3 convolutions where this one has 5x5",
     r"InceptionV4": "timm's has its 7x1 and 1x7 convolutions in another order",

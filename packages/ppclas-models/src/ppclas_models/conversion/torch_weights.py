@@ -76,18 +76,22 @@ def _chosen(
         namings = [naming for naming in namings if naming.layout.fits(model)]
         if not namings:
             raise WeightsError(
-                f"a {architecture} cannot be made from a torch model called {model!r}. It can from: {titles}"
+                f"a {architecture} cannot be made from a torch model called {model!r}. It can "
+                f"from: {titles}"
             )
     fits = [sum(name in found for name in naming.names.values()) for naming in namings]
     if not max(fits):
         names = sorted(name for name in namings[0].names.values() if name is not None)
         raise WeightsError(
-            f"{path} has no tensor of a {architecture} as torchvision or timm name it, such as {first_few(names)}; "
-            f"it has {first_few(found)}"
+            f"{path} has no tensor of a {architecture} as torchvision or timm name it, such as "
+            f"{first_few(names)}; it has {first_few(found)}"
         )
     best = [naming for naming, fit in zip(namings, fits, strict=True) if fit == max(fits)]
-    # Models of the same names that compute differently: perhaps the file is called after one of them.
-    called = best if len(best) == 1 else [naming for naming in best if naming.layout.fits(path.name)]
+    # Models of the same names that compute differently: perhaps the file is called after one of
+    # them.
+    called = (
+        best if len(best) == 1 else [naming for naming in best if naming.layout.fits(path.name)]
+    )
     if len(called) == 1:
         return called[0], ()
     others = " or ".join(naming.layout.title for naming in best[1:])
@@ -101,7 +105,10 @@ def _notes(naming: TorchNames, found: State) -> tuple[str, ...]:
     notes = [f"read as the weights of {naming.layout.title}"]
     folded = [name for name in naming.biases.values() if name in found]
     if folded:
-        notes.append(f"{len(folded)} biases of convolutions went into their batch norms' means: {first_few(folded)}")
+        notes.append(
+            f"{len(folded)} biases of convolutions went into their batch norms' means: "
+            f"{first_few(folded)}"
+        )
     if naming.variance:
         there = naming.layout.epsilon
         notes.append(
@@ -122,9 +129,12 @@ def _differences(naming: TorchNames, unused: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _converted(found: State, name: str, dimensions: int, naming: TorchNames, key: str) -> NDArray[Any]:
+def _converted(
+    found: State, name: str, dimensions: int, naming: TorchNames, key: str
+) -> NDArray[Any]:
     value = found[name]
-    # torch keeps the weight of a linear layer as [out, in]; there it can be a convolution of the whole map.
+    # torch keeps the weight of a linear layer as [out, in]; there it can be a convolution of the
+    # whole map.
     if dimensions == 2 and value.ndim in (2, 4):
         value = value.reshape(len(value), -1).T
     if key in naming.factors:
@@ -142,4 +152,8 @@ def _identity(key: str, shape: tuple[int, ...]) -> NDArray[Any]:
     if len(shape) == 4:
         return np.eye(shape[0], shape[1], dtype=np.float32).reshape(shape)
     leaf = key.rpartition(".")[2]
-    return np.full(shape, {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - _EPSILON}[leaf], np.float32)
+    return np.full(
+        shape,
+        {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - _EPSILON}[leaf],
+        np.float32,
+    )

@@ -1,1 +1,3 @@
-"""One file a family of papers; each has ``models``, its ``Variants``. Importing one imports Paddle."""
+"""One file a family of papers; each has ``models``, its ``Variants``. Importing one imports
+Paddle.
+"""

@@ -1,6 +1,8 @@
-"""ACNet, deployed: a ResNet whose square convolutions were trained together with vertical and horizontal ones.
+"""ACNet, deployed: a ResNet whose square convolutions were trained together with vertical and
+horizontal ones.
 
-Paper: "ACNet: Strengthening the Kernel Skeletons for Powerful CNN via Asymmetric Convolution Blocks", Ding et al.
+Paper: "ACNet: Strengthening the Kernel Skeletons for Powerful CNN via Asymmetric Convolution
+    Blocks", Ding et al.
 2019, https://arxiv.org/abs/1908.03930
 """
 
@@ -16,7 +18,8 @@ models = Variants()
 
 
 class FusedConv(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: the three branches added up, rectified.
+    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: the three branches added
+    up, rectified.
 
     Their kernels and batch norms have become one square kernel and a bias (the paper's figure 3).
     """
@@ -29,9 +32,11 @@ class FusedConv(nn.Sequential):
 
 @models.register(ResNet50_ACNet_deploy=ResidualConfig(depths=(3, 4, 6, 3)))
 class ACNet(ResidualNet):
-    """Bottlenecks around a fused convolution. Images [N, in_channels, H, W] → logits [N, num_classes].
+    """Bottlenecks around a fused convolution. Images [N, in_channels, H, W] → logits [N,
+    num_classes].
 
-    No dygraph checkpoint was published; the keys are ResNet50's, without the batch norms that are gone.
+    No dygraph checkpoint was published; the keys are ResNet50's, without the batch norms that are
+    gone.
     """
 
     keys = INDEXED

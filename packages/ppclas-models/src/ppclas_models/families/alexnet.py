@@ -1,9 +1,10 @@
 """AlexNet: five convolutions and three fully connected layers.
 
 Papers: "ImageNet Classification with Deep Convolutional Neural Networks", Krizhevsky et al. 2012,
-https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks.pdf; the channels are
-those of "One weird trick for parallelizing convolutional neural networks", Krizhevsky 2014,
-https://arxiv.org/abs/1404.5997, which needs no local response normalisation and no grouped convolutions.
+https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks.pdf;
+the channels are those of "One weird trick for parallelizing convolutional neural networks",
+Krizhevsky 2014, https://arxiv.org/abs/1404.5997, which needs no local response normalisation and no
+grouped convolutions.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class AlexNetConfig(ModelConfig):
 
 @models.register(AlexNet=AlexNetConfig())
 class AlexNet(FullyConnectedModel):
-    """Images [N, in_channels, H, W] → logits [N, num_classes]; each convolution is a stage, with what follows it."""
+    """Images [N, in_channels, H, W] → logits [N, num_classes]; each convolution is a stage, with
+    what follows it.
+    """
 
     grid = 6
     hidden = ("_fc6", "_fc7")
@@ -59,7 +62,9 @@ class AlexNet(FullyConnectedModel):
         super().__init__(config)
         for number, conv in enumerate(CONVS, start=1):
             channels, kernel_size, stride, padding = conv[1:5]
-            layer = conv2d(self.out_channels, channels, kernel_size, stride, padding=padding, bias=True)
+            layer = conv2d(
+                self.out_channels, channels, kernel_size, stride, padding=padding, bias=True
+            )
             stage = f"conv{number}"
             self.append(stage, conv.name, layer, channels, stride)
             self.append(stage, f"relu{number}", nn.ReLU(), channels)

@@ -1,4 +1,5 @@
-"""DarkNet-53: residual blocks of a 1x1 and a 3x3 convolution, strided convolutions between the stages.
+"""DarkNet-53: residual blocks of a 1x1 and a 3x3 convolution, strided convolutions between the
+stages.
 
 Paper: "YOLOv3: An Incremental Improvement", Redmon & Farhadi 2018, https://arxiv.org/abs/1804.02767
 """
@@ -26,7 +27,9 @@ class DarkNetConfig(ModelConfig):
 
 
 def conv_relu(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> ConvNorm:
-    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]. The paper's ReLU leaks, this one not."""
+    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]. The paper's ReLU
+    leaks, this one not.
+    """
     return ConvNorm(in_channels, out_channels, kernel_size, stride, act=nn.ReLU(), keys=SHORT)
 
 
@@ -51,11 +54,20 @@ class DarkNet(ChainModel):
 
     def __init__(self, config: DarkNetConfig) -> None:
         super().__init__(config)
-        self.append("stem", "_conv1", conv_relu(config.in_channels, STEM_CHANNELS, 3), STEM_CHANNELS)
+        self.append(
+            "stem", "_conv1", conv_relu(config.in_channels, STEM_CHANNELS, 3), STEM_CHANNELS
+        )
         for stage, depth in enumerate(config.depths):
             channels = 2 * self.out_channels
             name = "_conv2" if stage == 0 else f"_downsample_{stage - 1}"
-            self.append(f"stage{stage + 1}", name, conv_relu(self.out_channels, channels, 3, 2), channels, 2)
+            self.append(
+                f"stage{stage + 1}", name, conv_relu(self.out_channels, channels, 3, 2), channels, 2
+            )
             for position in range(1, depth + 1):
-                self.append(f"stage{stage + 1}", f"_basic_block_{stage}{position}", ResidualBlock(channels), channels)
+                self.append(
+                    f"stage{stage + 1}",
+                    f"_basic_block_{stage}{position}",
+                    ResidualBlock(channels),
+                    channels,
+                )
         self.close(self.out_channels)

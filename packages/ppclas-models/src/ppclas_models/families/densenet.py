@@ -1,6 +1,7 @@
 """DenseNet: every layer of a block reads the maps of all layers before it.
 
-Paper: "Densely Connected Convolutional Networks", Huang et al. 2017, https://arxiv.org/abs/1608.06993
+Paper: "Densely Connected Convolutional Networks", Huang et al. 2017,
+    https://arxiv.org/abs/1608.06993
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class DenseNetConfig(ModelConfig):
 
 
 class DenseLayer(nn.Layer):
-    """[N, in_channels, H, W] → [N, in_channels + growth, H, W]: the input, then what a 1x1 and a 3x3 make of it."""
+    """[N, in_channels, H, W] → [N, in_channels + growth, H, W]: the input, then what a 1x1 and a
+    3x3 make of it.
+    """
 
     def __init__(self, in_channels: int, growth: int) -> None:
         super().__init__()
@@ -58,7 +61,8 @@ class Transition(nn.Sequential):
 class DenseNet(ChainModel):
     """Images [N, in_channels, H, W] → logits [N, num_classes].
 
-    Blocks are numbered from 2, after the paper's figure of ImageNet models. A transition belongs to the stage after it.
+    Blocks are numbered from 2, after the paper's figure of ImageNet models. A transition belongs to
+    the stage after it.
     """
 
     head = ("out",)

@@ -37,10 +37,12 @@ class DPNConfig(ModelConfig):
 
 
 class DualPathBlock(nn.Layer):
-    """[N, in_channels, H, W] → [N, residual + dense, H / stride, W / stride], the two paths one after the other.
+    """[N, in_channels, H, W] → [N, residual + dense, H / stride, W / stride], the two paths one
+    after the other.
 
-    1x1, grouped 3x3 and 1x1 give ``residual + growth`` channels: the first are added to the residual path, the others
-    appended to the dense one. The first block of a stage projects its input to ``residual + 2 * growth`` channels.
+    1x1, grouped 3x3 and 1x1 give ``residual + growth`` channels: the first are added to the
+    residual path, the others appended to the dense one. The first block of a stage projects its
+    input to ``residual + 2 * growth`` channels.
     """
 
     def __init__(
@@ -56,7 +58,11 @@ class DualPathBlock(nn.Layer):
     ) -> None:
         super().__init__()
         self.residual = residual
-        self.c1x1_w_func = NormReluConv(in_channels, residual + 2 * growth, 1, stride) if project else nn.Identity()
+        self.c1x1_w_func = (
+            NormReluConv(in_channels, residual + 2 * growth, 1, stride)
+            if project
+            else nn.Identity()
+        )
         self.c1x1_a_func = NormReluConv(in_channels, bottleneck, 1)
         self.c3x3_b_func = NormReluConv(bottleneck, bottleneck, 3, stride, groups)
         self.c1x1_c_func = NormReluConv(bottleneck, residual + growth, 1)
@@ -65,7 +71,9 @@ class DualPathBlock(nn.Layer):
         short = self.c1x1_w_func(x)
         new = self.c1x1_c_func(self.c3x3_b_func(self.c1x1_a_func(x)))
         split = self.residual
-        return paddle.concat([short[:, :split] + new[:, :split], short[:, split:], new[:, split:]], axis=1)
+        return paddle.concat(
+            [short[:, :split] + new[:, :split], short[:, split:], new[:, split:]], axis=1
+        )
 
 
 @models.register(
@@ -87,7 +95,9 @@ class DualPathBlock(nn.Layer):
     ),
 )  # fmt: skip
 class DPN(ChainModel):
-    """Images [N, in_channels, H, W] → logits [N, num_classes]. Stages are numbered from conv2, as in the paper."""
+    """Images [N, in_channels, H, W] → logits [N, num_classes]. Stages are numbered from conv2, as
+    in the paper.
+    """
 
     head = ("out",)
     config: DPNConfig
@@ -95,7 +105,14 @@ class DPN(ChainModel):
     def __init__(self, config: DPNConfig) -> None:
         super().__init__(config)
         channels = config.stem_channels
-        stem = ConvNorm(config.in_channels, channels, config.stem_kernel_size, 2, act=nn.ReLU(), keys=UNDERSCORED)
+        stem = ConvNorm(
+            config.in_channels,
+            channels,
+            config.stem_kernel_size,
+            2,
+            act=nn.ReLU(),
+            keys=UNDERSCORED,
+        )
         self.append("stem", "conv1_x_1_func", stem, channels, 2)
         self.append("stem", "max_pool", nn.MaxPool2D(3, 2, padding=1), channels, 2)
         number = 0
@@ -106,7 +123,13 @@ class DPN(ChainModel):
                 first = position == 0
                 stride = 2 if first and index > 0 else 1
                 block = DualPathBlock(
-                    self.out_channels, bottleneck, residual, growth, config.groups, stride, project=first
+                    self.out_channels,
+                    bottleneck,
+                    residual,
+                    growth,
+                    config.groups,
+                    stride,
+                    project=first,
                 )
                 number += 1
                 channels = (residual + 2 * growth if first else self.out_channels) + growth

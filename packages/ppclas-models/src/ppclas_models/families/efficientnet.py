@@ -1,8 +1,9 @@
-"""EfficientNet: inverted residuals with squeeze-and-excitation, scaled in depth, width and resolution together.
+"""EfficientNet: inverted residuals with squeeze-and-excitation, scaled in depth, width and
+resolution together.
 
 Paper: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", Tan & Le 2019,
-https://arxiv.org/abs/1905.11946; in training whole branches are dropped as in "Deep Networks with Stochastic Depth",
-Huang et al. 2016, https://arxiv.org/abs/1603.09382.
+https://arxiv.org/abs/1905.11946; in training whole branches are dropped as in "Deep Networks with
+Stochastic Depth", Huang et al. 2016, https://arxiv.org/abs/1603.09382.
 """
 
 from __future__ import annotations
@@ -62,20 +63,24 @@ class EfficientNetConfig(ModelConfig):
     depth: PositiveFloat = 1.0
     """Factor on the blocks of a stage, rounded up."""
     padded_for: PositiveInt | None
-    """Side of the images for which the strided convolutions pad as TensorFlow's SAME does, pixels; the weights were
-    trained with that. Other sizes work too, with the same padding. None pads by half a kernel on all sides."""
+    """Side of the images for which the strided convolutions pad as TensorFlow's SAME does, pixels;
+    the weights were trained with that. Other sizes work too, with the same padding. None pads by
+    half a kernel on all sides."""
     squeeze_excite: bool = True
     dropout: Rate = 0.2
     """Share of the features before the classifier that training drops."""
     drop_path_rate: Rate = 0.2
-    """Chance that training drops the last block's branch for an image; it grows with the block's position, from 0."""
+    """Chance that training drops the last block's branch for an image; it grows with the block's
+    position, from 0."""
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> list[int]:
-    """Pixels on top, bottom, left and right with which a convolution puts its windows where TensorFlow's SAME does.
+    """Pixels on top, bottom, left and right with which a convolution puts its windows where
+    TensorFlow's SAME does.
 
-    That depends on ``size``, the side of the map. At the bottom and right there may be more than the last window of
-    such a map needs: it makes maps of every other size come out at ⌈size / stride⌉ too.
+    That depends on ``size``, the side of the map. At the bottom and right there may be more than
+    the last window of such a map needs: it makes maps of every other size come out at ⌈size /
+    stride⌉ too.
     """
     before = max((math.ceil(size / stride) - 1) * stride + kernel_size - size, 0) // 2
     after = kernel_size - 1 - before
@@ -83,9 +88,11 @@ def same_padding(size: int, kernel_size: int, stride: int) -> list[int]:
 
 
 class MBConv(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: expand, depthwise, gate, linear projection.
+    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: expand, depthwise, gate,
+    linear projection.
 
-    Where the shape stays, the input is added, and training drops the rest for an image with chance ``drop_rate``.
+    Where the shape stays, the input is added, and training drops the rest for an image with chance
+    ``drop_rate``.
     """
 
     def __init__(
@@ -103,11 +110,15 @@ class MBConv(nn.Sequential):
         hidden, kernel_size = in_channels * stage.expansion, stage.kernel_size
         if stage.expansion > 1:
             self.add_sublayer("_ecn._conv", Conv(in_channels, hidden, 1, act=nn.Swish()))
-        depthwise = Conv(hidden, hidden, kernel_size, stride, groups=hidden, act=nn.Swish(), padding=padding)
+        depthwise = Conv(
+            hidden, hidden, kernel_size, stride, groups=hidden, act=nn.Swish(), padding=padding
+        )
         self.add_sublayer("_dcn._conv", depthwise)
         if squeeze_excite:
             # A quarter of the block's input, not of the expanded map.
-            gate = ConvSqueezeExcite(hidden, in_channels // 4, sigmoid, F.swish, ("_conv1._conv", "_conv2._conv"))
+            gate = ConvSqueezeExcite(
+                hidden, in_channels // 4, sigmoid, F.swish, ("_conv1._conv", "_conv2._conv")
+            )
             self.add_sublayer("_se", gate)
         self.add_sublayer("_pcn._conv", Conv(hidden, out_channels, 1))
         if self.residual:
@@ -130,7 +141,9 @@ class MBConv(nn.Sequential):
     EfficientNetB7=EfficientNetConfig(width=2.0, depth=3.1, padded_for=600, dropout=0.5),
 )
 class EfficientNet(ChainModel):
-    """Seven stages of inverted residuals. Images [N, in_channels, H, W] → logits [N, num_classes]."""
+    """Seven stages of inverted residuals. Images [N, in_channels, H, W] → logits [N,
+    num_classes].
+    """
 
     head = ("_fc",)
     config: EfficientNetConfig
@@ -160,7 +173,12 @@ class EfficientNet(ChainModel):
                 self.append(f"stage{number}", name, block, channels, stride)
                 index += 1
         channels = self._scaled(LAST_CHANNELS)
-        self.append(f"stage{len(STAGES)}", "_conv", Conv(self.out_channels, channels, 1, act=nn.Swish()), channels)
+        self.append(
+            f"stage{len(STAGES)}",
+            "_conv",
+            Conv(self.out_channels, channels, 1, act=nn.Swish()),
+            channels,
+        )
         self.close(channels, nn.Dropout(config.dropout))
 
     def _scaled(self, channels: int) -> int:
@@ -169,4 +187,8 @@ class EfficientNet(ChainModel):
     def _padding(self, kernel_size: int, stride: int) -> list[int] | None:
         """Of a convolution on the last map so far."""
         side = self.config.padded_for
-        return None if side is None else same_padding(math.ceil(side / self.out_stride), kernel_size, stride)
+        return (
+            None
+            if side is None
+            else same_padding(math.ceil(side / self.out_stride), kernel_size, stride)
+        )

@@ -1,6 +1,7 @@
 """GhostNet: half of the channels are made from the other half by cheap depthwise convolutions.
 
-Paper: "GhostNet: More Features from Cheap Operations", Han et al. 2020, https://arxiv.org/abs/1911.11907
+Paper: "GhostNet: More Features from Cheap Operations", Han et al. 2020,
+    https://arxiv.org/abs/1911.11907
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def clipped(x: Tensor) -> Tensor:
 
 
 class GhostModule(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, H, W]: half by 1x1, half from those by depthwise 3x3."""
+    """[N, in_channels, H, W] → [N, out_channels, H, W]: half by 1x1, half from those by depthwise
+    3x3.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, relu: bool) -> None:
         super().__init__()
@@ -77,18 +80,30 @@ class GhostModule(nn.Layer):
 
 
 class GhostBottleneck(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: two ghost modules beside a shortcut."""
+    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: two ghost modules beside
+    a shortcut.
+    """
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int, block: Row) -> None:
         super().__init__()
         kernel_size, stride = block.kernel_size, block.stride
         self.ghost_module_1 = GhostModule(in_channels, hidden, relu=True)
-        self.depthwise_conv = Conv(hidden, hidden, kernel_size, stride, groups=hidden) if stride == 2 else nn.Identity()
-        self.se_block = LinearSqueezeExcite(hidden, hidden // 4, clipped) if block.squeeze_excite else nn.Identity()
+        self.depthwise_conv = (
+            Conv(hidden, hidden, kernel_size, stride, groups=hidden)
+            if stride == 2
+            else nn.Identity()
+        )
+        self.se_block = (
+            LinearSqueezeExcite(hidden, hidden // 4, clipped)
+            if block.squeeze_excite
+            else nn.Identity()
+        )
         self.ghost_module_2 = GhostModule(hidden, out_channels, relu=False)
         self.identity = stride == 1 and in_channels == out_channels
         if not self.identity:
-            self.shortcut_depthwise = Conv(in_channels, in_channels, kernel_size, stride, groups=in_channels)
+            self.shortcut_depthwise = Conv(
+                in_channels, in_channels, kernel_size, stride, groups=in_channels
+            )
             self.shortcut_conv = Conv(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +128,9 @@ class GhostNet(ChainModel):
     def __init__(self, config: GhostNetConfig) -> None:
         super().__init__(config)
         channels = self._scaled(STEM_CHANNELS)
-        self.append("stem", "conv1", Conv(config.in_channels, channels, 3, 2, act=nn.ReLU()), channels, 2)
+        self.append(
+            "stem", "conv1", Conv(config.in_channels, channels, 3, 2, act=nn.ReLU()), channels, 2
+        )
         stage = 1
         for index, block in enumerate(BLOCKS):
             hidden, channels = self._scaled(block.hidden), self._scaled(block.out_channels)
@@ -121,7 +138,9 @@ class GhostNet(ChainModel):
             layer = GhostBottleneck(self.out_channels, hidden, channels, block)
             self.append(f"stage{stage}", f"_ghostbottleneck_{index}", layer, channels, block.stride)
         hidden = self._scaled(BLOCKS[-1].hidden)
-        self.append(f"stage{stage}", "conv_last", Conv(self.out_channels, hidden, 1, act=nn.ReLU()), hidden)
+        self.append(
+            f"stage{stage}", "conv_last", Conv(self.out_channels, hidden, 1, act=nn.ReLU()), hidden
+        )
         self.fc_0 = Conv(hidden, LAST_FEATURES, 1, act=nn.ReLU())
         self.close(LAST_FEATURES, nn.Dropout(0.2))
 

@@ -1,7 +1,9 @@
 """GoogLeNet: inception modules, and two auxiliary classifiers that help its lower layers to train.
 
-Paper: "Going Deeper with Convolutions", Szegedy et al. 2015, https://arxiv.org/abs/1409.4842. In the published weights'
-network only the output of a module passes through a ReLU, the convolutions have no bias, and the pools do not pad.
+Paper: "Going Deeper with Convolutions", Szegedy et al. 2015, https://arxiv.org/abs/1409.4842. In
+    the published weights'
+network only the output of a module passes through a ReLU, the convolutions have no bias, and the
+pools do not pad.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ AUXILIARY_POOL = 5
 AUXILIARY_CHANNELS = 128
 AUXILIARY_FEATURES = 1024
 AUXILIARY_GRID = 3
-"""Height and width of the map that an auxiliary classifier reads: what images of 224 pixels give."""
+"""Height and width of the map that an auxiliary classifier reads: what images of 224 pixels
+give."""
 
 
 class Module(NamedTuple):
@@ -52,7 +55,10 @@ STAGES = (
         Module("_ince4d", 112, 144, 288, 32, 64, 64),
         Module("_ince4e", 256, 160, 320, 32, 128, 128),
     ),
-    (Module("_ince5a", 256, 160, 320, 32, 128, 128), Module("_ince5b", 384, 192, 384, 48, 128, 128)),
+    (
+        Module("_ince5a", 256, 160, 320, 32, 128, 128),
+        Module("_ince5b", 384, 192, 384, 48, 128, 128),
+    ),
 )
 """Modules a stage, from inception3 to inception5."""
 
@@ -62,16 +68,28 @@ class GoogLeNetConfig(ModelConfig):
 
 
 class Conv(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]; a ReLU follows unless ``linear``."""
+    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]; a ReLU follows unless
+    ``linear``.
+    """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, linear: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        linear: bool = False,
     ) -> None:
-        super().__init__(("_conv", conv2d(in_channels, out_channels, kernel_size, stride, linear=linear)))
+        super().__init__(
+            ("_conv", conv2d(in_channels, out_channels, kernel_size, stride, linear=linear))
+        )
 
 
 class Inception(nn.Layer):
-    """[N, in_channels, H, W] → [N, module.out_channels, H, W]: 1x1, 3x3, 5x5 and a max pool side by side."""
+    """[N, in_channels, H, W] → [N, module.out_channels, H, W]: 1x1, 3x3, 5x5 and a max pool side by
+    side.
+    """
 
     def __init__(self, in_channels: int, module: Module) -> None:
         super().__init__()
@@ -111,8 +129,9 @@ AUXILIARIES = (
 class GoogLeNet(ChainModel):
     """Nine inception modules. Images [N, in_channels, H, W] → logits [N, num_classes].
 
-    In train mode it returns three of them: the main classifier's, then those of the auxiliary ones, which read the
-    modules 4a and 4d. The stage ``head`` holds all three classifiers. Without classes there are no auxiliary ones.
+    In train mode it returns three of them: the main classifier's, then those of the auxiliary ones,
+    which read the modules 4a and 4d. The stage ``head`` holds all three classifiers. Without
+    classes there are no auxiliary ones.
     """
 
     head = ("_fc_out", *(auxiliary.classifier for auxiliary in AUXILIARIES))
@@ -125,7 +144,13 @@ class GoogLeNet(ChainModel):
         self.append("stem", "_conv_2", Conv(64, 192, 3, linear=True), 192)
         channels = {}
         for number, modules in enumerate(STAGES, start=3):
-            self.append(f"inception{number}", f"max_pool{number - 1}", nn.MaxPool2D(3, 2), self.out_channels, 2)
+            self.append(
+                f"inception{number}",
+                f"max_pool{number - 1}",
+                nn.MaxPool2D(3, 2),
+                self.out_channels,
+                2,
+            )
             for module in modules:
                 layer = Inception(self.out_channels, module)
                 self.append(f"inception{number}", module.name, layer, module.out_channels)
@@ -139,7 +164,9 @@ class GoogLeNet(ChainModel):
                 hidden = nn.Linear(AUXILIARY_CHANNELS * AUXILIARY_GRID**2, AUXILIARY_FEATURES)
                 self.add_sublayer(auxiliary.conv, conv)
                 self.add_sublayer(auxiliary.hidden, hidden)
-                self.add_sublayer(auxiliary.classifier, nn.Linear(AUXILIARY_FEATURES, config.num_classes))
+                self.add_sublayer(
+                    auxiliary.classifier, nn.Linear(AUXILIARY_FEATURES, config.num_classes)
+                )
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits [N, num_classes]; in train mode three of them, the main classifier's first."""
@@ -148,11 +175,14 @@ class GoogLeNet(ChainModel):
         x, maps = images, {}
         for step in self._steps:
             x = maps[step.name] = getattr(self, step.name)(x)
-        return self.forward_head(x), *(self._classify(maps[each.module], each) for each in AUXILIARIES)
+        return self.forward_head(x), *(
+            self._classify(maps[each.module], each) for each in AUXILIARIES
+        )
 
     def _classify(self, features: Tensor, auxiliary: Auxiliary) -> Tensor:
         """[N, C, h, w] → an auxiliary classifier's logits [N, num_classes]."""
-        # Images below 96 pixels give maps too small for the pool. Not while tracing: there the size can be symbolic.
+        # Images below 96 pixels give maps too small for the pool. Not while tracing: there the size
+        # can be symbolic.
         too_small = paddle.in_dynamic_mode() and min(features.shape[2:]) < AUXILIARY_POOL
         x = features if too_small else F.avg_pool2d(features, AUXILIARY_POOL, 3)
         x = F.adaptive_avg_pool2d(getattr(self, auxiliary.conv)(x), AUXILIARY_GRID).flatten(1)
@@ -161,4 +191,7 @@ class GoogLeNet(ChainModel):
 
     def stages(self) -> dict[str, tuple[str, ...]]:
         layers = (name for auxiliary in AUXILIARIES for name in (auxiliary.conv, auxiliary.hidden))
-        return {**super().stages(), "head": (*(layers if self.config.num_classes else ()), *self.head)}
+        return {
+            **super().stages(),
+            "head": (*(layers if self.config.num_classes else ()), *self.head),
+        }

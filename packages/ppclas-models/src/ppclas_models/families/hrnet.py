@@ -46,7 +46,9 @@ def basic_block(channels: int) -> Residual:
 def bottleneck_block(in_channels: int, out_channels: int, *, projection: bool) -> Residual:
     """[N, in_channels, H, W] → [N, out_channels, H, W]."""
     short = ConvNorm(in_channels, out_channels, 1) if projection else nn.Identity()
-    branch = bottleneck(in_channels, out_channels // 4, out_channels, 1, ("conv1", "conv2", "conv3"), PLAIN)
+    branch = bottleneck(
+        in_channels, out_channels // 4, out_channels, 1, ("conv1", "conv2", "conv3"), PLAIN
+    )
     return Residual(branch, short, "conv_down")
 
 
@@ -61,9 +63,11 @@ def enlarge(x: Tensor, factor: int) -> Tensor:
 
 
 class Exchange(nn.Layer):
-    """Maps [N, C_i, H_i, W_i], fine to coarse → the same shapes, each the rectified sum of what all of them say to it.
+    """Maps [N, C_i, H_i, W_i], fine to coarse → the same shapes, each the rectified sum of what all
+    of them say to it.
 
-    A finer map comes in through a 3x3 convolution of stride 2 an octave, a coarser one through a 1x1 and enlarged.
+    A finer map comes in through a 3x3 convolution of stride 2 an octave, a coarser one through a
+    1x1 and enlarged.
     """
 
     def __init__(self, channels: tuple[int, ...]) -> None:
@@ -77,7 +81,10 @@ class Exchange(nn.Layer):
                 if source > target:
                     convs.append(ConvNorm(in_channels, out_channels, 1))
                 elif source < target:
-                    convs.extend(conv_relu(in_channels, in_channels, 3, 2) for _ in range(target - source - 1))
+                    convs.extend(
+                        conv_relu(in_channels, in_channels, 3, 2)
+                        for _ in range(target - source - 1)
+                    )
                     convs.append(ConvNorm(in_channels, out_channels, 3, 2))
                 self._ways[target, source] = range(start, len(convs))
         self.residual_func_list = nn.LayerList(convs)
@@ -101,7 +108,9 @@ class Exchange(nn.Layer):
 
 
 class Module(nn.Layer):
-    """Maps of several resolutions → the same shapes: residual blocks on each, then an exchange between them."""
+    """Maps of several resolutions → the same shapes: residual blocks on each, then an exchange
+    between them.
+    """
 
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -111,12 +120,16 @@ class Module(nn.Layer):
         self.fuse_func = Exchange(channels)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        return self.fuse_func([blocks(maps[octave]) for octave, blocks in enumerate(self.basic_block_list)])
+        return self.fuse_func(
+            [blocks(maps[octave]) for octave, blocks in enumerate(self.basic_block_list)]
+        )
 
 
 def modules(channels: tuple[int, ...], count: int) -> nn.Sequential:
     """One module after another."""
-    return nn.Sequential(*((f"stage_func_list.{index}", Module(channels)) for index in range(count)))
+    return nn.Sequential(
+        *((f"stage_func_list.{index}", Module(channels)) for index in range(count))
+    )
 
 
 @models.register(
@@ -131,7 +144,8 @@ def modules(channels: tuple[int, ...], count: int) -> nn.Sequential:
 class HRNet(ImageModel):
     """Images [N, in_channels, H, W] → logits [N, num_classes].
 
-    Stages 1 to 4 are the paper's; ``neck`` widens the four maps and adds them up from fine to coarse.
+    Stages 1 to 4 are the paper's; ``neck`` widens the four maps and adds them up from fine to
+    coarse.
     """
 
     config: HRNetConfig
@@ -182,7 +196,10 @@ class HRNet(ImageModel):
     def feature_info(self) -> list[Feature]:
         return [
             Feature("conv_layer1_1", STEM_CHANNELS, 2),
-            *(Feature(f"last_cls.func_list.{octave}", HEAD_CHANNELS[octave], 4 * 2**octave) for octave in range(3)),
+            *(
+                Feature(f"last_cls.func_list.{octave}", HEAD_CHANNELS[octave], 4 * 2**octave)
+                for octave in range(3)
+            ),
             Feature("conv_last", LAST_CHANNELS, 32),
         ]
 

@@ -1,6 +1,7 @@
 """InceptionV4: three kinds of inception modules, with reductions of the map between them.
 
-Paper: "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning", Szegedy et al. 2016,
+Paper: "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning", Szegedy
+    et al. 2016,
 https://arxiv.org/abs/1602.07261. Figure numbers are those of the paper's first version.
 """
 
@@ -31,8 +32,18 @@ def conv_relu(
     stride: int = 1,
     padding: int | None = None,
 ) -> ConvNorm:
-    """[N, in_channels, H, W] → [N, out_channels, h, w]; height and width stay at stride 1 and default ``padding``."""
-    return ConvNorm(in_channels, out_channels, kernel_size, stride, act=nn.ReLU(), padding=padding, keys=UNDERSCORED)
+    """[N, in_channels, H, W] → [N, out_channels, h, w]; height and width stay at stride 1 and
+    default ``padding``.
+    """
+    return ConvNorm(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        act=nn.ReLU(),
+        padding=padding,
+        keys=UNDERSCORED,
+    )
 
 
 class Conv(NamedTuple):
@@ -108,9 +119,16 @@ REDUCTION_B = (
 INCEPTION_C = (
     Branch(pooled=True, path=(Conv("_conv1", 256),)),
     Branch((Conv("_conv2", 256),)),
-    Branch(path=(Conv("_conv3_0", 384),), fork=(Conv("_conv3_1", 256, (1, 3)), Conv("_conv3_2", 256, (3, 1)))),
     Branch(
-        path=(Conv("_conv4_0", 384), Conv("_conv4_00", 448, (1, 3)), Conv("_conv4_000", 512, (3, 1))),
+        path=(Conv("_conv3_0", 384),),
+        fork=(Conv("_conv3_1", 256, (1, 3)), Conv("_conv3_2", 256, (3, 1))),
+    ),
+    Branch(
+        path=(
+            Conv("_conv4_0", 384),
+            Conv("_conv4_00", 448, (1, 3)),
+            Conv("_conv4_000", 512, (3, 1)),
+        ),
         fork=(Conv("_conv4_1", 256, (1, 3)), Conv("_conv4_2", 256, (3, 1))),
     ),
 )
@@ -122,7 +140,9 @@ class InceptionV4Config(ModelConfig):
 
 
 class Stem(nn.Layer):
-    """Figure 3: [N, in_channels, H, W] → [N, 384, h, w], h and w about an eighth, since most layers do not pad."""
+    """Figure 3: [N, in_channels, H, W] → [N, 384, h, w], h and w about an eighth, since most layers
+    do not pad.
+    """
 
     out_channels = 384
 
@@ -149,7 +169,9 @@ class Stem(nn.Layer):
 
 
 class Inception(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, h, w]: branches side by side, concatenated in their order."""
+    """[N, in_channels, H, W] → [N, out_channels, h, w]: branches side by side, concatenated in
+    their order.
+    """
 
     def __init__(self, in_channels: int, pool: nn.Layer, branches: tuple[Branch, ...]) -> None:
         super().__init__()
@@ -163,7 +185,9 @@ class Inception(nn.Layer):
                 channels = conv.out_channels
             for conv in branch.fork:
                 self.add_sublayer(conv.name, conv_relu(channels, *conv[1:]))
-            self.out_channels += sum(conv.out_channels for conv in branch.fork) if branch.fork else channels
+            self.out_channels += (
+                sum(conv.out_channels for conv in branch.fork) if branch.fork else channels
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         maps = []
@@ -177,7 +201,8 @@ class Inception(nn.Layer):
 
 @models.register(InceptionV4=InceptionV4Config())
 class InceptionV4(ChainModel):
-    """Stem, 4 modules A, 7 B and 3 C with reductions between. Images [N, in_channels, H, W] → logits [N, num_classes].
+    """Stem, 4 modules A, 7 B and 3 C with reductions between. Images [N, in_channels, H, W] →
+    logits [N, num_classes].
 
     Raises:
         ShapeError: H or W is below 75 pixels: so many layers without padding would leave nothing.
@@ -210,7 +235,7 @@ class InceptionV4(ChainModel):
         # Not while tracing for export: there height and width can be symbolic.
         if paddle.in_dynamic_mode() and min(height, width) < SMALLEST:
             raise ShapeError(
-                f"InceptionV4 needs images of at least {SMALLEST}x{SMALLEST} pixels; got {height}x{width}. "
-                f"Resize them first."
+                f"InceptionV4 needs images of at least {SMALLEST}x{SMALLEST} pixels; got "
+                f"{height}x{width}. Resize them first."
             )
         return super().forward_features(images)

@@ -1,6 +1,7 @@
 """MobileNetV1: depthwise separable convolutions, one after another.
 
-Paper: "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", Howard et al. 2017,
+Paper: "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", Howard
+    et al. 2017,
 https://arxiv.org/abs/1704.04861
 """
 
@@ -31,7 +32,9 @@ class MobileNetV1Config(ModelConfig):
 
 
 class SeparableConv(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: 3x3 in each channel, then 1x1 across them."""
+    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: 3x3 in each channel, then
+    1x1 across them.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         depthwise = ConvNorm(in_channels, in_channels, 3, stride, groups=in_channels, act=nn.ReLU())
@@ -46,12 +49,16 @@ class SeparableConv(nn.Sequential):
     MobileNetV1=MobileNetV1Config(),
 )
 class MobileNetV1(ChainModel):
-    """A strided 3x3 and 13 separable convolutions. Images [N, in_channels, H, W] → logits [N, num_classes]."""
+    """A strided 3x3 and 13 separable convolutions. Images [N, in_channels, H, W] → logits [N,
+    num_classes].
+    """
 
     def __init__(self, config: MobileNetV1Config) -> None:
         super().__init__(config)
         channels = int(32 * config.width)
-        self.append("stem", "conv", ConvNorm(config.in_channels, channels, 3, 2, act=nn.ReLU()), channels, 2)
+        self.append(
+            "stem", "conv", ConvNorm(config.in_channels, channels, 3, 2, act=nn.ReLU()), channels, 2
+        )
         stage = 1
         for index, (base, stride) in enumerate(BLOCKS):
             channels = int(base * config.width)

@@ -72,7 +72,9 @@ class MobileNetV3Config(ModelConfig):
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """``clip(0.2 x + 0.5, 0, 1)``; the paper's slope is 1/6, the published weights were trained with this one."""
+    """``clip(0.2 x + 0.5, 0, 1)``; the paper's slope is 1/6, the published weights were trained
+    with this one.
+    """
     return F.hardsigmoid(x, slope=0.2, offset=0.5)
 
 
@@ -81,17 +83,25 @@ def _act(name: Literal["relu", "hardswish"]) -> nn.Layer:
 
 
 class InvertedResidual(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: expand, depthwise, gate, linear projection.
+    """[N, in_channels, H, W] → [N, out_channels, H / stride, W / stride]: expand, depthwise, gate,
+    linear projection.
 
-    Where the shape stays, the input is added. The first block expands by a 1x1 convolution too, unlike the paper's.
+    Where the shape stays, the input is added. The first block expands by a 1x1 convolution too,
+    unlike the paper's.
     """
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int, block: Row) -> None:
         super().__init__()
         self.residual = block.stride == 1 and in_channels == out_channels
         self.expand_conv = Conv(in_channels, hidden, 1, act=_act(block.act))
-        self.bottleneck_conv = Conv(hidden, hidden, block.kernel_size, block.stride, groups=hidden, act=_act(block.act))
-        self.mid_se = ConvSqueezeExcite(hidden, hidden // 4, hard_sigmoid) if block.squeeze_excite else nn.Identity()
+        self.bottleneck_conv = Conv(
+            hidden, hidden, block.kernel_size, block.stride, groups=hidden, act=_act(block.act)
+        )
+        self.mid_se = (
+            ConvSqueezeExcite(hidden, hidden // 4, hard_sigmoid)
+            if block.squeeze_excite
+            else nn.Identity()
+        )
         self.linear_conv = Conv(hidden, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,8 +124,9 @@ class InvertedResidual(nn.Layer):
 class MobileNetV3(ChainModel):
     """Inverted residuals in five groups. Images [N, in_channels, H, W] → logits [N, num_classes].
 
-    The groups are those that the published training scales learning rates by: three blocks each (small: two), the
-    stem with the first, what is left with the last. The stage ``head`` holds ``last_conv`` as well.
+    The groups are those that the published training scales learning rates by: three blocks each
+    (small: two), the stem with the first, what is left with the last. The stage ``head`` holds
+    ``last_conv`` as well.
     """
 
     config: MobileNetV3Config
@@ -124,13 +135,30 @@ class MobileNetV3(ChainModel):
         super().__init__(config)
         blocks, group_size = (LARGE, 3) if config.size == "large" else (SMALL, 2)
         channels = self._scaled(STEM_CHANNELS)
-        self.append("group1", "conv", Conv(config.in_channels, channels, 3, 2, act=nn.Hardswish()), channels, 2)
+        self.append(
+            "group1",
+            "conv",
+            Conv(config.in_channels, channels, 3, 2, act=nn.Hardswish()),
+            channels,
+            2,
+        )
         for index, block in enumerate(blocks):
             hidden, channels = self._scaled(block.hidden), self._scaled(block.out_channels)
             layer = InvertedResidual(self.out_channels, hidden, channels, block)
-            self.append(f"group{min(index // group_size, 4) + 1}", f"blocks.{index}", layer, channels, block.stride)
+            self.append(
+                f"group{min(index // group_size, 4) + 1}",
+                f"blocks.{index}",
+                layer,
+                channels,
+                block.stride,
+            )
         hidden = self._scaled(blocks[-1].hidden)
-        self.append("group5", "last_second_conv", Conv(self.out_channels, hidden, 1, act=nn.Hardswish()), hidden)
+        self.append(
+            "group5",
+            "last_second_conv",
+            Conv(self.out_channels, hidden, 1, act=nn.Hardswish()),
+            hidden,
+        )
         self.last_conv = nn.Conv2D(hidden, LAST_FEATURES, 1, bias_attr=False)
         # Scales by 0.8 in evaluation rather than by 1.25 in training.
         self.close(LAST_FEATURES, nn.Dropout(0.2, mode="downscale_in_infer"))

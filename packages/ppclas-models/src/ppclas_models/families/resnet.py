@@ -66,7 +66,9 @@ class ResNet(ResidualNet):
         return self.bottleneck(place, place.out_channels // 4)
 
 
-@models.register(ResNet50_vc=ResNetConfig(block="bottleneck", depths=(3, 4, 6, 3), stem_channels=DEEP_STEM))
+@models.register(
+    ResNet50_vc=ResNetConfig(block="bottleneck", depths=(3, 4, 6, 3), stem_channels=DEEP_STEM)
+)
 class StagedResNet(ResNet):
     """A ResNet whose published checkpoint names its blocks by stage and position."""
 

@@ -1,8 +1,9 @@
-"""ResNeXt: bottlenecks whose 3x3 convolution runs in many groups; also with the stem and shortcut of ResNet_vd.
+"""ResNeXt: bottlenecks whose 3x3 convolution runs in many groups; also with the stem and shortcut
+of ResNet_vd.
 
 Papers: "Aggregated Residual Transformations for Deep Neural Networks", Xie et al. 2017,
-https://arxiv.org/abs/1611.05431; "Exploring the Limits of Weakly Supervised Pretraining", Mahajan et al. 2018,
-https://arxiv.org/abs/1805.00932, for the wide ones (wsl).
+https://arxiv.org/abs/1611.05431; "Exploring the Limits of Weakly Supervised Pretraining", Mahajan
+et al. 2018, https://arxiv.org/abs/1805.00932, for the wide ones (wsl).
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from ppclas_core.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.conv_norm import SHORT
-from ppclas_models.layers.residual import DEEP_STEM, Place, ResidualConfig, ResidualKeys, ResidualNet
+from ppclas_models.layers.residual import (
+    DEEP_STEM,
+    Place,
+    ResidualConfig,
+    ResidualKeys,
+    ResidualNet,
+)
 
 models = Variants()
 
@@ -71,7 +78,9 @@ class ResNeXt(ResidualNet):
     ResNeXt101_32x48d_wsl=ResNeXtConfig(depths=DEPTHS_101, cardinality=32, group_width=48),
 )
 class WeaklySupervisedResNeXt(ResNeXt):
-    """A ResNeXt pretrained on 940 million hashtagged images; its checkpoints have names of their own."""
+    """A ResNeXt pretrained on 940 million hashtagged images; its checkpoints have names of their
+    own.
+    """
 
     keys = ResidualKeys(
         stem="_conv_stem",

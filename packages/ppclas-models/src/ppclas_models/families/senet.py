@@ -1,8 +1,10 @@
 """SENet: residual and ResNeXt blocks whose branch ends in squeeze-and-excitation.
 
-Papers: "Squeeze-and-Excitation Networks", Hu et al. 2018, https://arxiv.org/abs/1709.01507; the stem and shortcut of
-vd are those of "Bag of Tricks …", He et al. 2019, https://arxiv.org/abs/1812.01187. SENet154_vd is a plain
-SE_ResNeXt152_vd_64x4d: the paper's 154 also halves the first 1x1 convolution and has 3x3 convolutions in shortcuts.
+Papers: "Squeeze-and-Excitation Networks", Hu et al. 2018, https://arxiv.org/abs/1709.01507; the
+    stem and shortcut of
+vd are those of "Bag of Tricks …", He et al. 2019, https://arxiv.org/abs/1812.01187. SENet154_vd is
+a plain SE_ResNeXt152_vd_64x4d: the paper's 154 also halves the first 1x1 convolution and has 3x3
+convolutions in shortcuts.
 """
 
 from __future__ import annotations
@@ -42,16 +44,28 @@ class SENetConfig(ResidualConfig):
 
 
 @models.register(
-    SE_ResNet18_vd=SENetConfig(block="basic", depths=(2, 2, 2, 2), stem_channels=DEEP_STEM, pooled_shortcut=True),
-    SE_ResNet34_vd=SENetConfig(block="basic", depths=DEPTHS_50, stem_channels=DEEP_STEM, pooled_shortcut=True),
+    SE_ResNet18_vd=SENetConfig(
+        block="basic", depths=(2, 2, 2, 2), stem_channels=DEEP_STEM, pooled_shortcut=True
+    ),
+    SE_ResNet34_vd=SENetConfig(
+        block="basic", depths=DEPTHS_50, stem_channels=DEEP_STEM, pooled_shortcut=True
+    ),
     SE_ResNet50_vd=SENetConfig(depths=DEPTHS_50, stem_channels=DEEP_STEM, pooled_shortcut=True),
     SE_ResNeXt50_32x4d=SENetConfig(depths=DEPTHS_50, cardinality=32, group_width=4),
     SE_ResNeXt101_32x4d=SENetConfig(depths=(3, 4, 23, 3), cardinality=32, group_width=4),
     SE_ResNeXt50_vd_32x4d=SENetConfig(
-        depths=DEPTHS_50, cardinality=32, group_width=4, stem_channels=WIDE_STEM, pooled_shortcut=True
+        depths=DEPTHS_50,
+        cardinality=32,
+        group_width=4,
+        stem_channels=WIDE_STEM,
+        pooled_shortcut=True,
     ),
     SENet154_vd=SENetConfig(
-        depths=(3, 8, 36, 3), cardinality=64, group_width=4, stem_channels=WIDE_STEM, pooled_shortcut=True
+        depths=(3, 8, 36, 3),
+        cardinality=64,
+        group_width=4,
+        stem_channels=WIDE_STEM,
+        pooled_shortcut=True,
     ),
 )
 class SENet(ResidualNet):

@@ -42,12 +42,16 @@ def _act(name: Literal["relu", "swish"]) -> nn.Layer:
 
 
 def interleave(left: Tensor, right: Tensor) -> Tensor:
-    """Two [N, C, H, W] → [N, 2 C, H, W] with their channels in turn: concatenation and channel shuffle in one."""
+    """Two [N, C, H, W] → [N, 2 C, H, W] with their channels in turn: concatenation and channel
+    shuffle in one.
+    """
     return paddle.stack([left, right], axis=2).flatten(1, 2)
 
 
 class Unit(nn.Layer):
-    """[N, channels, H, W] → the same shape: one half of the channels passes, the other is convolved (figure 3c)."""
+    """[N, channels, H, W] → the same shape: one half of the channels passes, the other is convolved
+    (figure 3c).
+    """
 
     def __init__(self, channels: int, act: Literal["relu", "swish"]) -> None:
         super().__init__()
@@ -62,7 +66,9 @@ class Unit(nn.Layer):
 
 
 class DownUnit(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, H / 2, W / 2]: both branches see all channels (figure 3d)."""
+    """[N, in_channels, H, W] → [N, out_channels, H / 2, W / 2]: both branches see all channels
+    (figure 3d).
+    """
 
     def __init__(self, in_channels: int, out_channels: int, act: Literal["relu", "swish"]) -> None:
         super().__init__()
@@ -98,10 +104,20 @@ class ShuffleNetV2(ChainModel):
         stem = Conv(config.in_channels, STEM_CHANNELS, 3, 2, act=_act(config.act))
         self.append("stem", "_conv1", stem, STEM_CHANNELS, 2)
         self.append("stem", "max_pool", nn.MaxPool2D(3, 2, padding=1), STEM_CHANNELS, 2)
-        for stage, (channels, depth) in enumerate(zip(config.stage_channels, DEPTHS, strict=True), start=2):
-            self.append(f"stage{stage}", f"{stage}_1", DownUnit(self.out_channels, channels, config.act), channels, 2)
+        for stage, (channels, depth) in enumerate(
+            zip(config.stage_channels, DEPTHS, strict=True), start=2
+        ):
+            self.append(
+                f"stage{stage}",
+                f"{stage}_1",
+                DownUnit(self.out_channels, channels, config.act),
+                channels,
+                2,
+            )
             for position in range(2, depth + 1):
-                self.append(f"stage{stage}", f"{stage}_{position}", Unit(channels, config.act), channels)
+                self.append(
+                    f"stage{stage}", f"{stage}_{position}", Unit(channels, config.act), channels
+                )
         last = Conv(self.out_channels, config.last_channels, 1, act=_act(config.act))
         self.append("stage5", "_last_conv", last, config.last_channels)
         self.close(config.last_channels)

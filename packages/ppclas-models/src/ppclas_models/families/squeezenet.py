@@ -1,6 +1,7 @@
 """SqueezeNet: fire modules, and a convolution instead of a fully connected classifier.
 
-Paper: "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", Iandola et al. 2016,
+Paper: "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", Iandola
+    et al. 2016,
 https://arxiv.org/abs/1602.07360; version 1.1 is from https://github.com/forresti/SqueezeNet
 """
 
@@ -44,7 +45,9 @@ class ConvRelu(nn.Sequential):
 
 
 class Fire(nn.Layer):
-    """[N, in_channels, H, W] → [N, 2 * expanded, H, W]: squeeze by 1x1, expand by 1x1 and 3x3 side by side."""
+    """[N, in_channels, H, W] → [N, 2 * expanded, H, W]: squeeze by 1x1, expand by 1x1 and 3x3 side
+    by side.
+    """
 
     def __init__(self, in_channels: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -58,11 +61,17 @@ class Fire(nn.Layer):
 
 
 @models.register(
-    SqueezeNet1_0=SqueezeNetConfig(stem_channels=96, stem_kernel_size=7, stem_padding=0, pools=(0, 3, 7)),
-    SqueezeNet1_1=SqueezeNetConfig(stem_channels=64, stem_kernel_size=3, stem_padding=1, pools=(0, 2, 4)),
+    SqueezeNet1_0=SqueezeNetConfig(
+        stem_channels=96, stem_kernel_size=7, stem_padding=0, pools=(0, 3, 7)
+    ),
+    SqueezeNet1_1=SqueezeNetConfig(
+        stem_channels=64, stem_kernel_size=3, stem_padding=1, pools=(0, 2, 4)
+    ),
 )
 class SqueezeNet(ChainModel):
-    """Eight fire modules. Images [N, in_channels, H, W] → logits [N, num_classes], none of them negative."""
+    """Eight fire modules. Images [N, in_channels, H, W] → logits [N, num_classes], none of them
+    negative.
+    """
 
     head = ("_conv9",)
     config: SqueezeNetConfig
@@ -70,21 +79,28 @@ class SqueezeNet(ChainModel):
     def __init__(self, config: SqueezeNetConfig) -> None:
         super().__init__(config)
         channels = config.stem_channels
-        stem = nn.Conv2D(config.in_channels, channels, config.stem_kernel_size, 2, padding=config.stem_padding)
+        stem = nn.Conv2D(
+            config.in_channels, channels, config.stem_kernel_size, 2, padding=config.stem_padding
+        )
         self.append("stem", "_conv", stem, channels, 2)
         self.append("stem", "act", nn.ReLU(), channels)
         stage = 0
         for index, (squeezed, expanded) in enumerate(FIRES):
             if index in config.pools:
                 stage += 1
-                self.append(f"stage{stage}", f"max_pool{stage}", nn.MaxPool2D(3, 2), self.out_channels, 2)
+                self.append(
+                    f"stage{stage}", f"max_pool{stage}", nn.MaxPool2D(3, 2), self.out_channels, 2
+                )
             fire = Fire(self.out_channels, squeezed, expanded)
             self.append(f"stage{stage}", f"_conv{index + 1}", fire, 2 * expanded)
         # Halves the features in evaluation rather than doubling them in training.
         self.dropout = nn.Dropout(0.5, mode="downscale_in_infer")
         if config.num_classes:
             self._conv9 = nn.Conv2D(
-                self.out_channels, config.num_classes, 1, weight_attr=ParamAttr(initializer=Normal(std=0.01))
+                self.out_channels,
+                config.num_classes,
+                1,
+                weight_attr=ParamAttr(initializer=Normal(std=0.01)),
             )
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

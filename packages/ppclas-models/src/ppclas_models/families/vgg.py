@@ -1,6 +1,8 @@
-"""VGG: 3x3 convolutions in five blocks, each ending in a max pool, and three fully connected layers.
+"""VGG: 3x3 convolutions in five blocks, each ending in a max pool, and three fully connected
+layers.
 
-Paper: "Very Deep Convolutional Networks for Large-Scale Image Recognition", Simonyan & Zisserman 2015,
+Paper: "Very Deep Convolutional Networks for Large-Scale Image Recognition", Simonyan & Zisserman
+    2015,
 https://arxiv.org/abs/1409.1556
 """
 
@@ -33,7 +35,9 @@ class VGGConfig(ModelConfig):
     VGG19=VGGConfig(depths=(2, 2, 4, 4, 4)),
 )
 class VGG(FullyConnectedModel):
-    """Images [N, in_channels, H, W] → logits [N, num_classes]. The published convolutions have no bias."""
+    """Images [N, in_channels, H, W] → logits [N, num_classes]. The published convolutions have no
+    bias.
+    """
 
     grid = 7
     hidden = ("fc1", "fc2")
@@ -43,10 +47,17 @@ class VGG(FullyConnectedModel):
 
     def __init__(self, config: VGGConfig) -> None:
         super().__init__(config)
-        for block, (channels, depth) in enumerate(zip(BLOCK_CHANNELS, config.depths, strict=True), start=1):
+        for block, (channels, depth) in enumerate(
+            zip(BLOCK_CHANNELS, config.depths, strict=True), start=1
+        ):
             stage, prefix = f"block{block}", f"conv_block_{block}"
             for position in range(1, depth + 1):
-                self.append(stage, f"{prefix}.conv{position}", conv2d(self.out_channels, channels, 3), channels)
+                self.append(
+                    stage,
+                    f"{prefix}.conv{position}",
+                    conv2d(self.out_channels, channels, 3),
+                    channels,
+                )
                 self.append(stage, f"{prefix}.relu{position}", nn.ReLU(), channels)
             self.append(stage, f"{prefix}.max_pool", nn.MaxPool2D(2, 2), channels, 2)
         self.close_fully_connected()

@@ -1,9 +1,11 @@
-"""Xception: depthwise separable convolutions with residual shortcuts, in an entry, a middle and an exit flow.
+"""Xception: depthwise separable convolutions with residual shortcuts, in an entry, a middle and an
+exit flow.
 
-Paper: "Xception: Deep Learning with Depthwise Separable Convolutions", Chollet 2017, https://arxiv.org/abs/1610.02357.
-The numbers of layers are those of "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
-Chen et al. 2018, https://arxiv.org/abs/1802.02611. In the published weights' network the 1x1 of a separable convolution
-comes first, and shortcuts have no batch norm.
+Paper: "Xception: Deep Learning with Depthwise Separable Convolutions", Chollet 2017,
+    https://arxiv.org/abs/1610.02357.
+The numbers of layers are those of "Encoder-Decoder with Atrous Separable Convolution for Semantic
+Image Segmentation", Chen et al. 2018, https://arxiv.org/abs/1802.02611. In the published weights'
+network the 1x1 of a separable convolution comes first, and shortcuts have no batch norm.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class XceptionConfig(ModelConfig):
 
 
 class SeparableConv(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, H, W]: 1x1 across channels, then 3x3 in each, both with batch norm."""
+    """[N, in_channels, H, W] → [N, out_channels, H, W]: 1x1 across channels, then 3x3 in each, both
+    with batch norm.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         pointwise = ConvNorm(in_channels, out_channels, 1, keys=UNDERSCORED)
@@ -44,9 +48,13 @@ class SeparableConv(nn.Sequential):
 
 
 class EntryBlock(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]: two convolutions, pool, shortcut."""
+    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]: two convolutions,
+    pool, shortcut.
+    """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, *, relu_first: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, *, relu_first: bool
+    ) -> None:
         super().__init__()
         self.relu = nn.ReLU() if relu_first else nn.Identity()
         self._short = conv2d(in_channels, out_channels, 1, stride)
@@ -59,7 +67,9 @@ class EntryBlock(nn.Layer):
 
 
 class MiddleBlock(nn.Layer):
-    """[N, channels, H, W] → the same: three convolutions, a ReLU before each, added to the input."""
+    """[N, channels, H, W] → the same: three convolutions, a ReLU before each, added to the
+    input.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -93,7 +103,9 @@ class ExitBlock(nn.Layer):
     Xception71=XceptionConfig(middle=16, entry=LONG_ENTRY),
 )
 class Xception(ChainModel):
-    """Images [N, in_channels, H, W] → logits [N, num_classes]. The entry flow's stages start where the map shrinks."""
+    """Images [N, in_channels, H, W] → logits [N, num_classes]. The entry flow's stages start where
+    the map shrinks.
+    """
 
     head = ("_exit_flow._out",)
     config: XceptionConfig
@@ -102,16 +114,30 @@ class Xception(ChainModel):
         super().__init__(config)
         stem = ConvNorm(config.in_channels, 32, 3, 2, act=nn.ReLU(), keys=UNDERSCORED)
         self.append("stem", "_entry_flow._conv1", stem, 32, 2)
-        self.append("stem", "_entry_flow._conv2", ConvNorm(32, 64, 3, act=nn.ReLU(), keys=UNDERSCORED), 64)
+        self.append(
+            "stem", "_entry_flow._conv2", ConvNorm(32, 64, 3, act=nn.ReLU(), keys=UNDERSCORED), 64
+        )
         stage = 0
         for index, (channels, stride) in enumerate(config.entry):
             stage += stride - 1
             block = EntryBlock(self.out_channels, channels, stride, relu_first=index > 0)
             self.append(f"entry{stage}", f"_entry_flow._conv_{index}", block, channels, stride)
         for index in range(config.middle):
-            self.append("middle", f"_middle_flow._conv_{index}", MiddleBlock(self.out_channels), self.out_channels)
-        self.append("exit", "_exit_flow._conv_0", ExitBlock(self.out_channels), ExitBlock.out_channels, 2)
+            self.append(
+                "middle",
+                f"_middle_flow._conv_{index}",
+                MiddleBlock(self.out_channels),
+                self.out_channels,
+            )
+        self.append(
+            "exit", "_exit_flow._conv_0", ExitBlock(self.out_channels), ExitBlock.out_channels, 2
+        )
         for index, channels in enumerate((1536, 2048), start=1):
-            self.append("exit", f"_exit_flow._conv_{index}", SeparableConv(self.out_channels, channels), channels)
+            self.append(
+                "exit",
+                f"_exit_flow._conv_{index}",
+                SeparableConv(self.out_channels, channels),
+                channels,
+            )
             self.append("exit", f"relu{index}", nn.ReLU(), channels)
         self.close(self.out_channels)

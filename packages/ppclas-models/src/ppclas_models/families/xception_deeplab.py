@@ -1,6 +1,8 @@
-"""Xception as DeepLabv3+ changed it: strided convolutions for the pools, batch norm after each depthwise convolution.
+"""Xception as DeepLabv3+ changed it: strided convolutions for the pools, batch norm after each
+depthwise convolution.
 
-Paper: "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", Chen et al. 2018, section 3,
+Paper: "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", Chen et
+    al. 2018, section 3,
 https://arxiv.org/abs/1802.02611
 """
 
@@ -41,16 +43,26 @@ class XceptionDeepLabConfig(ModelConfig):
 
 
 class SeparableConv(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]: 3x3 in each channel, then 1x1 across.
+    """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]: 3x3 in each channel,
+    then 1x1 across.
 
-    A batch norm follows each of the two, and a ReLU where ``relu`` is set. ``dilation`` is the 3x3's.
+    A batch norm follows each of the two, and a ReLU where ``relu`` is set. ``dilation`` is the
+    3x3's.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1, *, relu: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        dilation: int = 1,
+        *,
+        relu: bool = False,
     ) -> None:
         super().__init__()
-        self._conv1 = conv2d(in_channels, in_channels, 3, stride, dilation=dilation, groups=in_channels)
+        self._conv1 = conv2d(
+            in_channels, in_channels, 3, stride, dilation=dilation, groups=in_channels
+        )
         self._bn1 = nn.BatchNorm2D(in_channels, epsilon=EPSILON)
         self._conv2 = conv2d(in_channels, out_channels, 1)
         self._bn2 = nn.BatchNorm2D(out_channels, epsilon=EPSILON)
@@ -61,12 +73,16 @@ class SeparableConv(nn.Layer):
 
 
 class ResidualBlock(nn.Layer):
-    """[N, in_channels, H, W] → [N, channels[2], ⌈H / stride⌉, ⌈W / stride⌉]: three convolutions beside a shortcut.
+    """[N, in_channels, H, W] → [N, channels[2], ⌈H / stride⌉, ⌈W / stride⌉]: three convolutions
+    beside a shortcut.
 
-    A ReLU goes before each convolution; the last one has the stride. The shortcut is a 1x1 where ``project`` is set.
+    A ReLU goes before each convolution; the last one has the stride. The shortcut is a 1x1 where
+    ``project`` is set.
     """
 
-    def __init__(self, in_channels: int, channels: tuple[int, int, int], stride: int, *, project: bool) -> None:
+    def __init__(
+        self, in_channels: int, channels: tuple[int, int, int], stride: int, *, project: bool
+    ) -> None:
         super().__init__()
         first, second, third = channels
         self._conv1 = SeparableConv(in_channels, first)
@@ -80,7 +96,9 @@ class ResidualBlock(nn.Layer):
 
 
 class LastBlock(nn.Sequential):
-    """[N, in_channels, H, W] → [N, channels[2], H, W]: three dilated convolutions, ReLUs inside and after."""
+    """[N, in_channels, H, W] → [N, channels[2], H, W]: three dilated convolutions, ReLUs inside and
+    after.
+    """
 
     def __init__(self, in_channels: int, channels: tuple[int, int, int], dilation: int) -> None:
         first, second, third = channels
@@ -113,7 +131,18 @@ class XceptionDeepLab(ChainModel):
             middle = ResidualBlock(self.out_channels, (self.out_channels,) * 3, 1, project=False)
             self.append("middle", f"{prefix}/middle_flow/block{number}", middle, self.out_channels)
         first, last = EXIT_CHANNELS
-        self.append("exit", "_exit_flow_1", ResidualBlock(self.out_channels, first, 2, project=True), first[2], 2)
-        self.append("exit", "_exit_flow_2", LastBlock(self.out_channels, last, config.last_dilation), last[2])
+        self.append(
+            "exit",
+            "_exit_flow_1",
+            ResidualBlock(self.out_channels, first, 2, project=True),
+            first[2],
+            2,
+        )
+        self.append(
+            "exit",
+            "_exit_flow_2",
+            LastBlock(self.out_channels, last, config.last_dilation),
+            last[2],
+        )
         # Halves the features in evaluation rather than doubling them in training.
         self.close(self.out_channels, nn.Dropout(0.5, mode="downscale_in_infer"))

@@ -1,4 +1,6 @@
-"""The frame of models that are one layer after another, then a pool and a linear classifier: most of the zoo."""
+"""The frame of models that are one layer after another, then a pool and a linear classifier: most
+of the zoo.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ class Step:
 class ChainModel(ImageModel):
     """Classify images [N, in_channels, H, W] (float32, normalised) as logits [N, num_classes].
 
-    A family calls ``append`` for each layer, from the input to the last feature map, then ``close``. The first name
-    in ``head`` is the classifier's.
+    A family calls ``append`` for each layer, from the input to the last feature map, then
+    ``close``. The first name in ``head`` is the classifier's.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -46,8 +48,12 @@ class ChainModel(ImageModel):
         """Input pixels per pixel after the last layer so far."""
         return self._steps[-1].stride if self._steps else 1
 
-    def append(self, stage: str, name: str, layer: nn.Layer, out_channels: int, stride: int = 1) -> None:
-        """Add a layer that maps [N, self.out_channels, H, W] to [N, out_channels, H / stride, W / stride]."""
+    def append(
+        self, stage: str, name: str, layer: nn.Layer, out_channels: int, stride: int = 1
+    ) -> None:
+        """Add a layer that maps [N, self.out_channels, H, W] to [N, out_channels, H / stride, W /
+        stride].
+        """
         self.add_sublayer(name, layer)
         self._steps.append(Step(name, stage, out_channels, self.out_stride * stride))
 
@@ -75,7 +81,9 @@ class ChainModel(ImageModel):
         return global_average_pool(features)
 
     def feature_info(self) -> list[Feature]:
-        deepest = {step.stride: Feature(step.name, step.channels, step.stride) for step in self._steps}
+        deepest = {
+            step.stride: Feature(step.name, step.channels, step.stride) for step in self._steps
+        }
         return list(deepest.values())
 
     def stages(self) -> dict[str, tuple[str, ...]]:

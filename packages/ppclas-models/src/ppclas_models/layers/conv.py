@@ -1,4 +1,6 @@
-"""The zoo's convolution: weights drawn after He et al. 2015, height and width kept where the stride is 1."""
+"""The zoo's convolution: weights drawn after He et al. 2015, height and width kept where the stride
+is 1.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ def conv2d(
 ) -> nn.Conv2D:
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] for odd kernels.
 
-    ``padding`` says otherwise where it is given: pixels on each side, or top, bottom, left and right.
-    ``linear`` stands for a convolution that neither a ReLU nor a batch norm follows: its weights are drawn smaller.
+    ``padding`` says otherwise where it is given: pixels on each side, or top, bottom, left and
+    right. ``linear`` stands for a convolution that neither a ReLU nor a batch norm follows: its
+    weights are drawn smaller.
     """
     sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     return nn.Conv2D(
@@ -32,7 +35,8 @@ def conv2d(
         padding=[dilation * (size // 2) for size in sizes] if padding is None else padding,
         dilation=dilation,
         groups=groups,
-        # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a depthwise one.
+        # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a
+        # depthwise one.
         weight_attr=KaimingNormal(nonlinearity="linear" if linear else "relu"),
         bias_attr=None if bias else False,
     )

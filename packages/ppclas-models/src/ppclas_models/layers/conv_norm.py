@@ -28,9 +28,10 @@ _NO_DECAY = L2Decay(0.0)
 class ConvNorm(nn.Sequential):
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] for odd kernels.
 
-    The convolution has no bias and pads by half its kernel unless ``padding`` says otherwise (pixels on each side, or
-    top, bottom, left and right). Without ``norm_decay`` the optimizer's L2 penalty leaves the batch norm out.
-    ``epsilon`` is added to its variance; ``momentum`` is the share of its running statistics that a step keeps.
+    The convolution has no bias and pads by half its kernel unless ``padding`` says otherwise
+    (pixels on each side, or top, bottom, left and right). Without ``norm_decay`` the optimizer's L2
+    penalty leaves the batch norm out. ``epsilon`` is added to its variance; ``momentum`` is the
+    share of its running statistics that a step keeps.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class ConvNorm(nn.Sequential):
         momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        conv = conv2d(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups)
+        conv = conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups
+        )
         self.add_sublayer(keys.conv, conv)
         norm = nn.BatchNorm2D(out_channels, momentum, epsilon)
         if not norm_decay:

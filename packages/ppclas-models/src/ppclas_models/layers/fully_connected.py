@@ -1,4 +1,6 @@
-"""The end of the networks before global pooling: a map of fixed size, flattened, and two wide hidden layers."""
+"""The end of the networks before global pooling: a map of fixed size, flattened, and two wide
+hidden layers.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ HIDDEN_FEATURES = 4096
 
 
 class FullyConnectedModel(ChainModel):
-    """A chain of layers, then two hidden layers of 4096 features and the classifier, dropout before two of the three.
+    """A chain of layers, then two hidden layers of 4096 features and the classifier, dropout before
+    two of the three.
 
-    Images [N, in_channels, H, W] → logits [N, num_classes]. The hidden layers read a map of ``grid`` x ``grid``, which
-    is what the published size gives; at other sizes the map is averaged to it. The stage ``head`` holds them as well.
+    Images [N, in_channels, H, W] → logits [N, num_classes]. The hidden layers read a map of
+    ``grid`` x ``grid``, which is what the published size gives; at other sizes the map is averaged
+    to it. The stage ``head`` holds them as well.
     """
 
     grid: ClassVar[int]

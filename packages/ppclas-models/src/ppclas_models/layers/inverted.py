@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple
 
 
 class InvertedRow(NamedTuple):
-    """A row of such a table, at width 1.0: one block that expands, filters by depth, gates and projects."""
+    """A row of such a table, at width 1.0: one block that expands, filters by depth, gates and
+    projects.
+    """
 
     kernel_size: int
     """Of the depthwise convolution."""

@@ -14,6 +14,17 @@ class NormReluConv(nn.Sequential):
     The convolution has no bias and pads by half its kernel.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
         conv = conv2d(in_channels, out_channels, kernel_size, stride, groups=groups)
-        super().__init__((UNDERSCORED.norm, nn.BatchNorm2D(in_channels)), ("act", nn.ReLU()), (UNDERSCORED.conv, conv))
+        super().__init__(
+            (UNDERSCORED.norm, nn.BatchNorm2D(in_channels)),
+            ("act", nn.ReLU()),
+            (UNDERSCORED.conv, conv),
+        )

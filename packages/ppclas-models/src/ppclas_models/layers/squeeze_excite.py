@@ -14,12 +14,16 @@ from ppclas_models.layers.pool import global_average_pool
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """The logistic function; looked up when called, so that an export can put its own in Paddle's place."""
+    """The logistic function; looked up when called, so that an export can put its own in Paddle's
+    place.
+    """
     return F.sigmoid(x)
 
 
 class ConvSqueezeExcite(nn.Layer):
-    """[N, channels, H, W] → the same, gated by two 1x1 convolutions, called ``names``, with ``squeezed`` channels."""
+    """[N, channels, H, W] → the same, gated by two 1x1 convolutions, called ``names``, with
+    ``squeezed`` channels.
+    """
 
     def __init__(
         self,
@@ -42,7 +46,8 @@ class ConvSqueezeExcite(nn.Layer):
 
 
 class LinearSqueezeExcite(nn.Layer):
-    """[N, channels, H, W] → the same, gated by two linear layers with ``squeezed`` features between them.
+    """[N, channels, H, W] → the same, gated by two linear layers with ``squeezed`` features between
+    them.
 
     Checkpoint keys ``squeeze`` and ``excitation``.
     """

@@ -1,7 +1,8 @@
-"""PaddleClas configs, read as they are: the 2020 schema (``ARCHITECTURE:``) and the 2.x one (``Global:``, ``Arch:``).
+"""PaddleClas configs, read as they are: the 2020 schema (``ARCHITECTURE:``) and the 2.x one
+(``Global:``, ``Arch:``).
 
-The same hyper-parameters come out in this project's own schema, with a list of what was translated, what needs no
-setting here, and an error for what cannot be.
+The same hyper-parameters come out in this project's own schema, with a list of what was translated,
+what needs no setting here, and an error for what cannot be.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ OLD_KEYS = frozenset((*KEYS_2020, *KEYS_2X))
 
 def is_paddleclas(values: Any) -> bool:
     """Whether a config tree is written in one of the old schemas."""
-    return isinstance(values, dict) and ("ARCHITECTURE" in values or "Arch" in values or "Global" in values)
+    return isinstance(values, dict) and (
+        "ARCHITECTURE" in values or "Arch" in values or "Global" in values
+    )
 
 
 def translate(values: dict[str, Any]) -> Translation:

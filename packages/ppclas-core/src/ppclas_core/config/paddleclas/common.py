@@ -54,7 +54,11 @@ def set_root(t: Translation, train: KeyPath, val: KeyPath) -> None:
     """``data.root``: the folder that both lists start from."""
     of_train, of_val = t.get(*train), t.get(*val)
     if of_train and of_val and _folder(of_train) != _folder(of_val):
-        t.refuse(val, f"the lists start from two folders, {of_train!r} and {of_val!r}; here both start from one.")
+        t.refuse(
+            val,
+            f"the lists start from two folders, {of_train!r} and {of_val!r}; here both start from "
+            "one.",
+        )
         return
     root, source = (of_train, train) if of_train else (of_val, val)
     if root:
@@ -62,7 +66,9 @@ def set_root(t: Translation, train: KeyPath, val: KeyPath) -> None:
 
 
 def set_optimizer(t: Translation, name: KeyPath, params: KeyPath) -> bool:
-    """``optimizer.name`` of what stands at ``name``, and its own parameters, which stand below ``params``."""
+    """``optimizer.name`` of what stands at ``name``, and its own parameters, which stand below
+    ``params``.
+    """
     found = t.get(*name)
     if found not in _OPTIMIZERS:
         t.refuse(name, f"expected one of {', '.join(_OPTIMIZERS)}, got {found!r}.")
@@ -78,7 +84,9 @@ def set_transforms(t: Translation, key: str, *source: str | int) -> None:
     if t.has(*source):
         transforms = translate_operators(t, *source)
         t.set(f"data.{key}", transforms, *source, quiet=True)
-        t.lines.append(f"{dotted(source)} → data.{key}: {', '.join(item['name'] for item in transforms)}")
+        t.lines.append(
+            f"{dotted(source)} → data.{key}: {', '.join(item['name'] for item in transforms)}"
+        )
 
 
 def set_learning_rates(t: Translation) -> None:
@@ -88,7 +96,9 @@ def set_learning_rates(t: Translation) -> None:
 
 
 def as_published(t: Translation) -> None:
-    """Leave out what this project adds to fine-tuning: the old recipes' numbers were reached without."""
+    """Leave out what this project adds to fine-tuning: the old recipes' numbers were reached
+    without.
+    """
     t.set("train.probe_head", False, quiet=True)
     t.set("train.freeze_norm_statistics", False, quiet=True)
 

@@ -11,13 +11,21 @@ from ppclas_core.errors import ConfigError
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 """By OpenCV's numbers."""
-_NAMED = {"bicubic": "bicubic", "bilinear": "bilinear", "nearest": "nearest", "lanczos": "lanczos", "area": "area"}
+_NAMED = {
+    "bicubic": "bicubic",
+    "bilinear": "bilinear",
+    "nearest": "nearest",
+    "lanczos": "lanczos",
+    "area": "area",
+}
 
 Component = dict[str, Any]
 
 
 def translate_operators(translation: Translation, *path: str | int) -> list[Component]:
-    """The transforms of the list of image operators at ``path``; normalisation goes to ``data.normalize``."""
+    """The transforms of the list of image operators at ``path``; normalisation goes to
+    ``data.normalize``.
+    """
     items = translation.get(*path)
     if items is None:
         return []
@@ -32,7 +40,10 @@ def translate_operators(translation: Translation, *path: str | int) -> list[Comp
         try:
             name, params = one_entry(item)
             if name not in _OPERATORS:
-                raise ConfigError(f"there is no transform for the operator {name}. Known: {', '.join(_OPERATORS)}.")
+                raise ConfigError(
+                    f"there is no transform for the operator {name}. Known: "
+                    f"{', '.join(_OPERATORS)}."
+                )
             taken = _Params(name, dict(params))
             component = _OPERATORS[name](taken, translation, where)
             taken.finish()
@@ -46,7 +57,9 @@ def translate_operators(translation: Translation, *path: str | int) -> list[Comp
 
 
 def _erase_with_the_mean(components: list[Component], translation: Translation) -> None:
-    """PaddleClas erases with 0 after normalisation, which is the mean that the config normalises by."""
+    """PaddleClas erases with 0 after normalisation, which is the mean that the config normalises
+    by.
+    """
     mean = translation.new.get("data", {}).get("normalize", {}).get("mean", _IMAGENET_MEAN)
     if mean == _IMAGENET_MEAN:  # what is erased with if nothing is said
         return
@@ -59,8 +72,11 @@ _ERASING = ("RandomErasing", "Cutout", "HideAndSeek", "GridMask")
 _IMAGENET_MEAN = [0.485, 0.456, 0.406]
 
 
-def translate_batch_operators(translation: Translation, *path: str | int, mixup_alpha: float) -> list[Component]:
-    """The batch transforms of the list of batch operators at ``path``; of several, one is drawn a batch in 2.x.
+def translate_batch_operators(
+    translation: Translation, *path: str | int, mixup_alpha: float
+) -> list[Component]:
+    """The batch transforms of the list of batch operators at ``path``; of several, one is drawn a
+    batch in 2.x.
 
     ``mixup_alpha`` is what a MixupOperator without alpha meant: another number in each schema.
     """
@@ -70,13 +86,18 @@ def translate_batch_operators(translation: Translation, *path: str | int, mixup_
         try:
             name, params = one_entry(item)
             if name not in _BATCH_OPERATORS:
-                raise ConfigError(f"there is no batch transform for {name}. Known: {', '.join(_BATCH_OPERATORS)}.")
+                raise ConfigError(
+                    f"there is no batch transform for {name}. Known: {', '.join(_BATCH_OPERATORS)}."
+                )
             new, default = _BATCH_OPERATORS[name]
             default = mixup_alpha if default is None else default
             taken = _Params(name, dict(params))
             component = {"name": new, "alpha": taken.number("alpha", default), "per": "batch"}
             if name == "FmixOperator":
-                component |= {"decay_power": taken.number("decay_power", 3), "max_soft": taken.number("max_soft", 0)}
+                component |= {
+                    "decay_power": taken.number("decay_power", 3),
+                    "max_soft": taken.number("max_soft", 0),
+                }
                 if taken.take("reformulate", False):
                     raise ConfigError("FmixOperator.reformulate: true has no setting here.")
             taken.drop("class_num")
@@ -88,7 +109,11 @@ def translate_batch_operators(translation: Translation, *path: str | int, mixup_
     return found
 
 
-_BATCH_OPERATORS = {"MixupOperator": ("Mixup", None), "CutmixOperator": ("CutMix", 0.2), "FmixOperator": ("FMix", 1.0)}
+_BATCH_OPERATORS = {
+    "MixupOperator": ("Mixup", None),
+    "CutmixOperator": ("CutMix", 0.2),
+    "FmixOperator": ("FMix", 1.0),
+}
 """Old name → new name, and the old default of alpha. None: it depends on the schema."""
 
 
@@ -116,9 +141,15 @@ class _Params:
         value = self.take(name)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        if isinstance(value, list) and len(value) == 2 and all(isinstance(side, int) for side in value):
+        if (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(isinstance(side, int) for side in value)
+        ):
             return value[0] if value[0] == value[1] else value[::-1]
-        raise ConfigError(f"{self._operator}.{name}: expected a side or [width, height], got {value!r}.")
+        raise ConfigError(
+            f"{self._operator}.{name}: expected a side or [width, height], got {value!r}."
+        )
 
     def interpolation(self) -> dict[str, str]:
         value = self.take("interpolation", -1)
@@ -129,7 +160,9 @@ class _Params:
             return {"interpolation": _INTERPOLATIONS[value]}
         if isinstance(value, str) and value.lower() in _NAMED:
             return {"interpolation": _NAMED[value.lower()]}
-        raise ConfigError(f"{self._operator}.interpolation: expected OpenCV's number 0 to 4, got {value!r}.")
+        raise ConfigError(
+            f"{self._operator}.interpolation: expected OpenCV's number 0 to 4, got {value!r}."
+        )
 
     def range(self, name: str) -> dict[str, list[float]]:
         value = self.take(name)
@@ -145,14 +178,19 @@ class _Params:
 
     def finish(self) -> None:
         if self._params:
-            raise ConfigError(f"{self._operator} has {', '.join(self._params)}, for which there is no setting here.")
+            raise ConfigError(
+                f"{self._operator} has {', '.join(self._params)}, for which there is no setting "
+                "here."
+            )
 
 
 def _decode(params: _Params, translation: Translation, where: KeyPath) -> None:
     if params.take("to_rgb", True) is not True:
         raise ConfigError("DecodeImage.to_rgb: false: models here take RGB. Leave it at true.")
     if params.take("channel_first", False) is not False:
-        raise ConfigError("DecodeImage.channel_first: true: images stay [H, W, C] here until the device has them.")
+        raise ConfigError(
+            "DecodeImage.channel_first: true: images stay [H, W, C] here until the device has them."
+        )
     params.drop("to_np", "backend")
 
 
@@ -193,7 +231,10 @@ def _normalize(params: _Params, translation: Translation, where: KeyPath) -> Non
         value = [float(read_number(item)) for item in params.take(name, default)]
         known = translation.new.get("data", {}).get("normalize", {}).get(name)
         if known is not None and known != value:
-            raise ConfigError(f"NormalizeImage.{name} is {value} here and {known} in another list: give both the same.")
+            raise ConfigError(
+                f"NormalizeImage.{name} is {value} here and {known} in another list: give both the "
+                "same."
+            )
         translation.set(f"data.normalize.{name}", value, *where, quiet=known is not None)
 
 
@@ -215,7 +256,9 @@ def _rand_augment(params: _Params, translation: Translation, where: KeyPath) -> 
 
 
 def _random_erasing(params: _Params, translation: Translation, where: KeyPath) -> Component:
-    translation.lines.append("RandomErasing erases rectangles of whole photos; PaddleClas' of 2020 reached a few rows")
+    translation.lines.append(
+        "RandomErasing erases rectangles of whole photos; PaddleClas' of 2020 reached a few rows"
+    )
     aspect = params.number("r1", 0.3)
     component: Component = {
         "name": "RandomErasing",
@@ -235,21 +278,31 @@ def _random_erasing(params: _Params, translation: Translation, where: KeyPath) -
         raise ConfigError(f"RandomErasing.mode: expected const or pixel, got {mode!r}.")
     mean = params.take("mean")
     if mean is not None and any(read_number(item) for item in mean):
-        raise ConfigError("RandomErasing.mean: only [0, 0, 0], the mean of normalised photos, has a meaning here.")
+        raise ConfigError(
+            "RandomErasing.mean: only [0, 0, 0], the mean of normalised photos, has a meaning here."
+        )
     return component
 
 
 def _cutout(params: _Params, translation: Translation, where: KeyPath) -> Component:
-    return {"name": "Cutout", "holes": params.integer("n_holes", 1), "length": params.integer("length", 112)}
+    return {
+        "name": "Cutout",
+        "holes": params.integer("n_holes", 1),
+        "length": params.integer("length", 112),
+    }
 
 
 def _hide_and_seek(params: _Params, translation: Translation, where: KeyPath) -> Component:
-    translation.lines.append("HideAndSeek hides cells of whole photos; PaddleClas' of 2020 reached a few columns")
+    translation.lines.append(
+        "HideAndSeek hides cells of whole photos; PaddleClas' of 2020 reached a few columns"
+    )
     return {"name": "HideAndSeek"}
 
 
 def _grid_mask(params: _Params, translation: Translation, where: KeyPath) -> Component:
-    translation.lines.append("GridMask is applied, more often with each epoch; PaddleClas' own never was")
+    translation.lines.append(
+        "GridMask is applied, more often with each epoch; PaddleClas' own never was"
+    )
     return {
         "name": "GridMask",
         "period": [params.integer("d1", 96), params.integer("d2", 224)],

@@ -1,4 +1,6 @@
-"""The 2020 schema of PaddleClas: ``ARCHITECTURE:``, ``LEARNING_RATE:``, ``OPTIMIZER:``, ``TRAIN:``, ``VALID:``."""
+"""The 2020 schema of PaddleClas: ``ARCHITECTURE:``, ``LEARNING_RATE:``, ``OPTIMIZER:``, ``TRAIN:``,
+``VALID:``.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,12 @@ KEYS = (
     "TRAIN",
     "VALID",
 )
-_GRAPH_OPTIONS = ("fuse_bn_act_ops", "fuse_elewise_add_act_ops", "fuse_bn_add_act_ops", "enable_addto")
+_GRAPH_OPTIONS = (
+    "fuse_bn_act_ops",
+    "fuse_elewise_add_act_ops",
+    "fuse_bn_add_act_ops",
+    "enable_addto",
+)
 _SCHEDULES = {
     "Constant": "Constant",
     "Cosine": "Cosine",
@@ -100,7 +107,10 @@ def _translate_model(t: Translation) -> bool:
         t.refuse(("ARCHITECTURE",), "expected the name of a model under ARCHITECTURE.name.")
         return distilled
     if t.has("checkpoints"):
-        t.refuse(("checkpoints",), "a run is gone on with by --resume RUN, not by its config. Leave the key out.")
+        t.refuse(
+            ("checkpoints",),
+            "a run is gone on with by --resume RUN, not by its config. Leave the key out.",
+        )
     if distilled:
         _translate_pair(t, name, weights)
     else:
@@ -113,10 +123,15 @@ def _translate_model(t: Translation) -> bool:
 def _translate_pair(t: Translation, name: str, weights: Any) -> None:
     teacher, found, student = name.partition("_distill_")
     if not found:
-        t.refuse(("ARCHITECTURE", "name"), f"use_distillation needs a pair <teacher>_distill_<student>, got {name!r}.")
+        t.refuse(
+            ("ARCHITECTURE", "name"),
+            f"use_distillation needs a pair <teacher>_distill_<student>, got {name!r}.",
+        )
         return
     t.set("model.name", student, "ARCHITECTURE", "name")
-    of_teacher, of_student = weights if isinstance(weights, list) and len(weights) == 2 else (weights, None)
+    of_teacher, of_student = (
+        weights if isinstance(weights, list) and len(weights) == 2 else (weights, None)
+    )
     set_pretrained(t, of_student, "pretrained_model")
     entry: dict[str, Any] = {"source": teacher}
     if of_teacher:
@@ -124,7 +139,8 @@ def _translate_pair(t: Translation, name: str, weights: Any) -> None:
     objective = {"name": "Distill", "teachers": [entry], "losses": [{"name": "ssld"}]}
     t.set("objective", objective, "ARCHITECTURE", "name", quiet=True)
     t.lines.append(
-        f"use_distillation → objective: Distill from {teacher}{f' ({of_teacher})' if of_teacher else ''}, loss ssld"
+        "use_distillation → objective: Distill from "
+        f"{teacher}{f' ({of_teacher})' if of_teacher else ''}, loss ssld"
     )
 
 
@@ -134,7 +150,11 @@ def _translate_model_params(t: Translation) -> None:
     if factors is not None:
         t.set("optimizer.lr_mult", list(factors), *params, "lr_mult_list")
     t.drop("train and evaluation are told apart by the loop", *params, "is_test")
-    t.drop("EfficientNet pads as TensorFlow does where its weights were trained so", *params, "padding_type")
+    t.drop(
+        "EfficientNet pads as TensorFlow does where its weights were trained so",
+        *params,
+        "padding_type",
+    )
     rate = t.get(*params, "override_params", "drop_connect_rate")
     if rate is not None:
         t.set("model.params.drop_path_rate", rate, *params, "override_params", "drop_connect_rate")
@@ -147,7 +167,10 @@ def _translate_evaluation(t: Translation) -> None:
         t.drop("every run is validated", "validate")
         t.move("train.eval_every", "valid_interval")
     else:
-        t.refuse(("validate",), "false: a run here is always validated; at least its last epoch. Leave the key out.")
+        t.refuse(
+            ("validate",),
+            "false: a run here is always validated; at least its last epoch. Leave the key out.",
+        )
     k = t.get("topk", default=5)
     if k != 5:
         t.set("metrics", [{"name": "TopK", "k": [k]}], "topk")
@@ -167,7 +190,10 @@ def _translate_loss(t: Translation, distilled: bool) -> None:
         if not mixes:
             t.refuse(("use_mix",), "true, and TRAIN.mix names no operator.")
         elif len(mixes) > 1:
-            t.refuse(("TRAIN", "mix"), f"expected one operator, got {len(mixes)}: the reference fails on a second one.")
+            t.refuse(
+                ("TRAIN", "mix"),
+                f"expected one operator, got {len(mixes)}: the reference fails on a second one.",
+            )
         else:
             t.set("data.batch_transforms", mixes, "TRAIN", "mix")
     elif mixes:
@@ -205,7 +231,10 @@ def _translate_schedule(t: Translation) -> None:
         return
     function = t.get("LEARNING_RATE", "function")
     if function not in _SCHEDULES:
-        t.refuse(("LEARNING_RATE", "function"), f"expected one of {', '.join(_SCHEDULES)}, got {function!r}.")
+        t.refuse(
+            ("LEARNING_RATE", "function"),
+            f"expected one of {', '.join(_SCHEDULES)}, got {function!r}.",
+        )
         return
     t.set("schedule.name", function, "LEARNING_RATE", "function")
     for old, (new, schedules) in _SCHEDULE_PARAMS.items():

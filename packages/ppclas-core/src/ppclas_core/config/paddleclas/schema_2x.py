@@ -1,4 +1,6 @@
-"""The 2.x schema of PaddleClas: ``Global:``, ``Arch:``, ``Loss:``, ``Optimizer:``, ``DataLoader:``."""
+"""The 2.x schema of PaddleClas: ``Global:``, ``Arch:``, ``Loss:``, ``Optimizer:``,
+``DataLoader:``.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,11 @@ _DISTILLATION_LOSSES = {
 def translate_2x(t: Translation) -> None:
     """Fill ``t`` from a tree of the 2.x schema."""
     for block, reason in (
-        ("Slim", "pruning and quantised training are not part of a training config; see ppclas quantize."),
+        (
+            "Slim",
+            "pruning and quantised training are not part of a training config; see ppclas "
+            "quantize.",
+        ),
         ("IndexProcess", "retrieval is not what this project does."),
         ("SSL", "semi-supervised training is not what this project does."),
         ("UnLabelLoss", "semi-supervised training is not what this project does."),
@@ -84,11 +90,16 @@ def _translate_global(t: Translation) -> None:
     if steps != 1:
         t.set("train.accumulate", steps, "Global", "update_freq")
     if t.get("Global", "eval_mode", default="classification") != "classification":
-        t.refuse(("Global", "eval_mode"), "expected classification: retrieval is not what this project does.")
+        t.refuse(
+            ("Global", "eval_mode"),
+            "expected classification: retrieval is not what this project does.",
+        )
     if t.get("Global", "use_multilabel", default=False):
         t.set("data.task", "multilabel", "Global", "use_multilabel")
     if t.get("Global", "checkpoints"):
-        t.refuse(("Global", "checkpoints"), "a run is gone on with by --resume RUN, not by its config.")
+        t.refuse(
+            ("Global", "checkpoints"), "a run is gone on with by --resume RUN, not by its config."
+        )
     if t.get("Global", "train_mode"):
         t.refuse(("Global", "train_mode"), "other loops than plain training are not translated.")
     if t.get("Global", "use_dali", default=False):
@@ -110,13 +121,20 @@ def _translate_global(t: Translation) -> None:
 def _translate_arch(t: Translation) -> None:
     name = t.get("Arch", "name")
     if t.has("Arch", "Backbone") or not isinstance(name, str):
-        t.refuse(("Arch",), "expected Arch.name, a model of ppclas models list; metric learning is not translated.")
+        t.refuse(
+            ("Arch",),
+            "expected Arch.name, a model of ppclas models list; metric learning is not translated.",
+        )
         return
     t.set("model.name", name, "Arch", "name")
     _translate_weights(t)
     drop_data_facts(t, [("Arch", "class_num")])
     t.drop("the activation belongs to the bundle", "Arch", "infer_add_softmax")
-    t.drop("published weights with the suffix _ssld have names of their own: --model NAME_ssld", "Arch", "use_ssld")
+    t.drop(
+        "published weights with the suffix _ssld have names of their own: --model NAME_ssld",
+        "Arch",
+        "use_ssld",
+    )
     t.move("optimizer.lr_mult", "Arch", "lr_mult_list")
     if t.get("Arch", "use_sync_bn", default=False):
         t.set("train.sync_batch_norm", True, "Arch", "use_sync_bn")
@@ -149,14 +167,18 @@ def _translate_pair(t: Translation) -> None:
     teachers = [name for name, stays in zip(named, frozen, strict=False) if stays]
     students = [name for name in named if name not in teachers]
     if len(students) != 1 or not teachers:
-        t.refuse(("Arch",), "expected one student and at least one frozen teacher (freeze_params_list).")
+        t.refuse(
+            ("Arch",), "expected one student and at least one frozen teacher (freeze_params_list)."
+        )
         return
     (student,) = students
     drop_data_facts(t, [("Arch", "class_num")])
     t.drop("the bundle holds the student", "Arch", "infer_model_name")
     t.set("model.name", named[student].get("name"), "Arch", "models")
     own = dict(zip(named, weights, strict=False))
-    set_pretrained(t, own.get(student) or named[student].get("pretrained") or False, "Arch", "models")
+    set_pretrained(
+        t, own.get(student) or named[student].get("pretrained") or False, "Arch", "models"
+    )
     entries = []
     for name in teachers:
         entry: dict[str, Any] = {"source": named[name].get("name")}
@@ -167,7 +189,10 @@ def _translate_pair(t: Translation) -> None:
     losses, truth = _translate_pair_losses(t)
     objective = {"name": "Distill", "teachers": entries, "losses": losses, "ground_truth": truth}
     t.set("objective", objective, "Arch", "models", quiet=True)
-    t.lines.append(f"Arch.models → objective: Distill from {', '.join(str(entry['source']) for entry in entries)}")
+    t.lines.append(
+        "Arch.models → objective: Distill from "
+        f"{', '.join(str(entry['source']) for entry in entries)}"
+    )
 
 
 def _translate_pair_losses(t: Translation) -> tuple[list[dict[str, Any]], float]:
@@ -186,7 +211,9 @@ def _translate_pair_losses(t: Translation) -> tuple[list[dict[str, Any]], float]
             losses.append({"name": _DISTILLATION_LOSSES[name], "weight": weight})
         else:
             t.refuse(
-                where, f"expected one of {', '.join((*_DISTILLATION_LOSSES, 'DistillationGTCELoss'))}, got {name}."
+                where,
+                f"expected one of {', '.join((*_DISTILLATION_LOSSES, 'DistillationGTCELoss'))}, "
+                f"got {name}.",
             )
     t.drop("evaluation measures the cross entropy of the student", "Loss", "Eval")
     return losses, truth
@@ -198,7 +225,9 @@ def _translate_loss(t: Translation) -> None:
     if items is None:
         return
     if not isinstance(items, list) or len(items) != 1:
-        t.refuse(("Loss", "Train"), "expected a list with one loss; sums of several are not translated.")
+        t.refuse(
+            ("Loss", "Train"), "expected a list with one loss; sums of several are not translated."
+        )
         return
     where = ("Loss", "Train", 0)
     try:
@@ -210,14 +239,19 @@ def _translate_loss(t: Translation) -> None:
         t.refuse(where, str(error))
         return
     if weight != 1.0:
-        t.refuse(where, f"{name}.weight: the weight of a loss that stands alone was ignored; leave it at 1.0.")
+        t.refuse(
+            where,
+            f"{name}.weight: the weight of a loss that stands alone was ignored; leave it at 1.0.",
+        )
     elif name in ("CELoss", "GoogLeNetLoss") and not params:
         t.set("loss.name", "CrossEntropy", *where)
         t.set("loss.label_smoothing", epsilon if 0 < epsilon < 1 else 0.0, *where)
     elif name == "MultiLabelLoss" and not epsilon and not params:
         t.set("loss.name", "BinaryCrossEntropy", *where)
     else:
-        t.refuse(where, f"expected CELoss, GoogLeNetLoss or a plain MultiLabelLoss, got {items[0]!r}.")
+        t.refuse(
+            where, f"expected CELoss, GoogLeNetLoss or a plain MultiLabelLoss, got {items[0]!r}."
+        )
 
 
 def _translate_optimizer(t: Translation) -> None:
@@ -232,7 +266,8 @@ def _translate_optimizer(t: Translation) -> None:
     if names and not t.get("Optimizer", "one_dim_param_no_weight_decay", default=False):
         t.refuse(
             ("Optimizer", "no_weight_decay_name"),
-            "which parameters decay is set by optimizer.no_decay_norm_bias here, not by parts of names.",
+            "which parameters decay is set by optimizer.no_decay_norm_bias here, not by parts of "
+            "names.",
         )
     _translate_decay(t)
     _translate_schedule(t)
@@ -258,7 +293,9 @@ def _translate_schedule(t: Translation) -> None:
     if t.number(*lr, "warmup_start_lr", default=0):
         t.refuse((*lr, "warmup_start_lr"), "warmup starts from 0 here.")
     if t.get(*lr, "by_epoch", default=False):
-        t.refuse((*lr, "by_epoch"), "true: the rate changes with each step here. Leave the key out.")
+        t.refuse(
+            (*lr, "by_epoch"), "true: the rate changes with each step here. Leave the key out."
+        )
     if name == "Cosine":
         t.set("schedule.name", "CosineWarmup", *lr, "name")
         t.set("schedule.warmup_epochs", warmup, *lr, "warmup_epoch")
@@ -267,7 +304,9 @@ def _translate_schedule(t: Translation) -> None:
             t.refuse((*lr, "eta_min"), "the cosine ends at 0 here.")
         return
     if warmup:
-        t.refuse((*lr, "warmup_epoch"), f"{name} has no warmup here; of the 2.x schedules Cosine has.")
+        t.refuse(
+            (*lr, "warmup_epoch"), f"{name} has no warmup here; of the 2.x schedules Cosine has."
+        )
     if name in ("ConstLR", "Constant"):
         t.set("schedule.name", "Constant", *lr, "name")
         t.move("schedule.lr", *lr, "learning_rate")
@@ -297,7 +336,10 @@ def _translate_piecewise(t: Translation) -> None:
     steps = t.get(*lr, "decay_epochs", default=[])
     factors = {round(after / before, 9) for before, after in itertools.pairwise(values)}
     if len(values) != len(steps) + 1 or len(factors) > 1:
-        t.refuse((*lr, "values"), "expected one value more than decay_epochs, each the same part of the one before it.")
+        t.refuse(
+            (*lr, "values"),
+            "expected one value more than decay_epochs, each the same part of the one before it.",
+        )
         return
     t.set("schedule.lr", values[0], *lr, "values")
     t.set("schedule.decay_epochs", list(steps), *lr, "decay_epochs")
@@ -312,10 +354,14 @@ def _translate_loader(t: Translation) -> None:
         t.move(f"data.{new}", *data, "cls_label_path")
         kind = t.get(*data, "name", default="ImageNetDataset")
         if kind not in ("ImageNetDataset", "MultiLabelDataset", "CommonDataset"):
-            t.refuse((*data, "name"), f"expected ImageNetDataset or MultiLabelDataset, got {kind!r}.")
+            t.refuse(
+                (*data, "name"), f"expected ImageNetDataset or MultiLabelDataset, got {kind!r}."
+            )
         t.drop("space, tab and comma are told apart by looking", *data, "delimiter")
         if t.get(*data, "relabel", default=False):
-            t.refuse((*data, "relabel"), "true: labels are ids from 0 here. Number them so in the list.")
+            t.refuse(
+                (*data, "relabel"), "true: labels are ids from 0 here. Number them so in the list."
+            )
         set_transforms(t, transforms, *data, "transform_ops")
         for key, reason in (
             ("name", "the loop samples"),
@@ -323,13 +369,25 @@ def _translate_loader(t: Translation) -> None:
             ("shuffle", "training is shuffled, evaluation is not"),
         ):
             t.drop(reason, "DataLoader", part, "sampler", key)
-        t.drop("workers hand batches over by pipes", "DataLoader", part, "loader", "use_shared_memory")
-    mixes = translate_batch_operators(t, "DataLoader", "Train", "dataset", "batch_transform_ops", mixup_alpha=1.0)
+        t.drop(
+            "workers hand batches over by pipes", "DataLoader", part, "loader", "use_shared_memory"
+        )
+    mixes = translate_batch_operators(
+        t, "DataLoader", "Train", "dataset", "batch_transform_ops", mixup_alpha=1.0
+    )
     if len(mixes) > 1:
-        t.refuse(("DataLoader", "Train", "dataset", "batch_transform_ops"), "expected one operator.")
+        t.refuse(
+            ("DataLoader", "Train", "dataset", "batch_transform_ops"), "expected one operator."
+        )
     elif mixes:
-        t.set("data.batch_transforms", mixes, "DataLoader", "Train", "dataset", "batch_transform_ops")
-    set_root(t, ("DataLoader", "Train", "dataset", "image_root"), ("DataLoader", "Eval", "dataset", "image_root"))
+        t.set(
+            "data.batch_transforms", mixes, "DataLoader", "Train", "dataset", "batch_transform_ops"
+        )
+    set_root(
+        t,
+        ("DataLoader", "Train", "dataset", "image_root"),
+        ("DataLoader", "Eval", "dataset", "image_root"),
+    )
     _translate_batch_sizes(t)
     t.move("data.workers", "DataLoader", "Train", "loader", "num_workers")
     t.drop("the workers of training evaluate too", "DataLoader", "Eval", "loader", "num_workers")
@@ -343,7 +401,8 @@ def _translate_batch_sizes(t: Translation) -> None:
     if t.has("DataLoader", "Train", "sampler", "batch_size"):
         size = t.get("DataLoader", "Train", "sampler", "batch_size")
         t.lines.append(
-            f"batch_size {size} was meant for each device; here it counts over all: with n devices give {size}·n"
+            f"batch_size {size} was meant for each device; here it counts over all: with n devices "
+            f"give {size}·n"
         )
 
 
@@ -354,6 +413,12 @@ def _translate_precision(t: Translation) -> None:
             t.move("train.amp_level", "AMP", "level")
         else:
             t.drop("mixed precision is off", "AMP", "level")
-        for key in ("scale_loss", "use_dynamic_loss_scaling", "use_promote", "use_fp16_test", "use_bf16_test"):
+        for key in (
+            "scale_loss",
+            "use_dynamic_loss_scaling",
+            "use_promote",
+            "use_fp16_test",
+            "use_bf16_test",
+        ):
             t.drop("the loss scale is found while training, evaluation is in float32", "AMP", key)
     t.move("train.ema_decay", "EMA", "decay")

@@ -29,12 +29,18 @@ class Translation:
         self._seen: set[KeyPath] = set()
 
     def get(self, *path: str | int, default: Any = None) -> Any:
-        """The old value at ``path``, which then counts as dealt with; ``default`` where there is none, or null."""
+        """The old value at ``path``, which then counts as dealt with; ``default`` where there is
+        none, or null.
+        """
         value: Any = self.old
         for depth, part in enumerate(path):
             if isinstance(value, dict):
                 value = value.get(str(part))
-            elif isinstance(value, list) and isinstance(part, int) and -len(value) <= part < len(value):
+            elif (
+                isinstance(value, list)
+                and isinstance(part, int)
+                and -len(value) <= part < len(value)
+            ):
                 value = value[part]
             elif value is None:
                 break
@@ -82,7 +88,9 @@ class Translation:
         self.problems.append(Problem(path, message))
 
     def number(self, *path: str | int, default: float | None = None) -> float | None:
-        """The old number at ``path``; texts such as ``1./255.`` are read as a number over a number."""
+        """The old number at ``path``; texts such as ``1./255.`` are read as a number over a
+        number.
+        """
         value = self.get(*path, default=default)
         try:
             return None if value is None else read_number(value)
@@ -93,10 +101,12 @@ class Translation:
     def finish(self) -> None:
         """Refuse every old key that nothing has asked for."""
         for path in _leaves(self.old):
-            if not any(path[:length] in self._seen for length in range(1, len(path) + 1)) and not any(
-                seen[: len(path)] == path for seen in self._seen
-            ):
-                self.problems.append(Problem(path, "this key is not known to the translation.", about_key=True))
+            if not any(
+                path[:length] in self._seen for length in range(1, len(path) + 1)
+            ) and not any(seen[: len(path)] == path for seen in self._seen):
+                self.problems.append(
+                    Problem(path, "this key is not known to the translation.", about_key=True)
+                )
 
     def _seen_below(self, path: KeyPath) -> None:
         self._seen.add(path)
@@ -121,7 +131,8 @@ def read_number(value: Any) -> float:
 
 
 def one_entry(item: Any) -> tuple[str, dict[str, Any]]:
-    """The name and parameters of ``{Name: {…}}``, as old lists of operators, losses and metrics have them.
+    """The name and parameters of ``{Name: {…}}``, as old lists of operators, losses and metrics
+    have them.
 
     Raises:
         ConfigError: it is no map of one name.
