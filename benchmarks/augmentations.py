@@ -38,7 +38,7 @@ from ppclas_augment import (
 )
 from ppclas_augment import functional as ours
 from ppclas_augment.policies import IMAGENET_POLICY, RANDAUGMENT_OPS
-from ppclas_core.data import Draw
+from ppclas_core.contracts.data import Draw
 
 try:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -222,7 +222,7 @@ def load(folder: Path, height: int, width: int, count: int = 24) -> list[Any]:
 def batches() -> None:
     """Mixup and CutMix of 32 normalised photos on the CPU."""
     import paddle
-    from ppclas_core.builtin.base import Targets
+    from ppclas_core.contracts.training import Targets
 
     paddle.set_device("cpu")
     images = np.random.default_rng(0).standard_normal((32, 3, 224, 224)).astype(np.float32)

@@ -40,11 +40,12 @@ import cv2
 import numpy as np
 from PIL import Image
 from ppclas_augment.dali import Dali
-from ppclas_core.data import jpeg
-from ppclas_core.data.base import ImageSet, Record
-from ppclas_core.data.pipeline import Pipeline
-from ppclas_core.data.transforms import RandomFlip, RandomResizedCrop
-from ppclas_core.data.worker import Reader, Request
+from ppclas_core.contracts.data import ImageSet, Record
+from ppclas_core.contracts.readers import Request
+from ppclas_data.decoding import jpeg
+from ppclas_data.loading.pipeline import Pipeline
+from ppclas_data.loading.worker import Reader
+from ppclas_data.transforms.basic import RandomFlip, RandomResizedCrop
 
 SIDE, BATCH, ROUNDS, PHOTOS = 224, 32, 30, 96
 MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 1, 3)

@@ -26,8 +26,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from ppclas_core.config.load import load_config
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.session import train
+from ppclas_engine.console import Console
+from ppclas_engine.runs.session import train
 
 PLAIN_SEEDS = 3
 
@@ -182,7 +182,7 @@ def _run(row: Row, seed: int, data: Path, weights: Path, output: Path) -> None:
     print(f"{row.name}, seed {seed}", flush=True)
     before = _cpu_seconds()
     # Pictures would cost as much as an epoch of so small photos.
-    with patch("ppclas_core.engine.train.Pictures.draw"):
+    with patch("ppclas_engine.loop.train.Pictures.draw"):
         result = train(config, Console(quiet=True))
     scored = [line for line in result.history if row.column in line]
     answer = {"top1": scored[-1][row.column], "seconds": _cpu_seconds() - before}

@@ -22,9 +22,10 @@ from collections.abc import Callable
 
 import numpy as np
 from ppclas_core.bundle import Bundle
-from ppclas_core.data.base import Draw
-from ppclas_core.engine.predict import expand_paths, predict
-from ppclas_core.engine.predictors import open_engine
+from ppclas_core.contracts.data import Draw
+from ppclas_data.loading.pipeline import bundle_pipeline
+from ppclas_engine.results.predict import expand_paths, predict
+from ppclas_engine.results.predictors import open_engine
 
 TARGET = 0.9
 
@@ -44,7 +45,7 @@ def main() -> None:
     bundle = Bundle.load(given.export)
     engine = open_engine(bundle, given.engine, given.engine_threads)
     files = expand_paths([given.folder])[: given.photos]
-    pipeline, draw = bundle.pipeline(), Draw(np.random.default_rng(0))
+    pipeline, draw = bundle_pipeline(bundle), Draw(np.random.default_rng(0))
     started = time.perf_counter()
     decoded = []
     for file in files:

@@ -31,13 +31,13 @@ from ppclas_core.config.schema import (
     OptimizerSection,
     TrainSection,
 )
-from ppclas_core.data.loader import Batch
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.run import RunFolder
-from ppclas_core.engine.session import plan_run
-from ppclas_core.engine.train import Trainer
 from ppclas_core.models import create_model
-from ppclas_core.testing import make_tiny_dataset
+from ppclas_data.loading.loader import Batch
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.console import Console
+from ppclas_engine.loop.train import Trainer
+from ppclas_engine.runs.run import RunFolder
+from ppclas_engine.runs.session import plan_run
 
 CLASSES = 10
 

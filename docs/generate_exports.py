@@ -195,7 +195,7 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
         print(json.dumps(_make_bundle(name, folder / "bundle", weights)), flush=True)
     bundle = Bundle.load(folder / "bundle")
     photos = [str(path) for path in _photos()[:NUM_PHOTOS]]
-    from ppclas_core.engine.predictors import model_predictor
+    from ppclas_engine.results.predictors import model_predictor
 
     predict = model_predictor(bundle.build_model(), bundle.manifest.preprocessing.normalize)
     pixels = read_photos(bundle, photos)
@@ -250,16 +250,11 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
 def _make_bundle(name: str, folder: Path, weights: Path | None) -> dict[str, Any]:
     """Write a bundle of ``name``; what it came to."""
     import paddle
-    from ppclas_core.bundle import (
-        Manifest,
-        Preprocessing,
-        architecture_of,
-        bundle_from_weights,
-        write_bundle,
-    )
-    from ppclas_core.data.pipeline import default_eval_transforms
+    from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, write_bundle
     from ppclas_core.models import create_model
     from ppclas_core.weights import model_state, read_state
+    from ppclas_data.loading.pipeline import default_eval_transforms
+    from ppclas_engine.bundles import bundle_from_weights
 
     published = weights / f"{name}_pretrained.pdparams" if weights is not None else None
     if published is not None and published.is_file():
@@ -312,7 +307,7 @@ def _show_photos(model: Any, manifest: Any) -> None:
 
 def _photos() -> list[Path]:
     """Built-in photos, one class after the other."""
-    from ppclas_core.data.builtin import builtin_photos
+    from ppclas_data.builtin import builtin_photos
 
     classes = sorted(path for path in (builtin_photos() / "val").iterdir() if path.is_dir())
     ranks = [sorted(folder.iterdir()) for folder in classes]

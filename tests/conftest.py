@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ppclas_core.checkpoint import load_checkpoint
-from ppclas_core.testing import make_tiny_dataset
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.runs.checkpoint import load_checkpoint
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[1]
@@ -111,7 +111,7 @@ def assert_same_run() -> Callable[[Path, Path], None]:
 
 _TINY_PLUGIN = """
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.variants import register_variants
+from ppclas_core.contracts.variants import register_variants
 
 
 @hookimpl

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ppclas_cli.main import main
-from ppclas_core.checkpoint import load_checkpoint
+from ppclas_engine.runs.checkpoint import load_checkpoint
 
 NET = ("--model", "MobileNetV3_small_x0_35", "--image-size", "32", "--workers", "0")
 TINY = (*NET, "-o", "model.pretrained=false")
@@ -430,7 +430,8 @@ def test_a_full_disk(ppclas, environment, work):
     def train_on_full_disk(writes: int) -> str:
         code = _DISK_FILLS.format(writes=writes)
         done = subprocess.run(
-            [sys.executable, "-c", code, "train", "photos", *TINY, "--epochs", "3", "--output", "run"],
+            [sys.executable, "-c", code, "train", "photos", *TINY, "--epochs", "3", "--output",
+                "run"],
             cwd=work, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         return one_line(done.returncode, done.stderr)

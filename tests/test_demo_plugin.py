@@ -78,7 +78,8 @@ print(json.dumps({
 
 def test_its_own_tests_pass_against_the_installed_wheel(installed, tmp_path):
     done = run(
-        "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider", DEMO / "tests",
+        "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider",
+        DEMO / "tests",
         PYTHONPATH=installed,
     )  # fmt: skip
     assert "5 passed" in done.stdout
@@ -91,7 +92,8 @@ def test_a_model_of_it_is_trained_from_the_command_line(installed, tmp_path):
     )
     run("-c", code)
     run(
-        "-m", "ppclas_cli", "train", tmp_path / "photos", "--model", "DemoNet_small", "--epochs", 6, "--image-size", 32,
+        "-m", "ppclas_cli", "train", tmp_path / "photos", "--model", "DemoNet_small", "--epochs",
+        6, "--image-size", 32,
         "--batch-size", 8, "--workers", 0, "--device", "cpu", "--output", tmp_path / "run",
         "-o", "schedule.name=Sawtooth", "-o", "schedule.lr=0.05",
         PYTHONPATH=installed,

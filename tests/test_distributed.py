@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ppclas_core.checkpoint import load_checkpoint
 from ppclas_core.config.schema import (
     ComponentConfig,
     Config,
@@ -24,10 +23,12 @@ from ppclas_core.config.schema import (
     ModelSection,
     TrainSection,
 )
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.session import resume, train
 from ppclas_core.errors import TrainingError
-from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
+from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.console import Console
+from ppclas_engine.runs.checkpoint import load_checkpoint
+from ppclas_engine.runs.session import resume, train
 
 # 39 training photos in batches of 10: the last batch has 9, which two ranks share as 5 and 4.
 DATA = {"image_size": 32, "batch_size": 10, "workers": 1}
@@ -127,7 +128,7 @@ def test_a_killed_rank_is_named_and_the_run_goes_on_exactly(
             except OSError:
                 continue
             ours = f"PPCLAS_FAILURE_FILE={run}/logs/.rank-1.json".encode() in environment
-            if ours and b"ppclas_core.engine.rank" in (process / "cmdline").read_bytes():
+            if ours and b"ppclas_engine.ranks.rank" in (process / "cmdline").read_bytes():
                 os.kill(int(process.name), signal.SIGKILL)
                 killed.append(int(process.name))
 
@@ -216,7 +217,7 @@ def test_two_machines_and_an_outside_launcher(ppclas, environment, tiny_photos, 
 
 @pytest.mark.slow
 def test_a_rank_whose_peers_do_not_come_gives_up_in_time(environment):
-    lonely = "from ppclas_core.engine.distributed import join; join('cpu', 2.0)"
+    lonely = "from ppclas_engine.ranks.distributed import join; join('cpu', 2.0)"
     alone = {
         "PADDLE_TRAINER_ID": "0",
         "PADDLE_TRAINERS_NUM": "2",

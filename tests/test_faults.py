@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ppclas_core.checkpoint import load_checkpoint, previous_of
 from ppclas_core.config.schema import (
     ComponentConfig,
     Config,
@@ -26,11 +25,13 @@ from ppclas_core.config.schema import (
     ModelSection,
     TrainSection,
 )
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.session import resume, train
 from ppclas_core.errors import DataError, PpclasError, TrainingError
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
+from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.console import Console
+from ppclas_engine.runs.checkpoint import load_checkpoint, previous_of
+from ppclas_engine.runs.session import resume, train
 
 SLOW = pytest.mark.slow
 
@@ -57,7 +58,7 @@ MODES = {
 _FORGE = """
 import os, signal, sys, time, json, traceback
 import paddle
-import ppclas_core.engine.session, ppclas_cli.main, safetensors.numpy
+import ppclas_engine.runs.session, ppclas_cli.main, safetensors.numpy
 import matplotlib.figure, matplotlib.backends.backend_agg
 for line in sys.stdin:
     argv, output, kill_after = json.loads(line)
@@ -357,7 +358,7 @@ class KillWorker(FakePlugin):
             )
             for pid in mine.stdout.split():
                 with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    if b"ppclas_core.data.worker" in file.read():
+                    if b"ppclas_data.loading.worker" in file.read():
                         os.kill(int(pid), signal.SIGKILL)
 
 

@@ -16,13 +16,14 @@ def test_squeezenet_on_the_demo_photos(ppclas, tmp_path):
     """Published weights need no run; the built-in photos are judged by agreement with the float
     network.
     """
-    from ppclas_core.data.builtin import builtin_photos
+    from ppclas_data.builtin import builtin_photos
     from ppclas_models.weights import locate
 
     photos = builtin_photos()
     said = ppclas(
         "quantize", "--model", "SqueezeNet1_1", "--weights", locate("SqueezeNet1_1"),
-        "--calibrate", photos / "train", "--num-photos", 40, "--judged", 60, "--threads", 1, "-o", "int8", "--json",
+        "--calibrate", photos / "train", "--num-photos", 40, "--judged", 60, "--threads", 1, "-o",
+        "int8", "--json",
         "--guard", 0.1,
         cwd=tmp_path,
     )  # fmt: skip
@@ -46,7 +47,8 @@ def test_mobilenet_loses_at_most_a_point(ppclas, shared, tmp_path):
     photos = shared / "data" / "imagenet-sample" / "val_list.txt"
     weights = shared / "data" / "weights" / "MobileNetV2_pretrained.pdparams"
     said = ppclas(
-        "quantize", "--model", "MobileNetV2", "--weights", weights, "--calibrate", photos, "--data", photos,
+        "quantize", "--model", "MobileNetV2", "--weights", weights, "--calibrate", photos,
+        "--data", photos,
         "-o", "int8", "--json",
         cwd=tmp_path,
     )  # fmt: skip

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from ppclas_core.bundle import bundle_from_weights, write_bundle
-from ppclas_core.data.builtin import builtin_photos
+from ppclas_core.bundle import write_bundle
 from ppclas_core.weights import pretrained_path, read_state
+from ppclas_data.builtin import builtin_photos
+from ppclas_engine.bundles import bundle_from_weights
 
 pytestmark = pytest.mark.slow
 

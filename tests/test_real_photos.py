@@ -47,7 +47,7 @@ def test_eval_repeats_the_training_to_the_last_digit(demo, ppclas):
 
 
 def test_predictions_name_the_classes(demo, ppclas, tmp_path):
-    from ppclas_core.data.builtin import builtin_photos
+    from ppclas_data.builtin import builtin_photos
 
     folder = builtin_photos() / "val" / "Cantaloupe"
     ppclas("predict", folder, "-m", demo, "-o", tmp_path / "answers.csv")
@@ -69,7 +69,7 @@ def test_an_export_of_the_demo_is_proven_and_scores_the_same(demo, ppclas, tmp_p
 
 
 def demo_val() -> Path:
-    from ppclas_core.data.builtin import builtin_photos
+    from ppclas_data.builtin import builtin_photos
 
     return builtin_photos() / "val_list.txt"
 

@@ -107,7 +107,8 @@ def run(tmp_path):
             if not key.startswith(("PYTHON", "PPCLAS_", "COV_"))
         }
         done = subprocess.run(
-            [*map(str, command)], cwd=tmp_path, env={**plain, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+            [*map(str, command)], cwd=tmp_path, env={**plain, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True,
             check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

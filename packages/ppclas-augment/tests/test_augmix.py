@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from ppclas_augment.automatic import AugMix
-from ppclas_core.data import sample_draw
+from ppclas_core.contracts.data import sample_draw
 from scipy import stats
 
 

@@ -17,7 +17,7 @@ from ppclas_augment.policies import (
     Step,
 )
 from ppclas_core.config.load import load_config
-from ppclas_core.data import sample_draw
+from ppclas_core.contracts.data import sample_draw
 from ppclas_core.errors import ConfigError, ShapeError
 from pydantic import ValidationError
 from scipy import stats

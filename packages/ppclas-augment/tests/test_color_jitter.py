@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 import pytest
 from ppclas_augment.automatic import ColorJitter
-from ppclas_core.data import sample_draw
+from ppclas_core.contracts.data import sample_draw
 from scipy import stats
 
 HALVES = np.repeat(np.array([50, 150], np.uint8), 6).reshape(4, 1, 3)

@@ -13,15 +13,22 @@ from PIL import Image
 from ppclas_augment.automatic import RandAugment
 from ppclas_augment.dali import Dali
 from ppclas_core.config.schema import DataSection
-from ppclas_core.data import ImageSet, Record, sample_draw
-from ppclas_core.data.framing import Letterbox, RandomCrop
-from ppclas_core.data.loader import Loader
-from ppclas_core.data.pipeline import Pipeline
-from ppclas_core.data.readers import Reader, Request
-from ppclas_core.data.sources import open_image_set
-from ppclas_core.data.splits import open_splits
-from ppclas_core.data.transforms import CenterCrop, Normalize, RandomFlip, RandomResizedCrop, Resize
-from ppclas_core.testing import check_reader
+from ppclas_core.contracts.data import ImageSet, Record, sample_draw
+from ppclas_core.contracts.readers import Request
+from ppclas_data.loading.loader import Loader
+from ppclas_data.loading.pipeline import Pipeline
+from ppclas_data.loading.worker import PipelineReader
+from ppclas_data.sources.opening import open_image_set
+from ppclas_data.sources.splits import open_splits
+from ppclas_data.testing import check_reader
+from ppclas_data.transforms.basic import (
+    CenterCrop,
+    Normalize,
+    RandomFlip,
+    RandomResizedCrop,
+    Resize,
+)
+from ppclas_data.transforms.framing import Letterbox, RandomCrop
 
 SAMPLE = Path(__file__).parents[4] / "shared" / "data" / "imagenet-sample"
 TRAIN = (RandomResizedCrop(size=64), RandomFlip())
@@ -91,7 +98,7 @@ def test_it_keeps_the_contract_of_readers(dali, tmp_path):
 def test_batches_become_tensors_without_a_copy(dali, photos):
     """The way of a GPU's batches into Paddle, gone with DALI's memory on the CPU."""
     paddle = pytest.importorskip("paddle")
-    plain = Reader(photos, Pipeline(TRAIN), seed=0, epochs=1)
+    plain = PipelineReader(photos, Pipeline(TRAIN), seed=0, epochs=1)
     requests = [
         Request(0, list(range(i, i + 4)), photos.records[i : i + 4], None) for i in range(0, 24, 4)
     ]

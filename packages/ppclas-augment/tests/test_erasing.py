@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ppclas_augment.erasing import Cutout, GridMask, HideAndSeek, RandomErasing
-from ppclas_core.data import sample_draw
+from ppclas_core.contracts.data import sample_draw
 from ppclas_core.errors import ConfigError, ShapeError
 from pydantic import ValidationError
 

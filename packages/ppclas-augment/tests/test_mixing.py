@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix, _mixed_images, partners
 from ppclas_augment.mixing import box_shares, cut_boxes, largest_mask, low_frequency_image
-from ppclas_core.builtin.base import Targets
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection
-from ppclas_core.data import sample_draw
-from ppclas_core.engine.plan import make_plan
+from ppclas_core.contracts.data import sample_draw
+from ppclas_core.contracts.training import Targets
 from ppclas_core.errors import ConfigError
-from ppclas_core.testing import make_tiny_dataset
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.planning.plan import make_plan
 from scipy import stats
 
 paddle = pytest.importorskip("paddle")

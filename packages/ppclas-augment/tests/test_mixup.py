@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from ppclas_augment.batch import Mixup, _note_a_batch_of_one, partners
-from ppclas_core.builtin.base import Targets
 from ppclas_core.config.schema import (
     ComponentConfig,
     Config,
@@ -11,11 +10,13 @@ from ppclas_core.config.schema import (
     ModelSection,
     TrainSection,
 )
-from ppclas_core.data import sample_draw
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.session import train
+from ppclas_core.contracts.data import sample_draw
+from ppclas_core.contracts.training import Targets
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
+from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.console import Console
+from ppclas_engine.runs.session import train
 
 paddle = pytest.importorskip("paddle")
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from ppclas_augment.automatic import AugMix, AutoAugment, RandAugment, TrivialAugment
 from ppclas_augment.policies import Step
-from ppclas_core.data import sample_draw
+from ppclas_core.contracts.data import sample_draw
 from scipy import stats
 
 WIDTH, HEIGHT = 80, 60

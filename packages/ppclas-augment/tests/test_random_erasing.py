@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ppclas_augment.erasing import RandomErasing
 from ppclas_augment.functional import erase
-from ppclas_core.data import Draw, sample_draw
+from ppclas_core.contracts.data import Draw, sample_draw
 from ppclas_core.errors import ConfigError, ShapeError
 from pydantic import ValidationError
 

@@ -171,7 +171,7 @@ def broken_plugin(monkeypatch):
 
 def test_plugins(ppclas, broken_plugin):
     out = ppclas("plugins").out
-    assert "(plugin 'builtin', ppclas_core.builtin.plugin)\n" in out
+    assert "(plugin 'builtin', ppclas_engine.plugin)\n" in out
     assert "  losses: CrossEntropy, BinaryCrossEntropy, Focal, Asymmetric\n" in out
     assert "bad-plugin 1.2  (plugin 'bad', bad.module)\n  failed: ImportError: no x\n" in out
     assert "Traceback" not in out

@@ -5,12 +5,12 @@ import sys
 from typing import Literal
 
 import pytest
-from ppclas_core.builtin.base import Loss, Optimizer, Scheduler
-from ppclas_core.component import Params
 from ppclas_core.config.load import FLAGS, load_config
 from ppclas_core.config.schema import Config
-from ppclas_core.data.base import BatchTransform, Transform
+from ppclas_core.contracts.data import BatchTransform, Transform
+from ppclas_core.contracts.training import Loss, Optimizer, Scheduler
 from ppclas_core.errors import ConfigError, MissingDependencyError, PpclasError
+from ppclas_core.params import Params
 from ppclas_core.plugins import Registries
 from pydantic import PositiveInt
 
@@ -394,7 +394,7 @@ def test_loading_does_not_import_paddle():
 
 def test_demo_recipe_is_what_train_infers_for_the_built_in_photos():
     pytest.importorskip("ppclas_models", reason="the demo starts from weights in ppclas-models")
-    from ppclas_core.engine.plan import make_plan
+    from ppclas_engine.planning.plan import make_plan
 
     inferred = make_plan(load_config().config, "cpu").config
     written = make_plan(load_config("demo").config, "cpu").config

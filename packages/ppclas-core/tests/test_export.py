@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ppclas_core.bundle import Architecture, Bundle, Manifest, Preprocessing, write_manifest
 from ppclas_core.config.schema import ComponentConfig
+from ppclas_core.contracts.export import Engine, Exporter, export_file
 from ppclas_core.errors import BundleError, ShapeError
-from ppclas_core.export import Engine, Exporter, export_file
 from pydantic import PrivateAttr, ValidationError
 
 

@@ -7,11 +7,11 @@ import copy
 import numpy as np
 import paddle
 import pytest
+from ppclas_core.contracts.feature_extractor import FeatureExtractor
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_core.feature_extractor import FeatureExtractor
 from ppclas_core.models import create_model
-from ppclas_core.profile import profile_model
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
+from ppclas_engine.profile import profile_model
 
 IMAGES = paddle.to_tensor(
     np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype("float32")

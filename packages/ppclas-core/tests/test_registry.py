@@ -1,6 +1,6 @@
 import pytest
-from ppclas_core.component import Params
 from ppclas_core.errors import PluginError, UnknownNameError
+from ppclas_core.params import Params
 from ppclas_core.registry import Registry, resolve
 
 

@@ -7,11 +7,9 @@ import random
 
 import numpy as np
 import pytest
-from ppclas_core.builtin.base import Loss, Metric, Optimizer, Scheduler, Targets
-from ppclas_core.builtin.optimizers import SGD
-from ppclas_core.component import Params
-from ppclas_core.data import BatchTransform, Transform
-from ppclas_core.data.decode import decode
+from ppclas_core.contracts.data import BatchTransform, Transform
+from ppclas_core.contracts.training import Loss, Metric, Optimizer, Scheduler, Targets
+from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
 from ppclas_core.testing import (
     FakePlugin,
@@ -25,11 +23,13 @@ from ppclas_core.testing import (
     check_scheduler,
     check_transform,
     make_tiny_bundle,
-    make_tiny_dataset,
     use_plugin,
 )
 from ppclas_core.testing.fake_components import FakeExporter
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
+from ppclas_data.decoding.decode import decode
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.builtin.optimizers import SGD
 
 paddle = pytest.importorskip("paddle")
 

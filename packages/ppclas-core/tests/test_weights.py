@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ppclas_core.contracts.image_model import Feature, ImageModel
+from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.errors import WeightsError
-from ppclas_core.image_model import Feature, ImageModel
-from ppclas_core.models import ModelConfig
 from ppclas_core.weights import fit_state, load_weights, model_state, read_state, save_state
 
 paddle = pytest.importorskip("paddle")

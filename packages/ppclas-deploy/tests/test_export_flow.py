@@ -10,8 +10,6 @@ import shutil
 import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
-from ppclas_core.engine.predict import predict
-from ppclas_core.engine.predictors import bundle_predictor
 from ppclas_core.errors import BundleError, ConfigError, ExportError, ParityError, UnknownNameError
 from ppclas_core.files import sha256
 from ppclas_deploy import export as flow
@@ -19,6 +17,8 @@ from ppclas_deploy import parity
 from ppclas_deploy.export import default_output, export_bundle, make_exporter
 from ppclas_deploy.exporters.onnx import OnnxExporter
 from ppclas_deploy.photos import choose_photos
+from ppclas_engine.results.predict import predict
+from ppclas_engine.results.predictors import bundle_predictor
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("paddle", reason="needs the extra [cpu]")

@@ -3,6 +3,7 @@
 import pytest
 from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.errors import ConfigError
+from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_deploy.sizes import at_size
 
 
@@ -13,7 +14,7 @@ def test_crop_and_resize_change_in_proportion(bundle):
         {"name": "Resize", "short": 108},
         {"name": "CenterCrop", "size": (96, 96)},
     ]
-    assert changed.pipeline().output_shape() == (96, 96, 3)
+    assert bundle_pipeline(changed).output_shape() == (96, 96, 3)
     assert changed.weights_file == bundle.weights_file
 
 

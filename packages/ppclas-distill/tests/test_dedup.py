@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from ppclas_core.data.builtin import builtin_photos
 from ppclas_core.errors import DataError, ImageError
+from ppclas_data.builtin import builtin_photos
 from ppclas_distill.dedup import DedupOptions, LookAlikes
 from ppclas_distill.dedup_report import dedup
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from ppclas_core.builtin.base import Targets
+from ppclas_core.contracts.training import Targets
 from ppclas_core.errors import ConfigError, ShapeError
 from ppclas_distill.losses import DKD, JS, KL, SSLD, SoftCE
 

@@ -20,12 +20,13 @@ from ppclas_core.config.schema import (
     ModelSection,
     TrainSection,
 )
-from ppclas_core.data.photo_files import image_files
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.session import resume, train
 from ppclas_core.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
+from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_data.sources.photo_files import image_files
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.console import Console
+from ppclas_engine.runs.session import resume, train
 from safetensors.numpy import load_file
 
 paddle = pytest.importorskip("paddle")
@@ -82,19 +83,19 @@ def distill(teacher, **fields):
 
 def prepared(photos, teacher, tmp_path, **fields):
     """The objective as a run prepares it, with a batch to try it on."""
-    from ppclas_core.engine.parts import build_parts
-    from ppclas_core.engine.plan import make_plan
+    from ppclas_engine.loop.parts import build_parts
+    from ppclas_engine.planning.plan import make_plan
 
     plan = make_plan(config(photos, tmp_path / "run", distill(teacher, **fields)), "cpu")
     return build_parts(plan, Console(quiet=True), 0.02, None), plan
 
 
 def batch_of(plan, count=6):
-    from ppclas_core.builtin.base import Targets
-    from ppclas_core.data.loader import Loader
-    from ppclas_core.data.pipeline import Pipeline, build_transforms
+    from ppclas_core.contracts.objective import TrainBatch
+    from ppclas_core.contracts.training import Targets
     from ppclas_core.normalize import normalize_on_device
-    from ppclas_core.objective import TrainBatch
+    from ppclas_data.loading.loader import Loader
+    from ppclas_data.loading.pipeline import Pipeline, build_transforms
 
     with Loader(
         plan.train, Pipeline(build_transforms(plan.config.data.eval_transforms)), count
@@ -152,7 +153,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(photos, teacher, tmp_path):
 def test_labels_of_photos_without_one_are_never_learnt_from(photos, teacher, tmp_path):
     import dataclasses
 
-    from ppclas_core.builtin.base import Targets
+    from ppclas_core.contracts.training import Targets
 
     parts, plan = prepared(photos, teacher, tmp_path, ground_truth=1.0, teacher_norm="running")
     batch = batch_of(plan)

@@ -6,7 +6,7 @@ from ppclas_core.testing import check_params
 from ppclas_distill.features import FitNet, Similarity
 
 paddle = pytest.importorskip("paddle")
-image_model = pytest.importorskip("ppclas_core.image_model")
+image_model = pytest.importorskip("ppclas_core.contracts.image_model")
 
 OURS, THEIRS = image_model.Feature("a", 2, 8), image_model.Feature("b", 3, 8)
 

@@ -65,8 +65,8 @@ def test_unknown_pipelines_are_told_with_near_names():
 
 def test_what_is_not_there_is_told_before_anything_runs(tmp_path):
     """Not after a week of the stages before it."""
-    from ppclas_core.engine.console import Console
     from ppclas_distill.pipeline import run_pipeline
+    from ppclas_engine.console import Console
 
     (tmp_path / "pool").mkdir()
     stages = [
@@ -156,11 +156,12 @@ def test_every_recipe_is_a_config():
 def test_a_pipeline_runs_its_stages_and_goes_on(tmp_path):
     pytest.importorskip("paddle")
     from ppclas_core.config.schema import Config, DataSection, ModelSection, TrainSection
-    from ppclas_core.data.photo_files import image_files
-    from ppclas_core.engine.console import Console
-    from ppclas_core.engine.session import train
-    from ppclas_core.testing import FakePlugin, make_tiny_dataset, use_plugin
+    from ppclas_core.testing import FakePlugin, use_plugin
+    from ppclas_data.sources.photo_files import image_files
+    from ppclas_data.testing import make_tiny_dataset
     from ppclas_distill.pipeline import run_pipeline
+    from ppclas_engine.console import Console
+    from ppclas_engine.runs.session import train
     from safetensors.numpy import load_file
 
     make_tiny_dataset(tmp_path / "photos" / "train", classes=3, per_class=8, size=40)

@@ -23,8 +23,10 @@ def test_every_published_fact_is_there():
     assert list(CATALOG) == [model["name"] for model in published]
     for model in published:
         row = CATALOG[model["name"]]
-        for key in ("architecture", "group", "series", "top1", "top5", "reference_top1", "reference_top5",
-                    "weights_top1", "weights_top5", "flops_g", "params_m", "macs_g", "storage_mb", "weights_url",
+        for key in ("architecture", "group", "series", "top1", "top5", "reference_top1",
+            "reference_top5",
+                    "weights_top1", "weights_top5", "flops_g", "params_m", "macs_g", "storage_mb",
+                    "weights_url",
                     "legacy_weights_url"):  # fmt: skip
             assert getattr(row, key) == model.get(key), (row.name, key)
         assert row.params == model.get("params_exact")

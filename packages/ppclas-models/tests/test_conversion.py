@@ -32,7 +32,8 @@ needs_weights = pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no real weight
 
 LEGACY = [
     "ResNet18_vd", "ResNet50_vc", "ResNeXt50_32x4d", "MobileNetV1_x0_25", "MobileNetV2_x0_25",
-    "MobileNetV3_small_x0_35", "MobileNetV3_large_x0_35", "ShuffleNetV2_x0_25", "ShuffleNetV2_swish", "SqueezeNet1_1",
+    "MobileNetV3_small_x0_35", "MobileNetV3_large_x0_35", "ShuffleNetV2_x0_25",
+    "ShuffleNetV2_swish", "SqueezeNet1_1",
 ]  # fmt: skip
 
 

@@ -168,12 +168,17 @@ def test_every_parameter_is_in_exactly_one_stage(name):
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("ResNet50_vd", {"stem": "stem.2.", "res2": "blocks.2.", "res3": "blocks.3.", "res4": "blocks.7.",
+        ("ResNet50_vd", {"stem": "stem.2.", "res2": "blocks.2.", "res3": "blocks.3.",
+            "res4": "blocks.7.",
                          "res5": "blocks.13.", "head": "fc."}),
-        ("MobileNetV3_large_x1_0", {"group1": "blocks.2.", "group2": "blocks.3.", "group3": "blocks.6.",
-                                    "group4": "blocks.9.", "group5": "blocks.12.", "head": "last_conv."}),
-        ("MobileNetV3_small_x1_0", {"group1": "blocks.1.", "group2": "blocks.2.", "group3": "blocks.4.",
-                                    "group4": "blocks.6.", "group5": "blocks.8.", "head": "last_conv."}),
+        ("MobileNetV3_large_x1_0", {"group1": "blocks.2.", "group2": "blocks.3.",
+            "group3": "blocks.6.",
+                                    "group4": "blocks.9.", "group5": "blocks.12.",
+                                    "head": "last_conv."}),
+        ("MobileNetV3_small_x1_0", {"group1": "blocks.1.", "group2": "blocks.2.",
+            "group3": "blocks.4.",
+                                    "group4": "blocks.6.", "group5": "blocks.8.",
+                                    "head": "last_conv."}),
     ],
 )  # fmt: skip
 def test_stages_are_the_five_groups_of_the_published_learning_rates(name, first):
@@ -356,7 +361,8 @@ def test_googlenet_gives_auxiliary_logits_in_train_mode_only():
     ):
         model.clear_gradients()
         logits.sum().backward(retain_graph=True)
-        reached = {key.split(".")[0] for key, parameter in model.trainable() if parameter.grad is not None
+        reached = {key.split(".")[0] for key,
+            parameter in model.trainable() if parameter.grad is not None
                    and np.abs(parameter.grad.numpy()).any()}  # fmt: skip
         assert {"_conv", "_ince4a", classifier} <= reached
         assert not {first_after, "_ince5a", "_fc_out"} & reached

@@ -77,7 +77,8 @@ _PLAIN = (("padded_for", None),)
 _EFFICIENT_SIZES = (96, 112, 68, 108, 124, 72, 80, 88)
 
 PEERS: tuple[Peer, ...] = (
-    *(Peer(f"ResNet{n}", library, f"resnet{n}") for n in (18, 34, 50, 101, 152) for library in ("torchvision", "timm")),
+    *(Peer(f"ResNet{n}", library, f"resnet{n}") for n in (18, 34, 50, 101,
+        152) for library in ("torchvision", "timm")),
     Peer("ResNet50_vc", "timm", "resnet50c"),
     *(Peer(f"ResNet{n}_vd", "timm", f"resnet{n}d") for n in (18, 34, 50, 101, 152)),
     _resnet("ResNet200_vd", (3, 12, 48, 3), **_VD),
@@ -101,8 +102,10 @@ PEERS: tuple[Peer, ...] = (
     _resnet("SE_ResNet50_vd", (3, 4, 6, 3), attn_layer="se", **_VD),
     Peer("SE_ResNeXt50_32x4d", "timm", "seresnext50_32x4d"),
     Peer("SE_ResNeXt101_32x4d", "timm", "seresnext101_32x4d"),
-    _resnet("SE_ResNeXt50_vd_32x4d", (3, 4, 6, 3), cardinality=32, base_width=4, attn_layer="se", **_WIDE_VD),
-    _resnet("SENet154_vd", (3, 8, 36, 3), cardinality=64, base_width=4, attn_layer="se", **_WIDE_VD)._replace(gain=0.2),
+    _resnet("SE_ResNeXt50_vd_32x4d", (3, 4, 6, 3), cardinality=32, base_width=4, attn_layer="se",
+        **_WIDE_VD),
+    _resnet("SENet154_vd", (3, 8, 36, 3), cardinality=64, base_width=4, attn_layer="se",
+        **_WIDE_VD)._replace(gain=0.2),
     Peer("Res2Net50_26w_4s", "timm", "res2net50_26w_4s", same=False),
     Peer("Res2Net50_14w_8s", "timm", "res2net50_14w_8s", same=False),
     Peer("Res2Net50_vd_26w_4s", "timm", "res2net50d", same=False),
@@ -116,7 +119,8 @@ PEERS: tuple[Peer, ...] = (
     )),
     *(Peer(name, "torchvision", "ShuffleNetV2", arguments=(
         ("stages_repeats", (4, 8, 4)), ("stages_out_channels", (24, *channels, 512)),
-    )) for name, channels in (("ShuffleNetV2_x0_25", (24, 48, 96)), ("ShuffleNetV2_x0_33", (32, 64, 128)))),
+    )) for name, channels in (("ShuffleNetV2_x0_25", (24, 48, 96)), ("ShuffleNetV2_x0_33", (32, 64,
+        128)))),
     Peer("SqueezeNet1_0", "torchvision", "squeezenet1_0", 99),
     Peer("SqueezeNet1_1", "torchvision", "squeezenet1_1", 96, params=(("stem_padding", 0),)),
     *(Peer(f"DenseNet{n}", library, f"densenet{n}")
@@ -130,7 +134,8 @@ PEERS: tuple[Peer, ...] = (
     *(_efficientnet(n, "timm", "tf_efficientnet", size) for n, size in enumerate(_EFFICIENT_SIZES)),
     *(Peer(f"HRNet_W{n}_C", "timm", f"hrnet_w{n}") for n in (18, 30, 32, 40, 44, 48, 64)),
     *(Peer(f"DPN{n}", "timm", f"dpn{n}") for n in (68, 92, 98, 107, 131)),
-    *(Peer(f"Xception{n}_deeplab", "timm", f"xception{n}", 96, params=(("last_dilation", 1),)) for n in (41, 65)),
+    *(Peer(f"Xception{n}_deeplab", "timm", f"xception{n}", 96, params=(("last_dilation",
+        1),)) for n in (41, 65)),
     Peer("DarkNet53", "timm", "darknet53", same=False),
 )  # fmt: skip
 

@@ -5,8 +5,9 @@ Paddle.
 from __future__ import annotations
 
 from paddle import Tensor, nn
-from ppclas_core.image_model import Feature, ImageModel
-from ppclas_core.models import ModelConfig, Variants
+from ppclas_core.contracts.image_model import Feature, ImageModel
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 models = Variants()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ppclas_core import hookimpl
-from ppclas_core.variants import register_variants
+from ppclas_core.contracts.variants import register_variants
 
 if TYPE_CHECKING:
     from ppclas_core.registry import Registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ppclas_core.builtin.base import Scheduler
+from ppclas_core.contracts.training import Scheduler
 from pydantic import Field, PositiveFloat
 
 

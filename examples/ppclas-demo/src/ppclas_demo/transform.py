@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from ppclas_core.data import Draw, Image, Transform
+from ppclas_core.contracts.data import Draw, Image, Transform
 from pydantic import Field, PositiveInt
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 from ppclas_core.config.schema import Fraction
-from ppclas_core.data import Draw, Image, Transform
+from ppclas_core.contracts.data import Draw, Image, Transform
 from ppclas_core.errors import ShapeError
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 

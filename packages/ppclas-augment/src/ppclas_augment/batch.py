@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.config.schema import Fraction
-from ppclas_core.data import BatchTransform, Draw
+from ppclas_core.contracts.data import BatchTransform, Draw
 from ppclas_core.errors import ConfigError, ShapeError
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 
@@ -30,7 +30,7 @@ from ppclas_augment.mixing import (
 
 if TYPE_CHECKING:
     from paddle import Tensor
-    from ppclas_core.builtin.base import Targets
+    from ppclas_core.contracts.training import Targets
 
 
 def partners(count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -17,15 +17,28 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.data.base import Draw, SampleDraws, Transform
-from ppclas_core.data.decode import decode, plain_jpeg_size
-from ppclas_core.data.framing import Letterbox
-from ppclas_core.data.functional import Interpolation, fill_color, fitting_size
-from ppclas_core.data.readers import BatchReader, OpenReader, Reader, Request, Samples, Workers
-from ppclas_core.data.transforms import CenterCrop, RandomFlip, RandomResizedCrop, Resize, size_pair
-from ppclas_core.data.window import Window
-from ppclas_core.data.worker import BadImage
+from ppclas_core.contracts.data import Draw, SampleDraws, Transform
+from ppclas_core.contracts.readers import (
+    BadImage,
+    BatchReader,
+    OpenReader,
+    Reader,
+    Request,
+    Samples,
+)
 from ppclas_core.errors import ImageError
+from ppclas_data.decoding.decode import decode, plain_jpeg_size
+from ppclas_data.loading.workers import Workers
+from ppclas_data.transforms.basic import (
+    CenterCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    Resize,
+    size_pair,
+)
+from ppclas_data.transforms.framing import Letterbox
+from ppclas_data.transforms.functional import Interpolation, fill_color, fitting_size
+from ppclas_data.transforms.window import Window
 
 _FILTERS = {"bilinear": "INTERP_LINEAR", "bicubic": "INTERP_CUBIC", "lanczos": "INTERP_LANCZOS3"}
 """Where DALI resizes as OpenCV does. Its nearest neighbour is another pixel, and it has no area
@@ -48,7 +61,7 @@ class Dali(BatchReader):
     training process."""
 
     def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
-        frame = Frame.of(plain.pipeline.transforms)
+        frame = Frame.of(plain.transforms)
         hindrance = frame if isinstance(frame, str) else self._hindrance()
         if isinstance(frame, str) or hindrance is not None:
             note(f"the photos are {_who_instead(workers)}, not by dali: {hindrance}")

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.config.schema import Fraction
-from ppclas_core.data import Draw, Image, Transform
-from ppclas_core.data.functional import fill_color
+from ppclas_core.contracts.data import Draw, Image, Transform
 from ppclas_core.errors import ShapeError
+from ppclas_data.transforms.functional import fill_color
 from pydantic import (
     Field,
     NonNegativeInt,

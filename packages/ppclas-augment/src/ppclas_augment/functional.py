@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
-from ppclas_core.data import Image
+from ppclas_core.contracts.data import Image
 
 Resampling = Literal["nearest", "bilinear", "bicubic"]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from ppclas_core.component import Params
 from ppclas_core.config.schema import Fraction
-from ppclas_core.data import Image
+from ppclas_core.contracts.data import Image
+from ppclas_core.params import Params
 from pydantic import Field, model_validator
 
 from ppclas_augment import functional

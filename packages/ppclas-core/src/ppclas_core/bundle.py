@@ -21,16 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, ValidationError
 
-from ppclas_core.component import Params
 from ppclas_core.config.schema import ComponentConfig, NormalizeConfig, Task
 from ppclas_core.errors import BundleError
 from ppclas_core.files import building_folder, sha256, write_json
 from ppclas_core.normalize import normalize_batch
+from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:
-    from ppclas_core.data.pipeline import Pipeline
-    from ppclas_core.image_model import ImageModel
+    from ppclas_core.contracts.image_model import ImageModel
 
 MANIFEST = "bundle.json"
 WEIGHTS = "model.safetensors"
@@ -178,12 +177,6 @@ class Bundle:
         model.eval()
         return model
 
-    def pipeline(self) -> Pipeline:
-        """Encoded bytes → uint8 [H, W, 3], as in evaluation."""
-        from ppclas_core.data.pipeline import Pipeline, build_transforms
-
-        return Pipeline(build_transforms(self.manifest.preprocessing.transforms))
-
     def normalize(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Pixels [N, H, W, 3] in 0..255 → what the model takes: float32 [N, 3, H, W]."""
         return normalize_batch(images, self.manifest.preprocessing.normalize)
@@ -229,49 +222,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     complete = manifest.replace(files=files)
     write_json(folder / MANIFEST, complete.model_dump(mode="json"))
     return complete
-
-
-def bundle_from_weights(
-    model: str, weights: Path, labels: tuple[str, ...] | None = None, **params: Any
-) -> Bundle:
-    """A bundle around published weights: the catalogue's evaluation preprocessing, labels as given
-    or class ids.
-
-    Raises:
-        UnknownNameError: no installed package has the model.
-        WeightsError: the file cannot be read, or holds no classifier of this model.
-    """
-    from ppclas_core.data.pipeline import default_eval_transforms
-    from ppclas_core.models import create_model
-    from ppclas_core.weights import read_state
-
-    entry = get_registries().models.entry(model)
-    state = read_state(weights)
-    probe = create_model(entry.name, **params)
-    widths = {
-        state[key].shape[0]
-        for key in probe.state_dict()
-        if probe.is_head(key) and key in state and state[key].ndim == 1
-    }
-    num_classes = widths.pop() if len(widths) == 1 else probe.config.num_classes
-    facts = entry.metadata
-    size = int(facts.get("image_size", 224))
-    transforms = default_eval_transforms(
-        (size, size),
-        int(facts.get("resize_short", round(size * 256 / 224))),
-        str(facts.get("interpolation", "bilinear")),
-    )
-    manifest = Manifest(
-        architecture=architecture_of(entry.name, num_classes, params),
-        preprocessing=Preprocessing(image_size=(size, size), transforms=transforms),
-        labels=labels if labels is not None else tuple(str(i) for i in range(num_classes)),
-        versions=versions(),
-    )
-    if len(manifest.labels) != num_classes:
-        raise BundleError(
-            f"{weights} has {num_classes} classes and {len(manifest.labels)} labels were given"
-        )
-    return Bundle(weights.parent, manifest, weights)
 
 
 def architecture_of(name: str, num_classes: int, params: Mapping[str, Any]) -> Architecture:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from ppclas_core.engine.context import TrainContext
+    from ppclas_core.contracts.context import TrainContext
     from ppclas_core.registry import Registry
 
 PROJECT = "ppclas"
@@ -35,67 +35,80 @@ def register_models(registry: Registry) -> None:
 
 @hookspec
 def register_transforms(registry: Registry) -> None:
-    """Add image transforms: subclasses of ``ppclas_core.data.Transform``."""
+    """Add image transforms: subclasses of ``ppclas_core.contracts.data.Transform``."""
 
 
 @hookspec
 def register_batch_transforms(registry: Registry) -> None:
-    """Add batch transforms (Mixup, CutMix): subclasses of ``ppclas_core.data.BatchTransform``."""
+    """Add batch transforms (Mixup, CutMix): subclasses of
+    ``ppclas_core.contracts.data.BatchTransform``.
+    """
 
 
 @hookspec
 def register_losses(registry: Registry) -> None:
-    """Add losses: subclasses of ``ppclas_core.builtin.base.Loss``."""
+    """Add losses: subclasses of ``ppclas_core.contracts.training.Loss``."""
 
 
 @hookspec
 def register_feature_losses(registry: Registry) -> None:
-    """Add losses between feature maps: subclasses of ``ppclas_core.feature_loss.FeatureLoss``."""
+    """Add losses between feature maps: subclasses of
+    ``ppclas_core.contracts.feature_loss.FeatureLoss``.
+    """
 
 
 @hookspec
 def register_objectives(registry: Registry) -> None:
-    """Add what a training step minimises: subclasses of ``ppclas_core.objective.Objective``."""
+    """Add what a training step minimises: subclasses of
+    ``ppclas_core.contracts.objective.Objective``.
+    """
 
 
 @hookspec
 def register_schedulers(registry: Registry) -> None:
-    """Add learning-rate schedules: subclasses of ``ppclas_core.builtin.base.Scheduler``."""
+    """Add learning-rate schedules: subclasses of ``ppclas_core.contracts.training.Scheduler``."""
 
 
 @hookspec
 def register_optimizers(registry: Registry) -> None:
-    """Add optimizers: subclasses of ``ppclas_core.builtin.base.Optimizer``."""
+    """Add optimizers: subclasses of ``ppclas_core.contracts.training.Optimizer``."""
 
 
 @hookspec
 def register_metrics(registry: Registry) -> None:
-    """Add metrics: subclasses of ``ppclas_core.builtin.base.Metric``."""
+    """Add metrics: subclasses of ``ppclas_core.contracts.training.Metric``."""
 
 
 @hookspec
 def register_exporters(registry: Registry) -> None:
-    """Add export targets: subclasses of ``ppclas_core.export.Exporter``."""
+    """Add export targets: subclasses of ``ppclas_core.contracts.export.Exporter``."""
 
 
 @hookspec
 def register_engines(registry: Registry) -> None:
-    """Add engines that run an export: subclasses of ``ppclas_core.export.Engine``."""
+    """Add engines that run an export: subclasses of ``ppclas_core.contracts.export.Engine``."""
 
 
 @hookspec
 def register_trackers(registry: Registry) -> None:
-    """Add experiment trackers: subclasses of ``ppclas_core.builtin.base.Tracker``."""
+    """Add experiment trackers: subclasses of ``ppclas_core.contracts.training.Tracker``."""
 
 
 @hookspec
 def register_datasets(registry: Registry) -> None:
-    """Add data sources: subclasses of ``ppclas_core.data.Source``."""
+    """Add data sources: subclasses of ``ppclas_core.contracts.data.Source``."""
 
 
 @hookspec
 def register_readers(registry: Registry) -> None:
-    """Add ways to read batches: subclasses of ``ppclas_core.data.readers.BatchReader``."""
+    """Add ways to read batches: subclasses of ``ppclas_core.contracts.readers.BatchReader``."""
+
+
+@hookspec
+def register_config_formats(registry: Registry) -> None:
+    """Add schemas of other programs that configs may be written in: the builder takes nothing and
+    returns a ``ppclas_core.contracts.config_format.ConfigFormat``.
+    """
 
 
 @hookspec

@@ -20,28 +20,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from pydantic import ValidationError
 
-from ppclas_core.component import Params
 from ppclas_core.errors import ConfigError
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
-from ppclas_core.variants import LazyModel, Variant, Variants, register_variants
 
 if TYPE_CHECKING:
-    from ppclas_core.feature_extractor import FeatureExtractor
-    from ppclas_core.image_model import ImageModel
-
-__all__ = ["LazyModel", "ModelConfig", "Variant", "Variants", "create_model", "register_variants"]
-
-
-class ModelConfig(Params):
-    """What every architecture takes. A family adds its own fields; a variant fixes them."""
-
-    in_channels: PositiveInt = 3
-    """Channels of the input images."""
-    num_classes: NonNegativeInt = 1000
-    """Width of the logits; 0 leaves the classifier out, the model then gives pooled features."""
+    from ppclas_core.contracts.feature_extractor import FeatureExtractor
+    from ppclas_core.contracts.image_model import ImageModel
 
 
 @overload
@@ -94,6 +81,6 @@ def create_model(
         ) from error
     if not features_only:
         return model
-    from ppclas_core.feature_extractor import FeatureExtractor  # imports Paddle
+    from ppclas_core.contracts.feature_extractor import FeatureExtractor  # imports Paddle
 
     return FeatureExtractor(model, out_indices)

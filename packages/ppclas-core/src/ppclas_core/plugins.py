@@ -24,7 +24,6 @@ from ppclas_core.near import near_names
 from ppclas_core.registry import Registry
 
 GROUP = hookspecs.PROJECT
-BUILTIN = "ppclas-core"
 
 
 @dataclass
@@ -45,6 +44,7 @@ class Registries:
     trackers: Registry = field(default_factory=lambda: Registry("tracker"))
     datasets: Registry = field(default_factory=lambda: Registry("data source"))
     readers: Registry = field(default_factory=lambda: Registry("reader"))
+    config_formats: Registry = field(default_factory=lambda: Registry("config format"))
     recipes: Registry = field(default_factory=lambda: Registry("recipe", "ppclas recipes list"))
     commands: Registry = field(default_factory=lambda: Registry("command", "ppclas --help"))
 
@@ -226,13 +226,8 @@ def _order(loaded: tuple[metadata.EntryPoint, object]) -> tuple[int, str, str]:
 
 
 def make_plugin_manager(*, discover: bool = True) -> PluginManager:
-    """A fresh plugin manager with the built-ins, and with every installed plugin if
-    ``discover``.
-    """
-    from ppclas_core.builtin import plugin
-
+    """A fresh plugin manager, with every installed plugin if ``discover``."""
     manager = PluginManager()
-    manager.add(plugin, "builtin", BUILTIN, _own_version())
     if discover:
         manager.load_entry_points()
     return manager
@@ -240,17 +235,10 @@ def make_plugin_manager(*, discover: bool = True) -> PluginManager:
 
 @functools.lru_cache(maxsize=1)
 def get_plugin_manager() -> PluginManager:
-    """The process's plugin manager: built-ins and every installed plugin, loaded once."""
+    """The process's plugin manager: every installed plugin, loaded once."""
     return make_plugin_manager()
 
 
 def get_registries() -> Registries:
     """The registries of the process's plugin manager."""
     return get_plugin_manager().registries
-
-
-def _own_version() -> str:
-    try:
-        return metadata.version(BUILTIN)
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "0+unknown"

@@ -17,7 +17,7 @@ from ppclas_core.near import near_names
 from ppclas_core.paddle_runtime import require_paddle
 
 if TYPE_CHECKING:
-    from ppclas_core.component import Params
+    from ppclas_core.params import Params
 
 Lazy = Callable[..., Any] | str
 """A callable, or the ``"module:attribute"`` where one will be found."""

@@ -22,7 +22,7 @@ from ppclas_core.registry import resolve
 from ppclas_core.wording import first_few
 
 if TYPE_CHECKING:
-    from ppclas_core.image_model import ImageModel
+    from ppclas_core.contracts.image_model import ImageModel
 
 State = dict[str, NDArray[Any]]
 

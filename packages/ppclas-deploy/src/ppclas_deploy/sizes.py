@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ppclas_core.config.schema import ComponentConfig, Size
-from ppclas_core.data.transforms import size_pair
 from ppclas_core.errors import ConfigError
+from ppclas_data.loading.pipeline import bundle_pipeline
+from ppclas_data.transforms.basic import size_pair
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -33,7 +34,7 @@ def at_size(bundle: Bundle, size: Size) -> Bundle:
         ),
         bundle.weights_file,
     )
-    height, width, _ = changed.pipeline().output_shape()
+    height, width, _ = bundle_pipeline(changed).output_shape()
     if (height, width) != new:
         names = ", ".join(transform.name for transform in transforms)
         raise ConfigError(

@@ -2,8 +2,8 @@
 own.
 """
 
+from ppclas_core.contracts.variants import register_variants
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.variants import register_variants
 
 
 @hookimpl

@@ -24,9 +24,9 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.component import Params
-from ppclas_core.data.decode import decode
 from ppclas_core.errors import ImageError
+from ppclas_core.params import Params
+from ppclas_data.decoding.decode import decode
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ppclas_distill.select import check_listable

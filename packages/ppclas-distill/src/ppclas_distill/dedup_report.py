@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.data.decode import decode
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json, write_text
+from ppclas_data.decoding.decode import decode
 
 from ppclas_distill.dedup import DedupOptions, LookAlikes, Match, find_look_alikes
 from ppclas_distill.findings import Findings

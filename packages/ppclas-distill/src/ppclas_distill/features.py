@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ppclas_core.contracts.feature_loss import FeatureLoss
 from ppclas_core.errors import ShapeError
-from ppclas_core.feature_loss import FeatureLoss
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn
-    from ppclas_core.image_model import Feature
+    from ppclas_core.contracts.image_model import Feature
 
 
 class FitNet(FeatureLoss):

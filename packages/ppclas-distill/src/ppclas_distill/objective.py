@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.builtin.base import Loss, Targets
-from ppclas_core.builtin.losses import log_softmax
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config
+from ppclas_core.contracts.feature_loss import FeatureLoss
+from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
+from ppclas_core.contracts.training import Loss, Targets
 from ppclas_core.errors import ConfigError, PpclasError
-from ppclas_core.feature_loss import FeatureLoss
-from ppclas_core.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.plugins import get_registries
+from ppclas_engine.builtin.losses import log_softmax
 from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests
@@ -27,7 +27,7 @@ from ppclas_distill.teacher import Student, Teacher, TeacherConfig, open_teacher
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn
-    from ppclas_core.image_model import Feature, ImageModel
+    from ppclas_core.contracts.image_model import Feature, ImageModel
 
 
 class LossTerm(ComponentConfig):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppclas_core.component import Params
 from ppclas_core.config.explain import dotted, problems_of
 from ppclas_core.config.load import load_config
 from ppclas_core.config.overrides import apply_override
@@ -20,12 +19,13 @@ from ppclas_core.config.yaml_source import read_yaml
 from ppclas_core.errors import ConfigError, PpclasError
 from ppclas_core.files import sha256, write_json
 from ppclas_core.near import near_names
+from ppclas_core.params import Params
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from ppclas_distill.teacher import TeacherConfig
 
 if TYPE_CHECKING:
-    from ppclas_core.engine.console import Console
+    from ppclas_engine.console import Console
 
 _SHIPPED = Path(__file__).with_name("pipelines")
 _DONE = "stage.json"
@@ -426,8 +426,8 @@ def _run_dedup(
 
 
 def _run_train(config: Config, folder: Path, console: Console) -> None:
-    from ppclas_core.engine.run import RunFolder
-    from ppclas_core.engine.session import check_same_recipe, plan_run, resume, train_plan
+    from ppclas_engine.runs.run import RunFolder
+    from ppclas_engine.runs.session import check_same_recipe, plan_run, resume, train_plan
 
     run = RunFolder(folder)
     if run.config.is_file():

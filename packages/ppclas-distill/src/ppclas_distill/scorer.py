@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.data.base import Draw
-from ppclas_core.data.pipeline import Pipeline, build_transforms, default_eval_transforms
-from ppclas_core.engine.predictors import bundle_predictor
+from ppclas_core.contracts.data import Draw
 from ppclas_core.errors import ConfigError, ImageError
 from ppclas_core.normalize import normalize_batch
+from ppclas_data.loading.pipeline import (
+    Pipeline,
+    build_transforms,
+    bundle_pipeline,
+    default_eval_transforms,
+)
+from ppclas_engine.results.predictors import bundle_predictor
 
 from ppclas_distill.onnx_file import OnnxFile
 from ppclas_distill.select import Answers, check_listable
@@ -78,7 +83,7 @@ def open_scorer(config: TeacherConfig) -> Scorer:
     return Scorer(
         bundle.labels,
         bundle_fingerprint(bundle),
-        bundle.pipeline(),
+        bundle_pipeline(bundle),
         lambda pixels: bundle.probabilities(predictor(pixels)).astype(np.float32),
     )
 

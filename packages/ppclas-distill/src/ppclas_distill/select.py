@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.data.lists import ListSource
-from ppclas_core.data.photo_files import IMAGE_SUFFIXES, is_listable
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
+from ppclas_data.sources.lists import ListSource
+from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, is_listable
 
 Answers = tuple[NDArray[np.float32], list[tuple[int, str]]]
 """Probabilities [N, C] of N photos, NaN for those that cannot be read, and of these place and

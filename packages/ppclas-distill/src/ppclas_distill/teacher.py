@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.bundle import Bundle, bundle_from_weights
-from ppclas_core.component import Params
+from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import NormalizeConfig, Size
-from ppclas_core.data.labels import are_ids
 from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.files import sha256
+from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
 from ppclas_core.weights import pretrained_path
+from ppclas_data.sources.labels import are_ids
+from ppclas_engine.bundles import bundle_from_weights
 
 from ppclas_distill.maps import MapRecorder
 from ppclas_distill.onnx_file import OnnxFile
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paddle import Tensor
-    from ppclas_core.export import Engine
-    from ppclas_core.image_model import Feature, ImageModel
+    from ppclas_core.contracts.export import Engine
+    from ppclas_core.contracts.image_model import Feature, ImageModel
 
 ONNX_SUFFIX = ".onnx"
 

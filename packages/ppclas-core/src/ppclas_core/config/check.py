@@ -10,12 +10,12 @@ from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ValidationError
 
-from ppclas_core.component import Params
 from ppclas_core.config.explain import Problem, dotted, problems_of, unknown_key
 from ppclas_core.config.schema import Config, OptimizerSection
 from ppclas_core.config.yaml_source import KeyPath
+from ppclas_core.contracts.variants import LazyModel
 from ppclas_core.errors import MissingDependencyError, UnknownNameError
-from ppclas_core.models import LazyModel
+from ppclas_core.params import Params
 from ppclas_core.plugins import Registries
 from ppclas_core.registry import Entry, Registry
 

@@ -20,9 +20,9 @@ from ppclas_core.config.dump import dump_config, leaves
 from ppclas_core.config.explain import Problem, dotted
 from ppclas_core.config.json_schema import config_schema
 from ppclas_core.config.overrides import apply_override
-from ppclas_core.config.paddleclas import OLD_KEYS, is_paddleclas, translate
 from ppclas_core.config.schema import Config
 from ppclas_core.config.yaml_source import Document, Dumper, KeyPath, read_yaml
+from ppclas_core.contracts.config_format import ConfigFormat
 from ppclas_core.errors import ConfigError, UnknownNameError
 from ppclas_core.near import near_names
 from ppclas_core.plugins import Registries, get_registries
@@ -116,18 +116,20 @@ class _Tree:
                 self.said[path[:depth]] = _Said(DEFAULT, label, label)
         self.said[path] = _Said(label, label, label, (1 << 30, 0))
 
-    def translate(self) -> list[str]:
-        """Replace a PaddleClas tree by its translation; what became of each key, a line each."""
-        translation = translate(self.values)
+    def translate(self, written_in: ConfigFormat) -> tuple[str, ...]:
+        """Replace a tree of another schema by its translation; what became of each key, a line
+        each.
+        """
+        translation = written_in.translate(self.values)
         if translation.problems:
             raise ConfigError(_report(translation.problems, self))
         said: dict[KeyPath, _Said] = {}
         for path, source in translation.origins.items():
-            found = (self.who(source) if source else None) or _Said("as PaddleClas trains", "", "")
+            found = (self.who(source) if source else None) or _Said(written_in.implied, "", "")
             said[path] = replace(
                 found, origin=f"{found.origin} ({dotted(source)})" if source else found.origin
             )
-        self.values, self.said = translation.new, said
+        self.values, self.said = translation.values, said
         return translation.lines
 
     def flag(self, option: str, value: Any) -> None:
@@ -193,22 +195,22 @@ def load_config(
     )
 
 
-def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, list[str]]:
-    """The YAML that says what the PaddleClas config at ``path`` says, and what became of each old
-    key, a line each.
+def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
+    """The YAML that says what the config of another schema at ``path`` says, and what became of
+    each old key, a line each.
 
     ``overrides`` are ``KEY=VALUE`` in the old words or the new ones.
 
     Raises:
-        ConfigError: it is no PaddleClas config, or something in it cannot be translated; with its
+        ConfigError: it is in no such schema, or something in it cannot be translated; with its
             place.
     """
     registries = get_registries()
     tree, lines = _open_tree(path, overrides, registries)
     if not lines:
+        known = " or ".join(written_in.description for written_in in _formats(registries))
         raise ConfigError(
-            f"{path}: expected a PaddleClas config (ARCHITECTURE: or Global: and Arch:); got "
-            "another one."
+            f"{path}: expected {known or 'a config of another schema'}; got another one."
         )
     _check_tree(tree, registries)
     return yaml.dump(
@@ -218,26 +220,32 @@ def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, list[
 
 def _open_tree(
     source: str | Path | None, overrides: Sequence[str], registries: Registries
-) -> tuple[_Tree, list[str]]:
+) -> tuple[_Tree, tuple[str, ...]]:
     """The values of a file or recipe with ``overrides``; what became of the keys of an old schema,
     a line each.
     """
     tree = _Tree(None if source is None else _read(source, registries.recipes))
-    lines: list[str] = []
-    if is_paddleclas(tree.values):
+    lines: tuple[str, ...] = ()
+    formats = (each for each in _formats(registries) if each.recognises(tree.values))
+    if (written_in := next(formats, None)) is not None:
         # Overrides in the old words change the old tree, those in the new ones its translation.
         old = [
             assignment
             for assignment in overrides
-            if assignment.partition(".")[0].partition("=")[0] in OLD_KEYS
+            if assignment.partition(".")[0].partition("=")[0] in written_in.keys
         ]
         for assignment in old:
             tree.override(assignment)
-        lines = tree.translate()
+        lines = tree.translate(written_in)
         overrides = [assignment for assignment in overrides if assignment not in old]
     for assignment in overrides:
         tree.override(assignment)
     return tree, lines
+
+
+def _formats(registries: Registries) -> Iterator[ConfigFormat]:
+    for name in registries.config_formats:
+        yield registries.config_formats.build(name)
 
 
 def _check_tree(tree: _Tree, registries: Registries) -> tuple[Config, Sequence[str]]:

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from ppclas_core.component import Params
+from ppclas_core.params import Params
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Side = Annotated[int, Field(gt=0, le=16384)]
@@ -178,9 +178,9 @@ class OptimizerSection(ComponentConfig):
     """Largest global gradient norm."""
     lr_mult: dict[str, NonNegativeFloat] | tuple[NonNegativeFloat, ...] | None = None
     """Stage name → factor on the learning rate, ``head`` included; ``backbone`` means every stage
-    but the head. Or a factor for each stage but the head, from the input on, as PaddleClas'
-    ``lr_mult_list`` has them.
-    Nothing: a smaller rate for the backbone where training starts from pretrained weights."""
+    but the head. Or a factor for each stage but the head, from the input on, as
+    ``lr_mult_list`` of older configs has them. Nothing: a smaller rate for the backbone where
+    training starts from pretrained weights."""
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """Factor on the learning rate from each stage to the one before it, 1 at the head: early layers
     change least. What ``lr_mult`` says of a stage counts more. Nothing: no such factor."""

@@ -1,18 +1,17 @@
 """Contract checks for plugins, ours and everybody's: plain functions that raise AssertionError with
 a clear text.
 
-``check_<kind>`` takes one component and tries what ppclas will do with it. ``make_tiny_dataset``
-and ``make_tiny_bundle`` give something to try it on, ``use_plugin`` adds a plugin to this process
-for a while.
+``check_<kind>`` takes one component and tries what ppclas will do with it. ``make_tiny_bundle``
+gives something to try it on, ``use_plugin`` adds a plugin to this process for a while. What needs
+photos is in ``ppclas_data.testing``: ``make_tiny_dataset`` and ``check_reader``.
 """
 
 from ppclas_core.testing.components import check_params
-from ppclas_core.testing.data import check_batch_transform, check_transform, make_tiny_dataset
 from ppclas_core.testing.exporters import check_exporter, make_tiny_bundle
 from ppclas_core.testing.fake_plugin import FakePlugin, use_plugin
 from ppclas_core.testing.models import check_model
-from ppclas_core.testing.readers import check_reader
 from ppclas_core.testing.training import check_loss, check_metric, check_optimizer, check_scheduler
+from ppclas_core.testing.transforms import check_batch_transform, check_transform
 
 __all__ = [
     "FakePlugin",
@@ -23,10 +22,8 @@ __all__ = [
     "check_model",
     "check_optimizer",
     "check_params",
-    "check_reader",
     "check_scheduler",
     "check_transform",
     "make_tiny_bundle",
-    "make_tiny_dataset",
     "use_plugin",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppclas_core.component import Params
+from ppclas_core.params import Params
 
 
 def expect(condition: bool, message: str) -> None:
@@ -20,7 +20,7 @@ def check_params(component: Params, documented: bool = True) -> None:
     of it.
     """
     kind = type(component)
-    expect(isinstance(component, Params), f"{kind.__name__} is not a ppclas_core.component.Params")
+    expect(isinstance(component, Params), f"{kind.__name__} is not a ppclas_core.params.Params")
     expect(bool(kind.__doc__), f"{kind.__name__} has no docstring; it is what users see of it")
     own = vars(kind).get("__annotations__", {})
     silent = [

@@ -17,8 +17,8 @@ from ppclas_core.bundle import (
     write_bundle,
     write_manifest,
 )
-from ppclas_core.data.pipeline import default_eval_transforms
-from ppclas_core.export import Engine, Exporter
+from ppclas_core.config.schema import ComponentConfig
+from ppclas_core.contracts.export import Engine, Exporter
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
 from ppclas_core.testing.components import check_params, expect
@@ -28,19 +28,22 @@ Array = NDArray[np.float32]
 
 
 def make_tiny_bundle(
-    folder: Path, model: str = "FakeNet", num_classes: int = 3, image_size: int = 32
+    folder: Path,
+    model: str = "FakeNet",
+    num_classes: int = 3,
+    image_size: int = 32,
+    transforms: tuple[ComponentConfig, ...] = (),
 ) -> Bundle:
     """A bundle of an untrained model, for square images of ``image_size`` pixels.
 
+    ``transforms`` bring photos to that size in evaluation; without any they have it already.
     ``FakeNet`` is there inside ``use_plugin(FakePlugin())``. An exporter that works in a process of
     its own needs a model of an installed package.
     """
     size = (image_size, image_size)
     manifest = Manifest(
         architecture=architecture_of(model, num_classes, {}),
-        preprocessing=Preprocessing(
-            image_size=size, transforms=default_eval_transforms(size, None, "bilinear")
-        ),
+        preprocessing=Preprocessing(image_size=size, transforms=transforms),
         labels=tuple(f"class_{index:02d}" for index in range(num_classes)),
         versions=versions(),
     )
@@ -48,8 +51,8 @@ def make_tiny_bundle(
 
 
 def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
-    """An exporter keeps the contract of ``ppclas_core.export.Exporter``, and its engine that of
-    ``Engine``.
+    """An exporter keeps the contract of ``ppclas_core.contracts.export.Exporter``, and its engine
+    that of ``Engine``.
 
     ``bundle`` is exported into the new ``folder``; the engine must then give the model's logits,
     within the exporter's own tolerance, for batches of 1 and 3. Where that engine cannot run here
@@ -84,7 +87,10 @@ def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
 
     write_manifest(folder, bundle.manifest.replace(kind="export", export=facts, files={}))
     engine = engines.build(used)
-    expect(isinstance(engine, Engine), f"the engine {used} is not a ppclas_core.export.Engine")
+    expect(
+        isinstance(engine, Engine),
+        f"the engine {used} is not a ppclas_core.contracts.export.Engine",
+    )
     check_params(engine)
     engine.load(Bundle.load(folder))
     expect(bool(engine.versions()), f"the engine {used} names no versions")

@@ -12,15 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from ppclas_core.builtin.base import Loss, Metric, Optimizer, Scheduler, Targets, Tracker
-from ppclas_core.builtin.losses import split_outputs
-from ppclas_core.builtin.optimizers import SGD
-from ppclas_core.data import BatchTransform, Draw, Image, ImageSet, Record, Source, Transform
-from ppclas_core.data.readers import BatchReader, OpenReader, Reader, Request, Samples
-from ppclas_core.export import Engine, Exporter
-from ppclas_core.feature_loss import FeatureLoss
-from ppclas_core.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
-from ppclas_core.testing.data import make_tiny_dataset
+from ppclas_core.contracts.data import (
+    BatchTransform,
+    Draw,
+    Image,
+    ImageSet,
+    Record,
+    Source,
+    Transform,
+)
+from ppclas_core.contracts.export import Engine, Exporter
+from ppclas_core.contracts.feature_loss import FeatureLoss
+from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
+from ppclas_core.contracts.readers import BatchReader, OpenReader, Reader, Request, Samples
+from ppclas_core.contracts.training import (
+    Loss,
+    Metric,
+    Optimizer,
+    Scheduler,
+    Targets,
+    Tracker,
+    split_outputs,
+)
 
 if TYPE_CHECKING:
     import paddle
@@ -103,7 +116,11 @@ class FakeOptimizer(Optimizer):
         weight_decay: float,
         grad_clip: Any | None,
     ) -> paddle.optimizer.Optimizer:
-        return SGD().build(parameters, lr, weight_decay, grad_clip)
+        import paddle
+
+        return paddle.optimizer.SGD(
+            lr, parameters=[dict(group) for group in parameters], grad_clip=grad_clip
+        )
 
 
 class FakeMetric(Metric):
@@ -129,7 +146,7 @@ class FakeEngine(Engine):
     _model: Any = PrivateAttr(None)
 
     def open(self, bundle: Bundle) -> None:
-        from ppclas_core.export import export_file
+        from ppclas_core.contracts.export import export_file
         from ppclas_core.models import create_model
         from ppclas_core.weights import load_weights
 
@@ -168,20 +185,30 @@ class FakeTracker(Tracker):
 
 
 class FakeSource(Source):
-    """Photos of ``make_tiny_dataset``, written to the folder behind ``fake:`` on first use."""
+    """36 photos of three classes, behind any location that starts with ``fake:``."""
 
     @classmethod
     def recognises(cls, location: str) -> bool:
         return location.startswith("fake:")
 
     def load(self) -> ImageSet:
-        folder, names = make_tiny_dataset(Path(self.location.removeprefix("fake:")))
-        records = [
-            Record(str(path), label, str(path))
-            for label, name in enumerate(names)
-            for path in sorted((folder / name).iterdir())
-        ]
-        return ImageSet(tuple(records), names, self.location)
+        names = ("class_00", "class_01", "class_02")
+        records = tuple(
+            Record(f"{self.location}/{index}", index % len(names), f"{self.location}/{index}")
+            for index in range(36)
+        )
+        return _FakePhotos(records, names, self.location)
+
+
+class _FakePhotos(ImageSet):
+    """Photos that no disk holds: noise around a colour of the class, as binary PPM."""
+
+    def read(self, index: int) -> bytes:
+        record = self.records[index]
+        rng = np.random.default_rng(int(record.path.rpartition("/")[2]))
+        colour = 96 + 96 * np.eye(3)[record.label]
+        pixels = np.clip(rng.normal(colour, 16, (48, 60, 3)), 0, 255).astype(np.uint8)
+        return b"P6\n60 48\n255\n" + pixels.tobytes()
 
 
 class FakeReader(BatchReader):

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from ppclas_core.contracts.variants import register_variants
 from ppclas_core.hookspecs import hookimpl
 from ppclas_core.plugins import get_plugin_manager
-from ppclas_core.variants import register_variants
 
 if TYPE_CHECKING:
-    from ppclas_core.engine.context import TrainContext
+    from ppclas_core.contracts.context import TrainContext
     from ppclas_core.registry import Registry
 
 Plugin = TypeVar("Plugin")

@@ -13,7 +13,7 @@ from ppclas_core.testing.components import check_params, expect
 if TYPE_CHECKING:
     from paddle import Tensor
 
-    from ppclas_core.image_model import ImageModel
+    from ppclas_core.contracts.image_model import ImageModel
 
 CLASSES = 7
 

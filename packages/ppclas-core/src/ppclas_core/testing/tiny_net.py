@@ -9,8 +9,9 @@ import itertools
 from paddle import Tensor, nn
 from pydantic import PositiveInt
 
-from ppclas_core.image_model import Feature, ImageModel
-from ppclas_core.models import ModelConfig, Variants
+from ppclas_core.contracts.image_model import Feature, ImageModel
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 
 models = Variants()
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_core.builtin.base import Loss, Metric, Optimizer, Scheduler, Targets
+from ppclas_core.contracts.training import Loss, Metric, Optimizer, Scheduler, Targets
 from ppclas_core.testing.components import check_params, expect
 
 
 def check_loss(loss: Loss, num_classes: int = 4) -> None:
-    """A loss keeps the contract of ``ppclas_core.builtin.base.Loss``.
+    """A loss keeps the contract of ``ppclas_core.contracts.training.Loss``.
 
     It is a finite scalar, also for logits far apart and for a tuple with auxiliary logits; its
     gradient equals a numerical one and does not reach the teacher.
@@ -74,7 +74,7 @@ def _expect_scalar(name: str, value: Any, given: str) -> float:
 
 
 def check_scheduler(scheduler: Scheduler, steps_per_epoch: int = 7, epochs: int = 20) -> None:
-    """A schedule keeps the contract of ``ppclas_core.builtin.base.Scheduler``.
+    """A schedule keeps the contract of ``ppclas_core.contracts.training.Scheduler``.
 
     Every value is a finite ``float`` from 0 to the peak ``lr``, and asking in another order gives
     the same values.
@@ -103,7 +103,7 @@ def check_scheduler(scheduler: Scheduler, steps_per_epoch: int = 7, epochs: int 
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
-    """An optimizer keeps the contract of ``ppclas_core.builtin.base.Optimizer``.
+    """An optimizer keeps the contract of ``ppclas_core.contracts.training.Optimizer``.
 
     It lowers a parabola, obeys ``set_lr`` and the factors of its groups, decays weights, and clips
     by the norm over all groups.
@@ -157,7 +157,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 def check_metric(metric: Metric) -> None:
-    """A metric keeps the contract of ``ppclas_core.builtin.base.Metric``.
+    """A metric keeps the contract of ``ppclas_core.contracts.training.Metric``.
 
     Named finite ``float`` results, the same for the samples in any order, with 2 classes or 1
     sample too.

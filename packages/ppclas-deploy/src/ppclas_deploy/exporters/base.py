@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
-from ppclas_core.data.base import sample_draw
+from ppclas_core.contracts.data import sample_draw
+from ppclas_core.contracts.export import Exporter
 from ppclas_core.errors import ExportError
-from ppclas_core.export import Exporter
+from ppclas_data.loading.pipeline import bundle_pipeline
 from pydantic import PositiveInt
 
 from ppclas_deploy.isolate import bundle_job
@@ -88,7 +89,7 @@ class HalfPrecisionExporter(NetworkExporter):
 
 
 def _require_pixels(bundle: Bundle) -> None:
-    sample = bundle.pipeline().transform(
+    sample = bundle_pipeline(bundle).transform(
         np.full((375, 500, 3), 128, np.uint8), sample_draw(0, 0, 0), "a test image"
     )
     if sample.dtype != np.uint8 or sample.shape[2] != 3:

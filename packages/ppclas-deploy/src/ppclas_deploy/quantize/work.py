@@ -16,13 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle, versions, write_manifest
-from ppclas_core.data.base import ImageSet
-from ppclas_core.data.pipeline import Pipeline, build_transforms, default_train_transforms
-from ppclas_core.engine.console import Console
+from ppclas_core.contracts.data import ImageSet
+from ppclas_core.contracts.export import export_facts, export_file
 from ppclas_core.errors import ExportError
-from ppclas_core.export import export_facts, export_file
 from ppclas_core.files import write_json
 from ppclas_core.normalize import normalize_batch
+from ppclas_data.loading.pipeline import (
+    Pipeline,
+    build_transforms,
+    bundle_pipeline,
+    default_train_transforms,
+)
+from ppclas_engine.console import Console
 
 from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load
@@ -204,7 +209,7 @@ def _read(
     images: ImageSet, bundle: Bundle, console: Console, title: str
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     with console.bar(title, -(-len(images) // choosing.BATCH)) as bar:
-        return choosing.read(images, bundle.pipeline(), bar.advance)
+        return choosing.read(images, bundle_pipeline(bundle), bar.advance)
 
 
 def _batches(pixels: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

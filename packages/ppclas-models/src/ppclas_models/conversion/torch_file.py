@@ -39,7 +39,8 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "ema_model.")
 _COUNTERS = ("num_batches_tracked", "n_averaged")
 _DTYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
-    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
+    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1",
+    "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ Paper: "ACNet: Strengthening the Kernel Skeletons for Powerful CNN via Asymmetri
 from __future__ import annotations
 
 from paddle import nn
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.residual import INDEXED, Place, ResidualConfig, ResidualNet

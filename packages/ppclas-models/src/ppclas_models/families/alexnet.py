@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from paddle import nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.fully_connected import FullyConnectedModel

@@ -7,8 +7,8 @@ Paper: "YOLOv3: An Incremental Improvement", Redmon & Farhadi 2018, https://arxi
 from __future__ import annotations
 
 from paddle import Tensor, nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import paddle
 from paddle import Tensor, nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
@@ -82,16 +82,20 @@ class DualPathBlock(nn.Layer):
         bottleneck_channels=128, groups=32, growths=(16, 32, 32, 64),
     ),
     DPN92=DPNConfig(
-        stem_channels=64, depths=(3, 4, 20, 3), bottleneck_channels=96, groups=32, growths=(16, 32, 24, 128)
+        stem_channels=64, depths=(3, 4, 20, 3), bottleneck_channels=96, groups=32, growths=(16, 32,
+            24, 128)
     ),
     DPN98=DPNConfig(
-        stem_channels=96, depths=(3, 6, 20, 3), bottleneck_channels=160, groups=40, growths=(16, 32, 32, 128)
+        stem_channels=96, depths=(3, 6, 20, 3), bottleneck_channels=160, groups=40, growths=(16,
+            32, 32, 128)
     ),
     DPN107=DPNConfig(
-        stem_channels=128, depths=(4, 8, 20, 3), bottleneck_channels=200, groups=50, growths=(20, 64, 64, 128)
+        stem_channels=128, depths=(4, 8, 20, 3), bottleneck_channels=200, groups=50, growths=(20,
+            64, 64, 128)
     ),
     DPN131=DPNConfig(
-        stem_channels=128, depths=(4, 8, 28, 3), bottleneck_channels=160, groups=40, growths=(16, 32, 32, 128)
+        stem_channels=128, depths=(4, 8, 28, 3), bottleneck_channels=160, groups=40, growths=(16,
+            32, 32, 128)
     ),
 )  # fmt: skip
 class DPN(ChainModel):

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from ppclas_core.errors import ShapeError
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv_norm import UNDERSCORED, ConvNorm

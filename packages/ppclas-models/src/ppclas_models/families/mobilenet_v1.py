@@ -8,8 +8,8 @@ https://arxiv.org/abs/1704.04861
 from __future__ import annotations
 
 from paddle import nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveFloat
 
 from ppclas_models.layers.chain import ChainModel

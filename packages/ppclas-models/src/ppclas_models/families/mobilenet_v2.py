@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 from paddle import Tensor, nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveFloat
 
 from ppclas_models.layers.chain import ChainModel
@@ -19,7 +19,8 @@ from ppclas_models.layers.conv_norm import UNDERSCORED, ConvNorm
 models = Variants()
 
 STAGES = (
-    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6,
+        320, 1, 1),
 )  # fmt: skip
 """Expansion t, channels c at width 1.0, blocks n, stride s of the first block: table 2 of the
 paper."""

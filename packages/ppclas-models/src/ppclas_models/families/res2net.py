@@ -14,7 +14,7 @@ from string import ascii_lowercase
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from paddle import nn
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.residual import (
     BASIC_CHANNELS,

@@ -9,7 +9,7 @@ et al. 2018, https://arxiv.org/abs/1805.00932, for the wide ones (wsl).
 from __future__ import annotations
 
 from paddle import nn
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.conv_norm import SHORT

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal
 
 from paddle import nn
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.residual import (

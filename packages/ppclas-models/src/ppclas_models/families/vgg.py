@@ -9,8 +9,8 @@ https://arxiv.org/abs/1409.1556
 from __future__ import annotations
 
 from paddle import nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.conv import conv2d

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from ppclas_core.models import ModelConfig
+from ppclas_core.contracts.model_config import ModelConfig
 from pydantic import PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

@@ -1,3 +1,0 @@
-"""What ppclas ships in the core, registered like any plugin's. Kept empty: ``plugin`` must import
-nothing heavy.
-"""

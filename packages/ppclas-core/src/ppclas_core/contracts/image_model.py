@@ -1,0 +1,131 @@
+"""The base class of every model. Importing it imports Paddle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from paddle import Tensor, nn
+
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature map of a backbone."""
+
+    layer: str
+    """Path of the sublayer whose output it is, as in ``named_sublayers()``."""
+    channels: int
+    stride: int
+    """Input pixels per feature pixel, along height and width."""
+
+
+class ImageModel(nn.Layer):
+    """Classify images [N, in_channels, H, W] (float32, normalised) as logits [N, num_classes].
+
+    A family implements ``forward_features``, ``forward_head``, ``feature_info`` and ``stages``.
+    Attribute names end up as state-dict keys: they are those of the published checkpoints.
+    """
+
+    head: ClassVar[tuple[str, ...]] = ("fc",)
+    """Prefixes of the state-dict keys of the classifier: what is re-initialised for another number
+    of classes."""
+
+    config: ModelConfig
+
+    keeps_norm_statistics: bool = False
+    """Whether batch norms use and keep their running statistics in training mode too."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The last feature map [N, C, h, w]."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits [N, num_classes]; the pooled features [N, C] if ``pre_logits`` or ``num_classes``
+        is 0.
+        """
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(images))
+
+    def feature_info(self) -> list[Feature]:
+        """The maps a detector or segmenter can use, from fine to coarse, one a stride; the last is
+        the last stage's.
+        """
+        raise NotImplementedError
+
+    def stages(self) -> dict[str, tuple[str, ...]]:
+        """Stage name → prefixes of its parameters' names, from the input to the output, ``head``
+        last.
+
+        Every parameter belongs to exactly one stage. Per-stage learning rates, freezing and layer
+        decay go by it.
+        """
+        raise NotImplementedError
+
+    def stage_of(self, key: str) -> str:
+        """The stage that the parameter or buffer ``key`` belongs to (the longest matching prefix
+        wins).
+        """
+        matches = [
+            (len(prefix), stage)
+            for stage, prefixes in self.stages().items()
+            for prefix in prefixes
+            if key == prefix or key.startswith(f"{prefix}.")
+        ]
+        if not matches:
+            raise ConfigError(f"{type(self).__name__}: no stage holds the parameter {key!r}")
+        return max(matches)[1]
+
+    def is_head(self, key: str) -> bool:
+        """Whether a state-dict key belongs to the classifier."""
+        return any(key == prefix or key.startswith(f"{prefix}.") for prefix in self.head)
+
+    def trainable(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and parameter of everything that takes gradients (batch-norm statistics do not)."""
+        return ((name, p) for name, p in self.named_parameters() if not p.stop_gradient)
+
+    def train(self) -> None:
+        """Training mode, except for batch norms that keep their running statistics: all of them, or
+        frozen ones.
+        """
+        super().train()
+        for layer in self.sublayers():
+            if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm) and (
+                self.keeps_norm_statistics or layer.weight.stop_gradient
+            ):
+                layer.eval()
+
+    def layer_decay(self, decay: float) -> dict[str, float]:
+        """Stage name → factor on the learning rate (an ``lr_mult``): 1 for the head, ``decay`` less
+        for each before it.
+
+        For fine-tuning: early layers, which are of use everywhere, change least.
+        """
+        stages = list(self.stages())
+        return {stage: decay ** (len(stages) - 1 - index) for index, stage in enumerate(stages)}
+
+    def freeze(self, stages: Sequence[str]) -> None:
+        """Take the parameters of these stages out of training.
+
+        Raises:
+            ConfigError: a stage is unknown; the message lists the known ones.
+        """
+        known = self.stages()
+        for stage in stages:
+            if stage not in known:
+                raise ConfigError(
+                    f"{type(self).__name__} has no stage {stage!r} to freeze. It has: "
+                    f"{', '.join(known)}."
+                )
+        for name, parameter in self.named_parameters():
+            if self.stage_of(name) in stages:
+                parameter.stop_gradient = True

@@ -1,0 +1,149 @@
+"""What a loss, schedule, optimizer, metric or tracker is. Importing this module does not import
+Paddle.
+
+Each is a frozen parameter model with one method: what is registered is the class, and its fields
+are what a config may set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveFloat
+
+from ppclas_core.config.schema import Task
+from ppclas_core.params import Params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import paddle
+    from paddle import Tensor
+
+
+ONE_LABEL: tuple[Task, ...] = ("classification",)
+BOTH_TASKS: tuple[Task, ...] = ("classification", "multilabel")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch's outputs are compared with; N samples, C classes.
+
+    Mixed samples (Mixup, CutMix) carry two labels: the target is ``weight · labels + (1 - weight) ·
+    mixed_labels``.
+    """
+
+    labels: Tensor
+    """[N] int64 class indices; [N, C] float32, 1 for each class that is there, where images have
+    several labels."""
+    mixed_labels: Tensor | None = None
+    """The labels of the other half of a mixed sample, in the same form."""
+    weight: Tensor | None = None
+    """[N] float32 in 0..1: the share of ``labels``; given where ``mixed_labels`` is."""
+    soft: Tensor | None = None
+    """[N, C] float32 probabilities; where given they replace the labels."""
+    teacher_logits: Tensor | None = None
+    """[N, C] float32, without gradient; for distillation losses."""
+
+
+class Loss(Params):
+    """Turn a batch's outputs into one number to minimise."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
+    """What it can be used for: one label an image (``classification``), several (``multilabel``),
+    or both."""
+
+    def __call__(self, outputs: Any, targets: Targets) -> Tensor:
+        """Mean loss, a scalar.
+
+        ``outputs`` is what the model returned: logits [N, C], or a tuple with the main logits first
+        for models with auxiliary heads.
+        """
+        raise NotImplementedError
+
+
+def split_outputs(outputs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The main logits [N, C] and the auxiliary ones of what a model returned: a tensor, or a tuple,
+    main first.
+    """
+    if isinstance(outputs, tuple | list):
+        return outputs[0], tuple(outputs[1:])
+    return outputs, ()
+
+
+class Scheduler(Params):
+    """A learning rate for every step: a pure function, so that nothing has to be saved to resume
+    it.
+    """
+
+    lr: PositiveFloat | None = None
+    """Peak learning rate. Nothing: inferred from the task."""
+
+    @property
+    def peak(self) -> float:
+        """``lr``, which the engine has filled in by the time a schedule is asked for a value."""
+        if self.lr is None:
+            raise ValueError("the schedule has no learning rate yet")
+        return self.lr
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """The learning rate of ``step`` (0-based, over the whole run)."""
+        raise NotImplementedError
+
+
+class Optimizer(Params):
+    """Build a Paddle optimizer."""
+
+    def build(
+        self,
+        parameters: Sequence[Mapping[str, Any]],
+        lr: float,
+        weight_decay: float,
+        grad_clip: Any | None,
+    ) -> paddle.optimizer.Optimizer:
+        """An optimizer over parameter groups.
+
+        A group is ``{"params": [...], "learning_rate": factor, "weight_decay": coefficient}``;
+        ``lr`` is the first step's rate, later ones come through ``set_lr``; ``grad_clip`` is a
+        ``paddle.nn.ClipGradBy…`` or None.
+        """
+        raise NotImplementedError
+
+
+class Metric(Params):
+    """A number, or a few, over a whole evaluation."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
+    """What it can be used for: one label an image (``classification``), several (``multilabel``),
+    or both."""
+
+    def __call__(
+        self, probabilities: NDArray[np.float32], labels: NDArray[Any]
+    ) -> dict[str, float]:
+        """Named results from probabilities [N, C] and labels: [N] class indices, or [N, C] ones and
+        zeros.
+        """
+        raise NotImplementedError
+
+
+class Tracker(Params):
+    """Send the rows of ``metrics.jsonl`` somewhere else as well."""
+
+    def check(self) -> None:
+        """Called before anything heavy: raise a MissingDependencyError if a package that it needs
+        is not installed.
+        """
+
+    def start(self, run: Path, config: Mapping[str, Any]) -> None:
+        """Called once, before the first row."""
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        """Called with each row."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Called once, also when the run failed."""

@@ -1,1 +1,0 @@
-"""Train, evaluate and predict: plain loops over what the registries build."""

@@ -1,0 +1,1 @@
+"""From photos on disk to batches: sources, decoding, transforms, the loader, and the checks."""

@@ -1,0 +1,1 @@
+"""What can be said of photos before training: checks, statistics, likeness, previews."""

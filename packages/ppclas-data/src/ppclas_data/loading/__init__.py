@@ -1,0 +1,1 @@
+"""From records to batches: pipeline, order of samples, worker processes, the loader."""

@@ -1,0 +1,1 @@
+"""Where records come from: folders, lists, tables, archives; splits and class names."""

@@ -1,0 +1,125 @@
+"""Where records come from: whatever source recognises a location, and the plainest, a folder of
+class folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppclas_core.contracts.data import ImageSet, Record, Source
+from ppclas_core.errors import DataError
+from ppclas_core.wording import first_few
+
+from ppclas_data.sources.labels import ClassIds, are_ids, read_class_names
+from ppclas_data.sources.parts import VAL_NAMES
+from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, folders_in, image_files
+
+
+class FolderSource(Source):
+    """A folder a class, named after it; deeper folders belong to the class above them.
+
+    Bytes of a name that are not UTF-8 are spelt out: ``caf\\xe9``.
+    """
+
+    @classmethod
+    def recognises(cls, location: str) -> bool:
+        """Whether it is a folder."""
+        return Path(location).is_dir()
+
+    def load(self) -> ImageSet:
+        """Every photo of every class folder; class ids follow the sorted folder names, or the known
+        class names.
+        """
+        top, notes = Path(self.location), []
+        found: dict[str, list[str]] = {}
+        skipped = 0
+        for folder in folders_in(top):
+            photos, others = image_files(folder)
+            skipped += others
+            name = _as_text(folder.name)
+            if name in found:
+                raise DataError(
+                    f"{top}: expected class folders of different names, got two for {name!r}; "
+                    "rename one"
+                )
+            if photos:
+                found[name] = photos
+            else:
+                notes.append(f"{folder} holds no photos and is left out.")
+        if "train" in found and len(found) > 1 and found.keys() <= {"train", *VAL_NAMES}:
+            raise DataError(
+                f"{top}: expected a folder of class folders, got a data set with the parts "
+                f"{', '.join(found)}; give one of them"
+            )
+        if not found:
+            raise DataError(
+                f"{top}: expected a folder of class folders with photos in them; "
+                f"{self._what_instead()}"
+            )
+        if skipped:
+            notes.append(
+                f"{skipped} file(s) in {top} are no photos by their name and are left out."
+            )
+        if self.root is not None:
+            notes.append(
+                f"data.root ({self.root}) is for the paths in lists and CSVs; it changes nothing "
+                f"in {top}."
+            )
+        loose = sum(
+            path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES for path in top.iterdir()
+        )
+        if loose:
+            notes.append(
+                f"{loose} photo(s) directly in {top} have no class folder and are left out."
+            )
+        names = self._names(found, notes)
+        known = set(names)
+        for name in found:
+            if name not in known:
+                raise DataError(
+                    f"{top / name}: expected a folder of a known class ({first_few(names)}), got "
+                    f"{name!r}; rename the folder, or add the class to the training set"
+                )
+        empty = [name for name in names if name not in found]
+        if empty:
+            notes.append(
+                f"{top} has no photos of {len(empty)} of {len(names)} classes: {first_few(empty)}."
+            )
+        class_ids = ClassIds(names, self.labels)
+        ids = {name: class_ids.find(name, str(top / name)) for name in found}
+        records = tuple(
+            Record(path, ids[name], path) for name, photos in found.items() for path in photos
+        )
+        return ImageSet(
+            class_names=tuple(names), records=records, origin=self.location, notes=tuple(notes)
+        )
+
+    def _names(self, found: dict[str, list[str]], notes: list[str]) -> Sequence[str]:
+        if self.class_names is not None:
+            nameless = are_ids(self.class_names) and len(self.class_names) == len(found)
+            return (
+                sorted(found)
+                if nameless and not found.keys() <= set(self.class_names)
+                else self.class_names
+            )
+        if self.labels is not None:
+            return read_class_names(self.labels)
+        return sorted(found)
+
+    def _what_instead(self) -> str:
+        photos, others = image_files(self.location)
+        if photos:
+            return (
+                f"it holds {len(photos)} photo(s) without class folders; put each in a folder "
+                "named after its class, or give a list file"
+            )
+        return f"it holds no photo at all ({others} other file(s))"
+
+
+def _as_text(name: str) -> str:
+    """A folder's name, with bytes that are not UTF-8 spelt out, as in archives: bundles and exports
+    hold text.
+    """
+    return os.fsencode(name).decode(errors="backslashreplace")

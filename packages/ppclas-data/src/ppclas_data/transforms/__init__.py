@@ -1,0 +1,1 @@
+"""The basic transforms, and the pixel functions behind them."""

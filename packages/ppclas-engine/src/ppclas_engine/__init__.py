@@ -1,0 +1,1 @@
+"""Train, evaluate and predict: plans, the loop, ranks, what a run leaves behind."""

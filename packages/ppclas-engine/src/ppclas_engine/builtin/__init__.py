@@ -1,0 +1,3 @@
+"""The losses, schedules, optimizers, metrics and trackers that ship, registered like any
+plugin's.
+"""

@@ -1,0 +1,125 @@
+"""Learning-rate schedules: pure functions of the step.
+
+``S`` is ``steps_per_epoch``, ``e = ⌊step / S⌋`` the 0-based epoch, ``E`` the number of epochs and
+``W`` the warmup in epochs. Warmup is linear from 0, so the first step of a run with warmup has the
+rate 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated
+
+from ppclas_core.contracts.training import Scheduler
+from ppclas_core.errors import ConfigError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+
+Factor = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Constant(Scheduler):
+    """``lr`` at every step."""
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        return self.peak
+
+
+class Cosine(Scheduler):
+    """``lr · ½ · (1 + cos(π · e / E))``: half a cosine, constant inside an epoch."""
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        return self.peak * _half_cosine((step // steps_per_epoch) / epochs)
+
+
+class CosineWarmup(Scheduler):
+    """Warmup, then half a cosine over the steps that are left, a new value each step."""
+
+    warmup_epochs: NonNegativeFloat = 5.0
+    """W, in epochs; fractions are allowed. 0 leaves the warmup out."""
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        warmup = _warmup_steps(self, self.warmup_epochs, steps_per_epoch, epochs)
+        if step < warmup:
+            return self.peak * step / warmup
+        # max: where the whole run is warmup only the steps behind its end come here.
+        return self.peak * _half_cosine(
+            (step - warmup) / max(steps_per_epoch * epochs - warmup, 1.0)
+        )
+
+
+class ExponentialWarmup(Scheduler):
+    """Warmup, then ``lr · rate^⌊(step - W · S) / (D · S)⌋``, as MobileNetV3 and EfficientNet were
+    trained.
+    """
+
+    warmup_epochs: NonNegativeFloat = 5.0
+    """W, in epochs; fractions are allowed. 0 leaves the warmup out."""
+    decay_epochs: PositiveFloat = 2.4
+    """D, epochs between two decays."""
+    decay_rate: Factor = 0.97
+    """Factor of one decay, in (0, 1]."""
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        warmup = _warmup_steps(self, self.warmup_epochs, steps_per_epoch, epochs)
+        if step < warmup:
+            return self.peak * step / warmup
+        # The small addend keeps a decay on its step where D · S is a hair off a whole number (2.4 ·
+        # 5 is not 12).
+        decays = math.floor((step - warmup) / (self.decay_epochs * steps_per_epoch) + 1e-9)
+        return float(self.peak * self.decay_rate**decays)
+
+
+class Linear(Scheduler):
+    """``(lr - end) · (1 - min(step, T) / T) + end``: a straight line down to ``end_lr``."""
+
+    steps: PositiveInt | None = None
+    """T, steps until ``end_lr`` is reached. Nothing: the whole run."""
+    end_lr: NonNegativeFloat = 0.0
+    """The rate from step T on."""
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        steps = self.steps or steps_per_epoch * epochs
+        return (self.peak - self.end_lr) * (1.0 - min(step, steps) / steps) + self.end_lr
+
+
+class Piecewise(Scheduler):
+    """``lr · γ^k``, where k of the ``decay_epochs`` have begun."""
+
+    decay_epochs: tuple[PositiveInt, ...] = (30, 60, 90)
+    """Epochs (0-based, rising) whose first step multiplies the rate by ``gamma``."""
+    gamma: Factor = 0.1
+    """γ, the factor of one decay, in (0, 1]."""
+
+    @field_validator("decay_epochs")
+    @classmethod
+    def _rising(cls, epochs: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in itertools.pairwise(epochs)):
+            raise ValueError(
+                f"decay_epochs must rise, for example [30, 60, 90]; got {list(epochs)}"
+            )
+        return epochs
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        decays = sum(epoch * steps_per_epoch <= step for epoch in self.decay_epochs)
+        return float(self.peak * self.gamma**decays)
+
+
+def _half_cosine(progress: float) -> float:
+    """1 at the start of the run, 0 from its end on; ``progress`` is the share of it that is
+    over.
+    """
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _warmup_steps(
+    schedule: Scheduler, warmup_epochs: float, steps_per_epoch: int, epochs: int
+) -> float:
+    if warmup_epochs > epochs:
+        raise ConfigError(
+            f"schedule {type(schedule).__name__}: warmup_epochs={warmup_epochs:g} is longer than "
+            f"the run of {epochs} epoch{'' if epochs == 1 else 's'}, so the rate would never reach "
+            f"lr. Set schedule.warmup_epochs to {0.1 * epochs:g} or another part of the run, or "
+            "train for more epochs."
+        )
+    return warmup_epochs * steps_per_epoch

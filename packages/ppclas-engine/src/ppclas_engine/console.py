@@ -1,0 +1,176 @@
+"""What a person sees of a run: lines and a bar on stderr, and the same lines with times in
+``log.txt``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from ppclas_core.wording import escaped_lines
+from rich.cells import cell_len
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+_WIDE = 110
+"""Characters a line from which on a bar is long."""
+
+
+class Console:
+    """Progress and messages of one command. Everything goes to stderr: stdout is for data."""
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._quiet = quiet
+        self._rich = RichConsole(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._log: TextIO | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a bar can be drawn."""
+        return self._rich.is_terminal and not self._quiet
+
+    def open_log(self, path: Path) -> None:
+        """Append every line from now on to ``path``."""
+        self.close_log()
+        # File names are not always UTF-8.
+        self._log = open(  # noqa: SIM115 - open as long as the run
+            path, "a", encoding="utf-8", errors="backslashreplace", buffering=1
+        )
+
+    def close_log(self) -> None:
+        """Stop writing to the log file."""
+        if self._log is not None:
+            with contextlib.suppress(OSError):  # a full disk: what is buffered cannot be written
+                self._log.close()
+            self._log = None
+
+    def line(self, text: str = "") -> None:
+        """A line for the person and the log."""
+        if not self._quiet:
+            self._rich.print(escaped_lines(text), markup=False)
+        self.log(text)
+
+    def warn(self, text: str) -> None:
+        """A line that starts with ``warning:``; shown even when quiet."""
+        shown = escaped_lines(f"warning: {text}")
+        self._rich.print(shown, markup=False, style="yellow" if self._rich.is_terminal else None)
+        self.log(f"warning: {text}")
+
+    def log(self, text: str) -> None:
+        """A line for the log alone; a log that cannot be written ends with a warning, and the run
+        goes on.
+        """
+        if self._log is None:
+            return
+        try:
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        except OSError as error:
+            name = self._log.name
+            self.close_log()
+            self.warn(f"{name} ends here: {error.strerror or error}")
+
+    @contextmanager
+    def bar(
+        self, title: str, total: int, start: int = 0, every: int | None = None
+    ) -> Iterator[Bar]:
+        """A progress bar on a terminal; elsewhere a line every ``every`` steps, or now and then."""
+        if not self.is_terminal:
+            yield Bar(self, title, total, start, every)
+            return
+        wide = 24 if self._rich.width >= _WIDE else 10
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=wide),
+            MofNCompleteColumn(),
+            _FactsColumn(self._rich, wide),
+        )
+        with Progress(*columns, console=self._rich, transient=True) as progress:
+            task = progress.add_task(title, total=total, completed=start, facts="")
+            yield _TerminalBar(self, title, total, start, progress, int(task))
+
+
+class Bar:
+    """Counts steps; without a terminal it prints a line every so many steps, or else every few
+    seconds.
+    """
+
+    SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(
+        self, console: Console, title: str, total: int, start: int, every: int | None = None
+    ) -> None:
+        self._console, self._title, self._total, self._done = console, title, total, start
+        self._every = every
+        self._last_line = time.monotonic()
+
+    def advance(self, facts: str = "") -> None:
+        """One step is done; ``facts`` stand beside the count, two spaces apart, what matters most
+        first.
+        """
+        self._done += 1
+        now = time.monotonic()
+        due = (
+            now - self._last_line >= self.SECONDS_BETWEEN_LINES
+            if self._every is None
+            else not self._done % self._every
+        )
+        if due:
+            self._last_line = now
+            self._console.line(f"{self._title} {self._done}/{self._total} {facts}".rstrip())
+
+
+class _TerminalBar(Bar):
+    def __init__(
+        self, console: Console, title: str, total: int, start: int, progress: Progress, task: int
+    ) -> None:
+        super().__init__(console, title, total, start)
+        self._progress, self._task = progress, task
+
+    def advance(self, facts: str = "") -> None:
+        self._progress.update(self._task, advance=1, facts=facts)  # type: ignore[arg-type]
+
+
+class _FactsColumn(ProgressColumn):
+    """As many facts as fit in the line, each of them whole; how long it still takes where there are
+    none.
+    """
+
+    def __init__(self, console: RichConsole, bar_width: int) -> None:
+        super().__init__()
+        self._console, self._bar_width = console, bar_width
+
+    def render(self, task: Task) -> Text:
+        """The facts that fit."""
+        facts = str(task.fields["facts"]) or self._time_left(task)
+        count = 2 * len(f"{task.total:.0f}") + 1
+        room = (
+            self._console.width - cell_len(task.description) - self._bar_width - count - 3
+        )  # spaces between columns
+        shown = ""
+        for fact in facts.split("  "):
+            longer = f"{shown}  {fact}" if shown else fact
+            if cell_len(longer) > room:
+                break
+            shown = longer
+        return Text(shown, no_wrap=True)
+
+    @staticmethod
+    def _time_left(task: Task) -> str:
+        seconds = task.time_remaining
+        return f"{duration(seconds)} left" if seconds is not None and not task.finished else ""
+
+
+def duration(seconds: float) -> str:
+    """``m:ss``, or ``h:mm:ss`` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+        if minutes >= 60
+        else f"{minutes}:{rest:02d}"
+    )

@@ -1,0 +1,1 @@
+"""The training loop: parts, steps, averages, and what ends it."""

@@ -1,0 +1,263 @@
+"""One optimizer step: batches forward and backward, gradients added up over batches and ranks,
+weights moved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ppclas_core.component import build_component
+from ppclas_core.contracts.data import BatchTransform, sample_draw
+from ppclas_core.contracts.objective import StepLoss, TrainBatch
+from ppclas_core.contracts.training import Targets, split_outputs
+from ppclas_core.errors import ConfigError
+from ppclas_core.normalize import normalize_on_device
+from ppclas_core.plugins import get_registries
+from ppclas_data.loading.loader import Batch
+from ppclas_data.sources.unlabelled import UNLABELLED
+
+from ppclas_engine.builtin.objectives import Supervised
+from ppclas_engine.loop.diagnose import first_nonfinite
+from ppclas_engine.loop.sums import StepSums
+from ppclas_engine.loop.trained import Trained
+from ppclas_engine.planning.plan import Plan
+from ppclas_engine.ranks.distributed import Ranks
+
+if TYPE_CHECKING:
+    from paddle import Tensor
+
+_BATCH_STREAM = 1 << 32
+"""Keeps the draws of batch transforms apart from those of samples, whose index is smaller."""
+
+
+class Stepper:
+    """Moves the weights of ``trained``, a step at a time."""
+
+    def __init__(
+        self, plan: Plan, trained: Trained, ranks: Ranks, note: Callable[[str], None]
+    ) -> None:
+        import paddle
+
+        config = plan.config
+        assert config.train.epochs is not None
+        assert config.data.batch_size is not None
+        assert config.data.image_size is not None
+        self._trained, self._ranks, self._config = trained, ranks, config
+        self._seed, self._epochs = config.train.seed, config.train.epochs
+        self._accumulate = config.train.accumulate
+        self._images = config.data.batch_size * self._accumulate
+        size = config.data.image_size
+        self._size = (size, size) if isinstance(size, int) else size
+        self._batch_transforms: list[BatchTransform] = [
+            build_component(get_registries().batch_transforms, component)
+            for component in config.data.batch_transforms
+        ]
+        # A method of the model, so that the model itself stays what it is for evaluation,
+        # checkpoints and exports.
+        if config.train.compile and not isinstance(trained.objective, Supervised):
+            raise ConfigError(
+                f"train.compile works with the objective Supervised; {config.objective.name} may "
+                "look into the model's layers, which a compiled graph does not have. Leave one of "
+                "them out."
+            )
+        self._compiling, self._note = config.train.compile, note
+        self._model = (
+            paddle.jit.to_static(trained.model.forward) if config.train.compile else trained.model
+        )
+        self._parameters = list(trained.parameters().values())
+        self._statistics: list[Tensor] | None = None
+        self._last_images: Tensor | None = None
+        self._measured = False
+
+    def step(
+        self,
+        batches: Iterable[Batch],
+        step: int,
+        epoch: int,
+        *,
+        stop: bool = False,
+        time_over: bool = False,
+    ) -> StepSums:
+        """Train on ``batches`` (this rank's part of them); ``step`` counts from the start of the
+        run.
+
+        The caller has set the learning rate. ``stop`` and ``time_over`` are what this rank tells
+        the others.
+        """
+        import paddle
+
+        trained = self._trained
+        sums = StepSums(stop=stop, time_over=time_over)
+        for number, batch in enumerate(batches):
+            # Dropout draws from here: the same for a resumed run, with no generator state to save.
+            paddle.seed(self._draw_seed(step, number))
+            self._train_on(batch, epoch, sums)
+        if self._ranks.alone:
+            correction = self._images / sums.images if self._accumulate > 1 and sums.images else 1.0
+        else:
+            sums = sums.with_numbers(
+                self._ranks.sum_step(self._parameters, self._moving_statistics(), sums.numbers())
+            )
+            correction = self._images / sums.images if sums.images else 1.0
+        if correction != 1.0:  # fewer images than planned: the last step of an epoch, or bad photos
+            with paddle.no_grad():
+                for parameter in self._parameters:
+                    if parameter.grad is not None:
+                        parameter.grad = parameter.grad * correction
+        sums.taken = (
+            sums.images > 0
+            and math.isfinite(sums.loss)
+            and trained.precision.step(trained.optimizer, self._parameters)
+        )
+        sums.bad = (
+            sums.images > 0
+            and not sums.taken
+            and not (trained.precision.may_overflow and math.isfinite(sums.loss))
+        )
+        if not sums.bad:
+            # Kept otherwise, for ``explain_bad``.
+            trained.optimizer.clear_grad()
+        if sums.taken and trained.ema is not None:
+            trained.ema.update(step)
+        return sums
+
+    def poisoned(self) -> bool:
+        """Whether weights or batch-norm statistics are no longer finite, so that nothing can be
+        saved.
+        """
+        import paddle
+
+        tensors = self._trained.model.state_dict().values()
+        return any(
+            not paddle.isfinite(t).all().item() for t in tensors if paddle.is_floating_point(t)
+        )
+
+    def explain_bad(self, *, loss_is_finite: bool) -> str:
+        """After a bad step: where the first number is that is not finite."""
+        if self._last_images is None:
+            return "this rank had no images; see the other ranks' logs"
+        model = self._trained.model
+        return first_nonfinite(model, self._last_images, model, loss_is_finite=loss_is_finite)
+
+    def forget_bad(self) -> None:
+        """After a bad step that is tolerated: drop its gradients."""
+        self._trained.optimizer.clear_grad()
+
+    def _train_on(self, batch: Batch, epoch: int, sums: StepSums) -> None:
+        import paddle
+
+        trained, config, count = self._trained, self._config, len(batch.labels)
+        if not count:
+            self._keep_step(batch, epoch, sums)
+            return
+        images = normalize_on_device(batch.images, config.data.normalize)
+        targets = Targets(paddle.to_tensor(batch.labels))
+        stream = _BATCH_STREAM * (1 + self._ranks.rank) + batch.position
+        draw = sample_draw(self._seed, epoch, stream, self._epochs)
+        for transform in self._batch_transforms:
+            images, targets = transform(images, targets, draw)
+        if not self._measured:
+            self._measured = True
+            if said := trained.precision.measure(trained.model, images):
+                self._note(said)
+        result = trained.objective.step(
+            TrainBatch(images, targets, batch.images, batch.indices, epoch), self._forward
+        )
+        whole = self._ranks.alone and self._accumulate == 1
+        trained.precision.backward(result.loss if whole else result.loss * (count / self._images))
+        self._last_images = images
+        self._count(result, targets, batch, sums)
+
+    def _keep_step(self, batch: Batch, epoch: int, sums: StepSums) -> None:
+        """Without images of its own, take part in what the ranks do together, with a weight of
+        nothing.
+        """
+        import paddle
+
+        from ppclas_engine.loop.sync_norm import SyncBatchNorm2D
+
+        pixels = np.zeros((1, *self._size, 3), np.uint8)
+        labels = np.zeros((1, *batch.labels.shape[1:]), batch.labels.dtype)
+        images = normalize_on_device(pixels, self._config.data.normalize)
+        SyncBatchNorm2D.counts = False
+        try:
+            targets = Targets(paddle.to_tensor(labels))
+            result = self._trained.objective.step(
+                TrainBatch(images, targets, pixels, np.zeros(1, np.int64), epoch), self._forward
+            )
+            self._trained.precision.backward(result.loss * 0.0)
+        finally:
+            SyncBatchNorm2D.counts = True
+        sums.wait += batch.wait_seconds
+        for name in result.parts:
+            sums.parts.setdefault(name, 0.0)
+
+    def _forward(self, images: Tensor) -> Any:
+        began = time.perf_counter()
+        with self._trained.precision.forward(), warnings.catch_warnings():
+            if self._compiling:  # Paddle warns of calls of its own while it traces
+                warnings.simplefilter("ignore")
+            outputs = self._model(images)
+        if self._compiling:
+            self._compiling = False
+            self._note(f"the model was compiled in {time.perf_counter() - began:.1f} s")
+        return _in_float32(outputs)
+
+    def _count(self, result: StepLoss, targets: Targets, batch: Batch, sums: StepSums) -> None:
+        count = len(batch.labels)
+        sums.images += count
+        sums.wait += batch.wait_seconds
+        sums.loss += result.loss.item() * count
+        for name, part in result.parts.items():
+            sums.parts[name] = sums.parts.get(name, 0.0) + part.item() * count
+        # A batch of one is not mixed: where the others are, its photo would stand for the whole
+        # epoch.
+        left_over = bool(self._batch_transforms) and count == 1
+        if (
+            targets.mixed_labels is None
+            and targets.soft is None
+            and batch.labels.ndim == 1
+            and not left_over
+        ):
+            logits, _ = split_outputs(result.outputs)
+            sums.counted += int((batch.labels != UNLABELLED).sum())
+            sums.correct += int((logits.argmax(axis=1) == targets.labels).sum().item())
+
+    def _moving_statistics(self) -> list[Tensor]:
+        """The statistics of batch norms that the ranks moved apart in this step."""
+        from paddle import nn
+
+        from ppclas_engine.loop.sync_norm import SyncBatchNorm2D
+
+        if self._statistics is None:
+            moving = [
+                layer
+                for layer in self._trained.model.sublayers()
+                if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm)
+                and layer.training
+                and not isinstance(layer, SyncBatchNorm2D)
+            ]
+            self._statistics = [
+                tensor for layer in moving for tensor in (layer._mean, layer._variance)
+            ]
+        return self._statistics
+
+    def _draw_seed(self, step: int, number: int) -> int:
+        """Of dropout in batch ``number`` of ``step``: another on each rank, so that masks
+        differ.
+        """
+        key = (number, self._ranks.rank) if number or self._ranks.rank else ()
+        sequence = np.random.SeedSequence((self._seed, step), spawn_key=key)
+        return int(sequence.generate_state(1)[0])
+
+
+def _in_float32(outputs: Any) -> Any:
+    """Logits, or a tuple of them, in the precision that losses are computed in."""
+    if isinstance(outputs, list | tuple):
+        return tuple(_in_float32(output) for output in outputs)
+    return outputs.astype("float32")

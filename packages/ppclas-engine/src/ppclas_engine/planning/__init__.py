@@ -1,0 +1,1 @@
+"""From a config to a plan: what is inferred, and what is refused before the first step."""

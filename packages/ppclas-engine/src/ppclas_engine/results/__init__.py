@@ -1,0 +1,1 @@
+"""Evaluation and prediction, and what is shown of them: tables, pictures, the report."""

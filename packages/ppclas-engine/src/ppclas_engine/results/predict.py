@@ -1,0 +1,252 @@
+"""Names and probabilities for files, folders, lists and globs."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, repeat
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.bundle import Bundle
+from ppclas_core.contracts.data import Draw
+from ppclas_core.errors import DataError, ImageError
+from ppclas_data.loading.pipeline import bundle_pipeline
+from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
+
+from ppclas_engine.results.predictors import bundle_predictor, open_engine
+
+if TYPE_CHECKING:
+    from ppclas_core.contracts.export import Engine
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image; an unreadable one has ``error`` and nothing else."""
+
+    path: str
+    top: tuple[tuple[str, float], ...] = ()
+    """(class name, probability in 0..1), best first."""
+    error: str = ""
+    labels: tuple[tuple[str, float], ...] | None = None
+    """Where an image may have several labels: those whose probability reaches their threshold, best
+    first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        if self.error:
+            return {"path": self.path, "error": self.error}
+        label, probability = self.top[0]
+        ranking = [{"label": name, "probability": value} for name, value in self.top]
+        if self.labels is not None:
+            said = [{"label": name, "probability": value} for name, value in self.labels]
+            return {"path": self.path, "labels": said, "top": ranking}
+        return {"path": self.path, "label": label, "probability": probability, "top": ranking}
+
+
+def expand_paths(inputs: Sequence[str]) -> list[str]:
+    """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs
+    stand for.
+
+    Raises:
+        DataError: an input stands for no file at all.
+    """
+    return [path for given in inputs for path in _expand(given)]
+
+
+def _expand(given: str) -> list[str]:
+    path = Path(given)
+    if path.is_dir():
+        found = sorted(
+            str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+        )
+        if not found:
+            raise DataError(
+                f"The folder {given} has no image in it (looked for "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))})."
+            )
+        return found
+    if path.is_file():
+        if path.suffix.lower() != ".txt":
+            return [given]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return [_beside(path, line) for line in lines if line.strip()]
+    # Path.glob takes no absolute patterns.
+    matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())  # noqa: PTH207
+    if not matches:
+        raise DataError(f"No such file, folder or pattern: {given}")
+    return matches
+
+
+def _beside(list_file: Path, line: str) -> str:
+    """The path in a line of a list: relative to the list's folder; a label after it is left out."""
+    text = line.strip()
+    candidate = list_file.parent / text
+    if not candidate.exists():
+        head = text.rsplit("\t" if "\t" in text else " ", 1)[0]
+        if (list_file.parent / head).exists():
+            return str(list_file.parent / head)
+    return str(candidate)
+
+
+def predict(
+    bundle: Bundle,
+    paths: Iterable[str | NDArray[np.uint8]],
+    *,
+    top_k: int = 5,
+    batch_size: int = 32,
+    threads: int = 2,
+    engine: Engine | None = None,
+) -> Iterator[Prediction]:
+    """Predictions in the order of ``paths``; an unreadable image gets one with ``error`` set.
+
+    Args:
+        bundle: what answers.
+        paths: image files, or RGB pixels [H, W, 3] of whole images; those are called "image 1" and
+            so on.
+        top_k: answers an image, clamped to the number of classes.
+        batch_size: images a step.
+        threads: how many images are read at a time, while the batch before them is being answered.
+        engine: loaded with ``bundle``. Nothing: an export's own; a bundle's model in Paddle.
+    """
+    if engine is None and bundle.manifest.kind == "export":
+        engine = open_engine(bundle)
+    # The model in Paddle takes pixels: a GPU normalises them itself.
+    predictor = bundle_predictor(bundle) if engine is None else engine.logits
+    pipeline, draw = bundle_pipeline(bundle), Draw(np.random.default_rng(0))
+
+    def read(named: tuple[str, str | NDArray[np.uint8]], batch: _Batch, row: int) -> str:
+        """Put the image into a row of the batch. What hindered that, or nothing."""
+        path, image = named
+        try:
+            if isinstance(image, str):
+                pixels = pipeline(Path(image).read_bytes(), draw, path)
+            else:
+                pixels = pipeline.transform(image, draw, path)
+            batch.put(row, pixels if engine is None else engine.prepare(pixels[None])[0], path)
+        except ImageError as error:
+            return str(error)
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
+        return ""
+
+    def answer(paths: list[str], errors: list[str], batch: _Batch) -> Iterator[Prediction]:
+        good = [row for row, error in enumerate(errors) if not error]
+        probabilities = iter(bundle.probabilities(predictor(batch.images(good))) if good else ())
+        for path, error in zip(paths, errors, strict=True):
+            yield (
+                Prediction(path, error=error)
+                if error
+                else _prediction(path, next(probabilities), bundle, top_k)
+            )
+
+    with ThreadPoolExecutor(
+        max(1, threads)
+    ) as pool:  # OpenCV decodes without holding the interpreter lock
+        named = (
+            (image if isinstance(image, str) else f"image {number}", image)
+            for number, image in enumerate(paths, 1)
+        )
+        chunks = _chunks(named, batch_size)
+        idle = [
+            _Batch(batch_size) for _ in range(3)
+        ]  # one is answered, one is read, one may be read ahead
+        waiting: list[tuple[list[str], Iterator[str], _Batch]] = []
+
+        def read_on() -> None:
+            for chunk in _take(chunks, len(idle)):
+                batch = idle.pop()
+                waiting.append(
+                    (
+                        [path for path, _ in chunk],
+                        pool.map(read, chunk, repeat(batch), count()),
+                        batch,
+                    )
+                )
+
+        read_on()
+        while waiting:
+            paths_of_batch, errors, batch = waiting.pop(0)
+            yield from answer(paths_of_batch, list(errors), batch)
+            idle.append(batch)
+            read_on()
+
+
+class _Batch:
+    """Where readers lay their images down: [size, ...]. Used again, as memory that was touched
+    before is faster.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._array: NDArray[Any] | None = None
+        self._allocating = Lock()
+
+    def put(self, row: int, image: NDArray[Any], path: str) -> None:
+        """From any thread.
+
+        Raises:
+            ImageError: the image is not of the others' shape.
+        """
+        with self._allocating:
+            if self._array is None or (self._size == 1 and self._array.shape[1:] != image.shape):
+                self._array = np.empty((self._size, *image.shape), image.dtype)
+        expected = self._array.shape[1:]
+        if image.shape != expected:
+            raise ImageError(
+                f"{path}: {_shape(image.shape)} after the bundle's transforms, where others are "
+                f"{_shape(expected)}: they make no batch. Try --batch-size 1, or end the "
+                "transforms with a crop of fixed size."
+            )
+        self._array[row] = image
+
+    def images(self, rows: list[int]) -> NDArray[Any]:
+        """Those of the rows: no copy where no row between them is left out."""
+        assert self._array is not None
+        return self._array[: len(rows)] if rows[-1] == len(rows) - 1 else self._array[rows]
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in sizes)
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _take(chunks: Iterator[list[Item]], count: int) -> list[list[Item]]:
+    return [chunk for _, chunk in zip(range(count), chunks, strict=False)]
+
+
+def _prediction(
+    path: str, probabilities: NDArray[np.float32], bundle: Bundle, top_k: int
+) -> Prediction:
+    top = _top(probabilities, bundle.labels, top_k)
+    if bundle.manifest.task == "classification":
+        return Prediction(path, top)
+    limits = dict(zip(bundle.labels, bundle.thresholds, strict=True))
+    ranking = _top(probabilities, bundle.labels, len(bundle.labels))
+    return Prediction(
+        path, top, labels=tuple((name, value) for name, value in ranking if value >= limits[name])
+    )
+
+
+def _top(
+    probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int
+) -> tuple[tuple[str, float], ...]:
+    order = np.argsort(-probabilities, kind="stable")[: min(top_k, len(labels))]
+    return tuple((labels[i], float(probabilities[i])) for i in order)

@@ -1,0 +1,136 @@
+"""Score a bundle on photos: those its run was validated on, or others with the same classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ppclas_core.bundle import Bundle
+from ppclas_core.component import build_component
+from ppclas_core.config.load import load_config
+from ppclas_core.contracts.data import ImageSet
+from ppclas_core.contracts.training import Metric
+from ppclas_core.errors import DataError
+from ppclas_core.plugins import get_registries
+from ppclas_data.loading.loader import Loader, auto_workers
+from ppclas_data.loading.pipeline import bundle_pipeline
+from ppclas_data.sources.opening import open_image_set
+from ppclas_data.sources.splits import open_splits
+
+from ppclas_engine.console import Console
+from ppclas_engine.results.evaluate import Evaluation, evaluate
+from ppclas_engine.results.predictors import bundle_predictor
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What to score a bundle on, and how."""
+
+    images: ImageSet
+    batch_size: int = 32
+    metrics: tuple[Metric, ...] = ()
+    """Beside the ones always given."""
+
+
+def plan_scoring(
+    bundle: Bundle,
+    path: str | None,
+    data: str | None,
+    *,
+    root: str | None = None,
+    labels: str | None = None,
+) -> Scoring:
+    """Score ``bundle`` on the photos in ``data``, or else on those that the run at ``path`` was
+    validated on.
+
+    The batch size and metrics of a run are used again: the numbers are then those of its training
+    to the last digit.
+
+    Raises:
+        DataError: no photos are named, or their classes are not the bundle's.
+    """
+    run = _run_config(path)
+    scoring = Scoring(ImageSet((), bundle.labels, ""))
+    if run is not None:
+        config = load_config(str(run)).config
+        registry = get_registries().metrics
+        scoring = replace(
+            scoring,
+            batch_size=config.data.eval_batch_size or scoring.batch_size,
+            metrics=tuple(build_component(registry, metric) for metric in config.metrics),
+        )
+        if data is None:
+            return replace(scoring, images=open_splits(config.data).val)
+    if data is None:
+        raise DataError("Which photos? This is no run folder, so name them: --data FOLDER|LIST|CSV")
+    images = open_image_set(
+        data, root=root, labels=labels, class_names=bundle.labels, task=bundle.manifest.task
+    )
+    if len(images.class_names) > len(bundle.labels):
+        raise DataError(
+            f"{data} has {len(images.class_names)} classes and the model {len(bundle.labels)}. "
+            f"Use photos of the model's classes: {', '.join(bundle.labels[:5])}…"
+        )
+    return replace(scoring, images=images)
+
+
+def evaluate_bundle(
+    bundle: Bundle, scoring: Scoring, console: Console, *, workers: int | None = None
+) -> Evaluation:
+    """Run ``bundle`` in its own preprocessing and engine."""
+    predictor = bundle_predictor(bundle)
+    loader = Loader(
+        scoring.images,
+        bundle_pipeline(bundle),
+        scoring.batch_size,
+        shuffle=False,
+        workers=auto_workers("cpu") if workers is None else workers,
+        on_bad=lambda bad: console.warn(f"{bad.where}: {bad.reason} (left out)"),
+    )
+    thresholds = bundle.thresholds if bundle.manifest.task == "multilabel" else None
+    with loader, console.bar("evaluating", loader.batches_per_epoch) as bar:
+        return evaluate(
+            predictor,
+            loader.epoch(0),
+            bundle.labels,
+            lambda _: bar.advance(),
+            scoring.metrics,
+            thresholds=thresholds,
+        )
+
+
+def report_scoring(
+    folder: Path, bundle: Bundle, evaluation: Evaluation, scoring: Scoring, name: str, command: str
+) -> None:
+    """Write the tables, pictures and ``report.html`` of an evaluation into ``folder``.
+
+    ``name`` is what the user called the bundle, ``command`` the shell line.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    # Pictures need matplotlib, which takes its time to import.
+    from ppclas_engine.results.report import bundle_page, write_report
+    from ppclas_engine.results.tables import read_tables, write_tables
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tables(folder, evaluation, scoring.images)
+        tables = read_tables(folder)
+        assert tables is not None
+        write_report(
+            folder,
+            bundle_page(bundle, evaluation, scoring.images, name, command),
+            tables,
+            scoring.images,
+        )
+    except OSError as error:
+        raise DataError(
+            f"The report cannot be written to {error.filename or folder} ({error.strerror}). "
+            "Choose another --report."
+        ) from error
+
+
+def _run_config(path: str | None) -> Path | None:
+    config = Path(path) / "config.yaml" if path is not None else None
+    return config if config is not None and config.is_file() else None
