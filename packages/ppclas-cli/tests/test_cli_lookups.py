@@ -9,6 +9,7 @@ from ppclas_cli.commands import models, plugins
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config, TrainSection
 from ppclas_core.plugins import PluginInfo, PluginManager, Registries, make_plugin_manager
+from ppclas_engine import plugin as engine_plugin
 
 
 @pytest.fixture
@@ -161,6 +162,7 @@ def test_config_schema_is_json(ppclas):
 @pytest.fixture
 def broken_plugin(monkeypatch):
     manager: PluginManager = make_plugin_manager(discover=False)
+    manager.add(engine_plugin, "engine", "ppclas-engine")
     manager.plugins.append(
         PluginInfo(
             "bad", "bad-plugin", "1.2", "bad.module", "ImportError: no x", "Traceback …\nno x\n"
@@ -171,7 +173,7 @@ def broken_plugin(monkeypatch):
 
 def test_plugins(ppclas, broken_plugin):
     out = ppclas("plugins").out
-    assert "(plugin 'builtin', ppclas_engine.plugin)\n" in out
+    assert "(plugin 'engine', ppclas_engine.plugin)\n" in out
     assert "  losses: CrossEntropy, BinaryCrossEntropy, Focal, Asymmetric\n" in out
     assert "bad-plugin 1.2  (plugin 'bad', bad.module)\n  failed: ImportError: no x\n" in out
     assert "Traceback" not in out

@@ -12,6 +12,7 @@ from ppclas_core.contracts.training import Loss, Optimizer, Scheduler
 from ppclas_core.errors import ConfigError, MissingDependencyError, PpclasError
 from ppclas_core.params import Params
 from ppclas_core.plugins import Registries
+from ppclas_core.testing import FakePlugin, use_plugin
 from pydantic import PositiveInt
 
 
@@ -404,3 +405,27 @@ def test_demo_recipe_is_what_train_infers_for_the_built_in_photos():
     }
     # The recipe also writes out the optimizer's own defaults.
     assert written.optimizer.replace(momentum=0.9) == inferred.optimizer.replace(momentum=0.9)
+
+
+@pytest.fixture
+def fake_format():
+    with use_plugin(FakePlugin()):
+        yield
+
+
+def test_a_plugin_can_bring_a_schema_of_its_own(fake_format, tmp_path):
+    path = tmp_path / "old.yaml"
+    path.write_text("fake_epochs: 3\n")
+    loaded = load_config(path, ["fake_epochs=5", "train.patience=2"])
+    train = loaded.config.train
+    assert (train.epochs, train.seed, train.patience) == (5, 7, 2)
+    assert loaded.notes[0] == "translated: fake_epochs → train.epochs: 5"
+    assert loaded.origins["train.epochs"] == "-o fake_epochs=5 (fake_epochs)"
+    assert loaded.origins["train.seed"] == "as the fake program trains"
+
+
+def test_what_a_foreign_schema_does_not_know_is_named_with_its_place(fake_format, tmp_path):
+    path = tmp_path / "old.yaml"
+    path.write_text("fake_epochs: 3\nfake_lr: 1\n")
+    with pytest.raises(ConfigError, match=r"old\.yaml:2:1: fake_lr: this key is not known"):
+        load_config(path)

@@ -136,13 +136,6 @@ def test_of_two_that_register_one_name_the_stranger_loses(entry_point, capsys):
     )
 
 
-def test_a_stranger_cannot_take_a_built_in_name(entry_point):
-    source = GOOD.format(name="TopK").replace("transforms", "metrics")
-    manager = load(entry_point("taker", source))
-    assert manager.registries.metrics.entry("TopK").owner == "ppclas-core"
-    assert "registered twice: by ppclas-core and by stranger" in refused(manager)[0].reason
-
-
 def test_two_packages_may_give_their_entry_points_one_name(entry_point):
     first = entry_point("module_a", GOOD.format(name="A"), "package-a", name="models")
     second = entry_point("module_b", GOOD.format(name="B"), "package-b", name="models")

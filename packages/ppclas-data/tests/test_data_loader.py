@@ -62,7 +62,7 @@ def outside(tmp_path, monkeypatch):
     """Transforms in a module of their own that lies where the training script does."""
     source = """
         import os, signal, tempfile, time
-        from ppclas_data import Transform
+        from ppclas_core.contracts.data import Transform
         from ppclas_core.errors import ConfigError
 
         class TwoArguments(ConfigError):
@@ -272,7 +272,7 @@ def test_transforms_may_print(photos, outside, capfd):
 def test_a_reader_of_archives_can_subclass_the_image_set(outside, tmp_path):
     # What a worker reads goes through ImageSet.read, wherever the bytes are.
     (tmp_path / "inline_set.py").write_text(
-        "from ppclas_data import ImageSet\n"
+        "from ppclas_core.contracts.data import ImageSet\n"
         "class Inline(ImageSet):\n"
         "    def read(self, index):\n"
         "        return bytes.fromhex(self.records[index].path)\n"
@@ -620,7 +620,7 @@ def test_an_interrupt_while_the_workers_start_is_not_theirs(photos, pipeline, ca
 def test_workers_never_import_paddle(photos, tmp_path, monkeypatch):
     (tmp_path / "tells.py").write_text(
         "import sys\n"
-        "from ppclas_data import Transform\n"
+        "from ppclas_core.contracts.data import Transform\n"
         "class Tells(Transform):\n"
         "    def __call__(self, image, draw):\n"
         "        return image[:1, :1] * 0 + ('paddle' in sys.modules)\n"

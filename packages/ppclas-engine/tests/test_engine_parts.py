@@ -20,7 +20,6 @@ from ppclas_core.config.schema import (
 from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ConfigError, DataError, TrainingError
 from ppclas_core.testing import FakePlugin, use_plugin
-from ppclas_data.loading.pipeline import Pipeline
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import logistic_regression, probe_class_weights, probe_set
@@ -282,9 +281,10 @@ def _reads_the_corner(sizes: list[int]) -> Any:
 PLAIN_BUNDLE = cast(
     "Bundle",
     SimpleNamespace(
-        manifest=SimpleNamespace(kind="export", task="classification"),
+        manifest=SimpleNamespace(
+            kind="export", task="classification", preprocessing=SimpleNamespace(transforms=())
+        ),
         labels=("red", "green", "blue"),
-        pipeline=lambda: Pipeline(()),
         probabilities=lambda logits: logits / 255,
     ),
 )

@@ -280,7 +280,7 @@ def _read(source: str | Path, recipes: Registry) -> Document:
     return read_yaml(path)
 
 
-def _report(problems: list[Problem], tree: _Tree) -> str:
+def _report(problems: Sequence[Problem], tree: _Tree) -> str:
     found = []
     for problem in problems:
         said = tree.who(problem.path) or _Said(DEFAULT, "", "")

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
+from ppclas_core.config.explain import Problem
+from ppclas_core.contracts.config_format import ConfigFormat, TranslatedConfig
 from ppclas_core.contracts.data import (
     BatchTransform,
     Draw,
@@ -234,6 +236,31 @@ class _FakeOpenReader(OpenReader):
 
     def close(self) -> None:
         self._thread.shutdown()
+
+
+class FakeConfigFormat(ConfigFormat):
+    """Configs of one key: ``fake_epochs: 3``."""
+
+    description = "a fake config (fake_epochs:)"
+    keys = frozenset({"fake_epochs"})
+    implied = "as the fake program trains"
+
+    def recognises(self, values: Mapping[str, Any]) -> bool:
+        return "fake_epochs" in values
+
+    def translate(self, values: dict[str, Any]) -> TranslatedConfig:
+        unknown = tuple(
+            Problem((key,), "this key is not known.", about_key=True)
+            for key in values
+            if key not in self.keys
+        )
+        epochs = values["fake_epochs"]
+        return TranslatedConfig(
+            {"train": {"epochs": epochs, "seed": 7}},
+            {("train", "epochs"): ("fake_epochs",), ("train", "seed"): ()},
+            (f"fake_epochs → train.epochs: {epochs}",),
+            unknown,
+        )
 
 
 def fake_recipe() -> Path:

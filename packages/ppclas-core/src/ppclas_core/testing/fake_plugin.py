@@ -103,6 +103,10 @@ class FakePlugin:
         self._register("register_readers", registry, "FakeReader")
 
     @hookimpl
+    def register_config_formats(self, registry: Registry) -> None:
+        self._register("register_config_formats", registry, "FakeConfigFormat")
+
+    @hookimpl
     def register_recipes(self, registry: Registry) -> None:
         self._register("register_recipes", registry, "fake_recipe")
 
