@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ppclas_deploy.classifier import Classifier
+    from ppclas_engine.classifier import Classifier
 
 __all__ = ["load"]
 
@@ -15,6 +15,8 @@ def load(
     path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None
 ) -> Classifier:
     """A run folder, bundle or export, ready to answer: ``load("exports/onnx").predict("cat.jpg")``.
+
+    As ``ppclas_engine.load``, in any engine.
 
     Args:
         path: a run folder, a bundle or an export.
@@ -25,6 +27,11 @@ def load(
     Raises:
         PpclasError: there is nothing at ``path``, it is damaged, or the engine is not installed.
     """
-    from ppclas_deploy.classifier import Classifier  # deferred: plugins are listed without NumPy
+    # Deferred: plugins are listed without NumPy.
+    from ppclas_core.bundle import Bundle
+    from ppclas_engine.classifier import Classifier
 
-    return Classifier(path, engine=engine, threads=threads)
+    from ppclas_deploy.engine_choice import load_engine, readers
+
+    bundle, chosen = load_engine(Bundle.load(os.fspath(path)), engine, threads=threads)
+    return Classifier(bundle, chosen, readers=readers(threads))

@@ -228,7 +228,7 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
             )  # of large sizes, which are checked here, and of odd metadata
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 _check_size(image.height, image.width, where)
-                return _as_seen(image, where)
+                return as_seen(image, where)
     except UnidentifiedImageError:
         raise ImageError(f"{where}: not an image: {_guess(data)}") from None
     except Image.DecompressionBombError:
@@ -240,7 +240,12 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
         raise ImageError(f"{where}: cannot be decoded: {said}") from error
 
 
-def _as_seen(image: PillowImage.Image, where: str) -> NDArray[np.uint8]:
+def as_seen(image: PillowImage.Image, where: str) -> NDArray[np.uint8]:
+    """Pixels [H, W, 3] uint8 RGB of an open Pillow image, by the rules of ``decode``.
+
+    Raises:
+        ImageError: its samples have 32 bits, whose range nobody knows.
+    """
     from PIL import Image, ImageOps
 
     turned = ImageOps.exif_transpose(image)

@@ -19,7 +19,7 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
 
-from ppclas_engine.results.predictors import bundle_predictor, open_engine
+from ppclas_engine.results.predictors import Predictor, bundle_predictor, open_engine
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.export import Engine
@@ -38,6 +38,16 @@ class Prediction:
     labels: tuple[tuple[str, float], ...] | None = None
     """Where an image may have several labels: those whose probability reaches their threshold, best
     first."""
+
+    @property
+    def label(self) -> str | None:
+        """The most probable class; None where the image could not be read."""
+        return self.top[0][0] if self.top else None
+
+    @property
+    def probability(self) -> float | None:
+        """Of ``label``, in 0..1."""
+        return self.top[0][1] if self.top else None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -104,6 +114,7 @@ def predict(
     batch_size: int = 32,
     threads: int = 2,
     engine: Engine | None = None,
+    predictor: Predictor | None = None,
 ) -> Iterator[Prediction]:
     """Predictions in the order of ``paths``; an unreadable image gets one with ``error`` set.
 
@@ -115,11 +126,13 @@ def predict(
         batch_size: images a step.
         threads: how many images are read at a time, while the batch before them is being answered.
         engine: loaded with ``bundle``. Nothing: an export's own; a bundle's model in Paddle.
+        predictor: what answers, built once for many calls; it takes what ``engine`` prepares.
     """
     if engine is None and bundle.manifest.kind == "export":
         engine = open_engine(bundle)
     # The model in Paddle takes pixels: a GPU normalises them itself.
-    predictor = bundle_predictor(bundle) if engine is None else engine.logits
+    if predictor is None:
+        predictor = bundle_predictor(bundle) if engine is None else engine.logits
     pipeline, draw = bundle_pipeline(bundle), Draw(np.random.default_rng(0))
 
     def read(named: tuple[str, str | NDArray[np.uint8]], batch: _Batch, row: int) -> str:

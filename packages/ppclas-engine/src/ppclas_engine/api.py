@@ -1,0 +1,142 @@
+"""What a notebook calls: ``train``, ``evaluate``, ``predict`` and ``load``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ppclas_core.bundle import Bundle
+from ppclas_core.config.load import FLAGS, load_config
+from ppclas_core.config.schema import Config
+from ppclas_core.errors import ConfigError
+
+from ppclas_engine.classifier import Classifier, Picture
+from ppclas_engine.console import Console
+from ppclas_engine.loop.train import RunResult
+from ppclas_engine.results.evaluate import Evaluation
+from ppclas_engine.results.predict import Prediction
+from ppclas_engine.results.score import evaluate_bundle, plan_scoring
+from ppclas_engine.runs import session
+
+_Path = str | os.PathLike[str]
+
+
+def train(
+    data: _Path | Config | None = None,
+    *,
+    model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    image_size: int | None = None,
+    val: _Path | None = None,
+    pretrained: bool | _Path | None = None,
+    output: _Path | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    config: _Path | None = None,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+) -> RunResult:
+    """Train or fine-tune a classifier, as ``ppclas train`` does, in a new run folder.
+
+    What is not given is inferred from the photos and printed.
+
+    Args:
+        data: a folder with a folder of photos for each class, a list file or a CSV. Nothing: the
+            built-in photos. Or a whole ``Config``, which then says everything.
+        model: a name of the catalogue.
+        epochs: passes over the training photos.
+        batch_size: photos in a step.
+        lr: peak learning rate.
+        image_size: side of what the model sees, in pixels.
+        val: photos for validation. Nothing: a part of ``data``.
+        pretrained: weights to start from: a file, or True for the published ones.
+        output: the run folder. Nothing: ``runs/<model>-<n>``.
+        device: ``auto``, ``cpu`` or ``gpu``.
+        seed: of everything random.
+        config: a YAML file or the name of a recipe, below the arguments above.
+        overrides: further settings, ``"train.patience=3"``, as after ``-o``.
+        console: where lines and the bar go. Nothing: stderr.
+
+    Raises:
+        PpclasError: what was given cannot be trained with; nothing that was saved is lost.
+    """
+    settings: dict[str, Any] = {
+        "data.train": data,
+        "data.val": val,
+        "data.batch_size": batch_size,
+        "data.image_size": image_size,
+        "model.name": model,
+        "model.pretrained": pretrained,
+        "schedule.lr": lr,
+        "train.epochs": epochs,
+        "train.output": output,
+        "train.device": device,
+        "train.seed": seed,
+    }
+    given = {key: _plain(value) for key, value in settings.items() if value is not None}
+    if isinstance(data, Config):
+        if len(given) > 1 or config is not None or overrides:
+            raise ConfigError(
+                "expected a Config that says everything, got other settings beside it: put them "
+                "into it with config.replace(…)"
+            )
+        return session.train(data, console)
+    console = console or Console()
+    source = None if config is None else os.fspath(config)
+    options = {key: option for option, key in FLAGS.items()}
+    loaded = load_config(source, overrides, {options[key]: value for key, value in given.items()})
+    for note in loaded.notes:
+        console.line(note)
+    return session.train(loaded.config, console)
+
+
+def load(path: _Path, *, readers: int = 2) -> Classifier:
+    """A run folder, bundle or export, ready to answer: ``load("runs/a-1").predict("cat.jpg")``.
+
+    Args:
+        path: a run folder, a bundle or an export.
+        readers: images that are read at a time, while the batch before them is answered.
+
+    Raises:
+        BundleError: there is nothing at ``path``, or it is damaged.
+        MissingDependencyError: what runs it is not installed.
+    """
+    return Classifier(Bundle.load(os.fspath(path)), readers=readers)
+
+
+def predict(
+    path: _Path, images: Picture | Iterable[Picture], *, top_k: int = 5
+) -> list[Prediction]:
+    """Answers of the model at ``path``, in the order of the images; see ``Classifier.predict``.
+
+    To ask more than once, ``load`` the model and keep it.
+    """
+    return load(path).predict(images, top_k=top_k)
+
+
+def evaluate(
+    path: _Path, data: _Path | None = None, *, console: Console | None = None
+) -> Evaluation:
+    """Score a run, bundle or export on labelled photos: its ``metrics`` are in 0..1.
+
+    Args:
+        path: a run folder, a bundle or an export.
+        data: labelled photos. Nothing: those that the run was validated on, which gives the numbers
+            of its training to the last digit.
+        console: where the bar and warnings go. Nothing: stderr.
+
+    Raises:
+        DataError: no photos are named, or their classes are not the model's.
+    """
+    bundle = Bundle.load(os.fspath(path))
+    where = None if data is None else os.fspath(data)
+    scoring = plan_scoring(bundle, os.fspath(path), where)
+    return evaluate_bundle(bundle, scoring, console or Console())
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,108 @@
+"""A trained model that is ready to answer, from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+from ppclas_core.bundle import Bundle
+from ppclas_core.errors import DataError
+from ppclas_data.decoding.arrays import rgb_pixels
+from ppclas_data.decoding.decode import as_seen, decode
+
+from ppclas_engine.results.predict import Prediction, expand_paths, predict
+from ppclas_engine.results.predictors import bundle_predictor, open_engine
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+    from ppclas_core.contracts.export import Engine
+
+Picture: TypeAlias = Union["str | os.PathLike[str] | bytes | NDArray[Any]", "PillowImage"]
+"""A file, folder, list or pattern; the bytes of an image file; pixels (uint8; grey, RGB or RGBA,
+channels last); or an image of Pillow."""
+
+
+class Classifier:
+    """A bundle or export with what runs it, loaded once. ``ppclas_engine.load`` makes one."""
+
+    def __init__(self, bundle: Bundle, engine: Engine | None = None, *, readers: int = 2) -> None:
+        """Build the model, or take ``engine`` with the bundle loaded.
+
+        Args:
+            bundle: what answers.
+            engine: runs it. Nothing: an export's own; a bundle's model in Paddle.
+            readers: images that are read at a time, while the batch before them is answered.
+
+        Raises:
+            BundleError: the engine cannot run the bundle.
+            MissingDependencyError: what runs it is not installed.
+        """
+        if engine is None and bundle.manifest.kind == "export":
+            engine = open_engine(bundle)
+        self.bundle, self.engine = bundle, engine
+        self._predictor = bundle_predictor(bundle) if engine is None else engine.logits
+        self._readers = readers
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return self.bundle.labels
+
+    def predict(
+        self, images: Picture | Iterable[Picture], *, top_k: int = 5, batch_size: int = 32
+    ) -> list[Prediction]:
+        """Names and probabilities of an image, or of several, in their order.
+
+        A folder stands for every photo below it, a ``.txt`` list for its lines, a pattern for what
+        it matches. An image that cannot be read gets a prediction with ``error`` set.
+
+        Raises:
+            DataError: a name stands for no file, or there is no image at all.
+            ShapeError: pixels of another shape or dtype; the message says how to turn them.
+        """
+        single = isinstance(images, str | os.PathLike | bytes | np.ndarray) or _is_pillow(images)
+        given: Iterable[Any] = [images] if single else images  # type: ignore[assignment]
+        each = list(_expanded(given))
+        if not each:
+            raise DataError("expected one image or more, got none")
+        return list(
+            predict(
+                self.bundle,
+                each,
+                top_k=top_k,
+                batch_size=batch_size,
+                threads=self._readers,
+                engine=self.engine,
+                predictor=self._predictor,
+            )
+        )
+
+    def __repr__(self) -> str:
+        architecture, (height, width) = self.bundle.manifest.architecture, self.bundle.image_size
+        return f"<Classifier {architecture.name}, {len(self.labels)} classes, {height}x{width}>"
+
+
+def _expanded(images: Iterable[Any]) -> Iterator[str | NDArray[np.uint8]]:
+    for number, image in enumerate(images, 1):
+        name = f"image {number}"
+        if isinstance(image, str | os.PathLike):
+            yield from expand_paths([os.fspath(image)])
+        elif isinstance(image, bytes):
+            yield decode(image, name)
+        elif isinstance(image, np.ndarray):
+            yield rgb_pixels(image, name)
+        elif _is_pillow(image):
+            yield as_seen(image, name)
+        else:
+            raise DataError(
+                f"{name}: expected a path, the bytes of an image file, an array of pixels or a "
+                f"Pillow image, got {type(image).__name__}"
+            )
+
+
+def _is_pillow(image: object) -> bool:
+    # By module, so that Pillow need not be imported where nobody uses it.
+    return any(base.__module__ == "PIL.Image" for base in type(image).__mro__)
