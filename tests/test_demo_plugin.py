@@ -64,7 +64,10 @@ import json, sys
 from ppclas_core.plugins import get_plugin_manager
 manager = get_plugin_manager()
 print(json.dumps({
-    "owners": {name: registry.entry(name).owner for registry in manager.registries.all().values() for name in registry},
+    "owners": {
+        name: registry.entry(name).owner
+        for registry in manager.registries.all().values() for name in registry
+    },
     "loaded": [info.distribution for info in manager.plugins if info.ok],
     "heavy": sorted({"numpy", "paddle", "pydantic"} & set(sys.modules)),
 }))

@@ -86,7 +86,8 @@ for line in sys.stdin:
             os.kill(child, signal.SIGKILL)
             killed = True
         time.sleep(0.01)
-    print(json.dumps([killed and os.WIFSIGNALED(status), os.waitstatus_to_exitcode(status)]), flush=True)
+    ended = [killed and os.WIFSIGNALED(status), os.waitstatus_to_exitcode(status)]
+    print(json.dumps(ended), flush=True)
 """
 
 

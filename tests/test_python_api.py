@@ -93,7 +93,7 @@ def test_pixels_of_another_kind_are_refused_with_the_way_out(model, image, said)
 
 
 def test_what_is_no_image_is_refused(model):
-    with pytest.raises(DataError, match="expected a path, the bytes of an image file, .*got int"):
+    with pytest.raises(DataError, match=r"expected a path, the bytes of an image file, .*got int"):
         model.predict([7])
     with pytest.raises(DataError, match="expected one image or more, got none"):
         model.predict([])

@@ -1,4 +1,4 @@
-"""The six wheels: what they hold and declare, and that they work in an environment with nothing
+"""The eight wheels: what they hold and declare, and that they work in an environment with nothing
 else of ours.
 """
 
@@ -18,7 +18,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("core", "models", "augment", "distill", "deploy", "cli")
+NEEDS = {
+    "core": "",
+    "data": "core",
+    "models": "core",
+    "augment": "data core",
+    "engine": "data core",
+    "distill": "engine data core",
+    "deploy": "engine data core",
+    "cli": "core data augment engine distill deploy",
+}
+"""Package → the siblings that it declares and may import."""
+PACKAGES = tuple(NEEDS)
 BIN = "Scripts" if os.name == "nt" else "bin"
 
 pytestmark = pytest.mark.slow
@@ -128,7 +139,7 @@ def names_in(wheel: Path) -> list[str]:
         return archive.namelist()
 
 
-def test_there_are_six(wheels):
+def test_there_are_eight(wheels):
     assert wheels.keys() == set(PACKAGES)
 
 
@@ -145,12 +156,14 @@ def test_what_each_holds(wheels, package):
 
 
 def test_photos_and_weights_carry_their_licences(wheels):
-    core, models = names_in(wheels["core"]), names_in(wheels["models"])
-    photos = [name for name in core if name.startswith("ppclas_core/data/produce8/")]
+    data, models = names_in(wheels["data"]), names_in(wheels["models"])
+    photos = [name for name in data if name.startswith("ppclas_data/produce8/")]
     assert sum(name.endswith(".jpg") for name in photos) > 100
     assert any(Path(name).name.startswith("LICENSE") for name in photos)
     assert "ppclas_models/pretrained/SqueezeNet1_1.safetensors" in models
     assert [name for name in models if ".dist-info/licenses/" in name and "SqueezeNet" in name]
+    assert [name for name in data if ".dist-info/licenses/" in name and "produce8" in name]
+    assert metadata_of(wheels["data"])["License-Expression"] == "Apache-2.0 AND MIT"
     assert "BSD-2-Clause" in metadata_of(wheels["models"])["License-Expression"]
 
 
@@ -165,10 +178,8 @@ def test_what_each_requires(wheels, package):
     assert len(names) == len(set(names)), "something is required twice"
     siblings = [line for line in requirements if line.startswith("ppclas-") and "[" not in line]
     assert all(re.fullmatch(r"ppclas-\w+<1,>=0\.\d+( *; *extra == .*)?", line) for line in siblings)
-    allowed = {"core": set(), "cli": {f"ppclas-{name}" for name in PACKAGES}}.get(
-        package, {"ppclas-core"}
-    )
-    assert {name for name in names if name.startswith("ppclas-")} <= allowed
+    declared = {name for name in names if name.startswith("ppclas-")}
+    assert declared == {f"ppclas-{name}" for name in NEEDS[package].split()}
 
 
 def test_the_command_in_an_empty_environment(installed, run):
@@ -177,7 +188,8 @@ def test_the_command_in_an_empty_environment(installed, run):
     for package in PACKAGES:
         assert re.search(rf"ppclas-{package} \d", versions)
     plugins = {row["package"]: row for row in json.loads(run(ppclas, "plugins", "--json").stdout)}
-    assert plugins.keys() == {f"ppclas-{package}" for package in PACKAGES}
+    # The core registers nothing: all that ships comes by plugins.
+    assert plugins.keys() == {f"ppclas-{package}" for package in PACKAGES} - {"ppclas-core"}
     assert all(row["ok"] for row in plugins.values())
     assert "Nothing is wrong." in run(ppclas, "doctor").stdout
 
@@ -192,15 +204,29 @@ def test_training_in_an_empty_environment(installed, run, tmp_path):
     assert (scored["top1"], scored["num_images"]) == (best["top1"], best["num_images"])
 
 
-def test_core_alone(wheels, run, tmp_path):
-    folder = _environment(tmp_path / "env", {"core": wheels["core"]}, str(wheels["core"]))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_alone(wheels, run, tmp_path, package):
+    """With what it declares and nothing else of ours: it imports, and its plugin loads."""
+    folder = _environment(tmp_path / "env", wheels, f"ppclas-{package}")
     code = (
-        "import importlib.metadata as m, ppclas_core\nfrom ppclas_core.plugins import "
-        "get_registries\nprint(sorted(d.name for d in m.distributions() if "
-        "d.name.startswith(('ppclas', 'paddle'))))\nprint('CrossEntropy' in "
-        "get_registries().losses)"
+        "import importlib, importlib.metadata as m, json, sys\n"
+        f"importlib.import_module('ppclas_{package}')\n"
+        "light = sorted({'numpy', 'paddle', 'cv2', 'pydantic'} & set(sys.modules))\n"
+        "from ppclas_core.plugins import get_plugin_manager\n"
+        "plugins = {info.distribution: info.reason for info in get_plugin_manager().plugins}\n"
+        "print(json.dumps([sorted(d.name for d in m.distributions()), light, plugins]))"
     )
-    assert run(folder / "python", "-c", code).stdout.split("\n")[:2] == ["['ppclas-core']", "True"]
+    names, heavy, plugins = json.loads(run(folder / "python", "-c", code).stdout)
+    siblings = {*NEEDS[package].split(), package}
+    assert {name for name in names if name.startswith("ppclas-")} == {
+        f"ppclas-{name}" for name in siblings
+    }
+    assert not heavy
+    assert plugins == {f"ppclas-{name}": "" for name in siblings - {"core"}}
+    if package == "core":
+        named = {"pydantic", "pluggy", "PyYAML", "numpy", "safetensors"}
+        theirs = {"annotated-types", "pydantic_core", "typing_extensions", "typing-inspection"}
+        assert {*names} - {"ppclas-core"} == named | theirs
 
 
 def test_an_onnx_export_runs_without_paddle_and_models(wheels, run, tmp_path):
@@ -210,11 +236,11 @@ def test_an_onnx_export_runs_without_paddle_and_models(wheels, run, tmp_path):
     folder = _environment(
         tmp_path / "env",
         {name: wheels[name] for name in PACKAGES if name != "models"},
-        *(wheels[name] for name in ("augment", "core", "deploy", "distill")),
+        *(wheels[name] for name in PACKAGES if name not in ("models", "cli")),
         f"ppclas-cli[onnxruntime] @ {wheels['cli'].as_uri()}",
     )
     export = _linear_export(tmp_path / "export")
-    photos = ROOT / "packages/ppclas-core/src/ppclas_core/data/produce8/val/Oat-Milk"
+    photos = ROOT / "packages/ppclas-data/src/ppclas_data/produce8/val/Oat-Milk"
     names = (
         "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
     )
