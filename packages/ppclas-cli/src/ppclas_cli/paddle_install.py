@@ -17,18 +17,17 @@ from typing import Literal
 
 import click
 from ppclas_core.errors import PpclasError
-from ppclas_core.paddle_runtime import has_paddle
 
-from ppclas_cli.machine import Machine, probe_machine
+from ppclas_cli.cuda_builds import CudaBuild, choose_build, missing_kernels
+from ppclas_cli.machine import Machine, as_text, probe_machine
 
 Device = Literal["auto", "cpu", "gpu"]
 Runner = Callable[[Sequence[str]], int]
 """Runs a command and returns its exit code."""
+Ask = Callable[[str], bool]
+"""Asks the person a question and returns whether the answer is yes."""
 
 GPU_INDEX = "https://www.paddlepaddle.org.cn/packages/stable/{}/"
-_CUDA_BUILDS = {(13, 0): "cu130", (12, 9): "cu129", (12, 6): "cu126", (11, 8): "cu118"}
-"""CUDA versions that Paddle 3 is built for, newest first; a driver runs its own version and older
-ones."""
 _PYTHONS = ((3, 10), (3, 13))
 
 
@@ -54,8 +53,8 @@ def make_plan(machine: Machine, device: Device = "auto", *, has_pip: bool = True
     low, high = _PYTHONS
     if not low <= machine.python[:2] <= high:
         raise PpclasError(
-            f"ppclas runs on Python {_text(low)} to {_text(high)}; this is "
-            f"{_text(machine.python[:2])} ({sys.executable}). Make an environment with another "
+            f"ppclas runs on Python {as_text(low)} to {as_text(high)}; this is "
+            f"{as_text(machine.python[:2])} ({sys.executable}). Make an environment with another "
             "Python."
         )
     build, reason = _gpu_build(machine)
@@ -68,31 +67,49 @@ def make_plan(machine: Machine, device: Device = "auto", *, has_pip: bool = True
     )
     chosen: Literal["cpu", "gpu"] = "gpu" if build else "cpu"
     version = machine.version(wanted)
-    if version is not None and version >= (3,) and other not in machine.packages:
+    usable = build is None or _is_compiled_for_a_card(machine)
+    if version is not None and version.major >= 3 and other not in machine.packages and usable:
         missing = () if "setuptools" in machine.packages else (_pip("install", "setuptools>=61"),)
         return Plan(chosen, f"{wanted} {machine.packages[wanted]} is installed already", missing)
-    index = ("-i", GPU_INDEX.format(build)) if build else ()
-    # Where both were installed, the files on disk are a mix: the wanted one has to go as well.
-    removes = tuple(
-        name for name in (other, wanted) if other in machine.packages and name in machine.packages
-    )
+    index = ("-i", GPU_INDEX.format(build.name)) if build else ()
+    # Where both were installed, the files on disk are a mix: the wanted one has to go as well. One
+    # that lacks kernels has to go, too: pip would be content with its version.
+    mixed = other in machine.packages or not usable
+    removes = tuple(name for name in (other, wanted) if mixed and name in machine.packages)
     commands = [
         *([] if has_pip else [(sys.executable, "-m", "ensurepip", "--upgrade")]),
         *([_pip("uninstall", "-y", *removes)] if removes else []),
         # Paddle imports setuptools without declaring it.
         _pip("install", "setuptools>=61"),
-        _pip("install", f"{wanted}>=3.0", *index),
+        _pip("install", f"{wanted}>={build.paddle if build else '3.0'}", *index),
     ]
     return Plan(chosen, reason, tuple(commands), removes)
 
 
-def install(plan: Plan, run: Runner | None = None) -> None:
+def set_up(plan: Plan, ask: Ask | None, run: Runner) -> bool:
+    """Show the plan, ask whether to carry it out, and do so. Whether that was done.
+
+    Args:
+        ask: None where nobody can be asked; then nothing is done.
+        run: what runs the plan's commands.
+
+    Raises:
+        PpclasError: a command failed, or Paddle does not import afterwards; the message names the
+            command.
+    """
+    show(plan)
+    if not plan.commands or ask is None or not ask("Run this now?"):
+        return False
+    install(plan, run)
+    return True
+
+
+def install(plan: Plan, run: Runner) -> None:
     """Run the plan's commands and check that Paddle then imports.
 
     Raises:
         PpclasError: one of them failed; the message names it.
     """
-    run = run or _run
     check = (
         sys.executable,
         "-W",
@@ -109,23 +126,31 @@ def install(plan: Plan, run: Runner | None = None) -> None:
             )
 
 
-def offer_setup(arguments: Sequence[str]) -> int:
-    """After an error for want of Paddle: on a terminal, ask whether to install it. Returns the exit
-    code.
+def offer_setup(
+    arguments: Sequence[str],
+    ask: Ask | None,
+    probe: Callable[[], Machine] = probe_machine,
+    run: Runner | None = None,
+) -> None:
+    """After an error for want of Paddle: offer to install it. ``arguments`` are those of the
+    command that needed it.
     """
-    if has_paddle() or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return 1
+    if ask is None:
+        return
     try:
-        plan = make_plan(probe_machine(), has_pip=has_pip())
-        show(plan)
-        if click.confirm("Run this now?", default=True, err=True):
-            install(plan)
+        if set_up(make_plan(probe(), has_pip=has_pip()), ask, run or run_command):
             click.echo(f"Done. Now run again: ppclas {shlex.join(arguments)}", err=True)
     except PpclasError as error:
         click.echo(f"error: {error}", err=True)
     except click.Abort:
         click.echo(err=True)
-    return 1
+
+
+def terminal() -> Ask | None:
+    """Asks on the terminal; None where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return lambda question: click.confirm(question, default=True, err=True)
 
 
 def show(plan: Plan) -> None:
@@ -134,11 +159,7 @@ def show(plan: Plan) -> None:
     for command in plan.commands:
         click.echo(f"  {shlex.join(command)}", err=True)
     if plan.removes:
-        click.echo(
-            f"This uninstalls {' and '.join(plan.removes)} first: the two builds overwrite each "
-            "other.",
-            err=True,
-        )
+        click.echo(f"This uninstalls {' and '.join(plan.removes)} first.", err=True)
 
 
 def has_pip() -> bool:
@@ -146,43 +167,38 @@ def has_pip() -> bool:
     return importlib.util.find_spec("pip") is not None
 
 
-def _gpu_build(machine: Machine) -> tuple[str | None, str]:
-    """The name of the CUDA build and why it fits, or None and why none does."""
-    if machine.gpu is None:
-        return None, "no NVIDIA GPU found (nvidia-smi)"
-    gpus = (
-        f"{len(machine.gpu.names)} GPU{'s' if len(machine.gpu.names) > 1 else ''} "
-        f"({machine.gpu.names[0]})"
-    )
+def run_command(command: Sequence[str]) -> int:
+    """Run ``command`` and return its exit code. pip's progress is for the person, not data: it goes
+    to stderr.
+    """
+    return subprocess.call(command, stdout=sys.stderr)
+
+
+def _gpu_build(machine: Machine) -> tuple[CudaBuild | None, str]:
+    """The CUDA build and why it fits, or None and why none does."""
+    if not machine.gpus:
+        return None, "the NVIDIA driver shows no GPU, or there is no driver"
+    # The wheels are for x86-64, which Windows calls AMD64.
     if machine.system not in ("Linux", "Windows") or machine.architecture.lower() not in (
         "x86_64",
         "amd64",
     ):
-        return None, f"{gpus}, but Paddle has GPU builds for Linux and Windows on x86-64 only"
-    if machine.gpu.cuda is None:
-        return None, f"{gpus}, but nvidia-smi does not say which CUDA the driver runs"
-    for cuda, build in _CUDA_BUILDS.items():
-        if machine.gpu.cuda >= cuda:
-            return (
-                build,
-                f"{gpus}; the driver runs CUDA {_text(machine.gpu.cuda)}, the build is for "
-                f"{_text(cuda)}",
-            )
-    return (
-        None,
-        f"{gpus}, but the driver runs CUDA {_text(machine.gpu.cuda)} and Paddle needs 11.8: update "
-        "the driver",
+        return None, (
+            f"{machine.gpus[0].name}, but Paddle has GPU builds for Linux and Windows on x86-64 "
+            "only"
+        )
+    return choose_build(machine.gpus, machine.system)
+
+
+def _is_compiled_for_a_card(machine: Machine) -> bool:
+    """Whether the installed GPU build has kernels for a card of this machine; True where nothing
+    is known of it.
+    """
+    build, version = machine.gpu_build, machine.version("paddlepaddle-gpu")
+    return build is None or not all(
+        missing_kernels(build, version, gpu, machine.system) for gpu in machine.gpus
     )
 
 
 def _pip(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "pip", *arguments)
-
-
-def _text(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
-
-
-def _run(command: Sequence[str]) -> int:
-    # pip's progress is for the person, not data: it goes to stderr.
-    return subprocess.call(command, stdout=sys.stderr)

@@ -144,13 +144,13 @@ distill.add_command(
         params=[train.params[0], *_FLAGS, *train.params[1:]],
         help="""Train a student on the photos in DATA to answer as its teacher does.
 
-        Takes what 'ppclas train' takes, and teachers. The labels are learnt from where --ground-truth says so; photos
-        without labels come in with --extra.
+        Takes what 'ppclas train' takes, and teachers. The labels are learnt from where
+        --ground-truth says so; photos without labels come in with --extra.
 
         \b
         Examples:
           ppclas distill train photos/ --model MobileNetV3_small_x1_0 --teacher runs/ResNet50_vd-1
-          ppclas distill train photos/ --teacher runs/big-1 --teacher runs/big-2 --extra more/ --loss kl
+          ppclas distill train photos/ --teacher runs/a-1 --teacher runs/b-1 --extra more/ --loss kl
           ppclas distill train --resume runs/MobileNetV3_small_x1_0-1
         """,
         short_help="Train a student from one teacher or several.",
@@ -337,8 +337,7 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
     \b
     Example:
       ppclas distill pipeline -c pipeline.yaml --output runs/ssld
-      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld -o
-      stages.0.select.pool=pool.txt --dry-run
+      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld --dry-run
     """
     from ppclas_core.engine.console import Console
     from ppclas_distill.pipeline import load_pipeline, run_pipeline

@@ -195,9 +195,8 @@ def convert_command(
     Examples:
       ppclas models convert ResNet50_vd_pretrained.tar --model ResNet50_vd
       ppclas models convert resnet50-0676ba61.pth --from torch --model ResNet50 -o resnet50.pdparams
-      ppclas models convert model.safetensors --model EfficientNetB0 --torch-model
-      tf_efficientnet_b0 ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o
-      old/
+      ppclas models convert b0.pth --model EfficientNetB0 --torch-model tf_efficientnet_b0
+      ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o old/
     """
     convert = _conversion()
     extension = {
