@@ -7,7 +7,6 @@ there: they are ``paddlepaddle-gpu`` on PaddlePaddle's own index, one address fo
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import subprocess
 import sys
@@ -43,7 +42,7 @@ class Plan:
     """Packages that the commands uninstall."""
 
 
-def make_plan(machine: Machine, device: Device = "auto", *, has_pip: bool = True) -> Plan:
+def make_plan(machine: Machine, device: Device = "auto") -> Plan:
     """Choose the build for ``machine``.
 
     Raises:
@@ -77,13 +76,21 @@ def make_plan(machine: Machine, device: Device = "auto", *, has_pip: bool = True
     mixed = other in machine.packages or not usable
     removes = tuple(name for name in (other, wanted) if mixed and name in machine.packages)
     commands = [
-        *([] if has_pip else [(sys.executable, "-m", "ensurepip", "--upgrade")]),
+        # Environments of uv have no pip.
+        *([] if "pip" in machine.packages else [(sys.executable, "-m", "ensurepip", "--upgrade")]),
         *([_pip("uninstall", "-y", *removes)] if removes else []),
         # Paddle imports setuptools without declaring it.
         _pip("install", "setuptools>=61"),
         _pip("install", f"{wanted}>={build.paddle if build else '3.0'}", *index),
     ]
     return Plan(chosen, reason, tuple(commands), removes)
+
+
+def run_command(command: Sequence[str]) -> int:
+    """Run ``command`` and return its exit code. pip's progress is for the person, not data: it goes
+    to stderr.
+    """
+    return subprocess.call(command, stdout=sys.stderr)
 
 
 def set_up(plan: Plan, ask: Ask | None, run: Runner) -> bool:
@@ -130,7 +137,7 @@ def offer_setup(
     arguments: Sequence[str],
     ask: Ask | None,
     probe: Callable[[], Machine] = probe_machine,
-    run: Runner | None = None,
+    run: Runner = run_command,
 ) -> None:
     """After an error for want of Paddle: offer to install it. ``arguments`` are those of the
     command that needed it.
@@ -138,7 +145,7 @@ def offer_setup(
     if ask is None:
         return
     try:
-        if set_up(make_plan(probe(), has_pip=has_pip()), ask, run or run_command):
+        if set_up(make_plan(probe()), ask, run):
             click.echo(f"Done. Now run again: ppclas {shlex.join(arguments)}", err=True)
     except PpclasError as error:
         click.echo(f"error: {error}", err=True)
@@ -160,18 +167,6 @@ def show(plan: Plan) -> None:
         click.echo(f"  {shlex.join(command)}", err=True)
     if plan.removes:
         click.echo(f"This uninstalls {' and '.join(plan.removes)} first.", err=True)
-
-
-def has_pip() -> bool:
-    """Whether this environment has pip; those of uv have none."""
-    return importlib.util.find_spec("pip") is not None
-
-
-def run_command(command: Sequence[str]) -> int:
-    """Run ``command`` and return its exit code. pip's progress is for the person, not data: it goes
-    to stderr.
-    """
-    return subprocess.call(command, stdout=sys.stderr)
 
 
 def _gpu_build(machine: Machine) -> tuple[CudaBuild | None, str]:

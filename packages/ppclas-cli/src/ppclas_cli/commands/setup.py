@@ -12,7 +12,6 @@ from ppclas_cli.paddle_install import (
     Ask,
     Device,
     Runner,
-    has_pip,
     make_plan,
     run_command,
     set_up,
@@ -53,7 +52,7 @@ def choose_and_install(
     Raises:
         PpclasError: there is no build for the machine, nobody to ask, or a command failed.
     """
-    plan = make_plan(machine, device, has_pip=has_pip())
+    plan = make_plan(machine, device)
     if dry_run:
         for line in plan.commands:
             click.echo(shlex.join(line))
