@@ -29,7 +29,12 @@ def distill() -> None:
     """
 
 
-def _train_command(
+def _train_command(**given: Any) -> None:
+    assert train.callback is not None
+    train.callback(**arguments_of_train(**given))
+
+
+def arguments_of_train(
     teachers: tuple[str, ...],
     teacher_weights: tuple[str, ...],
     losses: tuple[str, ...],
@@ -39,7 +44,12 @@ def _train_command(
     cache: str | None,
     overrides: tuple[str, ...],
     **given: Any,
-) -> None:
+) -> dict[str, Any]:
+    """The arguments of 'ppclas train' that those of 'ppclas distill train' come to.
+
+    Raises:
+        click.UsageError: nobody is learnt from, or a flag has the wrong form.
+    """
     said = _objective(teachers, teacher_weights, losses, ground_truth, extra, teacher_norm, cache)
     asked = (
         teachers
@@ -53,8 +63,7 @@ def _train_command(
         )
     alone = given["resume"] is not None and not said  # goes on with the run's own objective
     first = () if alone else ("objective.name=Distill",)
-    assert train.callback is not None
-    train.callback(overrides=(*first, *said, *overrides), **given)
+    return {**given, "overrides": (*first, *said, *overrides)}
 
 
 def _objective(
@@ -222,7 +231,7 @@ def select_command(
 
     console = Console()
     scorer = open_scorer(_teacher(teacher, teacher_weights))
-    with _can_go_on(console):
+    with can_go_on(console):
         result = select(
             pool,
             scorer.answer,
@@ -281,7 +290,7 @@ def dedup_command(
     from ppclas_distill.pipeline import photo_counter
 
     console = Console()
-    with _can_go_on(console):
+    with can_go_on(console):
         report = dedup(
             pool,
             against,
@@ -346,7 +355,7 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
 
 
 @contextmanager
-def _can_go_on(console: Console) -> Iterator[None]:
+def can_go_on(console: Console) -> Iterator[None]:
     """Tell who presses Ctrl-C that nothing is lost."""
     try:
         yield

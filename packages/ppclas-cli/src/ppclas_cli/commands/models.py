@@ -63,7 +63,23 @@ def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> 
       ppclas models list --sort latency_ms.t4_fp16_bs1
       ppclas models list --json
     """
-    registry = get_registries().models
+    print_models(get_registries().models, pattern, key, as_json=as_json, as_csv=as_csv)
+
+
+def print_models(
+    registry: Registry,
+    pattern: str = "*",
+    key: str | None = None,
+    *,
+    as_json: bool = False,
+    as_csv: bool = False,
+) -> None:
+    """Print the models of ``registry`` that fit ``pattern``, sorted by the fact ``key``.
+
+    Raises:
+        UnknownNameError: none fits, and a table was asked for.
+        click.BadParameter: no model has such a fact.
+    """
     rows = [facts(registry.entry(name)) for name in _matching(registry, pattern)]
     if not rows and not (as_json or as_csv):
         raise UnknownNameError(_nothing_matches(registry, pattern))
@@ -92,7 +108,16 @@ def info_command(name: str, as_json: bool) -> None:
     Example:
       ppclas models info ResNet50_vd
     """
-    entry = get_registries().models.entry(name)
+    print_info(get_registries().models, name, as_json=as_json)
+
+
+def print_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
+    """Print all facts of the model ``name`` of ``registry``.
+
+    Raises:
+        UnknownNameError: there is no such model.
+    """
+    entry = registry.entry(name)
     row = facts(entry)
     if "about" in entry.metadata:
         row |= resolve(entry.metadata["about"])(entry.name)
