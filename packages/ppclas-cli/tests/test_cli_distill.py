@@ -7,12 +7,14 @@ import json
 import pytest
 from ppclas_cli.commands import distill
 from ppclas_cli.commands.train import command as train
+from ppclas_cli.main import cli
 from ppclas_core.engine.console import Console
 
 
 def handed_on(*arguments):
     """What 'ppclas distill train' hands to 'ppclas train'."""
-    context = distill.distill.commands["train"].make_context("train", list(arguments))
+    command = distill.distill.commands["train"]
+    context = command.make_context("train", list(arguments), **cli.context_settings)
     return distill.arguments_of_train(**context.params)
 
 

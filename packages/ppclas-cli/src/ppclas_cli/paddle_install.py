@@ -17,6 +17,7 @@ from typing import Literal
 import click
 from ppclas_core.errors import PpclasError
 
+from ppclas_cli import output
 from ppclas_cli.cuda_builds import CudaBuild, choose_build, missing_kernels
 from ppclas_cli.machine import Machine, as_text, probe_machine
 
@@ -28,6 +29,11 @@ Ask = Callable[[str], bool]
 
 GPU_INDEX = "https://www.paddlepaddle.org.cn/packages/stable/{}/"
 _PYTHONS = ((3, 10), (3, 13))
+# item() waits for the card, so that a build without kernels for it fails here.
+_CHECK = (
+    "import paddle; assert paddle.ones([2, 2]).sum().item() == 4; "
+    "print('PaddlePaddle', paddle.__version__, 'works on', paddle.get_device())"
+)
 
 
 @dataclass(frozen=True)
@@ -112,18 +118,12 @@ def set_up(plan: Plan, ask: Ask | None, run: Runner) -> bool:
 
 
 def install(plan: Plan, run: Runner) -> None:
-    """Run the plan's commands and check that Paddle then imports.
+    """Run the plan's commands and check that Paddle then computes.
 
     Raises:
         PpclasError: one of them failed; the message names it.
     """
-    check = (
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        "import paddle; print('PaddlePaddle', paddle.__version__, 'works')",
-    )
+    check = (sys.executable, "-W", "ignore", "-c", _CHECK)
     for command in (*plan.commands, check):
         click.echo(f"$ {shlex.join(command)}", err=True)
         code = run(command)
@@ -148,7 +148,7 @@ def offer_setup(
         if set_up(make_plan(probe()), ask, run):
             click.echo(f"Done. Now run again: ppclas {shlex.join(arguments)}", err=True)
     except PpclasError as error:
-        click.echo(f"error: {error}", err=True)
+        output.error(str(error))
     except click.Abort:
         click.echo(err=True)
 
