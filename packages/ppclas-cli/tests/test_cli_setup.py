@@ -177,6 +177,29 @@ def test_nothing_to_do_where_the_right_build_is_installed():
     assert make_plan(here).commands == ()
 
 
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_a_build_that_has_kernels_stays_under_an_older_driver(device):
+    gpus = (card("RTX 5090", "12.0", "570.86.10"),)
+    there = machine(GOOD_GPU, gpus=gpus, gpu_build=GpuBuild("12.9", ((9, 0), (12, 0))))
+    plan = make_plan(there, device)
+    assert (plan.device, plan.commands) == ("gpu", ())
+    assert plan.reason == (
+        "paddlepaddle-gpu 3.2.2 is installed already, but this build of PaddlePaddle is for CUDA "
+        "12.9 and needs driver 575.51.03 or newer; the one of RTX 5090 is 570.86.10: update the "
+        "driver"
+    )
+    cpu = make_plan(there, "cpu")
+    assert (cpu.removes, cpu.commands[-1][-1]) == (("paddlepaddle-gpu",), "paddlepaddle>=3.0")
+
+
+def test_an_old_paddle_is_replaced():
+    plan = make_plan(machine({"paddlepaddle": "2.6.2"}))
+    assert (plan.removes, plan.commands[-1][-2:]) == ((), ("install", "paddlepaddle>=3.0"))
+    plan = make_plan(machine({"paddlepaddle-gpu": "2.6.2"}, gpus=(T4,)))
+    assert plan.removes == ("paddlepaddle-gpu",)
+    assert plan.commands[-1][-1] == gpu_index("cu126")
+
+
 def test_a_build_without_kernels_for_the_card_is_replaced():
     plan = make_plan(machine(GOOD_GPU, gpus=(RTX_5090,), gpu_build=CUDA_126))
     assert plan.removes == ("paddlepaddle-gpu",)

@@ -18,7 +18,7 @@ import click
 from ppclas_core.errors import PpclasError
 
 from ppclas_cli import output
-from ppclas_cli.cuda_builds import CudaBuild, choose_build, missing_kernels
+from ppclas_cli.cuda_builds import CudaBuild, choose_build, missing_kernels, old_driver
 from ppclas_cli.machine import Machine, as_text, probe_machine
 
 Device = Literal["auto", "cpu", "gpu"]
@@ -62,6 +62,8 @@ def make_plan(machine: Machine, device: Device = "auto") -> Plan:
             f"{as_text(machine.python[:2])} ({sys.executable}). Make an environment with another "
             "Python."
         )
+    if device != "cpu" and (reason := _installed_gpu_build(machine)):
+        return Plan("gpu", reason, _setuptools(machine))
     build, reason = _gpu_build(machine)
     if device == "gpu" and build is None:
         raise PpclasError(f"There is no GPU build for this machine: {reason}. Use --device cpu.")
@@ -71,16 +73,14 @@ def make_plan(machine: Machine, device: Device = "auto") -> Plan:
         ("paddlepaddle-gpu", "paddlepaddle") if build else ("paddlepaddle", "paddlepaddle-gpu")
     )
     chosen: Literal["cpu", "gpu"] = "gpu" if build else "cpu"
-    version = machine.version(wanted)
-    usable = build is None or _is_compiled_for_a_card(machine)
-    if version is not None and version.major >= 3 and other not in machine.packages and usable:
-        missing = () if "setuptools" in machine.packages else (_pip("install", "setuptools>=61"),)
-        return Plan(chosen, f"{wanted} {machine.packages[wanted]} is installed already", missing)
+    if build is None and _is_alone(machine, wanted, other):
+        reason = f"{wanted} {machine.packages[wanted]} is installed already"
+        return Plan(chosen, reason, _setuptools(machine))
     index = ("-i", GPU_INDEX.format(build.name)) if build else ()
-    # Where both were installed, the files on disk are a mix: the wanted one has to go as well. One
-    # that lacks kernels has to go, too: pip would be content with its version.
-    mixed = other in machine.packages or not usable
-    removes = tuple(name for name in (other, wanted) if mixed and name in machine.packages)
+    # Where both were installed, the files on disk are a mix; and a GPU build that is to be replaced
+    # lacks kernels, while pip would be content with its version: the wanted one goes as well.
+    stays = build is None and other not in machine.packages
+    removes = tuple(name for name in (other, wanted) if name in machine.packages and not stays)
     commands = [
         # Environments of uv have no pip.
         *([] if "pip" in machine.packages else [(sys.executable, "-m", "ensurepip", "--upgrade")]),
@@ -185,14 +185,30 @@ def _gpu_build(machine: Machine) -> tuple[CudaBuild | None, str]:
     return choose_build(machine.gpus, machine.system)
 
 
-def _is_compiled_for_a_card(machine: Machine) -> bool:
-    """Whether the installed GPU build has kernels for a card of this machine; True where nothing
-    is known of it.
+def _installed_gpu_build(machine: Machine) -> str:
+    """What there is to say of the installed GPU build; empty where it is none, is old, or has
+    kernels for no card of this machine. An old driver is no reason to replace it.
     """
-    build, version = machine.gpu_build, machine.version("paddlepaddle-gpu")
-    return build is None or not all(
-        missing_kernels(build, version, gpu, machine.system) for gpu in machine.gpus
-    )
+    if not machine.gpus or not _is_alone(machine, "paddlepaddle-gpu", "paddlepaddle"):
+        return ""
+    said = f"paddlepaddle-gpu {machine.packages['paddlepaddle-gpu']} is installed already"
+    if machine.gpu_build is None:  # of which nothing is known
+        return said
+    version, system = machine.version("paddlepaddle-gpu"), machine.system
+    if all(missing_kernels(machine.gpu_build, version, gpu, system) for gpu in machine.gpus):
+        return ""
+    driver = old_driver(machine.gpu_build, machine.gpus[0], system)
+    return f"{said}, but {driver}: update the driver" if driver else said
+
+
+def _is_alone(machine: Machine, wanted: str, other: str) -> bool:
+    """Whether a Paddle 3 of the one kind is installed and none of the other."""
+    version = machine.version(wanted)
+    return version is not None and version.major >= 3 and other not in machine.packages
+
+
+def _setuptools(machine: Machine) -> tuple[tuple[str, ...], ...]:
+    return () if "setuptools" in machine.packages else (_pip("install", "setuptools>=61"),)
 
 
 def _pip(*arguments: str) -> tuple[str, ...]:

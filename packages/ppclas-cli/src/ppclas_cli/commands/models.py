@@ -90,9 +90,8 @@ def print_models(
         output.print_json(rows)
     elif as_csv:
         flat = [_flat(row) for row in rows]
-        output.print_csv(
-            flat, list(dict.fromkeys(column for row in flat for column in row)) or ["name"]
-        )
+        columns = dict.fromkeys(column for row in flat for column in row)
+        output.print_csv(flat, list(columns) or ["name"])
     else:
         _print_table(rows, key)
         output.note(f"{len(rows)} of {len(registry)} models")
@@ -224,12 +223,7 @@ def convert_command(
       ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o old/
     """
     convert = _conversion()
-    extension = {
-        None: ".safetensors",
-        "scattered": "",
-        "pdparams": ".pdparams",
-        "safetensors": ".safetensors",
-    }[kind]
+    extension = "" if kind == "scattered" else f".{kind or 'safetensors'}"
     target = target or Path(f"{name}{extension}")
     if target.exists() and not overwrite:
         raise click.UsageError(
@@ -338,14 +332,12 @@ def facts(entry: Entry) -> dict[str, Any]:
 
 def _matching(registry: Registry, pattern: str) -> list[str]:
     wanted = pattern.lower() if any(c in pattern for c in "*?[") else f"*{pattern.lower()}*"
-    return [
-        name
-        for name in registry
-        if any(
-            fnmatch.fnmatchcase(spelling.lower(), wanted)
-            for spelling in (name, *registry.aliases(name))
-        )
-    ]
+
+    def fits(name: str) -> bool:
+        spellings = (name, *registry.aliases(name))
+        return any(fnmatch.fnmatchcase(spelling.lower(), wanted) for spelling in spellings)
+
+    return [name for name in registry if fits(name)]
 
 
 def _nothing_matches(registry: Registry, pattern: str) -> str:
