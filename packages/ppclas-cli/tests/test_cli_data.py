@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ppclas_core.data.builtin import builtin_photos
+from ppclas_data.builtin import builtin_photos
 
 
 def test_statistics_of_the_builtin_photos(ppclas):

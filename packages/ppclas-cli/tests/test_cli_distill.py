@@ -8,7 +8,7 @@ import pytest
 from ppclas_cli.commands import distill
 from ppclas_cli.commands.train import command as train
 from ppclas_cli.main import cli
-from ppclas_core.engine.console import Console
+from ppclas_engine.console import Console
 
 
 def handed_on(*arguments):

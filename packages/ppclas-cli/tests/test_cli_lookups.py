@@ -178,7 +178,7 @@ def test_plugins(capsys):
     )
     print_plugins(manager)
     out = capsys.readouterr().out
-    assert "(plugin 'builtin', ppclas_core.builtin.plugin)\n" in out
+    assert "(plugin 'builtin', ppclas_engine.plugin)\n" in out
     assert "  losses: CrossEntropy, BinaryCrossEntropy, Focal, Asymmetric\n" in out
     assert "bad-plugin 1.2  (plugin 'bad', bad.module)\n  failed: ImportError: no x\n" in out
     assert "Traceback" not in out

@@ -5,8 +5,8 @@ import json
 import pytest
 from ppclas_cli.main import main
 from ppclas_core.bundle import Bundle, Manifest, Preprocessing, architecture_of, write_bundle
-from ppclas_core.data.pipeline import default_eval_transforms
 from ppclas_core.plugins import get_registries
+from ppclas_data.loading.pipeline import default_eval_transforms
 
 MODEL, LABELS = "MobileNetV3_small_x0_35", ("pear", "milk", "番茄")
 

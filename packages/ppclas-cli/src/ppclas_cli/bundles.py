@@ -23,8 +23,9 @@ def open_bundle(
         click.UsageError: neither or both are given, or one half of the second.
         PpclasError: what is named cannot be read.
     """
-    from ppclas_core.bundle import Bundle, bundle_from_weights
-    from ppclas_core.data.labels import read_class_names
+    from ppclas_core.bundle import Bundle
+    from ppclas_data.sources.labels import read_class_names
+    from ppclas_engine.bundles import bundle_from_weights
 
     if path is not None:
         if model is not None or weights is not None or labels is not None:

@@ -94,12 +94,12 @@ def command(
       ppclas benchmark exports/onnx exports/int8 --data val_list.txt --plot speed.png
     """
     from ppclas_core.bundle import Bundle
-    from ppclas_core.engine.console import Console
-    from ppclas_core.engine.score import plan_scoring
     from ppclas_core.errors import DataError
     from ppclas_core.files import write_text
     from ppclas_deploy import benchmark as measuring
     from ppclas_deploy.quantize.photos import spread
+    from ppclas_engine.console import Console
+    from ppclas_engine.results.score import plan_scoring
 
     batches = _numbers(batch, "batch")
     if lite_format and 1 not in batches:

@@ -13,9 +13,9 @@ from ppclas_cli import output
 from ppclas_cli.commands import data_preview as preview
 
 if TYPE_CHECKING:
-    from ppclas_core.data.check import DataReport, SetReport, SideStatistics
-    from ppclas_core.data.statistics import SetStatistics
-    from ppclas_core.data.worker import BadImage
+    from ppclas_core.contracts.readers import BadImage
+    from ppclas_data.inspection.check import DataReport, SetReport, SideStatistics
+    from ppclas_data.inspection.statistics import SetStatistics
 
 _SHOWN = 10
 """Lines of one kind that are printed before the rest is only counted; --json has all of them."""
@@ -53,7 +53,7 @@ def check_command(
       ppclas data check train_list.txt --val val_list.txt --json
     """
     from ppclas_core.config.schema import DataSection
-    from ppclas_core.data.check import check_data
+    from ppclas_data.inspection.check import check_data
 
     report = check_data(
         DataSection(train=train, val=val, root=root, labels=labels),
@@ -86,10 +86,10 @@ def stats_command(photos: str | None, root: str | None, labels: str | None, as_j
       ppclas data stats photos/
       ppclas data stats 'shards/train-{000..012}.tar' --json
     """
-    from ppclas_core.data.builtin import builtin_photos
-    from ppclas_core.data.parts import measured_part
-    from ppclas_core.data.sources import load_image_set
-    from ppclas_core.data.statistics import measure
+    from ppclas_data.builtin import builtin_photos
+    from ppclas_data.inspection.statistics import measure
+    from ppclas_data.sources.opening import load_image_set
+    from ppclas_data.sources.parts import measured_part
 
     notes: list[str] = []
     location = measured_part(photos if photos is not None else str(builtin_photos()), notes)
@@ -147,7 +147,7 @@ def list_command(
             "--val names the validation photos, --val-fraction holds some out: give one of them"
         )
     from ppclas_core.config.schema import DataSection
-    from ppclas_core.data.listing import write_lists
+    from ppclas_data.sources.listing import write_lists
 
     section = DataSection(train=photos, val=val, root=root, labels=labels)
     if val_fraction is not None:

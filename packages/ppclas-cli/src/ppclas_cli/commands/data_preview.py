@@ -10,7 +10,7 @@ import click
 from ppclas_cli import output
 
 if TYPE_CHECKING:
-    from ppclas_core.data.preview import Preview
+    from ppclas_data.inspection.preview import Preview
 
 
 @click.command("preview")
@@ -85,7 +85,7 @@ def command(
         )
     if not path.resolve().parent.is_dir():
         raise click.UsageError(f"There is no folder {path.parent} to write {path.name} to.")
-    from ppclas_core.data.contact_sheet import draw_sheet
+    from ppclas_data.inspection.contact_sheet import draw_sheet
 
     configured = source is not None or overrides
     preview = (
@@ -102,10 +102,10 @@ def command(
 
 
 def _everything(data: str | None, count: int, seed: int) -> Preview:
-    from ppclas_core.data.builtin import builtin_photos
-    from ppclas_core.data.parts import training_part
-    from ppclas_core.data.preview import choose_photos, preview_everything
-    from ppclas_core.data.sources import load_image_set
+    from ppclas_data.builtin import builtin_photos
+    from ppclas_data.inspection.preview import choose_photos, preview_everything
+    from ppclas_data.sources.opening import load_image_set
+    from ppclas_data.sources.parts import training_part
 
     notes: list[str] = []
     location = training_part(str(builtin_photos()) if data is None else data, notes)
@@ -118,8 +118,8 @@ def _configured(
     data: str | None, source: str | None, overrides: tuple[str, ...], count: int, seed: int
 ) -> Preview:
     from ppclas_core.config.load import load_config
-    from ppclas_core.data.preview import choose_photos, preview_config
-    from ppclas_core.engine.plan import make_plan
+    from ppclas_data.inspection.preview import choose_photos, preview_config
+    from ppclas_engine.planning.plan import make_plan
 
     loaded = load_config(source, overrides, {"DATA": data})
     plan = make_plan(loaded.config, "cpu")

@@ -16,8 +16,8 @@ from ppclas_cli import output
 from ppclas_cli.commands.train import command as train
 
 if TYPE_CHECKING:
-    from ppclas_core.engine.console import Console
     from ppclas_distill.teacher import TeacherConfig
+    from ppclas_engine.console import Console
 
 
 @click.group()
@@ -224,10 +224,10 @@ def select_command(
     Example:
       ppclas distill select pool/ --teacher runs/ResNet50_vd-1 --per-class 400 -o selected
     """
-    from ppclas_core.engine.console import Console
     from ppclas_distill.pipeline import photo_counter
     from ppclas_distill.scorer import open_scorer
     from ppclas_distill.select import select
+    from ppclas_engine.console import Console
 
     console = Console()
     scorer = open_scorer(_teacher(teacher, teacher_weights))
@@ -285,9 +285,9 @@ def dedup_command(
     Example:
       ppclas distill dedup selected/selected.txt --against photos/val -o clean
     """
-    from ppclas_core.engine.console import Console
     from ppclas_distill.dedup_report import dedup
     from ppclas_distill.pipeline import photo_counter
+    from ppclas_engine.console import Console
 
     console = Console()
     with can_go_on(console):
@@ -348,8 +348,8 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
       ppclas distill pipeline -c pipeline.yaml --output runs/ssld
       ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld --dry-run
     """
-    from ppclas_core.engine.console import Console
     from ppclas_distill.pipeline import load_pipeline, run_pipeline
+    from ppclas_engine.console import Console
 
     run_pipeline(load_pipeline(source, overrides), Path(folder), Console(), dry_run=dry_run)
 

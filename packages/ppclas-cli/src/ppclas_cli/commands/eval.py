@@ -16,8 +16,8 @@ from ppclas_cli.output import print_table
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
-    from ppclas_core.data.base import ImageSet
-    from ppclas_core.engine.evaluate import Evaluation
+    from ppclas_core.contracts.data import ImageSet
+    from ppclas_engine.results.evaluate import Evaluation
 
 
 @click.command(name="eval")
@@ -73,9 +73,9 @@ def command(
       ppclas eval exports/onnx --data other_photos/ --report report/
       ppclas eval --model MobileNetV2 --weights MobileNetV2.pdparams --data val_list.txt --json
     """
-    from ppclas_core.engine.console import Console
-    from ppclas_core.engine.score import evaluate_bundle, plan_scoring, report_scoring
     from ppclas_core.errors import DataError
+    from ppclas_engine.console import Console
+    from ppclas_engine.results.score import evaluate_bundle, plan_scoring, report_scoring
 
     console = Console()
     bundle = open_bundle(bundle_path, model, weights)
@@ -90,7 +90,7 @@ def command(
     images = scoring.images
     evaluation = evaluate_bundle(bundle, scoring, console, workers=workers)
     if confusion and evaluation.confusion is not None:
-        from ppclas_core.engine.pictures import draw_confusion
+        from ppclas_engine.results.pictures import draw_confusion
 
         draw_confusion(evaluation.confusion, images.class_names, Path(confusion))
     if report is not None:
@@ -111,7 +111,7 @@ def _as_json(evaluation: Evaluation, per_class: bool) -> dict[str, Any]:
 
 
 def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: bool) -> None:
-    from ppclas_core.engine.monitor import TITLES, format_metric
+    from ppclas_engine.planning.monitor import TITLES, format_metric
 
     click.echo(
         f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos"

@@ -16,8 +16,8 @@ from ppclas_core.registry import resolve
 from ppclas_cli import output
 
 if TYPE_CHECKING:
-    from ppclas_core.profile import ModelCost
     from ppclas_core.registry import Entry, Registry
+    from ppclas_engine.profile import ModelCost
 
 _COLUMNS = {
     "name": ("name", "{}"),
@@ -281,7 +281,7 @@ def profile_command(name: str, image_size: int | None, layers: bool, as_json: bo
     """
     entry = get_registries().models.entry(name)
     from ppclas_core.models import create_model
-    from ppclas_core.profile import profile_model
+    from ppclas_engine.profile import profile_model
 
     own_size = int(entry.metadata.get("image_size", 224))
     cost = profile_model(create_model(entry.name), image_size or own_size)

@@ -14,7 +14,7 @@ from ppclas_core.wording import escaped
 from ppclas_cli.output import error, json_text, note
 
 if TYPE_CHECKING:
-    from ppclas_core.engine.predict import Prediction
+    from ppclas_engine.results.predict import Prediction
 
 _FORMATS = ("csv", "json", "jsonl")
 
@@ -78,10 +78,10 @@ def command(
       ppclas predict photos/ -m runs/MobileNetV2-1 --engine auto
     """
     from ppclas_core.bundle import Bundle
-    from ppclas_core.engine.console import Console
-    from ppclas_core.engine.predict import expand_paths, predict
     from ppclas_core.files import write_atomic
     from ppclas_deploy.engine_choice import load_engine, readers
+    from ppclas_engine.console import Console
+    from ppclas_engine.results.predict import expand_paths, predict
 
     chosen = as_format or _format_of(output)
     bundle = Bundle.load(bundle_path)

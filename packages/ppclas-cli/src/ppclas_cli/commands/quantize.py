@@ -143,10 +143,10 @@ def command(
       ppclas quantize runs/MobileNetV2-1
       ppclas quantize exports/onnx --calibrate train/ --data val/ --guard 0.005
     """
-    from ppclas_core.engine.console import Console
     from ppclas_deploy.quantize.receipt import report
     from ppclas_deploy.quantize.run import default_output, quantize_bundle
     from ppclas_deploy.quantize.training import Training
+    from ppclas_engine.console import Console
 
     given = {"steps": steps, "batch_size": batch_size, "lr": lr}
     training: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -10,9 +10,9 @@ import click
 
 if TYPE_CHECKING:
     from ppclas_core.config.schema import Config
-    from ppclas_core.engine.console import Console
-    from ppclas_core.engine.plan import Plan
-    from ppclas_core.engine.train import RunResult
+    from ppclas_engine.console import Console
+    from ppclas_engine.loop.train import RunResult
+    from ppclas_engine.planning.plan import Plan
 
 _AUTO = "auto"
 
@@ -188,8 +188,8 @@ def command(
     """
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
-    from ppclas_core.engine.console import Console
-    from ppclas_core.engine.session import (
+    from ppclas_engine.console import Console
+    from ppclas_engine.runs.session import (
         follow,
         follow_elsewhere,
         join_launched,
@@ -236,7 +236,7 @@ def command(
 
 def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | None:
     """The run folder to go on with; None where ``--output`` names one that is yet to be made."""
-    from ppclas_core.engine.run import find_unfinished
+    from ppclas_engine.runs.run import find_unfinished
 
     if resume != _AUTO:
         return Path(resume)
@@ -260,8 +260,8 @@ def _resume(
 
     What was said beside ``--resume`` must agree with it, unless ``change_recipe``.
     """
-    from ppclas_core.engine.run import RunFolder
-    from ppclas_core.engine.session import (
+    from ppclas_engine.runs.run import RunFolder
+    from ppclas_engine.runs.session import (
         check_same_recipe,
         make_launch,
         resume,
@@ -292,8 +292,8 @@ def _print_plan(plan: Plan, console: Console) -> None:
 def _print_result(result: RunResult | None) -> None:
     if result is None:
         return
-    from ppclas_core.engine.console import Console
-    from ppclas_core.engine.monitor import format_metric
+    from ppclas_engine.console import Console
+    from ppclas_engine.planning.monitor import format_metric
 
     best, run = result.best, result.run.path
     console = Console()
