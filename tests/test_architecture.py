@@ -78,7 +78,8 @@ def defines(module, name):
 def test_files_and_packages_stay_small():
     for package, folder in SOURCES.items():
         lengths = {
-            file: len(file.read_text(encoding="utf-8").splitlines()) for file in folder.rglob("*.py")
+            file: len(file.read_text(encoding="utf-8").splitlines())
+            for file in folder.rglob("*.py")
         }
         assert [f"{file}: {count}" for file, count in lengths.items() if count > 400] == []
         limit = {"ppclas_core": 5000, "ppclas_models": 40_000}.get(package, 9000)

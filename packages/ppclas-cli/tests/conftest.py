@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -16,12 +17,21 @@ class Result(NamedTuple):
 
 
 @pytest.fixture
-def ppclas(capfd) -> Callable[..., Result]:
-    """Run ``ppclas`` in this process."""
+def ppclas(capfd, monkeypatch) -> Callable[..., Result]:
+    """Run ``ppclas`` in this process, in the folder ``cwd`` and with ``env`` beside this process's
+    environment; None takes a variable out.
+    """
 
-    def run(*arguments: str) -> Result:
+    def run(
+        *arguments: str, cwd: Path | None = None, env: Mapping[str, str | None] | None = None
+    ) -> Result:
         capfd.readouterr()
-        code = main(arguments)
+        with monkeypatch.context() as there:
+            if cwd is not None:
+                there.chdir(cwd)
+            for name, value in (env or {}).items():
+                there.delenv(name, raising=False) if value is None else there.setenv(name, value)
+            code = main(arguments)
         return Result(code, *capfd.readouterr())
 
     return run

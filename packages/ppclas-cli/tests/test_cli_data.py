@@ -121,17 +121,16 @@ def test_json_is_utf8_whatever_the_names(ppclas, tmp_path):
 
 
 @pytest.mark.parametrize("command", [["check"], ["stats"], ["preview"], ["list", "-o", "lists"]])
-def test_an_empty_path_is_not_the_current_folder(ppclas, tmp_path, monkeypatch, command):
+def test_an_empty_path_is_not_the_current_folder(ppclas, tmp_path, command):
     for index, photo in enumerate(sorted(builtin_photos().rglob("*.jpg"))[:4]):
         path = tmp_path / "ab"[index % 2] / photo.name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(photo.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    told = ppclas("data", *command, "")
+    told = ppclas("data", *command, "", cwd=tmp_path)
     assert told.code == 1
     assert "error: Expected where the photos are, got an empty path" in told.out + told.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-    assert ppclas("data", "list", "a", "-o", "").code == 2
+    assert ppclas("data", "list", "a", "-o", "", cwd=tmp_path).code == 2
 
 
 def test_a_path_that_cannot_be_looked_into_is_a_finding(ppclas):

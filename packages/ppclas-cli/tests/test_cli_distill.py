@@ -7,17 +7,18 @@ import json
 import pytest
 from ppclas_cli.commands import distill
 from ppclas_cli.commands.train import command as train
+from ppclas_cli.main import cli
+from ppclas_engine.console import Console
 
 
-@pytest.fixture
-def overrides(monkeypatch):
+def handed_on(*arguments):
     """What 'ppclas distill train' hands to 'ppclas train'."""
-    seen = {}
-    monkeypatch.setattr(train, "callback", lambda **given: seen.update(given))
-    return seen
+    command = distill.distill.commands["train"]
+    context = command.make_context("train", list(arguments), **cli.context_settings)
+    return distill.arguments_of_train(**context.params)
 
 
-def test_flags_set_the_objective(ppclas, overrides):
+def test_flags_set_the_objective():
     arguments = [
         "photos",
         "--teacher",
@@ -41,8 +42,8 @@ def test_flags_set_the_objective(ppclas, overrides):
         "-o",
         "data.batch_size=4",
     ]
-    assert ppclas("distill", "train", *arguments).code == 0
-    said = dict(text.split("=", 1) for text in overrides["overrides"])
+    given = handed_on(*arguments)
+    said = dict(text.split("=", 1) for text in given["overrides"])
     assert said.pop("objective.name") == "Distill"
     assert said.pop("data.batch_size") == "4"
     assert {key: json.loads(value) for key, value in said.items()} == {
@@ -52,12 +53,13 @@ def test_flags_set_the_objective(ppclas, overrides):
         "objective.cache": "c",
         "data.train_extra": "more",
     }
-    assert (overrides["data"], overrides["epochs"]) == ("photos", 3)
+    assert (given["data"], given["epochs"]) == ("photos", 3)
+    assert set(given) == {parameter.name for parameter in train.params}
 
 
-def test_going_on_says_nothing_of_the_objective(ppclas, overrides):
-    assert ppclas("distill", "train", "--resume", "runs/x").code == 0
-    assert overrides["overrides"] == ()
+def test_going_on_says_nothing_of_the_objective():
+    given = handed_on("--resume", "runs/x")
+    assert (given["overrides"], given["resume"]) == ((), "runs/x")
 
 
 def test_it_takes_every_option_of_train(ppclas):
@@ -125,11 +127,7 @@ def test_the_stages_of_a_pipeline(ppclas, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_who_stops_a_tool_is_told_that_nothing_is_lost(ppclas, tmp_path, monkeypatch):
-    def stop(*_args, **_given):
+def test_who_stops_a_tool_is_told_that_nothing_is_lost(capsys):
+    with pytest.raises(KeyboardInterrupt), distill.can_go_on(Console()):
         raise KeyboardInterrupt
-
-    monkeypatch.setattr("ppclas_distill.dedup_report.dedup", stop)
-    result = ppclas("distill", "dedup", "pool", "--against", "val", "-o", str(tmp_path))
-    assert result.code != 0
-    assert "stopped. The same command again goes on from here" in result.err
+    assert "stopped. The same command again goes on from here" in capsys.readouterr().err

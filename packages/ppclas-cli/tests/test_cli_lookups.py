@@ -4,18 +4,21 @@ import csv
 import io
 import json
 
+import click
 import pytest
-from ppclas_cli.commands import models, plugins
+from ppclas_cli.commands.models import print_info, print_models
+from ppclas_cli.commands.plugins import print_plugins
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config, TrainSection
-from ppclas_core.plugins import PluginInfo, PluginManager, Registries, make_plugin_manager
+from ppclas_core.errors import UnknownNameError
+from ppclas_core.plugins import PluginInfo, Registries, make_plugin_manager
 from ppclas_engine import plugin as engine_plugin
 
 
 @pytest.fixture
-def catalogue(monkeypatch):
-    registries = Registries()
-    add = registries.models.register
+def catalogue():
+    registry = Registries().models
+    add = registry.register
     add(
         "ResNet50",
         "m:a",
@@ -34,7 +37,7 @@ def catalogue(monkeypatch):
     )
     add("SqueezeNet1_1", "m:c", summary="small", metadata={"top1": 0.601, "params_m": 1.23})
     add("MyNet", "m:d")
-    monkeypatch.setattr(models, "get_registries", lambda: registries)
+    return registry
 
 
 def names(text):
@@ -42,28 +45,30 @@ def names(text):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found"),
+    ("asked", "found"),
     [
-        ([], ["ResNet50", "ResNet50_vd", "SqueezeNet1_1", "MyNet"]),
-        (["resnet"], ["ResNet50", "ResNet50_vd"]),
-        (["*50"], ["ResNet50"]),
-        (["*50_VD*"], ["ResNet50_vd"]),
-        (["r50VD"], ["ResNet50_vd"]),
-        (["nothing"], []),
-        (["--sort", "top1"], ["ResNet50_vd", "ResNet50", "SqueezeNet1_1", "MyNet"]),
-        (["--sort", "params_m"], ["SqueezeNet1_1", "ResNet50", "ResNet50_vd", "MyNet"]),
-        (["--sort", "name"], ["MyNet", "ResNet50", "ResNet50_vd", "SqueezeNet1_1"]),
+        ({}, ["ResNet50", "ResNet50_vd", "SqueezeNet1_1", "MyNet"]),
+        ({"pattern": "resnet"}, ["ResNet50", "ResNet50_vd"]),
+        ({"pattern": "*50"}, ["ResNet50"]),
+        ({"pattern": "*50_VD*"}, ["ResNet50_vd"]),
+        ({"pattern": "r50VD"}, ["ResNet50_vd"]),
+        ({"pattern": "nothing"}, []),
+        ({"key": "top1"}, ["ResNet50_vd", "ResNet50", "SqueezeNet1_1", "MyNet"]),
+        ({"key": "params_m"}, ["SqueezeNet1_1", "ResNet50", "ResNet50_vd", "MyNet"]),
+        ({"key": "name"}, ["MyNet", "ResNet50", "ResNet50_vd", "SqueezeNet1_1"]),
     ],
 )
-def test_models_list_json(ppclas, catalogue, pattern, found):
-    result = ppclas("models", "list", *pattern, "--json")
-    assert (result.code, result.err) == (0, "")
-    assert names(result.out) == found
+def test_models_as_json(catalogue, capsys, asked, found):
+    print_models(catalogue, **asked, as_json=True)
+    shown = capsys.readouterr()
+    assert names(shown.out) == found
+    assert shown.err == ""
 
 
-def test_models_list_for_people(ppclas, catalogue):
-    result = ppclas("models", "list")
-    assert result.out.splitlines() == [
+def test_models_for_people(catalogue, capsys):
+    print_models(catalogue)
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
         "name           top-1  params (M)  FLOPs (G)",
         "-------------  -----  ----------  ---------",
         "ResNet50       0.765       25.56          -",
@@ -71,39 +76,45 @@ def test_models_list_for_people(ppclas, catalogue):
         "SqueezeNet1_1  0.601        1.23          -",
         "MyNet              -           -          -",
     ]
-    assert result.err == "4 of 4 models\n"
+    assert shown.err == "4 of 4 models\n"
 
 
-def test_models_list_csv(ppclas, catalogue):
-    rows = list(csv.DictReader(io.StringIO(ppclas("models", "list", "--csv").out)))
+def test_models_as_csv(catalogue, capsys):
+    print_models(catalogue, as_csv=True)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["name"] for row in rows] == ["ResNet50", "ResNet50_vd", "SqueezeNet1_1", "MyNet"]
     assert rows[2]["top1"] == "0.601"
     assert rows[3]["top1"] == ""
     assert "paper" not in rows[0]
 
 
-def test_models_list_mistakes(ppclas, catalogue):
-    assert ppclas("models", "list", "resnet5O") == (
-        1,
-        "",
-        "error: No model fits 'resnet5O'. Did you mean 'ResNet50' or 'ResNet50_vd'? Run 'ppclas "
-        "models list' to see all 4.\n",
+def test_models_that_are_not_there(catalogue, ppclas):
+    with pytest.raises(UnknownNameError) as raised:
+        print_models(catalogue, "resnet5O")
+    assert str(raised.value) == (
+        "No model fits 'resnet5O'. Did you mean 'ResNet50' or 'ResNet50_vd'? Run 'ppclas models "
+        "list' to see all 4."
     )
+    with pytest.raises(click.BadParameter, match="no model has 'size'; there are: name, package, "):
+        print_models(catalogue, key="size")
     result = ppclas("models", "list", "--sort", "size")
-    assert result.code == 2
-    assert "no model has 'size'; there are: name, package, top1, params_m" in result.err
+    assert (result.code, result.out) == (2, "")
+    assert "no model has 'size'; there are: name, package" in result.err
 
 
-def test_models_info(ppclas, catalogue):
-    assert json.loads(ppclas("models", "info", "ResNet50", "--json").out) == {
+def test_all_facts_of_a_model(catalogue, capsys):
+    print_info(catalogue, "ResNet50", as_json=True)
+    assert json.loads(capsys.readouterr().out) == {
         "name": "ResNet50",
         "package": "ppclas-core",
         "top1": 0.765,
         "params_m": 25.56,
         "paper": {"year": 2015},
     }
-    assert ppclas("models", "info", "R50vd").out.splitlines()[0] == "name      ResNet50_vd"
-    assert "Did you mean 'ResNet50'" in ppclas("models", "info", "ResNet5").err
+    print_info(catalogue, "R50vd")
+    assert capsys.readouterr().out.splitlines()[0] == "name      ResNet50_vd"
+    with pytest.raises(UnknownNameError, match="Did you mean 'ResNet50'"):
+        print_info(catalogue, "ResNet5")
 
 
 def test_the_real_catalogue(ppclas):
@@ -159,29 +170,33 @@ def test_config_schema_is_json(ppclas):
     assert set(schema["properties"]) == set(Config.model_fields)
 
 
-@pytest.fixture
-def broken_plugin(monkeypatch):
-    manager: PluginManager = make_plugin_manager(discover=False)
+def test_plugins(capsys):
+    manager = make_plugin_manager(discover=False)
     manager.add(engine_plugin, "engine", "ppclas-engine")
     manager.plugins.append(
         PluginInfo(
             "bad", "bad-plugin", "1.2", "bad.module", "ImportError: no x", "Traceback …\nno x\n"
         )
     )
-    monkeypatch.setattr(plugins, "get_plugin_manager", lambda: manager)
-
-
-def test_plugins(ppclas, broken_plugin):
-    out = ppclas("plugins").out
+    print_plugins(manager)
+    out = capsys.readouterr().out
     assert "(plugin 'engine', ppclas_engine.plugin)\n" in out
     assert "  losses: CrossEntropy, BinaryCrossEntropy, Focal, Asymmetric\n" in out
     assert "bad-plugin 1.2  (plugin 'bad', bad.module)\n  failed: ImportError: no x\n" in out
     assert "Traceback" not in out
-    assert "    Traceback …\n    no x\n" in ppclas("plugins", "--verbose").out
-    builtin, bad = json.loads(ppclas("plugins", "--json").out)
+    print_plugins(manager, verbose=True)
+    assert "    Traceback …\n    no x\n" in capsys.readouterr().out
+    print_plugins(manager, as_json=True)
+    builtin, bad = json.loads(capsys.readouterr().out)
     assert builtin["ok"]
     assert builtin["registers"]["losses"][0] == "CrossEntropy"
     assert (bad["ok"], bad["reason"], bad["registers"]) == (False, "ImportError: no x", {})
+
+
+def test_installed_plugins(ppclas):
+    rows = json.loads(ppclas("plugins", "--json").out)
+    assert {"ppclas-cli", "ppclas-engine"} <= {row["package"] for row in rows if row["ok"]}
+    assert "(plugin 'cli', ppclas_cli.plugin)" in ppclas("plugins").out
 
 
 def test_data_check_of_the_built_in_photos(ppclas):

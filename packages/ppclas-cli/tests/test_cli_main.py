@@ -10,21 +10,27 @@ import click
 import pytest
 from ppclas_cli import lazy
 from ppclas_cli import main as main_module
-from ppclas_cli.commands import recipes
 from ppclas_cli.main import cli
 from ppclas_cli.table import COMMANDS
 from ppclas_core.errors import DataError, PluginError
-from ppclas_core.plugins import Registries, make_plugin_manager
+from ppclas_core.hookspecs import hookimpl
+from ppclas_core.plugins import make_plugin_manager
 from ppclas_core.registry import resolve
+from ppclas_core.testing import use_plugin
 
 PPCLAS = [sys.executable, "-m", "ppclas_cli"]
 
 
-def raising(error):
-    def raise_it():
-        raise error
+class Commands:
+    """A plugin with commands, under their names."""
 
-    return raise_it
+    def __init__(self, *commands):
+        self.commands = commands
+
+    @hookimpl
+    def register_commands(self, registry):
+        for command in self.commands:
+            registry.register(command.name, command, summary=command.get_short_help_str())
 
 
 def test_help_shows_every_command_with_its_line(ppclas):
@@ -54,39 +60,91 @@ def test_our_commands_are_registered_like_any_plugins():
 
 
 def test_a_plugin_cannot_take_our_names():
-    class Thief:
-        __name__ = "thief"
-
-        @staticmethod
-        def register_commands(registry):
-            registry.register("train", "thief:train")
-
-    from ppclas_core import hookimpl
-
-    Thief.register_commands = staticmethod(hookimpl(Thief.register_commands))
+    thief = Commands(click.Command("train"))
     with pytest.raises(
         PluginError, match="command 'train' is registered twice: by ppclas-cli and by thief"
     ):
-        make_plugin_manager().add(Thief(), "thief")
+        make_plugin_manager().add(thief, "thief")
+
+
+@click.command("hello-now")
+def hello():
+    """Say hello now."""
+    click.echo("hello")
+
+
+@click.group("greet")
+def greet():
+    """Greet people."""
+
+
+greet.add_command(hello)
 
 
 @pytest.fixture
-def plugin_command(monkeypatch):
-    @click.command()
-    def hello():
-        """Say hello."""
-        click.echo("hello")
-
-    registries = Registries()
-    registries.commands.register("hello", lambda: hello, summary="Say hello.")
-    registries.commands.register("hello-now", hello, summary="Say hello now.")
-    monkeypatch.setattr("ppclas_core.plugins.get_registries", lambda: registries)
+def plugin_commands():
+    with use_plugin(Commands(hello, greet)):
+        yield
 
 
-def test_commands_of_plugins(ppclas, plugin_command):
+def test_commands_of_plugins(ppclas, plugin_commands):
     assert "From plugins:\n" in ppclas("--help").out
     assert "hello-now  Say hello now." in ppclas("--help").out
     assert ppclas("hello-now") == (0, "hello\n", "")
+
+
+GROUPS = [name for name in COMMANDS if isinstance(resolve(COMMANDS[name].target), click.Group)]
+
+
+def test_these_are_the_groups():
+    assert GROUPS == ["distill", "models", "recipes", "data", "config"]
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in GROUPS), ["greet"]], ids=" ".join)
+def test_who_only_asks_gets_the_help_and_no_error(ppclas, plugin_commands, words):
+    result = ppclas(*words)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"Usage: {' '.join(['ppclas', *words])} [OPTIONS] COMMAND")
+    assert "Commands:\n" in result.out or "Train and use:\n" in result.out
+    assert ppclas(*words, "--help") == result
+
+
+def test_help_and_versions_are_never_an_error_in_a_pipe_either():
+    for words in ([], ["models"], ["models", "--version"]):
+        run = subprocess.run([*PPCLAS, *words], capture_output=True, text=True)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert run.stdout.startswith("ppclas-cli " if words[1:] else "Usage: ")
+
+
+LEAVES = [
+    [name, *([inner] if inner else [])]
+    for name in COMMANDS
+    for inner in getattr(resolve(COMMANDS[name].target), "commands", [None])
+]
+
+
+@pytest.mark.parametrize(
+    "words", [[], *LEAVES, ["hello-now"], ["greet", "hello-now"]], ids=" ".join
+)
+def test_h_and_version_work_everywhere(ppclas, plugin_commands, words):
+    short = ppclas(*words, "-h")
+    assert (short.code, short.err) == (0, "")
+    assert short.out.startswith(f"Usage: {' '.join(['ppclas', *words])} ")
+    assert short == ppclas(*words, "--help")
+    versions = ppclas(*words, "--version")
+    assert (versions.code, versions.err) == (0, "")
+    assert versions.out.startswith("ppclas-cli ")
+    assert f"Python {sys.version.split()[0]}" in versions.out
+
+
+def test_a_version_option_of_a_command_stays_its_own(ppclas):
+    @click.command("publish")
+    @click.option("--version")
+    def publish(version):
+        click.echo(f"as {version}")
+
+    with use_plugin(Commands(publish)):
+        assert ppclas("publish", "--version", "2") == (0, "as 2\n", "")
 
 
 @pytest.mark.parametrize(
@@ -112,34 +170,42 @@ def test_wrong_usage_is_one_line_and_exit_code_2(ppclas, arguments, message):
     assert ppclas(*arguments) == (2, "", message)
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_1(ppclas, monkeypatch):
-    monkeypatch.setattr(
-        recipes, "get_registries", raising(DataError("train.txt:3: expected a label, got nothing."))
-    )
-    assert ppclas("recipes", "list") == (
+def failing(ppclas, error, *, before=(), after=(), **given):
+    """Run a plugin's command that raises ``error``."""
+
+    @click.command("fail")
+    def fail():
+        raise error
+
+    with use_plugin(Commands(fail)):
+        return ppclas(*before, "fail", *after, **given)
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_1(ppclas):
+    mistake = DataError("train.txt:3: expected a label, got nothing.")
+    assert failing(ppclas, mistake) == (
         1,
         "",
         "error: train.txt:3: expected a label, got nothing.\n",
     )
-    result = ppclas("recipes", "list", "--debug")
+    result = failing(ppclas, mistake, after=["--debug"])
     assert result.code == 1
     assert result.err.startswith("Traceback")
     assert result.err.endswith("\nerror: train.txt:3: expected a label, got nothing.\n")
 
 
-@pytest.mark.parametrize("switch", ["first", "last", "environment"])
-def test_a_bug_is_named_and_debug_shows_it(ppclas, monkeypatch, switch):
-    monkeypatch.setattr(recipes, "get_registries", raising(RuntimeError("first\nsecond")))
-    assert ppclas("recipes", "list") == (
+@pytest.mark.parametrize(
+    "asked", [{"before": ["--debug"]}, {"env": {"PPCLAS_DEBUG": "1"}}, {"after": ["--debug"]}]
+)
+def test_a_bug_is_named_and_debug_shows_it(ppclas, asked):
+    bug = RuntimeError("first\nsecond")
+    assert failing(ppclas, bug, env={"PPCLAS_DEBUG": None}) == (
         1,
         "",
         "error: RuntimeError: first second\nThis is a bug in ppclas; run it again with --debug "
         "for the traceback.\n",
     )
-    if switch == "environment":
-        monkeypatch.setenv("PPCLAS_DEBUG", "1")
-    arguments = {"first": ["--debug", "recipes", "list"], "last": ["recipes", "list", "--debug"]}
-    result = ppclas(*arguments.get(switch, ["recipes", "list"]))
+    result = failing(ppclas, bug, **asked)
     assert result.code == 1
     assert result.err.startswith("Traceback")
 
@@ -148,24 +214,24 @@ def test_debug_behind_two_dashes_is_an_argument(ppclas):
     assert "'--debug'" in ppclas("models", "info", "--", "--debug").err
 
 
-def test_interrupted(ppclas, monkeypatch):
-    monkeypatch.setattr(recipes, "get_registries", raising(KeyboardInterrupt()))
-    result = ppclas("recipes", "list")
+def test_interrupted(ppclas):
+    result = failing(ppclas, KeyboardInterrupt())
     assert (result.code, result.out, result.err.strip()) == (130, "", "interrupted")
 
 
-def test_a_fault_of_the_machine_is_no_bug_of_ours(ppclas, monkeypatch):
-    full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(recipes, "get_registries", raising(full))
-    said = "error: No space left on device; --debug shows where that happened.\n"
-    assert ppclas("recipes", "list") == (1, "", said)
-    monkeypatch.setattr(
-        recipes,
-        "get_registries",
-        raising(PermissionError(errno.EACCES, "Permission denied", "a/b")),
-    )
-    said = "error: a/b: Permission denied; --debug shows where that happened.\n"
-    assert ppclas("recipes", "list") == (1, "", said)
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a/b"),
+            "a/b: Permission denied",
+        ),
+    ],
+)
+def test_a_fault_of_the_machine_is_no_bug_of_ours(ppclas, fault, words):
+    said = f"error: {words}; --debug shows where that happened.\n"
+    assert failing(ppclas, fault) == (1, "", said)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -190,11 +256,9 @@ def test_closed_streams_swallow_what_is_written(closed):
     assert run.returncode == 0
 
 
-def test_names_in_errors_do_not_reach_the_terminal_as_they_are(ppclas, monkeypatch):
-    monkeypatch.setattr(
-        recipes, "get_registries", raising(DataError("\x1b[31mred/a.txt: no\nsecond line"))
-    )
-    assert ppclas("recipes", "list").err == "error: \\x1b[31mred/a.txt: no\nsecond line\n"
+def test_names_in_errors_do_not_reach_the_terminal_as_they_are(ppclas):
+    result = failing(ppclas, DataError("\x1b[31mred/a.txt: no\nsecond line"))
+    assert result.err == "error: \\x1b[31mred/a.txt: no\nsecond line\n"
 
 
 def test_a_reader_that_goes_away_is_no_error():

@@ -65,7 +65,7 @@ def test_every_series_has_its_words():
 
 
 @pytest.fixture
-def mirror(monkeypatch, tmp_path):
+def mirror():
     """The address of a server that has every file, all of them SqueezeNet1_0's."""
     content = pickle.dumps(
         {key: np.zeros(shape, "float32") for key, shape in shapes_of("SqueezeNet1_0").items()}
@@ -81,9 +81,6 @@ def mirror(monkeypatch, tmp_path):
         def log_message(self, *_):
             pass
 
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setenv("PPCLAS_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PPCLAS_OFFLINE", raising=False)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -93,9 +90,15 @@ def mirror(monkeypatch, tmp_path):
     thread.join()
 
 
+def environment(home, offline=None):
+    """Where the cache is, and whether the network is left alone."""
+    return {"PPCLAS_HOME": str(home), "PPCLAS_OFFLINE": offline, "no_proxy": "*"}
+
+
 def test_download(ppclas, mirror, tmp_path):
+    env = environment(tmp_path / "home")
     cached = tmp_path / "home" / "weights" / "SqueezeNet1_0_pretrained.pdparams"
-    result = ppclas("models", "download", "SqueezeNet1_0", "--mirror", mirror)
+    result = ppclas("models", "download", "SqueezeNet1_0", "--mirror", mirror, env=env)
     assert (result.code, result.out) == (0, f"{cached}\n")
     assert result.err.startswith("downloading SqueezeNet1_0_pretrained.pdparams from 127.0.0.1:")
     result = ppclas(
@@ -107,6 +110,7 @@ def test_download(ppclas, mirror, tmp_path):
         "--mirror",
         mirror,
         "--json",
+        env=env,
     )
     here = tmp_path / "here" / cached.name
     assert json.loads(result.out) == {
@@ -118,7 +122,8 @@ def test_download(ppclas, mirror, tmp_path):
 
 
 def test_download_of_something_else_is_one_line(ppclas, mirror, tmp_path):
-    result = ppclas("models", "download", "ResNet18", "--mirror", mirror)
+    env = environment(tmp_path / "home")
+    result = ppclas("models", "download", "ResNet18", "--mirror", mirror, env=env)
     assert (result.code, result.out) == (1, "")
     _, error = result.err.splitlines()
     assert error.startswith(
@@ -128,17 +133,16 @@ def test_download_of_something_else_is_one_line(ppclas, mirror, tmp_path):
     assert "107 of the 107 tensors are missing" in error
 
 
-def test_download_mistakes(ppclas, monkeypatch, tmp_path):
-    monkeypatch.setenv("PPCLAS_HOME", str(tmp_path))
-    monkeypatch.setenv("PPCLAS_OFFLINE", "1")
-    result = ppclas("models", "download", "ResNet18")
+def test_download_mistakes(ppclas, tmp_path):
+    env = environment(tmp_path, offline="1")
+    result = ppclas("models", "download", "ResNet18", env=env)
     assert result.code == 1
     assert "nothing is downloaded while PPCLAS_OFFLINE is set" in result.err
     assert str(tmp_path / "weights" / "ResNet18_pretrained.pdparams") in result.err
-    assert "Did you mean 'ResNet18'" in ppclas("models", "download", "ResNet19").err
+    assert "Did you mean 'ResNet18'" in ppclas("models", "download", "ResNet19", env=env).err
     assert (
         "no .pdparams weights of ResNet50_vd_v2 are published"
-        in ppclas("models", "download", "ResNet50_vd_v2").err
+        in ppclas("models", "download", "ResNet50_vd_v2", env=env).err
     )
 
 
@@ -158,34 +162,34 @@ def test_profile(ppclas):
     assert "8x32x32" in result.out
 
 
-def test_convert_there_and_back(ppclas, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_convert_there_and_back(ppclas, tmp_path):
     state = {
         key: np.full(shape, 0.5, "float32") for key, shape in shapes_of("SqueezeNet1_1").items()
     }
     (tmp_path / "mine.pdparams").write_bytes(pickle.dumps(state))
-    result = ppclas(
-        "models", "convert", "mine.pdparams", "--model", "SqueezeNet1_1", "--to", "scattered"
-    )
+    convert = ["models", "convert", "--model", "SqueezeNet1_1"]
+    result = ppclas(*convert, "mine.pdparams", "--to", "scattered", cwd=tmp_path)
     assert result == (0, "SqueezeNet1_1: 52/52 tensors taken\n", "")
     assert (tmp_path / "SqueezeNet1_1" / "fire2_expand1x1_weights").is_file()
-    result = ppclas("models", "convert", "SqueezeNet1_1", "--model", "SqueezeNet1_1", "--json")
+    result = ppclas(*convert, "SqueezeNet1_1", "--json", cwd=tmp_path)
     report = json.loads(result.out)
     assert (report["output"], report["format"]) == ("SqueezeNet1_1.safetensors", "safetensors")
     assert (report["origin"], report["taken"]) == ("legacy", 52)
 
 
-def test_convert_mistakes(ppclas, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_convert_mistakes(ppclas, tmp_path):
     (tmp_path / "x.pdparams").write_bytes(b"\x80nonsense")
     (tmp_path / "there.safetensors").write_bytes(b"")
-    convert = ("models", "convert", "x.pdparams", "--model", "SqueezeNet1_1")
-    assert "there.safetensors is there already" in ppclas(*convert, "-o", "there.safetensors").err
-    assert ppclas(*convert).code == 1
-    assert "damaged" in ppclas(*convert).err
-    assert "is no state dict as torch.save writes it" in ppclas(*convert, "--from", "torch").err
-    assert "'MyNet' is no name of the catalogue" in ppclas(*convert[:-1], "MyNet").err
-    assert (
-        "there are no weights at nothing"
-        in ppclas("models", "convert", "nothing", "--model", "ResNet18").err
-    )
+
+    def error(*arguments, model="SqueezeNet1_1"):
+        words = ["models", "convert", *arguments, "--model", model]
+        result = ppclas(*words, cwd=tmp_path)
+        assert result.code != 0
+        return result.err
+
+    there = error("x.pdparams", "-o", "there.safetensors")
+    assert "there.safetensors is there already" in there
+    assert "damaged" in error("x.pdparams")
+    assert "is no state dict as torch.save writes it" in error("x.pdparams", "--from", "torch")
+    assert "'MyNet' is no name of the catalogue" in error("x.pdparams", model="MyNet")
+    assert "there are no weights at nothing" in error("nothing", model="ResNet18")

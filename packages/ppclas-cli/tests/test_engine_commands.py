@@ -95,11 +95,9 @@ def test_int8_from_start_to_finish(ppclas, export, photos, tmp_path):
 
 def test_benchmark_prints_a_row_for_each_batch(ppclas, export, photos, tmp_path):
     table = str(tmp_path / "table.csv")
-    done = ppclas(
-        "benchmark", str(export), "--batch", "1,4", "--threads", "1", "--seconds", "0.1", "--data",
-        str(photos),
-        "--csv", table, "--lite-format", str(tmp_path / "lite.txt"),
-    )  # fmt: skip
+    measured = ["--batch", "1,4", "--threads", "1", "--seconds", "0.1", "--data", str(photos)]
+    written = ["--csv", table, "--lite-format", str(tmp_path / "lite.txt")]
+    done = ppclas("benchmark", str(export), *measured, *written)
     assert done.code == 0, done.err
     assert "100.00%" in done.out
     with open(table, newline="") as file:

@@ -70,11 +70,10 @@ def test_help_lists_the_registered_targets(capsys):
         ),
     ],
 )
-def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, capsys, arguments, code, words):
-    monkeypatch.chdir(tmp_path)
-    assert main(["export", *(str(folder) if word == "RUN" else word for word in arguments)]) == code
-    said = capsys.readouterr()
-    assert said.out == ""
+def test_mistakes_are_one_line(ppclas, folder, tmp_path, arguments, code, words):
+    given = [str(folder) if word == "RUN" else word for word in arguments]
+    said = ppclas("export", *given, cwd=tmp_path)
+    assert (said.code, said.out) == (code, "")
     assert len(said.err.splitlines()) == 1
     assert words in said.err
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ppclas_cli.machine import Machine
+from packaging.version import Version
+
+from ppclas_cli.cuda_builds import choose_build, missing_kernels, old_driver
+from ppclas_cli.machine import Machine, as_text
 
 Level = Literal["error", "warning", "note"]
 
@@ -38,48 +41,45 @@ def check_python(machine: Machine) -> Iterator[Finding]:
     if not (3, 10) <= machine.python[:2] <= (3, 13):
         yield Finding(
             "error",
-            f"Python {'.'.join(map(str, machine.python[:2]))}: ppclas and Paddle run on 3.10 to "
-            "3.13",
+            f"Python {as_text(machine.python[:2])}: ppclas and Paddle run on 3.10 to 3.13",
             "make an environment with Python 3.12",
         )
 
 
 def check_paddle(machine: Machine) -> Iterator[Finding]:
     """None, two, an old one, or the wrong one."""
-    cpu, gpu = machine.version("paddlepaddle"), machine.version("paddlepaddle-gpu")
-    if cpu is None and gpu is None:
+    has_cpu, has_gpu = (name in machine.packages for name in ("paddlepaddle", "paddlepaddle-gpu"))
+    if not has_cpu and not has_gpu:
         yield Finding(
             "error",
             "PaddlePaddle is not installed; training and predicting need it",
             "ppclas setup",
         )
-    if cpu is not None and gpu is not None:
+    if has_cpu and has_gpu:
         yield Finding(
             "error",
             "paddlepaddle and paddlepaddle-gpu are both installed; they overwrite each other's "
             "files",
             "ppclas setup (it asks before it uninstalls both and installs the one that fits)",
         )
-    for version in (cpu, gpu):
-        if version is not None and version < (3,):
-            yield Finding(
-                "error", f"PaddlePaddle {'.'.join(map(str, version))} is too old", "ppclas setup"
-            )
-    if cpu is not None and gpu is None and machine.gpu is not None:
+    for version in (machine.version("paddlepaddle"), machine.version("paddlepaddle-gpu")):
+        if version is not None and version.major < 3:
+            yield Finding("error", f"PaddlePaddle {version} is too old", "ppclas setup")
+    if has_cpu and not has_gpu and machine.gpus:
         yield Finding(
             "warning",
-            f"there is a GPU ({machine.gpu.names[0]}), but the CPU build of PaddlePaddle is "
+            f"there is a GPU ({machine.gpus[0].name}), but the CPU build of PaddlePaddle is "
             "installed",
             "ppclas setup --device gpu",
         )
-    if gpu is not None and machine.gpu is None:
+    if has_gpu and not machine.gpus:
         yield Finding(
             "warning",
-            "the GPU build of PaddlePaddle is installed, but nvidia-smi finds no GPU",
+            "the GPU build of PaddlePaddle is installed, but the NVIDIA driver shows no GPU",
             "install the NVIDIA driver (in a container: start it with --gpus all), or ppclas "
             "setup --device cpu",
         )
-    if (cpu or gpu) and "setuptools" not in machine.packages:
+    if (has_cpu or has_gpu) and "setuptools" not in machine.packages:
         yield Finding(
             "error",
             "setuptools is missing; PaddlePaddle 3.3 imports it without declaring it",
@@ -87,12 +87,33 @@ def check_paddle(machine: Machine) -> Iterator[Finding]:
         )
 
 
+def check_gpu_build(machine: Machine) -> Iterator[Finding]:
+    """A GPU build that was not compiled for a card of this machine, or not for its driver."""
+    if machine.gpu_build is None:
+        return
+    paddle = machine.version("paddlepaddle-gpu")
+    cards = {gpu.capability: gpu for gpu in machine.gpus}.values()
+    missing = {
+        gpu: missing_kernels(machine.gpu_build, paddle, gpu, machine.system) for gpu in cards
+    }
+    for gpu, what in missing.items():
+        if what is not None:
+            build, reason = choose_build((gpu,), machine.system)
+            # Where another card works, this one is only left unused.
+            level: Level = "error" if all(missing.values()) else "warning"
+            yield Finding(level, what, "ppclas setup --device gpu" if build else reason)
+    if cards and not any(missing.values()):
+        what = old_driver(machine.gpu_build, machine.gpus[0], machine.system)
+        if what is not None:
+            yield Finding("warning", what, "update the NVIDIA driver")
+
+
 def check_known_bad(machine: Machine) -> Iterator[Finding]:
     """Combinations of versions that are known to fail."""
     paddle = machine.version("paddlepaddle") or machine.version("paddlepaddle-gpu")
     if paddle is None:
         return
-    if paddle[:2] == (3, 3):
+    if paddle.release[:2] == (3, 3):
         yield Finding(
             "note",
             "PaddlePaddle 3.3: paddle.inference with oneDNN crashes on nets that resize inside "
@@ -101,19 +122,18 @@ def check_known_bad(machine: Machine) -> Iterator[Finding]:
             "for such nets: pip install 'paddlepaddle==3.2.2'",
         )
     numpy = machine.version("numpy")
-    if numpy is not None and numpy >= (2, 4) and paddle <= (3, 3, 1):
+    if numpy is not None and numpy >= Version("2.4") and paddle <= Version("3.3.1"):
         yield Finding(
             "note",
-            f"NumPy {machine.packages['numpy']} with PaddlePaddle {'.'.join(map(str, paddle))}: "
-            "float(tensor) and int(tensor) raise TypeError; ppclas does not use them",
+            f"NumPy {numpy} with PaddlePaddle {paddle}: float(tensor) and int(tensor) raise "
+            "TypeError; ppclas does not use them",
             "in your own code write tensor.item()",
         )
     converter = machine.version("paddle2onnx")
-    if converter is not None and converter < (2, 1) and paddle >= (3, 2):
+    if converter is not None and converter < Version("2.1") and paddle >= Version("3.2"):
         yield Finding(
             "warning",
-            f"paddle2onnx {machine.packages['paddle2onnx']} cannot be imported with PaddlePaddle "
-            "3.2 or newer",
+            f"paddle2onnx {converter} cannot be imported with PaddlePaddle 3.2 or newer",
             "pip install 'paddle2onnx>=2.1'",
         )
 
@@ -183,6 +203,7 @@ def check_memory(machine: Machine) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     check_python,
     check_paddle,
+    check_gpu_build,
     check_known_bad,
     check_onnx,
     check_opencv,

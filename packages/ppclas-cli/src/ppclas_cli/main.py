@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.exceptions import NoArgsIsHelpError
 from ppclas_core.errors import MissingDependencyError, PpclasError
 
 from ppclas_cli import output
@@ -22,6 +23,8 @@ from ppclas_cli.table import COMMANDS
 PACKAGES = (
     "ppclas-cli",
     "ppclas-core",
+    "ppclas-data",
+    "ppclas-engine",
     "ppclas-models",
     "ppclas-augment",
     "ppclas-distill",
@@ -42,14 +45,17 @@ def _version(package: str) -> str | None:
 
 
 def _print_versions(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
+    if value and not ctx.resilient_parsing:
+        _echo_versions()
+        ctx.exit()
+
+
+def _echo_versions() -> None:
     for name in PACKAGES:
         click.echo(f"{name} {_version(name) or 'is not installed'}")
     for name in filter(_version, ("paddlepaddle", "paddlepaddle-gpu")):
         click.echo(f"{name} {_version(name)}")
     click.echo(f"Python {sys.version.split()[0]} ({sys.executable})")
-    ctx.exit()
 
 
 @click.group(
@@ -93,9 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments.remove("--debug")
     _make_streams_safe()
     try:
-        result = cli.main(arguments, prog_name="ppclas", standalone_mode=False)
+        code = _run(arguments)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return code
     except click.Abort:
         click.echo("interrupted", err=True)
         return 130
@@ -133,14 +139,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _run(arguments: list[str]) -> int:
+    try:
+        result = cli.main(arguments, prog_name="ppclas", standalone_mode=False)
+    except NoArgsIsHelpError as error:  # a group without a command: its help is no mistake
+        click.echo(error.format_message())
+        return 0
+    except click.NoSuchOption as error:
+        # Behind a command too, unless the command has an option of that name.
+        if error.option_name != "--version":
+            raise
+        _echo_versions()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
 def _report(error: PpclasError, arguments: Sequence[str], debug: bool) -> int:
     if debug:
         _print_traceback()
     output.error(str(error))
     if isinstance(error, MissingDependencyError):
-        from ppclas_cli.paddle_install import offer_setup
+        from ppclas_core.paddle_runtime import has_paddle
 
-        return offer_setup(arguments)
+        from ppclas_cli.paddle_install import offer_setup, terminal
+
+        if not has_paddle():
+            offer_setup(arguments, terminal())
     return 1
 
 

@@ -7,7 +7,6 @@ there: they are ``paddlepaddle-gpu`` on PaddlePaddle's own index, one address fo
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import subprocess
 import sys
@@ -17,19 +16,24 @@ from typing import Literal
 
 import click
 from ppclas_core.errors import PpclasError
-from ppclas_core.paddle_runtime import has_paddle
 
-from ppclas_cli.machine import Machine, probe_machine
+from ppclas_cli import output
+from ppclas_cli.cuda_builds import CudaBuild, choose_build, missing_kernels, old_driver
+from ppclas_cli.machine import Machine, as_text, probe_machine
 
 Device = Literal["auto", "cpu", "gpu"]
 Runner = Callable[[Sequence[str]], int]
 """Runs a command and returns its exit code."""
+Ask = Callable[[str], bool]
+"""Asks the person a question and returns whether the answer is yes."""
 
 GPU_INDEX = "https://www.paddlepaddle.org.cn/packages/stable/{}/"
-_CUDA_BUILDS = {(13, 0): "cu130", (12, 9): "cu129", (12, 6): "cu126", (11, 8): "cu118"}
-"""CUDA versions that Paddle 3 is built for, newest first; a driver runs its own version and older
-ones."""
 _PYTHONS = ((3, 10), (3, 13))
+# item() waits for the card, so that a build without kernels for it fails here.
+_CHECK = (
+    "import paddle; assert paddle.ones([2, 2]).sum().item() == 4; "
+    "print('PaddlePaddle', paddle.__version__, 'works on', paddle.get_device())"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Plan:
     """Packages that the commands uninstall."""
 
 
-def make_plan(machine: Machine, device: Device = "auto", *, has_pip: bool = True) -> Plan:
+def make_plan(machine: Machine, device: Device = "auto") -> Plan:
     """Choose the build for ``machine``.
 
     Raises:
@@ -54,10 +58,12 @@ def make_plan(machine: Machine, device: Device = "auto", *, has_pip: bool = True
     low, high = _PYTHONS
     if not low <= machine.python[:2] <= high:
         raise PpclasError(
-            f"ppclas runs on Python {_text(low)} to {_text(high)}; this is "
-            f"{_text(machine.python[:2])} ({sys.executable}). Make an environment with another "
+            f"ppclas runs on Python {as_text(low)} to {as_text(high)}; this is "
+            f"{as_text(machine.python[:2])} ({sys.executable}). Make an environment with another "
             "Python."
         )
+    if device != "cpu" and (reason := _installed_gpu_build(machine)):
+        return Plan("gpu", reason, _setuptools(machine))
     build, reason = _gpu_build(machine)
     if device == "gpu" and build is None:
         raise PpclasError(f"There is no GPU build for this machine: {reason}. Use --device cpu.")
@@ -67,39 +73,57 @@ def make_plan(machine: Machine, device: Device = "auto", *, has_pip: bool = True
         ("paddlepaddle-gpu", "paddlepaddle") if build else ("paddlepaddle", "paddlepaddle-gpu")
     )
     chosen: Literal["cpu", "gpu"] = "gpu" if build else "cpu"
-    version = machine.version(wanted)
-    if version is not None and version >= (3,) and other not in machine.packages:
-        missing = () if "setuptools" in machine.packages else (_pip("install", "setuptools>=61"),)
-        return Plan(chosen, f"{wanted} {machine.packages[wanted]} is installed already", missing)
-    index = ("-i", GPU_INDEX.format(build)) if build else ()
-    # Where both were installed, the files on disk are a mix: the wanted one has to go as well.
-    removes = tuple(
-        name for name in (other, wanted) if other in machine.packages and name in machine.packages
-    )
+    if build is None and _is_alone(machine, wanted, other):
+        reason = f"{wanted} {machine.packages[wanted]} is installed already"
+        return Plan(chosen, reason, _setuptools(machine))
+    index = ("-i", GPU_INDEX.format(build.name)) if build else ()
+    # Where both were installed, the files on disk are a mix; and a GPU build that is to be replaced
+    # lacks kernels, while pip would be content with its version: the wanted one goes as well.
+    stays = build is None and other not in machine.packages
+    removes = tuple(name for name in (other, wanted) if name in machine.packages and not stays)
     commands = [
-        *([] if has_pip else [(sys.executable, "-m", "ensurepip", "--upgrade")]),
+        # Environments of uv have no pip.
+        *([] if "pip" in machine.packages else [(sys.executable, "-m", "ensurepip", "--upgrade")]),
         *([_pip("uninstall", "-y", *removes)] if removes else []),
         # Paddle imports setuptools without declaring it.
         _pip("install", "setuptools>=61"),
-        _pip("install", f"{wanted}>=3.0", *index),
+        _pip("install", f"{wanted}>={build.paddle if build else '3.0'}", *index),
     ]
     return Plan(chosen, reason, tuple(commands), removes)
 
 
-def install(plan: Plan, run: Runner | None = None) -> None:
-    """Run the plan's commands and check that Paddle then imports.
+def run_command(command: Sequence[str]) -> int:
+    """Run ``command`` and return its exit code. pip's progress is for the person, not data: it goes
+    to stderr.
+    """
+    return subprocess.call(command, stdout=sys.stderr)
+
+
+def set_up(plan: Plan, ask: Ask | None, run: Runner) -> bool:
+    """Show the plan, ask whether to carry it out, and do so. Whether that was done.
+
+    Args:
+        ask: None where nobody can be asked; then nothing is done.
+        run: what runs the plan's commands.
+
+    Raises:
+        PpclasError: a command failed, or Paddle does not import afterwards; the message names the
+            command.
+    """
+    show(plan)
+    if not plan.commands or ask is None or not ask("Run this now?"):
+        return False
+    install(plan, run)
+    return True
+
+
+def install(plan: Plan, run: Runner) -> None:
+    """Run the plan's commands and check that Paddle then computes.
 
     Raises:
         PpclasError: one of them failed; the message names it.
     """
-    run = run or _run
-    check = (
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        "import paddle; print('PaddlePaddle', paddle.__version__, 'works')",
-    )
+    check = (sys.executable, "-W", "ignore", "-c", _CHECK)
     for command in (*plan.commands, check):
         click.echo(f"$ {shlex.join(command)}", err=True)
         code = run(command)
@@ -109,23 +133,31 @@ def install(plan: Plan, run: Runner | None = None) -> None:
             )
 
 
-def offer_setup(arguments: Sequence[str]) -> int:
-    """After an error for want of Paddle: on a terminal, ask whether to install it. Returns the exit
-    code.
+def offer_setup(
+    arguments: Sequence[str],
+    ask: Ask | None,
+    probe: Callable[[], Machine] = probe_machine,
+    run: Runner = run_command,
+) -> None:
+    """After an error for want of Paddle: offer to install it. ``arguments`` are those of the
+    command that needed it.
     """
-    if has_paddle() or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return 1
+    if ask is None:
+        return
     try:
-        plan = make_plan(probe_machine(), has_pip=has_pip())
-        show(plan)
-        if click.confirm("Run this now?", default=True, err=True):
-            install(plan)
+        if set_up(make_plan(probe()), ask, run):
             click.echo(f"Done. Now run again: ppclas {shlex.join(arguments)}", err=True)
     except PpclasError as error:
-        click.echo(f"error: {error}", err=True)
+        output.error(str(error))
     except click.Abort:
         click.echo(err=True)
-    return 1
+
+
+def terminal() -> Ask | None:
+    """Asks on the terminal; None where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return lambda question: click.confirm(question, default=True, err=True)
 
 
 def show(plan: Plan) -> None:
@@ -134,55 +166,50 @@ def show(plan: Plan) -> None:
     for command in plan.commands:
         click.echo(f"  {shlex.join(command)}", err=True)
     if plan.removes:
-        click.echo(
-            f"This uninstalls {' and '.join(plan.removes)} first: the two builds overwrite each "
-            "other.",
-            err=True,
-        )
+        click.echo(f"This uninstalls {' and '.join(plan.removes)} first.", err=True)
 
 
-def has_pip() -> bool:
-    """Whether this environment has pip; those of uv have none."""
-    return importlib.util.find_spec("pip") is not None
-
-
-def _gpu_build(machine: Machine) -> tuple[str | None, str]:
-    """The name of the CUDA build and why it fits, or None and why none does."""
-    if machine.gpu is None:
-        return None, "no NVIDIA GPU found (nvidia-smi)"
-    gpus = (
-        f"{len(machine.gpu.names)} GPU{'s' if len(machine.gpu.names) > 1 else ''} "
-        f"({machine.gpu.names[0]})"
-    )
+def _gpu_build(machine: Machine) -> tuple[CudaBuild | None, str]:
+    """The CUDA build and why it fits, or None and why none does."""
+    if not machine.gpus:
+        return None, "the NVIDIA driver shows no GPU, or there is no driver"
+    # The wheels are for x86-64, which Windows calls AMD64.
     if machine.system not in ("Linux", "Windows") or machine.architecture.lower() not in (
         "x86_64",
         "amd64",
     ):
-        return None, f"{gpus}, but Paddle has GPU builds for Linux and Windows on x86-64 only"
-    if machine.gpu.cuda is None:
-        return None, f"{gpus}, but nvidia-smi does not say which CUDA the driver runs"
-    for cuda, build in _CUDA_BUILDS.items():
-        if machine.gpu.cuda >= cuda:
-            return (
-                build,
-                f"{gpus}; the driver runs CUDA {_text(machine.gpu.cuda)}, the build is for "
-                f"{_text(cuda)}",
-            )
-    return (
-        None,
-        f"{gpus}, but the driver runs CUDA {_text(machine.gpu.cuda)} and Paddle needs 11.8: update "
-        "the driver",
-    )
+        return None, (
+            f"{machine.gpus[0].name}, but Paddle has GPU builds for Linux and Windows on x86-64 "
+            "only"
+        )
+    return choose_build(machine.gpus, machine.system)
+
+
+def _installed_gpu_build(machine: Machine) -> str:
+    """What there is to say of the installed GPU build; empty where it is none, is old, or has
+    kernels for no card of this machine. An old driver is no reason to replace it.
+    """
+    if not machine.gpus or not _is_alone(machine, "paddlepaddle-gpu", "paddlepaddle"):
+        return ""
+    said = f"paddlepaddle-gpu {machine.packages['paddlepaddle-gpu']} is installed already"
+    if machine.gpu_build is None:  # of which nothing is known
+        return said
+    version, system = machine.version("paddlepaddle-gpu"), machine.system
+    if all(missing_kernels(machine.gpu_build, version, gpu, system) for gpu in machine.gpus):
+        return ""
+    driver = old_driver(machine.gpu_build, machine.gpus[0], system)
+    return f"{said}, but {driver}: update the driver" if driver else said
+
+
+def _is_alone(machine: Machine, wanted: str, other: str) -> bool:
+    """Whether a Paddle 3 of the one kind is installed and none of the other."""
+    version = machine.version(wanted)
+    return version is not None and version.major >= 3 and other not in machine.packages
+
+
+def _setuptools(machine: Machine) -> tuple[tuple[str, ...], ...]:
+    return () if "setuptools" in machine.packages else (_pip("install", "setuptools>=61"),)
 
 
 def _pip(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "pip", *arguments)
-
-
-def _text(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
-
-
-def _run(command: Sequence[str]) -> int:
-    # pip's progress is for the person, not data: it goes to stderr.
-    return subprocess.call(command, stdout=sys.stderr)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppclas_cli.output import JSON_OPTION, note, print_json, print_table
+from ppclas_cli.output import JSON_OPTION, error, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,9 +140,9 @@ def command(
         dict.fromkeys(f"{row.model} in {row.engine}: {row.error}" for row in rows if row.error)
     )
     for line in failed:
-        note(f"error: {line}")
+        error(line)
     if failed:
-        raise SystemExit(1)
+        click.get_current_context().exit(1)
 
 
 def _name(path: str) -> str:

@@ -29,7 +29,12 @@ def distill() -> None:
     """
 
 
-def _train_command(
+def _train_command(**given: Any) -> None:
+    assert train.callback is not None
+    train.callback(**arguments_of_train(**given))
+
+
+def arguments_of_train(
     teachers: tuple[str, ...],
     teacher_weights: tuple[str, ...],
     losses: tuple[str, ...],
@@ -39,7 +44,12 @@ def _train_command(
     cache: str | None,
     overrides: tuple[str, ...],
     **given: Any,
-) -> None:
+) -> dict[str, Any]:
+    """The arguments of 'ppclas train' that those of 'ppclas distill train' come to.
+
+    Raises:
+        click.UsageError: nobody is learnt from, or a flag has the wrong form.
+    """
     said = _objective(teachers, teacher_weights, losses, ground_truth, extra, teacher_norm, cache)
     asked = (
         teachers
@@ -53,8 +63,7 @@ def _train_command(
         )
     alone = given["resume"] is not None and not said  # goes on with the run's own objective
     first = () if alone else ("objective.name=Distill",)
-    assert train.callback is not None
-    train.callback(overrides=(*first, *said, *overrides), **given)
+    return {**given, "overrides": (*first, *said, *overrides)}
 
 
 def _objective(
@@ -144,13 +153,13 @@ distill.add_command(
         params=[train.params[0], *_FLAGS, *train.params[1:]],
         help="""Train a student on the photos in DATA to answer as its teacher does.
 
-        Takes what 'ppclas train' takes, and teachers. The labels are learnt from where --ground-truth says so; photos
-        without labels come in with --extra.
+        Takes what 'ppclas train' takes, and teachers. The labels are learnt from where
+        --ground-truth says so; photos without labels come in with --extra.
 
         \b
         Examples:
           ppclas distill train photos/ --model MobileNetV3_small_x1_0 --teacher runs/ResNet50_vd-1
-          ppclas distill train photos/ --teacher runs/big-1 --teacher runs/big-2 --extra more/ --loss kl
+          ppclas distill train photos/ --teacher runs/a-1 --teacher runs/b-1 --extra more/ --loss kl
           ppclas distill train --resume runs/MobileNetV3_small_x1_0-1
         """,
         short_help="Train a student from one teacher or several.",
@@ -222,7 +231,7 @@ def select_command(
 
     console = Console()
     scorer = open_scorer(_teacher(teacher, teacher_weights))
-    with _can_go_on(console):
+    with can_go_on(console):
         result = select(
             pool,
             scorer.answer,
@@ -281,7 +290,7 @@ def dedup_command(
     from ppclas_engine.console import Console
 
     console = Console()
-    with _can_go_on(console):
+    with can_go_on(console):
         report = dedup(
             pool,
             against,
@@ -337,8 +346,7 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
     \b
     Example:
       ppclas distill pipeline -c pipeline.yaml --output runs/ssld
-      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld -o
-      stages.0.select.pool=pool.txt --dry-run
+      ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld --dry-run
     """
     from ppclas_distill.pipeline import load_pipeline, run_pipeline
     from ppclas_engine.console import Console
@@ -347,7 +355,7 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
 
 
 @contextmanager
-def _can_go_on(console: Console) -> Iterator[None]:
+def can_go_on(console: Console) -> Iterator[None]:
     """Tell who presses Ctrl-C that nothing is lost."""
     try:
         yield

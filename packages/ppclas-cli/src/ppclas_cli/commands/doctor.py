@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import platform
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from ppclas_core.plugins import get_plugin_manager
 
 from ppclas_cli import output
 from ppclas_cli.diagnosis import Finding, check_import, diagnose
-from ppclas_cli.machine import Machine, probe_machine
+from ppclas_cli.machine import Machine, as_text, probe_machine
 from ppclas_cli.main import PACKAGES
+
+if TYPE_CHECKING:
+    from ppclas_core.plugins import PluginInfo
 
 _SHOWN = (
     *PACKAGES,
@@ -46,11 +49,24 @@ def command(deep: bool, as_json: bool) -> None:
     Example:
       ppclas doctor --deep
     """
-    machine = probe_machine()
-    findings = [*diagnose(machine), *_failed_plugins()]
-    if deep:
-        broken = check_import()
-        findings += [broken] if broken else []
+    broken = check_import() if deep else None
+    found = [broken] if broken is not None else []
+    plugins = get_plugin_manager().plugins
+    if not print_report(probe_machine(), plugins, found, as_json=as_json):
+        click.get_current_context().exit(1)
+
+
+def print_report(
+    machine: Machine,
+    plugins: Iterable[PluginInfo],
+    found: Sequence[Finding] = (),
+    *,
+    as_json: bool = False,
+) -> bool:
+    """Print what is true of ``machine`` and what is wrong with it, with its plugins, and with what
+    was ``found`` otherwise. Whether there is no error.
+    """
+    findings = [*diagnose(machine), *_failed_plugins(plugins), *found]
     facts = _facts(machine)
     if as_json:
         output.print_json({"facts": facts, "findings": [asdict(finding) for finding in findings]})
@@ -58,21 +74,26 @@ def command(deep: bool, as_json: bool) -> None:
         output.print_facts(facts)
         click.echo()
         _print_findings(findings)
-    if any(finding.level == "error" for finding in findings):
-        click.get_current_context().exit(1)
+    return not any(finding.level == "error" for finding in findings)
 
 
 def _facts(machine: Machine) -> dict[str, Any]:
-    gpus = ", ".join(machine.gpu.names) if machine.gpu else None
-    cuda = ".".join(map(str, machine.gpu.cuda)) if machine.gpu and machine.gpu.cuda else None
+    build = machine.gpu_build
     return {
-        "python": f"{'.'.join(map(str, machine.python))} ({platform.python_implementation()})",
-        "system": f"{platform.system()} {platform.release()} {machine.architecture}",
-        "cpus": f"{machine.cpus} of {os.cpu_count()}",
+        "python": f"{as_text(machine.python)} ({platform.python_implementation()})",
+        "system": f"{machine.system} {platform.release()} {machine.architecture}",
+        "cpus": f"{machine.cpus} of {machine.all_cpus}",
         "memory": _gib(machine.memory),
         "shared memory": _gib(machine.shared_memory),
-        "gpus": gpus,
-        "driver's CUDA": cuda,
+        "gpus": {
+            str(index): f"{gpu.name}, {_gib(gpu.memory)}, compute capability "
+            f"{as_text(gpu.capability)}"
+            for index, gpu in enumerate(machine.gpus)
+        },
+        "driver": machine.gpus[0].driver if machine.gpus else None,
+        "driver's CUDA": as_text(machine.driver_cuda) if machine.driver_cuda else None,
+        "Paddle's CUDA": build.cuda if build else None,
+        "Paddle's kernels": ", ".join(map(as_text, build.kernels)) if build else None,
         "packages": {name: machine.packages[name] for name in _SHOWN if name in machine.packages},
     }
 
@@ -81,14 +102,14 @@ def _gib(size: int | None) -> str | None:
     return None if size is None else f"{size / (1 << 30):.1f} GiB"
 
 
-def _failed_plugins() -> list[Finding]:
+def _failed_plugins(plugins: Iterable[PluginInfo]) -> list[Finding]:
     return [
         Finding(
             "warning",
             f"plugin {info.name!r} of {info.distribution} is left out: {info.reason}",
             "ppclas plugins -v",
         )
-        for info in get_plugin_manager().plugins
+        for info in plugins
         if not info.ok
     ]
 

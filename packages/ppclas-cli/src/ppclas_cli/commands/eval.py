@@ -71,8 +71,7 @@ def command(
       ppclas eval runs/MobileNetV2-1
       ppclas eval runs/MobileNetV2-1 --data other_photos/ --per-class
       ppclas eval exports/onnx --data other_photos/ --report report/
-      ppclas eval --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --data val_list.txt
-      --json
+      ppclas eval --model MobileNetV2 --weights MobileNetV2.pdparams --data val_list.txt --json
     """
     from ppclas_core.errors import DataError
     from ppclas_engine.console import Console

@@ -63,7 +63,23 @@ def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> 
       ppclas models list --sort latency_ms.t4_fp16_bs1
       ppclas models list --json
     """
-    registry = get_registries().models
+    print_models(get_registries().models, pattern, key, as_json=as_json, as_csv=as_csv)
+
+
+def print_models(
+    registry: Registry,
+    pattern: str = "*",
+    key: str | None = None,
+    *,
+    as_json: bool = False,
+    as_csv: bool = False,
+) -> None:
+    """Print the models of ``registry`` that fit ``pattern``, sorted by the fact ``key``.
+
+    Raises:
+        UnknownNameError: none fits, and a table was asked for.
+        click.BadParameter: no model has such a fact.
+    """
     rows = [facts(registry.entry(name)) for name in _matching(registry, pattern)]
     if not rows and not (as_json or as_csv):
         raise UnknownNameError(_nothing_matches(registry, pattern))
@@ -74,9 +90,8 @@ def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> 
         output.print_json(rows)
     elif as_csv:
         flat = [_flat(row) for row in rows]
-        output.print_csv(
-            flat, list(dict.fromkeys(column for row in flat for column in row)) or ["name"]
-        )
+        columns = dict.fromkeys(column for row in flat for column in row)
+        output.print_csv(flat, list(columns) or ["name"])
     else:
         _print_table(rows, key)
         output.note(f"{len(rows)} of {len(registry)} models")
@@ -92,7 +107,16 @@ def info_command(name: str, as_json: bool) -> None:
     Example:
       ppclas models info ResNet50_vd
     """
-    entry = get_registries().models.entry(name)
+    print_info(get_registries().models, name, as_json=as_json)
+
+
+def print_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
+    """Print all facts of the model ``name`` of ``registry``.
+
+    Raises:
+        UnknownNameError: there is no such model.
+    """
+    entry = registry.entry(name)
     row = facts(entry)
     if "about" in entry.metadata:
         row |= resolve(entry.metadata["about"])(entry.name)
@@ -195,17 +219,11 @@ def convert_command(
     Examples:
       ppclas models convert ResNet50_vd_pretrained.tar --model ResNet50_vd
       ppclas models convert resnet50-0676ba61.pth --from torch --model ResNet50 -o resnet50.pdparams
-      ppclas models convert model.safetensors --model EfficientNetB0 --torch-model
-      tf_efficientnet_b0 ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o
-      old/
+      ppclas models convert b0.pth --model EfficientNetB0 --torch-model tf_efficientnet_b0
+      ppclas models convert mine.pdparams --model MobileNetV2 --to scattered -o old/
     """
     convert = _conversion()
-    extension = {
-        None: ".safetensors",
-        "scattered": "",
-        "pdparams": ".pdparams",
-        "safetensors": ".safetensors",
-    }[kind]
+    extension = "" if kind == "scattered" else f".{kind or 'safetensors'}"
     target = target or Path(f"{name}{extension}")
     if target.exists() and not overwrite:
         raise click.UsageError(
@@ -314,14 +332,12 @@ def facts(entry: Entry) -> dict[str, Any]:
 
 def _matching(registry: Registry, pattern: str) -> list[str]:
     wanted = pattern.lower() if any(c in pattern for c in "*?[") else f"*{pattern.lower()}*"
-    return [
-        name
-        for name in registry
-        if any(
-            fnmatch.fnmatchcase(spelling.lower(), wanted)
-            for spelling in (name, *registry.aliases(name))
-        )
-    ]
+
+    def fits(name: str) -> bool:
+        spellings = (name, *registry.aliases(name))
+        return any(fnmatch.fnmatchcase(spelling.lower(), wanted) for spelling in spellings)
+
+    return [name for name in registry if fits(name)]
 
 
 def _nothing_matches(registry: Registry, pattern: str) -> str:

@@ -10,7 +10,7 @@ from ppclas_core.plugins import get_plugin_manager
 from ppclas_cli import output
 
 if TYPE_CHECKING:
-    from ppclas_core.plugins import PluginInfo, Registries
+    from ppclas_core.plugins import PluginInfo, PluginManager, Registries
 
 
 @click.command(name="plugins")
@@ -25,7 +25,11 @@ def command(verbose: bool, as_json: bool) -> None:
     Example:
       ppclas plugins --verbose
     """
-    manager = get_plugin_manager()
+    print_plugins(get_plugin_manager(), verbose=verbose, as_json=as_json)
+
+
+def print_plugins(manager: PluginManager, *, verbose: bool = False, as_json: bool = False) -> None:
+    """Print what the plugins of ``manager`` are and add."""
     if as_json:
         output.print_json([_row(info, manager.registries) for info in manager.plugins])
         return

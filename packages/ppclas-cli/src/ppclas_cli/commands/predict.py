@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
+from ppclas_core.wording import escaped
 
-from ppclas_cli.output import json_text
+from ppclas_cli.output import error, json_text, note
 
 if TYPE_CHECKING:
     from ppclas_engine.results.predict import Prediction
@@ -108,17 +109,17 @@ def command(
                 _write(predictions, chosen or "csv", file)
 
         write_atomic(Path(output), write)
-        click.echo(f"{len(predictions)} answers in {output}", err=True)
+        note(f"{len(predictions)} answers in {output}")
     elif chosen is not None:
         _write(predictions, chosen, sys.stdout)
     else:
         for prediction in predictions:
-            click.echo(_human(prediction))
+            click.echo(escaped(_human(prediction)))
     bad = [prediction for prediction in predictions if prediction.error]
     for prediction in bad:
-        click.echo(f"error: {prediction.error}", err=True)
+        error(f"{prediction.error}")
     if bad:
-        raise SystemExit(1)
+        click.get_current_context().exit(1)
 
 
 def _format_of(output: str | None) -> str | None:
