@@ -12,7 +12,8 @@ from ppclas_core.contracts.training import Loss, Optimizer, Scheduler
 from ppclas_core.errors import ConfigError, MissingDependencyError, PpclasError
 from ppclas_core.params import Params
 from ppclas_core.plugins import Registries
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
+from ppclas_engine.testing import FakePlugin
 from pydantic import PositiveInt
 
 

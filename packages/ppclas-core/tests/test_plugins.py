@@ -13,7 +13,8 @@ import pytest
 from ppclas_core import hookspecs
 from ppclas_core.errors import PluginError
 from ppclas_core.plugins import PluginManager, Registries, get_plugin_manager, make_plugin_manager
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
+from ppclas_engine.testing import FakePlugin
 
 HOOKS = [name for name in dir(hookspecs) if hasattr(getattr(hookspecs, name), "ppclas_spec")]
 REGISTER = [name for name in HOOKS if name.startswith("register_")]

@@ -10,11 +10,12 @@ from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.contracts.readers import BatchReader, OpenReader
 from ppclas_core.errors import ConfigError, ImageError
 from ppclas_core.plugins import get_registries
-from ppclas_core.testing import FakePlugin, use_plugin
-from ppclas_core.testing.fake_components import FakeReader
+from ppclas_core.testing import use_plugin
 from ppclas_data.decoding.decode import plain_jpeg_size
 from ppclas_data.loading.workers import Workers
 from ppclas_data.testing import check_reader
+from ppclas_engine.testing import FakePlugin
+from ppclas_engine.testing.components import FakeReader
 
 
 @pytest.mark.parametrize(
@@ -66,13 +67,13 @@ def test_the_contract_notices(how, said, tmp_path):
 
 def test_a_config_names_the_reader():
     with use_plugin(FakePlugin()):
-        config = load_config(None, (), {"--reader": "FakeReader"}).config
+        config = load_config(None, (), {"--reader": ("data.reader.name", "FakeReader")}).config
         assert config.data.reader.name == "FakeReader"
         assert "FakeReader" in get_registries().readers
     with pytest.raises(
         ConfigError, match=r"--reader: data.reader.name: Unknown reader 'FakeReader'"
     ):
-        load_config(None, (), {"--reader": "FakeReader"})
+        load_config(None, (), {"--reader": ("data.reader.name", "FakeReader")})
     with pytest.raises(ConfigError, match=r"data.reader.threads: workers: unknown key 'threads'"):
         load_config(None, ["data.reader.threads=2"])
 

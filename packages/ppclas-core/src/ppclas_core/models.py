@@ -9,7 +9,7 @@ What ppclas reads from the ``metadata`` of a registered model, where it is given
     published weights of the registered name, or raises ``WeightsError`` with a message that says
     how to get them. Only with ``download`` may it use the network; then ``folder`` (a path; None: a
     cache) and ``mirror`` (an address; None: the published one) say where to and where from.
-    ``ppclas_core.weights.pretrained_path`` calls it.
+    ``ppclas_engine.bundles.pretrained_path`` calls it.
 ``about``
     A ``"module:function"``. ``function(name)`` returns more facts, by name: those that are too long
     for a listing. ``ppclas models info`` prints them.

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
 from ppclas_core.pdparams import read_pdparams
-from ppclas_core.plugins import get_registries
-from ppclas_core.registry import resolve
 from ppclas_core.wording import first_few
 
 if TYPE_CHECKING:
@@ -176,29 +174,6 @@ def load_weights(model: ImageModel, path: str | Path, *, strict: bool = True) ->
         return fit_state(model, state, strict=strict)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-
-
-def pretrained_path(
-    name: str, *, download: bool = False, folder: Path | None = None, mirror: str | None = None
-) -> Path:
-    """Where the published weights of the registered model ``name`` are, as its package knows.
-
-    With ``download`` they are fetched where they are not on this machine: into ``folder``, or else
-    the cache, from the host of ``mirror`` if given.
-
-    Raises:
-        UnknownNameError: no installed package has that model.
-        WeightsError: there are none, they are not on this machine, or cannot be fetched; the
-            message says what to do.
-    """
-    locate = get_registries().models.entry(name).metadata.get("pretrained")
-    if locate is None:
-        raise WeightsError(
-            f"the package that brings the model {name} knows no published weights for it. "
-            f"Give a weight file instead, or train from random weights."
-        )
-    path: Path = resolve(locate)(name, download=download, folder=folder, mirror=mirror)
-    return path
 
 
 def model_state(model: ImageModel) -> State:

@@ -38,8 +38,8 @@ def show_command(
       ppclas config show finetune -o schedule.lr=0.01
       ppclas config show --plain > my.yaml
     """
-    from ppclas_core.config.dump import annotate
-    from ppclas_core.config.load import dump_config, load_config
+    from ppclas_core.config.dump import annotate, dump_config
+    from ppclas_core.config.load import load_config
 
     loaded = load_config(source, overrides)
     for text in loaded.notes:
@@ -102,8 +102,9 @@ def schema_command() -> None:
     Then, in the first line of a YAML file:
       # yaml-language-server: $schema=ppclas.schema.json
     """
-    from ppclas_core.config.load import config_schema
     from ppclas_core.plugins import get_registries
+
+    from ppclas_cli.config_schema import config_schema
 
     click.echo(json.dumps(config_schema(get_registries()), ensure_ascii=False, indent=2))
 

@@ -16,9 +16,8 @@ from typing import Any
 import yaml
 
 from ppclas_core.config.check import check, default_component, paths, single_components, value_at
-from ppclas_core.config.dump import dump_config, leaves
+from ppclas_core.config.dump import leaves
 from ppclas_core.config.explain import Problem, dotted
-from ppclas_core.config.json_schema import config_schema
 from ppclas_core.config.overrides import apply_override
 from ppclas_core.config.schema import Config
 from ppclas_core.config.yaml_source import Document, Dumper, KeyPath, read_yaml
@@ -28,33 +27,7 @@ from ppclas_core.near import near_names
 from ppclas_core.plugins import Registries, get_registries
 from ppclas_core.registry import Registry
 
-__all__ = ["FLAGS", "LoadedConfig", "config_schema", "dump_config", "load_config", "migrate"]
-
-FLAGS: Mapping[str, str] = {
-    "DATA": "data.train",
-    "--train": "data.train",
-    "--val": "data.val",
-    "--model": "model.name",
-    "--pretrained": "model.pretrained",
-    "--epochs": "train.epochs",
-    "--batch-size": "data.batch_size",
-    "--lr": "schedule.lr",
-    "--image-size": "data.image_size",
-    "--resize-mode": "data.resize_mode",
-    "--device": "train.device",
-    "--devices": "train.devices",
-    "--output": "train.output",
-    "--seed": "train.seed",
-    "--workers": "data.workers",
-    "--reader": "data.reader.name",
-    "--class-weights": "loss.class_weights",
-    "--tracker": "trackers",
-    "--amp": "train.precision",
-    "--ema": "train.ema_decay",
-    "--accumulate": "train.accumulate",
-    "--compile": "train.compile",
-}
-"""What the everyday flags of ``ppclas train`` set."""
+__all__ = ["LoadedConfig", "load_config", "migrate"]
 
 DEFAULT = "default"
 """The origin of what nobody said."""
@@ -132,8 +105,8 @@ class _Tree:
         self.values, self.said = translation.values, said
         return translation.lines
 
-    def flag(self, option: str, value: Any) -> None:
-        path: KeyPath = tuple(FLAGS[option].split("."))
+    def flag(self, option: str, key: str, value: Any) -> None:
+        path: KeyPath = tuple(key.split("."))
         node = self.values
         for part in path[:-1]:
             if not isinstance(node.get(str(part)), dict):
@@ -171,14 +144,15 @@ class _Tree:
 def load_config(
     source: str | Path | None = None,
     overrides: Sequence[str] = (),
-    flags: Mapping[str, Any] | None = None,
+    flags: Mapping[str, tuple[str, Any]] | None = None,
     *,
     registries: Registries | None = None,
 ) -> LoadedConfig:
     """The config that a YAML file or the name of a recipe, ``KEY=VALUE`` overrides and flags give
     together.
 
-    ``flags`` maps options of ``FLAGS`` to values; those that are None were not given.
+    ``flags`` maps options of a command to the dotted key that each sets and its value; those whose
+    value is None were not given: ``{"--lr": ("schedule.lr", 0.1)}``.
 
     Raises:
         ConfigError: with every mistake, each in one line: where it stands, what was expected, what
@@ -186,9 +160,9 @@ def load_config(
     """
     registries = registries or get_registries()
     tree, notes = _open_tree(source, overrides, registries)
-    for option, value in (flags or {}).items():
+    for option, (key, value) in (flags or {}).items():
         if value is not None:
-            tree.flag(option, value)
+            tree.flag(option, key, value)
     config, more = _check_tree(tree, registries)
     return LoadedConfig(
         config, _origins(config, tree), (*(f"translated: {note}" for note in notes), *more)

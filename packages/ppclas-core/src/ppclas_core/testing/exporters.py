@@ -37,8 +37,8 @@ def make_tiny_bundle(
     """A bundle of an untrained model, for square images of ``image_size`` pixels.
 
     ``transforms`` bring photos to that size in evaluation; without any they have it already.
-    ``FakeNet`` is there inside ``use_plugin(FakePlugin())``. An exporter that works in a process of
-    its own needs a model of an installed package.
+    ``FakeNet`` is there inside ``use_plugin(FakeNetPlugin())``. An exporter that works in a process
+    of its own needs a model of an installed package.
     """
     size = (image_size, image_size)
     manifest = Manifest(

@@ -1,6 +1,4 @@
-"""The model of ``FakePlugin``: 3 stages, about 6000 parameters. Importing this module imports
-Paddle.
-"""
+"""``FakeNet``, the model of ``FakeNetPlugin``. Importing this module imports Paddle."""
 
 from __future__ import annotations
 
