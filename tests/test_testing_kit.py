@@ -26,10 +26,10 @@ from ppclas_core.testing import (
 )
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
 from ppclas_data.decoding.decode import decode
-from ppclas_data.testing import make_tiny_dataset
+from ppclas_data.testing import check_reader, make_tiny_dataset
 from ppclas_engine.builtin.optimizers import SGD
 from ppclas_engine.testing import FakePlugin
-from ppclas_engine.testing.components import FakeExporter
+from ppclas_engine.testing.components import FakeExporter, FakeReader
 
 paddle = pytest.importorskip("paddle")
 
@@ -115,6 +115,10 @@ def test_parameters_of_the_other_kinds(kind):
 
 def test_an_exporter(tmp_path):
     check_exporter(FakeExporter(), make_tiny_bundle(tmp_path / "bundle"), tmp_path / "export")
+
+
+def test_the_fake_reader(tmp_path):
+    check_reader(FakeReader(), tmp_path)
 
 
 # What the checks must find.
