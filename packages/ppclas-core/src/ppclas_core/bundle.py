@@ -45,15 +45,12 @@ class Architecture(Params):
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the model beside the class count."""
     distribution: str = ""
-    """The package that registered the name, and its version: what to install where the name is
-    unknown."""
+    """The package that registered the name, and its version: what to install if it is unknown."""
     version: str = ""
 
 
 class Preprocessing(Params):
-    """From encoded bytes to what the model takes: decode to RGB, ``transforms``, then
-    ``normalize``.
-    """
+    """Encoded bytes to what the model takes: decode to RGB, ``transforms``, ``normalize``."""
 
     color: Literal["RGB"] = "RGB"
     image_size: tuple[PositiveInt, PositiveInt]
@@ -83,8 +80,7 @@ class Manifest(Params):
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     """Turns the model's logits into probabilities; never inside the model."""
     thresholds: tuple[float, ...] | None = None
-    """Of multilabel: the probability from which an image has a label, one for each. Nothing:
-    0.5."""
+    """Of multilabel: the probability from which an image has each label. Nothing: 0.5."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """What the weights scored on the validation photos."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -96,9 +92,7 @@ class Manifest(Params):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk, or one made up in memory around published weights (then ``weights_file`` is
-    that file).
-    """
+    """A bundle on disk, or one in memory around published weights, its ``weights_file``."""
 
     folder: Path
     manifest: Manifest
@@ -197,9 +191,7 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[Any]]) -> Bundle:
-    """Write a bundle to ``folder``, replacing one that is there only when the new one is
-    complete.
-    """
+    """Write a bundle to ``folder``; one that is there is replaced only by a complete one."""
     from ppclas_core.weights import save_state
 
     with building_folder(folder) as temporary:
@@ -209,9 +201,7 @@ def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[A
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write ``bundle.json`` with the sizes and hashes of every other file in ``folder``
-    (recursively).
-    """
+    """Write ``bundle.json`` with size and hash of every other file in ``folder``, at any depth."""
     files = {
         file.relative_to(folder).as_posix(): FileEntry(
             bytes=file.stat().st_size, sha256=sha256(file)

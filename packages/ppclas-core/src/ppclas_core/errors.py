@@ -20,9 +20,7 @@ from __future__ import annotations
 
 
 class PpclasError(Exception):
-    """Something the user can put right. The message says what was expected, what came, what to try
-    next.
-    """
+    """What the user can put right. The message says what was expected, what came, what to try."""
 
 
 class ConfigError(PpclasError):
@@ -74,6 +72,4 @@ class ParityError(ExportError):
 
 
 class MissingDependencyError(PpclasError):
-    """A package that is needed here and not installed; the message names the command that installs
-    it.
-    """
+    """A needed package that is not installed; the message names the command that installs it."""

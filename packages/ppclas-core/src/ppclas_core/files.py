@@ -39,9 +39,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_atomic`` of UTF-8 text; bytes of a file name that are no UTF-8 become ``\\udcXX``, as
-    JSON has them.
-    """
+    """``write_atomic`` of UTF-8 text; other bytes of file names become ``\\udcXX``, as in JSON."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(text.encode(errors="backslashreplace"))

@@ -28,9 +28,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def register_models(registry: Registry) -> None:
-    """Add models: ``params`` is a ``ModelConfig``, the builder takes it and returns a
-    ``paddle.nn.Layer``.
-    """
+    """Add models: ``params`` is a ``ModelConfig``, what is built a ``paddle.nn.Layer``."""
 
 
 @hookspec
@@ -40,9 +38,7 @@ def register_transforms(registry: Registry) -> None:
 
 @hookspec
 def register_batch_transforms(registry: Registry) -> None:
-    """Add batch transforms (Mixup, CutMix): subclasses of
-    ``ppclas_core.contracts.data.BatchTransform``.
-    """
+    """Add transforms of batches: subclasses of ``ppclas_core.contracts.data.BatchTransform``."""
 
 
 @hookspec
@@ -52,16 +48,12 @@ def register_losses(registry: Registry) -> None:
 
 @hookspec
 def register_feature_losses(registry: Registry) -> None:
-    """Add losses between feature maps: subclasses of
-    ``ppclas_core.contracts.feature_loss.FeatureLoss``.
-    """
+    """Add losses of features: subclasses of ``ppclas_core.contracts.feature_loss.FeatureLoss``."""
 
 
 @hookspec
 def register_objectives(registry: Registry) -> None:
-    """Add what a training step minimises: subclasses of
-    ``ppclas_core.contracts.objective.Objective``.
-    """
+    """Add what a step minimises: subclasses of ``ppclas_core.contracts.objective.Objective``."""
 
 
 @hookspec
@@ -118,9 +110,7 @@ def register_recipes(registry: Registry) -> None:
 
 @hookspec
 def register_commands(registry: Registry) -> None:
-    """Add subcommands of ``ppclas``: the builder is a ``click.Command`` or the string where one
-    will be found.
-    """
+    """Add subcommands of ``ppclas``: the builder is a ``click.Command``, or where one is."""
 
 
 @hookspec
@@ -135,9 +125,7 @@ def on_step_end(context: TrainContext) -> None:
 
 @hookspec
 def on_epoch_end(context: TrainContext) -> None:
-    """After an epoch and its evaluation, before the checkpoint; ``context.metrics`` is the epoch's
-    row.
-    """
+    """After an epoch's evaluation, before the checkpoint; ``context.metrics`` is its row."""
 
 
 @hookspec

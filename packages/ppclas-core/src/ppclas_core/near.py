@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 
 def near_names(word: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """Up to ``count`` of the ``known`` names that look like ``word``, most alike first; case does
-    not matter.
-    """
+    """Up to ``count`` of the ``known`` names that look like ``word`` in any case, best first."""
     import difflib  # takes a tenth of a start, and is needed after a mistake only
 
     spellings = {name.lower(): name for name in known}

@@ -1,6 +1,4 @@
-"""From pixels to what a model takes: the one normalisation that training, evaluation, exports and
-engines share.
-"""
+"""From pixels to what a model takes: the normalisation of training, exports and engines."""
 
 from __future__ import annotations
 

@@ -145,9 +145,7 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _joined(file: Path, state: dict[str, NDArray[Any]], slices: Any) -> dict[str, NDArray[Any]]:
-    """Put arrays back together that ``paddle.save`` cut up because old pickle protocols stop at 4
-    GiB.
-    """
+    """Join arrays that ``paddle.save`` cut up: old pickle protocols stop at 4 GiB."""
     try:
         for key, info in slices.items():
             parts = [state.pop(part) for part in info["slices"]]

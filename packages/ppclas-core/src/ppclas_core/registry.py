@@ -68,9 +68,7 @@ class Entry:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def params_model(self) -> type[Params]:
-        """The pydantic model of this entry's parameters; importing it may import the owner's
-        module.
-        """
+        """The pydantic model of the parameters; may import the owner's module."""
         target = resolve(self.builder if self.params is None else self.params)
         # A builder that learns its parameters only when its family is imported (a LazyModel) is
         # asked for them.
@@ -119,9 +117,7 @@ class Registry:
 
     @contextmanager
     def owned_by(self, owner: str) -> Iterator[None]:
-        """Note ``owner`` on what is registered inside; take all of it back when the block
-        raises.
-        """
+        """Note ``owner`` on what is registered inside; take it back if the block raises."""
         before, self._owner = (self._owner, dict(self._entries), dict(self._aliases)), owner
         try:
             yield

@@ -1,6 +1,4 @@
-"""Check the plain values of a config against the schema, and each component against its own
-parameters.
-"""
+"""Check a config's plain values against the schema, and components against their parameters."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ def value_at(values: Any, path: KeyPath) -> Any:
 def _components(
     values: dict[str, Any], registries: Registries
 ) -> Iterator[tuple[KeyPath, dict[str, Any], Registry]]:
-    """Each component that was given, with its registry; what is not shaped like one is left to the
-    schema.
-    """
+    """Each given component with its registry; what is not shaped like one the schema will tell."""
     for path, registry in single_components(registries).items():
         value = value_at(values, path)
         if _is_component(value):
@@ -147,9 +143,7 @@ def _params_problems(
 
 
 def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[str]]:
-    """Mistakes in the model's name and, where any are given, its parameters; checking those imports
-    Paddle.
-    """
+    """Mistakes in the model's name and, where given, its parameters, which imports Paddle."""
     if not isinstance(section, dict):
         return [], []
     name = section.get("name", Config().model.name)
@@ -183,9 +177,7 @@ def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[st
 
 
 def _known_keys(registries: Registries) -> list[str]:
-    """Every dotted key of the schema and of the default components, to find where a misplaced key
-    belongs.
-    """
+    """Every dotted key of the schema and the default components: where a key may belong."""
     known = [dotted(path) for path in paths(Config().model_dump())]
     for path, registry in single_components(registries).items():
         name = default_component(path)

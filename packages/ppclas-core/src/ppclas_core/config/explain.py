@@ -152,9 +152,7 @@ def _hint(errors: list[ErrorDetails], value: Any) -> str:
 
 
 def _real_path(details: ErrorDetails, tree: Any) -> KeyPath:
-    """The error's place in ``tree``: pydantic's, without the names of union branches that it mixes
-    in.
-    """
+    """The error's place in ``tree``: pydantic's, without its names of union branches."""
     path: list[str | int] = []
     location = details["loc"]
     for depth, part in enumerate(location):

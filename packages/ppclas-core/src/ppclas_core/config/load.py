@@ -42,8 +42,7 @@ class LoadedConfig:
     """Dotted key of every value → ``default``, ``run.yaml:12``, ``-o data.batch_size=8`` or
     ``--lr``. A list of plain values is one value."""
     notes: tuple[str, ...] = field(default=())
-    """What was translated from an old schema, and what could not be checked here, a sentence
-    each."""
+    """What was translated from an old schema and what could not be checked, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,7 @@ class _Tree:
         self.said[path] = _Said(label, label, label, (1 << 30, 0))
 
     def translate(self, written_in: ConfigFormat) -> tuple[str, ...]:
-        """Replace a tree of another schema by its translation; what became of each key, a line
-        each.
-        """
+        """Replace a tree of another schema by its translation; a line on each old key."""
         translation = written_in.translate(self.values)
         if translation.problems:
             raise ConfigError(_report(translation.problems, self))
@@ -127,9 +124,7 @@ class _Tree:
         return None
 
     def name_components(self, places: Iterable[KeyPath]) -> None:
-        """Give a component without a name the default one: ``schedule: {lr: 0.1}`` keeps the
-        default schedule.
-        """
+        """Name the default component where there is no name: ``schedule: {lr: 0.1}``."""
         for path in places:
             value = value_at(self.values, path)
             if isinstance(value, dict) and "name" not in value:
@@ -195,9 +190,7 @@ def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, tuple
 def _open_tree(
     source: str | Path | None, overrides: Sequence[str], registries: Registries
 ) -> tuple[_Tree, tuple[str, ...]]:
-    """The values of a file or recipe with ``overrides``; what became of the keys of an old schema,
-    a line each.
-    """
+    """The values of a file or recipe with ``overrides``; a line on each key of an old schema."""
     tree = _Tree(None if source is None else _read(source, registries.recipes))
     lines: tuple[str, ...] = ()
     formats = (each for each in _formats(registries) if each.recognises(tree.values))

@@ -1,6 +1,4 @@
-"""``-o a.b.c=value``: one value of a config tree replaced from the command line. Values are parsed,
-never evaluated.
-"""
+"""``-o a.b.c=value`` replaces one value of a config tree. Values are parsed, never evaluated."""
 
 from __future__ import annotations
 

@@ -44,17 +44,13 @@ _FIRST_CHARACTERS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the core rules; it only composes nodes here, it constructs
-    nothing.
-    """
+    """PyYAML's safe loader with the core rules; it only composes nodes, it constructs nothing."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what the loader reads back equal: text that either rule set would take for something
-    else is quoted.
-    """
+    """Writes what the loader reads back equal: what either rule set would misread is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write shared values twice instead of with anchors."""
@@ -261,9 +257,7 @@ def _position(node: yaml.Node) -> Position:
 
 
 def _located(name: str, mark: yaml.Mark | None, message: str) -> str:
-    """``name:line:column: message.``; a text without a name has no lines that a user would
-    count.
-    """
+    """``name:line:column: message.``; in a text without a name nobody would count lines."""
     place = (
         f"{name}:{mark.line + 1}:{mark.column + 1}: "
         if name and mark

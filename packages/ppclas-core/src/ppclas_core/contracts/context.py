@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class TrainContext:
-    """One object for all ``on_*`` hooks, updated in place. Hooks read it; ``stop`` is theirs to
-    set.
-    """
+    """One object for all ``on_*`` hooks, updated in place. Hooks read it and may set ``stop``."""
 
     config: Config
     run: Path

@@ -26,20 +26,15 @@ class Exporter(Params):
     timeout: PositiveFloat = 600.0
     """Seconds that each step may take before it is ended."""
     tolerance: PositiveFloat = 1e-4
-    """Largest accepted difference of a logit, as a share of the root mean square of the trained
-    model's logits."""
+    """Largest accepted difference of a logit, as a share of the logits' root mean square."""
     image_size: Size | None = None
     """Take images of this size, a side or (height, width) in pixels, instead of the bundle's."""
 
     def check(self) -> None:
-        """Called before anything heavy: raise if a package that the target needs is not
-        installed.
-        """
+        """Called before anything heavy: raise if a package of the target is not installed."""
 
     def accepted(self, facts: Mapping[str, Any]) -> float:
-        """The tolerance for an export with these facts: ``tolerance``, unless the target knows
-        better.
-        """
+        """For an export with these facts: ``tolerance``, unless the target knows better."""
         return self.tolerance
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
@@ -152,9 +147,7 @@ class Engine(Params):
         raise NotImplementedError
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """What the export gives for one contiguous batch of the size that it takes; ``answers``
-        calls it.
-        """
+        """What the export gives for one contiguous batch of its size; for ``answers``."""
         raise NotImplementedError
 
     def versions(self) -> dict[str, str]:

@@ -41,9 +41,7 @@ class FeatureExtractor(nn.Layer):
 
 
 class _Keep:
-    """A hook that puts its layer's output into ``maps``. An object, no closure: a deep copy gets
-    maps of its own.
-    """
+    """A hook, and no closure: a deep copy puts outputs into ``maps`` of its own."""
 
     def __init__(self, maps: dict[str, Tensor], name: str) -> None:
         self._maps, self._name = maps, name

@@ -1,6 +1,4 @@
-"""What a loss between feature maps of a student and its teacher is. Importing this module does not
-import Paddle.
-"""
+"""A loss between feature maps of student and teacher. Importing it does not import Paddle."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ class FeatureLoss(Params):
     """Which of the teacher's feature maps; -1 is the last."""
 
     def layers(self, student: Feature, teacher: Feature) -> Mapping[str, nn.Layer]:
-        """Layers that train with the student and are no part of it: none, unless a loss needs
-        some.
-        """
+        """Layers beside the student that train with it: none, unless a loss needs some."""
         return {}
 
     def between(self, student: Tensor, teacher: Tensor, layers: Mapping[str, nn.Layer]) -> Tensor:

@@ -31,8 +31,7 @@ class ImageModel(nn.Layer):
     """
 
     head: ClassVar[tuple[str, ...]] = ("fc",)
-    """Prefixes of the state-dict keys of the classifier: what is re-initialised for another number
-    of classes."""
+    """Prefixes of the classifier's state-dict keys: re-initialised for other numbers of classes."""
 
     config: ModelConfig
 
@@ -48,18 +47,14 @@ class ImageModel(nn.Layer):
         raise NotImplementedError
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [N, num_classes]; the pooled features [N, C] if ``pre_logits`` or ``num_classes``
-        is 0.
-        """
+        """Logits [N, num_classes]; pooled [N, C] if ``pre_logits`` or without classes."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
 
     def feature_info(self) -> list[Feature]:
-        """The maps a detector or segmenter can use, from fine to coarse, one a stride; the last is
-        the last stage's.
-        """
+        """Maps for detectors, fine to coarse, one a stride; the last is the last stage's."""
         raise NotImplementedError
 
     def stages(self) -> dict[str, tuple[str, ...]]:
@@ -72,9 +67,7 @@ class ImageModel(nn.Layer):
         raise NotImplementedError
 
     def stage_of(self, key: str) -> str:
-        """The stage that the parameter or buffer ``key`` belongs to (the longest matching prefix
-        wins).
-        """
+        """The stage of the parameter or buffer ``key``; the longest matching prefix wins."""
         matches = [
             (len(prefix), stage)
             for stage, prefixes in self.stages().items()
@@ -94,9 +87,7 @@ class ImageModel(nn.Layer):
         return ((name, p) for name, p in self.named_parameters() if not p.stop_gradient)
 
     def train(self) -> None:
-        """Training mode, except for batch norms that keep their running statistics: all of them, or
-        frozen ones.
-        """
+        """Training mode, except for batch norms that are frozen or all keep their statistics."""
         super().train()
         for layer in self.sublayers():
             if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm) and (

@@ -80,16 +80,13 @@ class Objective(Params):
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it can be used for: one label an image (``classification``), several (``multilabel``),
-    or both."""
+    """What it is for: one label an image (``classification``), several (``multilabel``), both."""
     learns_without_labels: ClassVar[bool] = False
     """Whether photos without a label can be trained on. Their label is
     ``ppclas_data.sources.unlabelled.UNLABELLED``."""
 
     def resolved(self) -> Objective:
-        """The same with every path absolute: what a run's ``config.yaml`` says, which is read from
-        any folder.
-        """
+        """The same with every path absolute, for a run's ``config.yaml``, read from anywhere."""
         return self
 
     def prepare(self, context: ObjectiveContext) -> None:
@@ -101,9 +98,7 @@ class Objective(Params):
         raise NotImplementedError
 
     def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
-        """The loss of ``batch``; ``forward`` runs the model in training (in the run's precision and
-        on its devices).
-        """
+        """The loss of ``batch``; ``forward`` trains in the run's precision, on its devices."""
         raise NotImplementedError
 
     def layers(self) -> Mapping[str, nn.Layer]:

@@ -1,6 +1,4 @@
-"""Who reads the batches of a loader (``data.reader``): what a reader is asked, what it gives,
-and how it is opened.
-"""
+"""Who reads a loader's batches (``data.reader``): what it is asked, gives, and how it opens."""
 
 from __future__ import annotations
 
@@ -57,8 +55,7 @@ class Samples:
     """The readable images of a batch."""
 
     images: NDArray[Any] | Tensor
-    """[N, H, W, C] uint8 (float32 if the transforms normalise); a tensor where they are on a GPU
-    already."""
+    """[N, H, W, C] uint8 (float32 if transforms normalise); a tensor where on a GPU already."""
     indices: NDArray[np.int64]
     """[N] places in the image set."""
     bad: tuple[BadImage, ...]
@@ -132,9 +129,7 @@ class OpenReader:
 
 
 class BatchReader(Params):
-    """A way to read batches. Its fields are what a config may set beside the name in
-    ``data.reader``.
-    """
+    """A way to read batches. Its fields are what ``data.reader`` may set beside the name."""
 
     def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
         """Start reading.

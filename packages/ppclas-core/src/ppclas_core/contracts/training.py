@@ -38,8 +38,7 @@ class Targets:
     """
 
     labels: Tensor
-    """[N] int64 class indices; [N, C] float32, 1 for each class that is there, where images have
-    several labels."""
+    """[N] int64 class indices; where images have several, [N, C] float32, 1 for each."""
     mixed_labels: Tensor | None = None
     """The labels of the other half of a mixed sample, in the same form."""
     weight: Tensor | None = None
@@ -54,8 +53,7 @@ class Loss(Params):
     """Turn a batch's outputs into one number to minimise."""
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it can be used for: one label an image (``classification``), several (``multilabel``),
-    or both."""
+    """What it is for: one label an image (``classification``), several (``multilabel``), both."""
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
         """Mean loss, a scalar.
@@ -67,18 +65,14 @@ class Loss(Params):
 
 
 def split_outputs(outputs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The main logits [N, C] and the auxiliary ones of what a model returned: a tensor, or a tuple,
-    main first.
-    """
+    """Main logits [N, C] and auxiliary ones of a model's output: a tensor, or a tuple."""
     if isinstance(outputs, tuple | list):
         return outputs[0], tuple(outputs[1:])
     return outputs, ()
 
 
 class Scheduler(Params):
-    """A learning rate for every step: a pure function, so that nothing has to be saved to resume
-    it.
-    """
+    """A learning rate for every step, a pure function: nothing has to be saved to resume it."""
 
     lr: PositiveFloat | None = None
     """Peak learning rate. Nothing: inferred from the task."""
@@ -118,15 +112,12 @@ class Metric(Params):
     """A number, or a few, over a whole evaluation."""
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it can be used for: one label an image (``classification``), several (``multilabel``),
-    or both."""
+    """What it is for: one label an image (``classification``), several (``multilabel``), both."""
 
     def __call__(
         self, probabilities: NDArray[np.float32], labels: NDArray[Any]
     ) -> dict[str, float]:
-        """Named results from probabilities [N, C] and labels: [N] class indices, or [N, C] ones and
-        zeros.
-        """
+        """From probabilities [N, C] and labels, [N] indices or [N, C] ones and zeros."""
         raise NotImplementedError
 
 
@@ -134,9 +125,7 @@ class Tracker(Params):
     """Send the rows of ``metrics.jsonl`` somewhere else as well."""
 
     def check(self) -> None:
-        """Called before anything heavy: raise a MissingDependencyError if a package that it needs
-        is not installed.
-        """
+        """Called before anything heavy: raise MissingDependencyError if it lacks a package."""
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         """Called once, before the first row."""

@@ -30,9 +30,7 @@ class Variant:
 
 
 class Variants(dict[str, Variant]):
-    """The variants of one family file: ``models = Variants()``, then
-    ``@models.register(Name=Config(...), ...)``.
-    """
+    """A family's variants: ``models = Variants()``, ``@models.register(Name=Config(...))``."""
 
     def register(self, **configs: ModelConfig) -> Callable[[Model], Model]:
         """Decorate the layer class that these configurations build."""
@@ -72,8 +70,6 @@ class LazyModel:
 
 
 def register_variants(registry: Registry, table: str, *names: str, **entry: Any) -> None:
-    """Register variants of the ``Variants`` at ``table`` without importing it; ``entry`` goes to
-    ``register``.
-    """
+    """Register variants of ``table`` without importing it; ``entry`` goes to ``register``."""
     for name in names:
         registry.register(name, LazyModel(table, name), **entry)

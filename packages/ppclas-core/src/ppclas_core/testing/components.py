@@ -6,9 +6,7 @@ from ppclas_core.params import Params
 
 
 def expect(condition: bool, message: str) -> None:
-    """Raise AssertionError with ``message`` unless ``condition``; unlike ``assert`` also under
-    ``python -O``.
-    """
+    """``assert`` that ``python -O`` does not drop."""
     if not condition:
         raise AssertionError(message)
 
