@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from ppclas_core.params import Params
 
 
+def fail(message: str) -> NoReturn:
+    """Say what does not keep its contract."""
+    raise AssertionError(message)
+
+
 def expect(condition: bool, message: str) -> None:
-    """``assert`` that ``python -O`` does not drop."""
+    """``fail`` unless ``condition``: an ``assert`` that ``python -O`` keeps."""
     if not condition:
-        raise AssertionError(message)
+        fail(message)
 
 
 def check_params(component: Params, documented: bool = True) -> None:
@@ -24,11 +31,8 @@ def check_params(component: Params, documented: bool = True) -> None:
     silent = [
         name for name, field in kind.model_fields.items() if name in own and not field.description
     ]
-    expect(
-        not (documented and silent),
-        f"{kind.__name__}: fields without a docstring below them: {', '.join(silent)}",
-    )
+    if documented and silent:
+        fail(f"{kind.__name__}: fields without a docstring below them: {', '.join(silent)}")
     again = kind(**component.model_dump(mode="json"))
-    expect(
-        again == component, f"{kind.__name__}: {component!r} reads back from a config as {again!r}"
-    )
+    if again != component:
+        fail(f"{kind.__name__}: {component!r} reads back from a config as {again!r}")
