@@ -3,8 +3,7 @@
 import jsonschema
 import pytest
 from ppclas_cli.config_schema import config_schema
-from ppclas_core.config.dump import dump_config
-from ppclas_core.config.load import load_config
+from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import (
     ComponentConfig,
     Config,

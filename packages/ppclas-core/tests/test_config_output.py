@@ -1,11 +1,10 @@
-"""What is written of a config: YAML that comes back equal, and origins beside it."""
+"""What is written of a config: YAML that comes back equal."""
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ppclas_core.config.dump import annotate, dump_config
-from ppclas_core.config.load import load_config
+from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import (
     ComponentConfig,
     Config,
@@ -65,18 +64,3 @@ def test_any_plain_values_come_back(value):
 def test_text_stays_text_for_yaml_1_1_readers_too(text):
     dumped = dump_config(Config(model=ModelSection(params={"text": text})))
     assert yaml.safe_load(dumped)["model"]["params"]["text"] == text
-
-
-def test_origins_stand_beside_their_values(registries):
-    loaded = load_config(
-        None,
-        ["data.batch_transforms=[{name: Mix, alpha: 0.4}]", "data.workers=0"],
-        registries=registries,
-    )
-    lines = annotate(dump_config(loaded.config), loaded.origins).splitlines()
-    assert [" ".join(line.split()) for line in lines if "# -o" in line] == [
-        "- name: Mix # -o data.batch_transforms=[{name: Mix, alpha: 0.4}]",
-        "alpha: 0.4 # -o data.batch_transforms=[{name: Mix, alpha: 0.4}]",
-        "workers: 0 # -o data.workers=0",
-    ]
-    assert "epochs: null # default" in [" ".join(line.split()) for line in lines]

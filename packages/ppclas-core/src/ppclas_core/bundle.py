@@ -202,13 +202,11 @@ def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[A
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write ``bundle.json`` with size and hash of every other file in ``folder``, at any depth."""
-    files = {
-        file.relative_to(folder).as_posix(): FileEntry(
-            bytes=file.stat().st_size, sha256=sha256(file)
-        )
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != MANIFEST
-    }
+    files = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != MANIFEST:
+            entry = FileEntry(bytes=file.stat().st_size, sha256=sha256(file))
+            files[file.relative_to(folder).as_posix()] = entry
     complete = manifest.replace(files=files)
     write_json(folder / MANIFEST, complete.model_dump(mode="json"))
     return complete
@@ -264,10 +262,8 @@ def _find(path: Path) -> Path:
 def _read_manifest(path: Path) -> Manifest:
     try:
         if path.stat().st_size > _LARGEST_MANIFEST:
-            raise BundleError(
-                f"{path} has {path.stat().st_size} bytes; a manifest is smaller. Copy or export it "
-                "again."
-            )
+            size = f"{path.stat().st_size} bytes"
+            raise BundleError(f"{path} has {size}; a manifest is smaller. Copy or export it again.")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise BundleError(f"{path} cannot be read ({error}). Copy or export it again.") from error

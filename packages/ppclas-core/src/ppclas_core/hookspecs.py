@@ -48,7 +48,7 @@ def register_losses(registry: Registry) -> None:
 
 @hookspec
 def register_feature_losses(registry: Registry) -> None:
-    """Add losses of features: subclasses of ``ppclas_core.contracts.feature_loss.FeatureLoss``."""
+    """Add losses of features: subclasses of ``ppclas_core.contracts.training.FeatureLoss``."""
 
 
 @hookspec

@@ -38,14 +38,13 @@ def normalize_on_device(images: NDArray[Any] | Tensor, config: NormalizeConfig) 
     """
     import paddle
 
-    if isinstance(images, np.ndarray) and (
-        images.dtype != np.uint8 or paddle.get_device() == "cpu"
-    ):
-        return paddle.to_tensor(normalize_batch(images, config))
-    scale, shift = (
-        paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in _scale_and_shift(config)
-    )
-    pixels = paddle.to_tensor(images) if isinstance(images, np.ndarray) else images
+    pixels = images
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or paddle.get_device() == "cpu":
+            return paddle.to_tensor(normalize_batch(images, config))
+        pixels = paddle.to_tensor(images)
+    per_channel = (values.reshape(1, -1, 1, 1) for values in _scale_and_shift(config))
+    scale, shift = (paddle.to_tensor(values) for values in per_channel)
     return pixels.transpose([0, 3, 1, 2]).astype("float32") * scale + shift
 
 

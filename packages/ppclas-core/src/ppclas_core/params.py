@@ -1,10 +1,17 @@
-"""``Params``: the pydantic base of everything with parameters."""
+"""The pydantic base of everything with parameters, and how a config becomes such an object."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from ppclas_core.errors import ConfigError
+from ppclas_core.registry import resolve
+
+if TYPE_CHECKING:
+    from ppclas_core.config.schema import ComponentConfig
+    from ppclas_core.registry import Registry
 
 Self = TypeVar("Self", bound="Params")
 
@@ -25,9 +32,9 @@ class Params(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _lists_are_tuples(cls, data: Any) -> Any:
-        return (
-            {key: _tuples(value) for key, value in data.items()} if isinstance(data, dict) else data
-        )
+        if not isinstance(data, dict):
+            return data
+        return {key: _tuples(value) for key, value in data.items()}
 
     def replace(self: Self, **changes: Any) -> Self:
         """A validated copy with ``changes``."""
@@ -39,3 +46,25 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_tuples(item) for item in value)
     return value
+
+
+def build_component(registry: Registry, config: ComponentConfig) -> Any:
+    """The object that a config names in ``registry``, built from its checked parameters.
+
+    Raises:
+        UnknownNameError: nobody registered the name.
+        ConfigError: a parameter is unknown, missing or of the wrong type.
+    """
+    entry = registry.entry(config.name)
+    model = entry.params_model()
+    try:
+        params = model(**config.params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its parameters"
+        raise ConfigError(
+            f"{registry.kind} {config.name}: {where}: {first['msg']} (got {first['input']!r}). "
+            f"It takes: {', '.join(model.model_fields) or 'no parameters'}."
+        ) from error
+    builder = resolve(entry.builder)
+    return params if builder is model else builder(**config.params)

@@ -118,9 +118,8 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
             "loaded. A .pdparams file holds arrays by name; do not trust where this one comes "
             "from."
         ) from None
-    except (
-        Exception
-    ) as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
+    # All of them, because a broken stream makes the unpickler and the stand-ins raise anything.
+    except Exception as error:
         raise WeightsError(
             f"{file} is a damaged .pdparams file, perhaps cut off at {len(content)} bytes "
             f"({type(error).__name__}: {error}). Get it again."

@@ -57,14 +57,11 @@ class LoadReport:
         elif in_file is not None and in_model is None:
             parts.append(f"head of {in_file} classes left out")
         if self.missing:
-            parts.append(
-                f"{len(self.missing)} not in the file and newly initialised: "
-                f"{first_few(self.missing)}"
-            )
+            count, named = len(self.missing), first_few(self.missing)
+            parts.append(f"{count} not in the file and newly initialised: {named}")
         if self.extra:
-            parts.append(
-                f"{len(self.extra)} in the file and not in the model: {first_few(self.extra)}"
-            )
+            count, named = len(self.extra), first_few(self.extra)
+            parts.append(f"{count} in the file and not in the model: {named}")
         return ", ".join(parts)
 
 
@@ -87,8 +84,7 @@ def read_state(path: str | Path) -> State:
         raise WeightsError(
             f"{file} is empty (0 bytes). The download or copy was interrupted: get it again."
         )
-    # First, because a .safetensors file starts with the length of its header, whose lowest byte can
-    # be a pickle's 0x80.
+    # First: a .safetensors file starts with a length, whose lowest byte can be a pickle's 0x80.
     if content[5:9] == b"\0\0\0{":
         return _read_safetensors(file, content)
     if content[:1] == b"\x80":
@@ -143,10 +139,8 @@ def fit_state(
     head_loaded = all(key in state and _shape(state[key]) == _shape(target[key]) for key in head)
     chosen = matched + (head if head_loaded else [])
     for key in chosen:
-        if state[key].dtype.kind not in "fiu":
-            raise WeightsError(
-                f"the tensor {key} of the file is {state[key].dtype}: expected numbers"
-            )
+        if (kind := state[key].dtype).kind not in "fiu":
+            raise WeightsError(f"the tensor {key} of the file is {kind}: expected numbers")
     for key in chosen:
         dtype = str(target[key].dtype).removeprefix("paddle.")
         target[key].set_value(np.ascontiguousarray(state[key], dtype=dtype))
@@ -192,10 +186,8 @@ def save_state(
     """
     from safetensors.numpy import save
 
-    content = save(
-        {key: np.ascontiguousarray(array) for key, array in state.items()},
-        dict(metadata or {}) or None,
-    )
+    arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
+    content = save(arrays, dict(metadata or {}) or None)
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
@@ -263,15 +255,13 @@ def _read_safetensors(file: Path, content: bytes) -> State:
     for name, tensor in tensors:
         shape, dtype, data = tensor["shape"], tensor["dtype"], tensor["data"]
         if dtype == "BF16":  # the upper half of a float32
-            state[name] = (
-                (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
-            )
+            widened = np.frombuffer(data, "<u2").astype("<u4") << 16
+            state[name] = widened.view("<f4").reshape(shape)
         elif dtype in _SAFETENSORS_DTYPES:
             state[name] = np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
         else:
-            raise WeightsError(
-                f"{file}: the tensor {name} has the dtype {dtype}, which cannot be read here"
-            )
+            said = f"the tensor {name} has the dtype {dtype}, which cannot be read here"
+            raise WeightsError(f"{file}: {said}")
     return state
 
 

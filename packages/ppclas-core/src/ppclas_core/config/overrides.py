@@ -110,9 +110,8 @@ def _index(items: list[Any], part: str, where: str) -> int:
 
 
 def _count(items: list[Any]) -> str:
-    return {0: "no items", 1: "1 item, index 0"}.get(
-        len(items), f"{len(items)} items, 0 to {len(items) - 1}"
-    )
+    many = f"{len(items)} items, 0 to {len(items) - 1}"
+    return {0: "no items", 1: "1 item, index 0"}.get(len(items), many)
 
 
 def _copy(value: Any) -> Any:

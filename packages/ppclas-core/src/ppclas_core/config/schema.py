@@ -26,9 +26,7 @@ Side = Annotated[int, Field(gt=0, le=16384)]
 Size = Side | tuple[Side, Side]
 """A side for squares, or (height, width), in pixels."""
 ResizeMode = Literal["center", "squash", "letterbox", "none"]
-"""How a photo gets the image size. center: the short side is resized and the middle kept; squash:
-all of it, resized to the size, whatever that does to its aspect; letterbox: all of it, with bars;
-none: the middle, not resized."""
+"""How a photo gets the image size; see ``DataSection.resize_mode``."""
 Task = Literal["classification", "multilabel"]
 """One label an image, or any number of them."""
 

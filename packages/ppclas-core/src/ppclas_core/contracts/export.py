@@ -83,9 +83,8 @@ class Engine(Params):
         self._batch = facts.get("batch")
         self._pixels = facts.get("input") == "pixels"
         self._input = (*bundle.image_size, 3) if self._pixels else (3, *bundle.image_size)
-        self._activation = (
-            bundle.manifest.activation if facts.get("output") == "probabilities" else "none"
-        )
+        inside = facts.get("output") == "probabilities"
+        self._activation = bundle.manifest.activation if inside else "none"
         self._normalize = bundle.manifest.preprocessing.normalize
         self.open(bundle)
 
@@ -121,12 +120,8 @@ class Engine(Params):
             ShapeError: the images are not what the export takes.
         """
         kind = np.dtype(np.uint8 if self._pixels else np.float32)
-        if (
-            images.ndim != 4
-            or images.shape[1:] != self._input
-            or images.dtype != kind
-            or not len(images)
-        ):
+        fits = images.ndim == 4 and images.shape[1:] == self._input and images.dtype == kind
+        if not fits or not len(images):
             how = "the bundle's pipeline" if self._pixels else "the bundle's pipeline and normalize"
             raise ShapeError(
                 f"the export takes {kind} images [N, {', '.join(map(str, self._input))}]; "
@@ -136,10 +131,8 @@ class Engine(Params):
             return self.run(np.ascontiguousarray(images))
         missing = -len(images) % self._batch
         padded = np.concatenate([images, np.zeros((missing, *self._input), kind)])
-        parts = [
-            self.run(padded[start : start + self._batch])
-            for start in range(0, len(padded), self._batch)
-        ]
+        starts = range(0, len(padded), self._batch)
+        parts = [self.run(padded[start : start + self._batch]) for start in starts]
         return np.concatenate(parts)[: len(images)]
 
     def open(self, bundle: Bundle) -> None:

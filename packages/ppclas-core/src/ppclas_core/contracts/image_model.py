@@ -23,6 +23,10 @@ class Feature:
     """Input pixels per feature pixel, along height and width."""
 
 
+def _begins(key: str, prefix: str) -> bool:
+    return key == prefix or key.startswith(f"{prefix}.")
+
+
 class ImageModel(nn.Layer):
     """Classify images [N, in_channels, H, W] (float32, normalised) as logits [N, num_classes].
 
@@ -68,19 +72,15 @@ class ImageModel(nn.Layer):
 
     def stage_of(self, key: str) -> str:
         """The stage of the parameter or buffer ``key``; the longest matching prefix wins."""
-        matches = [
-            (len(prefix), stage)
-            for stage, prefixes in self.stages().items()
-            for prefix in prefixes
-            if key == prefix or key.startswith(f"{prefix}.")
-        ]
+        prefixes = ((prefix, stage) for stage, group in self.stages().items() for prefix in group)
+        matches = [(len(prefix), stage) for prefix, stage in prefixes if _begins(key, prefix)]
         if not matches:
             raise ConfigError(f"{type(self).__name__}: no stage holds the parameter {key!r}")
         return max(matches)[1]
 
     def is_head(self, key: str) -> bool:
         """Whether a state-dict key belongs to the classifier."""
-        return any(key == prefix or key.startswith(f"{prefix}.") for prefix in self.head)
+        return any(_begins(key, prefix) for prefix in self.head)
 
     def trainable(self) -> Iterator[tuple[str, Tensor]]:
         """Name and parameter of everything that takes gradients (batch-norm statistics do not)."""
@@ -113,10 +113,8 @@ class ImageModel(nn.Layer):
         known = self.stages()
         for stage in stages:
             if stage not in known:
-                raise ConfigError(
-                    f"{type(self).__name__} has no stage {stage!r} to freeze. It has: "
-                    f"{', '.join(known)}."
-                )
+                name, listed = type(self).__name__, ", ".join(known)
+                raise ConfigError(f"{name} has no stage {stage!r} to freeze. It has: {listed}.")
         for name, parameter in self.named_parameters():
             if self.stage_of(name) in stages:
                 parameter.stop_gradient = True

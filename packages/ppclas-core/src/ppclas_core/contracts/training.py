@@ -1,5 +1,4 @@
-"""What a loss, schedule, optimizer, metric or tracker is. Importing this module does not import
-Paddle.
+"""What a loss, schedule, optimizer, metric or tracker is. Importing it does not import Paddle.
 
 Each is a frozen parameter model with one method: what is registered is the class, and its fields
 are what a config may set.
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import paddle
-    from paddle import Tensor
+    from paddle import Tensor, nn
+
+    from ppclas_core.contracts.image_model import Feature
 
 
 ONE_LABEL: tuple[Task, ...] = ("classification",)
@@ -69,6 +70,31 @@ def split_outputs(outputs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     if isinstance(outputs, tuple | list):
         return outputs[0], tuple(outputs[1:])
     return outputs, ()
+
+
+class FeatureLoss(Params):
+    """Compare one feature map of the student with one of the teacher.
+
+    Which maps: places in the models' ``feature_info()``, from fine to coarse; negative ones count
+    from the end.
+    """
+
+    student_map: int = -1
+    """Which of the student's feature maps; -1 is the last."""
+    teacher_map: int = -1
+    """Which of the teacher's feature maps; -1 is the last."""
+
+    def layers(self, student: Feature, teacher: Feature) -> Mapping[str, nn.Layer]:
+        """Layers beside the student that train with it: none, unless a loss needs some."""
+        return {}
+
+    def between(self, student: Tensor, teacher: Tensor, layers: Mapping[str, nn.Layer]) -> Tensor:
+        """A scalar from maps [N, Cs, Hs, Ws] and [N, Ct, Ht, Wt] of the same N photos; ``teacher``
+        has no gradient.
+
+        ``layers`` are those that ``layers()`` gave.
+        """
+        raise NotImplementedError
 
 
 class Scheduler(Params):

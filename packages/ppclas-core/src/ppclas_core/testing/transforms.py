@@ -12,7 +12,6 @@ from ppclas_core.testing.components import check_params, expect, fail
 
 SIZES = ((40, 56), (56, 40), (33, 33))
 """(height, width) of the images that a transform is tried on."""
-_GLOBAL = "random or numpy.random; only draw.rng may be used"
 
 
 def check_transform(transform: Transform, draws: int = 5) -> None:
@@ -32,7 +31,8 @@ def check_transform(transform: Transform, draws: int = 5) -> None:
             states = _global_states()
             result = transform(image, sample_draw(0, 0, index, epochs=2))
             if _global_states() != states:
-                fail(f"{name} draws from the global generators of {_GLOBAL}")
+                found = "random or numpy.random; only draw.rng may be used"
+                fail(f"{name} draws from the global generators of {found}")
             _expect_image(name, result)
             expect(bool((image == before).all()), f"{name} writes into the image that it was given")
             again = transform(image, sample_draw(0, 0, index, epochs=2))

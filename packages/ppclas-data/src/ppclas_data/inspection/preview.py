@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.component import build_component
 from ppclas_core.config.schema import DataSection, NormalizeConfig
 from ppclas_core.contracts.data import BatchTransform, Draw, Image, ImageSet, sample_draw
 from ppclas_core.contracts.readers import BadImage
@@ -20,6 +19,7 @@ from ppclas_core.errors import (
     PpclasError,
     ShapeError,
 )
+from ppclas_core.params import build_component
 from ppclas_core.plugins import get_registries
 from pydantic_core import PydanticUndefined
 

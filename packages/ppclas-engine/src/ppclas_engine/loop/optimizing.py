@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ppclas_core.component import build_component
 from ppclas_core.config.schema import OptimizerSection
 from ppclas_core.errors import ConfigError
+from ppclas_core.params import build_component
 from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ppclas_core.component import build_component
 from ppclas_core.contracts.objective import Objective, ObjectiveContext
 from ppclas_core.errors import ConfigError
 from ppclas_core.models import create_model
+from ppclas_core.params import build_component
 from ppclas_core.plugins import get_registries
 from ppclas_core.weights import fit_state, load_weights
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ppclas_core.component import build_component
 from ppclas_core.contracts.data import BatchTransform, sample_draw
 from ppclas_core.contracts.objective import StepLoss, TrainBatch
 from ppclas_core.contracts.training import Targets, split_outputs
 from ppclas_core.errors import ConfigError
 from ppclas_core.normalize import normalize_on_device
+from ppclas_core.params import build_component
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.loader import Batch
 from ppclas_data.sources.unlabelled import UNLABELLED

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, OptimizerSection
 from ppclas_core.contracts.data import ImageSet, sample_draw
 from ppclas_core.contracts.objective import Objective
 from ppclas_core.contracts.training import Metric, Targets
 from ppclas_core.errors import ConfigError, ImageError, WeightsError
+from ppclas_core.params import build_component
 from ppclas_core.plugins import get_registries
 from ppclas_data.decoding.decode import decode
 from ppclas_data.decoding.jpeg import decoder_note

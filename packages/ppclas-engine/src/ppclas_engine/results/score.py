@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppclas_core.bundle import Bundle
-from ppclas_core.component import build_component
 from ppclas_core.config.load import load_config
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import DataError
+from ppclas_core.params import build_component
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.loader import Loader, auto_workers
 from ppclas_data.loading.pipeline import bundle_pipeline

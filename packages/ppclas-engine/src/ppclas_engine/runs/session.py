@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppclas_core.config.dump import dump_config
-from ppclas_core.config.load import load_config
+from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import CheckpointError, ConfigError, DataError, PpclasError, TrainingError
 from ppclas_core.files import write_text

@@ -22,10 +22,10 @@ from ppclas_core.contracts.data import (
     Transform,
 )
 from ppclas_core.contracts.export import Engine, Exporter
-from ppclas_core.contracts.feature_loss import FeatureLoss
 from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.contracts.readers import BatchReader, OpenReader, Reader, Request, Samples
 from ppclas_core.contracts.training import (
+    FeatureLoss,
     Loss,
     Metric,
     Optimizer,
