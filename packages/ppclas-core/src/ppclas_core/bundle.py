@@ -1,9 +1,7 @@
-"""The bundle: one definition of architecture, preprocessing, labels and activation, read by
-everything after training.
+"""The bundle: architecture, preprocessing, labels and activation, for all that follows training.
 
 A bundle is a folder with ``bundle.json`` and ``model.safetensors``; an export is a bundle with the
-engine's files and ``parity.json`` beside it. Reading one executes nothing and needs no Paddle until
-the model is built.
+engine's files and ``parity.json`` beside it. Reading one executes nothing and needs no Paddle.
 """
 
 from __future__ import annotations
@@ -147,8 +145,7 @@ class Bundle:
         """The model with its weights, in eval mode.
 
         Raises:
-            UnknownNameError: no installed package has the architecture; the message names the one
-                that had it.
+            BundleError: no installed package has the architecture, or the weights no classifier.
             WeightsError: the weights do not fit it.
         """
         from ppclas_core.models import create_model

@@ -17,11 +17,9 @@ _CHUNK = 1 << 20
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary name in ``path``'s folder, flush the file to disk, then
-    rename it to ``path``.
+    """Let ``write`` write a file beside ``path``, flush it to disk, then rename it to ``path``.
 
-    A kill at any moment leaves either the old file or the new one. When ``write`` raises, nothing
-    is left.
+    A kill at any moment leaves the old file or the new one; an error in ``write`` the old.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -54,8 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def building_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling of ``path`` to fill; it becomes ``path`` when the block ends, and goes
-    when it raises.
+    """A temporary sibling of ``path`` to fill: it becomes ``path`` unless the block raises.
 
     An existing ``path`` is replaced: moved aside first, removed last.
     """

@@ -1,5 +1,4 @@
-"""Every hook that ppclas calls. Hooks are add-only, take keyword arguments, and may name a subset
-of them.
+"""Every hook that ppclas calls: add-only, with keyword arguments, of which any may be left out.
 
 A plugin is a module (or object) with functions marked ``@hookimpl``, named by an entry point of the
 group ``ppclas``. The ``register_*`` hooks run once, when the registries are filled: keep them and

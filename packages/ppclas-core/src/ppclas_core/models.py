@@ -57,8 +57,7 @@ def create_model(
 
     The layer maps images [N, in_channels, H, W] (float32, normalised) to logits [N, num_classes],
     never softmaxed; with ``num_classes=0`` to pooled features [N, C]. With ``features_only`` it
-    gives the feature maps instead, a list from fine to coarse: those of ``feature_info()`` that
-    ``out_indices`` picks (default: all).
+    gives the feature maps instead, finest first: ``out_indices`` of ``feature_info()``, or all.
 
     Raises:
         UnknownNameError: no installed package has that model.

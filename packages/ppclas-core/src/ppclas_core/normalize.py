@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def normalize_batch(images: NDArray[Any], config: NormalizeConfig) -> NDArray[np.float32]:
     """Images [N, H, W, C] → float32 [N, C, H, W], ``(image / 255 - mean) / std``.
 
-    uint8 images are pixels in 0..255. float32 ones have been through a Normalize transform and only
-    change layout.
+    uint8 images are pixels in 0..255. float32 ones are normalised and only change layout.
     """
     # Transposing while the pixels are bytes moves a quarter of the memory.
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -31,8 +30,7 @@ def normalize_batch(images: NDArray[Any], config: NormalizeConfig) -> NDArray[np
 
 
 def normalize_on_device(images: NDArray[Any] | Tensor, config: NormalizeConfig) -> Tensor:
-    """``normalize_batch`` as a tensor on Paddle's current device; a GPU gets the bytes and does the
-    arithmetic.
+    """``normalize_batch`` as a tensor on Paddle's device; a GPU gets bytes and does the rest.
 
     Images that are a tensor already, [N, H, W, C] uint8, stay on their device.
     """

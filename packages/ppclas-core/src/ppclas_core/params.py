@@ -21,8 +21,7 @@ class Params(BaseModel):
 
     An unknown key or a value of another type is an error, never a conversion; an ``int`` where a
     ``float`` is wanted is the one exception. Sequences are tuples; a list, as YAML gives it, is
-    taken for one. Give each field a docstring with its unit and range: it appears in the JSON
-    Schema.
+    taken for one. Give each field a docstring with unit and range: the JSON Schema shows it.
     """
 
     model_config = ConfigDict(

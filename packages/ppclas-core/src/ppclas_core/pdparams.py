@@ -1,8 +1,7 @@
 """Read ``.pdparams`` files, which are pickles, without executing anything in them.
 
 The reader knows the handful of globals that a pickle of arrays by name needs, and stands in for
-each with a class of its own, so that neither code nor NumPy's own unpickling ever sees the file's
-content.
+each with a class of its own: neither code nor NumPy's unpickling ever sees the content.
 """
 
 from __future__ import annotations
@@ -107,8 +106,7 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
     """The arrays in the ``content`` of ``file``, by name.
 
     Raises:
-        WeightsError: it is damaged, holds something else than arrays by name, or asks to run
-            something.
+        WeightsError: it is damaged, holds no arrays by name, or asks to run something.
     """
     try:
         loaded = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()

@@ -1,8 +1,7 @@
 """Find plugins, load each in isolation, and fill the registries.
 
 One plugin that fails takes nothing else down: what it registered is taken back, one line says so on
-stderr, and ``ppclas plugins`` shows its traceback. ``PPCLAS_STRICT_PLUGINS=1`` makes the failure
-fatal.
+stderr, and ``ppclas plugins`` shows its traceback. ``PPCLAS_STRICT_PLUGINS=1`` makes it fatal.
 """
 
 from __future__ import annotations

@@ -76,9 +76,7 @@ class Entry:
 
 
 class Registry:
-    """The names of one kind of component ("model", "transform", …), case-sensitive, each registered
-    once.
-    """
+    """The names of one kind of component ("model", …), case-sensitive, each registered once."""
 
     def __init__(self, kind: str, list_command: str | None = None) -> None:
         self.kind = kind

@@ -66,14 +66,12 @@ class LoadReport:
 
 
 def read_state(path: str | Path) -> State:
-    """The arrays of a ``.pdparams`` or ``.safetensors`` file by name, in the file's order and
-    dtypes (bf16 as float32).
+    """The arrays of a ``.pdparams`` or ``.safetensors`` file, in its order (bf16 as float32).
 
     ``path`` may leave the suffix out. Arrays may be read-only views of the file's content.
 
     Raises:
-        WeightsError: there is no such file, it is empty, cut off or of another kind, or its pickle
-            asks for anything but arrays.
+        WeightsError: there is no such file, it is damaged, or asks for anything but arrays.
     """
     file = _find(Path(path))
     try:
@@ -105,8 +103,7 @@ def fit_state(
     reported. Nothing is copied when an error is raised.
 
     Raises:
-        WeightsError: nothing matches, or tensors outside the head differ in shape or are missing;
-            all are named.
+        WeightsError: nothing matches, or tensors outside the head differ or are missing.
     """
     target = model.state_dict()
     body = [key for key in target if not model.is_head(key)]
@@ -178,8 +175,7 @@ def model_state(model: ImageModel) -> State:
 def save_state(
     path: str | Path, state: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays as ``.safetensors``, with strings beside them; a kill at any moment leaves the
-    old file or the new.
+    """Write arrays and strings as ``.safetensors``; a kill leaves the old file or the new.
 
     Raises:
         WeightsError: the file cannot be written.

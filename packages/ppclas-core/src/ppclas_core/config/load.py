@@ -1,8 +1,7 @@
 """One config from file or recipe, ``-o`` overrides and flags, each value with its origin.
 
 Later ones win: schema defaults, then the file, then ``-o`` in order, then flags. Everything is
-checked before any of it is used, and every mistake is reported, each in one line with the place
-where it was written.
+checked before any of it is used, and every mistake is reported with its place, a line each.
 """
 
 from __future__ import annotations

@@ -16,8 +16,7 @@ def parse_value(text: str) -> Any:
     """What the text right of ``=`` stands for.
 
     A number, ``number/number``, true or false in any case, ``null`` or ``None``, a quoted text, a
-    list ``[…]`` or map ``{…}`` as YAML or JSON write them; everything else, the empty text too,
-    stands for itself.
+    list ``[…]`` or map ``{…}`` as YAML or JSON write them; all else stands for itself.
 
     Raises:
         ConfigError: an unfinished quote, list or map, or a division by zero.
@@ -42,12 +41,10 @@ def apply_override(tree: dict[str, Any], assignment: str, defaults: Any = None) 
     """Carry out ``a.b.c=value`` on ``tree`` and return the path that was set.
 
     Parts of the path are keys of maps and indices of lists, negative ones from the end. A map that
-    is missing on the way is created; a list that is missing is copied from ``defaults``, a tree of
-    the same shape.
+    is missing on the way is created; a list is copied from ``defaults``, a tree of this shape.
 
     Raises:
-        ConfigError: no ``=``, an index out of range, a part inside a plain value; the message
-            starts with the option.
+        ConfigError: no ``=``, an index out of range, a part inside a plain value.
     """
     key, equals, text = assignment.partition("=")
     key = key.strip()

@@ -159,14 +159,12 @@ class ImageSet:
         return np.array([record.label for record in self.records], dtype=np.int64)
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of an image. Sources with other places for them than files and archives
-        subclass this.
+        """The encoded bytes of an image. Sources other than files and archives override this.
 
         Several threads may call it at once.
 
         Raises:
-            OSError: there is no such file, it is closed, or it is a pipe or a device, which might
-                never end.
+            OSError: there is no such file, it is closed, or a pipe or device that may never end.
         """
         record = self.records[index]
         if not stat.S_ISREG(os.stat(record.path).st_mode):  # noqa: PTH116 - fast

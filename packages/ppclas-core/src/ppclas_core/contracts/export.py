@@ -38,8 +38,7 @@ class Exporter(Params):
         return self.tolerance
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Write the engine's files into ``folder``, and what the converter said into ``export.log``
-        there.
+        """Write the engine's files, and ``export.log`` of the converter, into ``folder``.
 
         Returns what ``bundle.json`` says of them under ``export``: ``engine`` (a registered
         engine), ``model`` (a file in ``folder``), ``batch`` where the batch size is fixed,
@@ -54,8 +53,7 @@ class Exporter(Params):
 
 
 class Engine(Params):
-    """Run an export: build it, ``load`` an export once, then ask for ``logits``. It owns its
-    session.
+    """Run an export in a session of its own: build it, ``load`` once, then ask for ``logits``.
 
     What an export takes is its ``input``: ``images``, normalised float32 [N, 3, H, W], or
     ``pixels``, uint8 [N, H, W, 3], where the normalisation is inside; ``prepare`` makes the one
@@ -111,8 +109,7 @@ class Engine(Params):
         return np.log(likely) - np.log1p(-np.minimum(likely, np.float32(1.0 - 2.0**-24)))
 
     def answers(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """What the export gives for what ``prepare`` gives, for any N of 1 or more: logits or
-        probabilities [N, C].
+        """Logits or probabilities [N, C] for what ``prepare`` gives, for any N of 1 or more.
 
         An export with a fixed batch size is fed such batches, the last one filled up with zeros.
 
@@ -166,8 +163,7 @@ def export_facts(bundle: Bundle) -> dict[str, Any]:
 def export_file(bundle: Bundle, key: str) -> Path:
     """The file of an export that ``bundle.json`` names under ``export.<key>``.
 
-    Only a file listed under ``files`` (its hash is verified on load) is given: never one outside
-    the folder.
+    Only a file listed under ``files`` is given: its hash is verified, and it is in the folder.
 
     Raises:
         BundleError: the export names no such file.

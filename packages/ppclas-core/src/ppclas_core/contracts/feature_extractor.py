@@ -11,8 +11,7 @@ from ppclas_core.errors import ConfigError
 
 
 class FeatureExtractor(nn.Layer):
-    """Images [N, in_channels, H, W] → feature maps [N, channels, ~H / stride, ~W / stride], from
-    fine to coarse.
+    """Images [N, in_channels, H, W] → maps [N, channels, ~H / stride, ~W / stride], finest first.
 
     ``info`` has the layer, the channels and the stride of each map. ``model`` is the model itself:
     load weights into that (``load_weights(backbone.model, path)``). Parameters that come after the

@@ -62,11 +62,9 @@ class ImageModel(nn.Layer):
         raise NotImplementedError
 
     def stages(self) -> dict[str, tuple[str, ...]]:
-        """Stage name → prefixes of its parameters' names, from the input to the output, ``head``
-        last.
+        """Stage name → prefixes of its parameters' names, from input to output, ``head`` last.
 
-        Every parameter belongs to exactly one stage. Per-stage learning rates, freezing and layer
-        decay go by it.
+        Every parameter is in one stage. Learning rates, freezing and layer decay go by it.
         """
         raise NotImplementedError
 
@@ -96,8 +94,7 @@ class ImageModel(nn.Layer):
                 layer.eval()
 
     def layer_decay(self, decay: float) -> dict[str, float]:
-        """Stage name → factor on the learning rate (an ``lr_mult``): 1 for the head, ``decay`` less
-        for each before it.
+        """Stage name → factor on the learning rate: 1 for the head, ``decay`` less for each before.
 
         For fine-tuning: early layers, which are of use everywhere, change least.
         """

@@ -1,8 +1,6 @@
-"""What a training step minimises: ``Supervised`` compares the model with the labels; plugins add
-others (distillation).
+"""What a training step minimises: ``Supervised`` compares with the labels, plugins add others.
 
-An objective is built from the config's ``objective`` section. Importing this module does not import
-Paddle.
+It is built from the config's ``objective`` section. Importing this does not import Paddle.
 """
 
 from __future__ import annotations
@@ -71,8 +69,7 @@ class StepLoss:
 
 
 class Objective(Params):
-    """Turn a batch into a loss. The fields are what a config may set; what is built from them is
-    private.
+    """Turn a batch into a loss. Fields are what a config sets; what is built of them is private.
 
     ``prepare`` is called once. Layers that train beside the model (projections of feature losses)
     are given by ``layers``; arrays that a resumed run needs beyond them (a teacher's running

@@ -115,12 +115,10 @@ class OpenReader:
 
         ``requests`` are those of the rest of an epoch. A reader that reads ahead takes the next
         ones before it gives the samples of the first, and no more of them than it can hold. An
-        epoch may be left in the middle: the iterator is closed then, and later ``read`` is called
-        again.
+        epoch may be left in the middle: its iterator is closed, and ``read`` called later.
 
         Raises:
-            PpclasError: a batch could not be read at all. Single bad images are left out, see
-                ``Samples.bad``.
+            PpclasError: a batch cannot be read at all; single bad images are in ``Samples.bad``.
         """
         raise NotImplementedError
 
@@ -138,7 +136,6 @@ class BatchReader(Params):
             plain: reads one batch in this process. Every reader gives its samples: the same images
                 left out, and the same pixels but for what decoders and resizers differ in.
             workers: processes or threads, ``data.workers``; 0: none beside the training process.
-            note: takes a line for the console: who reads, and what else is done where this reader
-                cannot run.
+            note: takes a console line: who reads, and what is done where this cannot run.
         """
         raise NotImplementedError

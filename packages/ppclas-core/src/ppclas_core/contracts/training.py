@@ -1,7 +1,6 @@
 """What a loss, schedule, optimizer, metric or tracker is. Importing it does not import Paddle.
 
-Each is a frozen parameter model with one method: what is registered is the class, and its fields
-are what a config may set.
+Each is a frozen class of parameters, which a config may set, with one method.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ BOTH_TASKS: tuple[Task, ...] = ("classification", "multilabel")
 class Targets:
     """What a batch's outputs are compared with; N samples, C classes.
 
-    Mixed samples (Mixup, CutMix) carry two labels: the target is ``weight · labels + (1 - weight) ·
-    mixed_labels``.
+    Mixed samples (Mixup, CutMix) stand for ``weight · labels + (1 - weight) · mixed_labels``.
     """
 
     labels: Tensor
@@ -59,8 +57,7 @@ class Loss(Params):
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
         """Mean loss, a scalar.
 
-        ``outputs`` is what the model returned: logits [N, C], or a tuple with the main logits first
-        for models with auxiliary heads.
+        ``outputs`` is the model's: logits [N, C], or a tuple with them before auxiliary ones.
         """
         raise NotImplementedError
 
@@ -75,8 +72,7 @@ def split_outputs(outputs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
 class FeatureLoss(Params):
     """Compare one feature map of the student with one of the teacher.
 
-    Which maps: places in the models' ``feature_info()``, from fine to coarse; negative ones count
-    from the end.
+    Maps are places in the models' ``feature_info()``; negative ones count from the end.
     """
 
     student_map: int = -1
@@ -89,8 +85,7 @@ class FeatureLoss(Params):
         return {}
 
     def between(self, student: Tensor, teacher: Tensor, layers: Mapping[str, nn.Layer]) -> Tensor:
-        """A scalar from maps [N, Cs, Hs, Ws] and [N, Ct, Ht, Wt] of the same N photos; ``teacher``
-        has no gradient.
+        """A scalar from maps [N, Cs, Hs, Ws] and, without gradient, [N, Ct, Ht, Wt].
 
         ``layers`` are those that ``layers()`` gave.
         """
@@ -128,8 +123,7 @@ class Optimizer(Params):
         """An optimizer over parameter groups.
 
         A group is ``{"params": [...], "learning_rate": factor, "weight_decay": coefficient}``;
-        ``lr`` is the first step's rate, later ones come through ``set_lr``; ``grad_clip`` is a
-        ``paddle.nn.ClipGradBy…`` or None.
+        ``lr`` is the first rate (later: ``set_lr``); ``grad_clip`` a ``paddle.nn.ClipGradBy…``.
         """
         raise NotImplementedError
 

@@ -1,7 +1,6 @@
 """Named variants of a model family, and how they are registered without importing it.
 
-Importing this module imports neither Paddle nor pydantic, so that a plugin can use it while names
-are listed.
+Importing it imports neither Paddle nor pydantic: plugins use it while names are listed.
 """
 
 from __future__ import annotations
@@ -44,11 +43,9 @@ class Variants(dict[str, Variant]):
 
 @dataclass(frozen=True)
 class LazyModel:
-    """A registry builder: the variant ``name`` of the ``Variants`` found at ``table``
-    ("module:attribute").
+    """A registry builder: the variant ``name`` of the ``Variants`` at ``table``.
 
-    Several registered names may stand for one variant: published weights that share an architecture
-    do.
+    Several registered names may stand for one variant, as those of published weights do.
     """
 
     table: str

@@ -1,5 +1,4 @@
-"""Contract checks for plugins, ours and everybody's: plain functions that raise AssertionError with
-a clear text.
+"""Contract checks for plugins, ours and yours: functions that raise AssertionError in words.
 
 ``check_<kind>`` takes one component and tries what ppclas will do with it. ``make_tiny_bundle``
 gives something to try it on, ``use_plugin`` adds a plugin to this process for a while. What needs

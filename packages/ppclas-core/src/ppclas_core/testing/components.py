@@ -21,8 +21,7 @@ def expect(condition: bool, message: str) -> None:
 def check_params(component: Params, documented: bool = True) -> None:
     """A component's parameters survive being written to a config and read again.
 
-    With ``documented`` each of its own fields must also have a docstring, which is what users see
-    of it.
+    With ``documented`` its own fields must also have docstrings, which is what users see.
     """
     kind = type(component)
     expect(isinstance(component, Params), f"{kind.__name__} is not a ppclas_core.params.Params")

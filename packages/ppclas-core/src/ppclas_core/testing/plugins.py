@@ -18,8 +18,7 @@ Plugin = TypeVar("Plugin")
 
 @contextmanager
 def use_plugin(plugin: Plugin, name: str = "test-plugin") -> Iterator[Plugin]:
-    """Add a plugin (a module or object with ``@hookimpl`` functions) to this process's plugins
-    inside the block.
+    """Add ``plugin``, a module or object with hooks, to this process inside the block.
 
     Raises:
         PluginError: it cannot be added; see ``PluginManager.add``.

@@ -71,8 +71,7 @@ def _expect_scalar(name: str, value: Any, given: str) -> float:
 def check_scheduler(scheduler: Scheduler, steps_per_epoch: int = 7, epochs: int = 20) -> None:
     """A schedule keeps the contract of ``ppclas_core.contracts.training.Scheduler``.
 
-    Every value is a finite ``float`` from 0 to the peak ``lr``, and asking in another order gives
-    the same values.
+    Values are finite ``float`` from 0 to the peak ``lr``, in whichever order they are asked for.
     """
     name = type(scheduler).__name__
     check_params(scheduler)
@@ -139,8 +138,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
 def check_metric(metric: Metric) -> None:
     """A metric keeps the contract of ``ppclas_core.contracts.training.Metric``.
 
-    Named finite ``float`` results, the same for the samples in any order, with 2 classes or 1
-    sample too.
+    Named finite ``float`` results, the same in any order, with 2 classes or 1 sample too.
     """
     name = type(metric).__name__
     check_params(metric)
