@@ -1,6 +1,4 @@
-"""The core of ppclas: configs, hooks, data, engine, bundle. Importing it imports neither Paddle nor
-NumPy.
-"""
+"""The core of ppclas: configs, hooks, contracts, bundles. It imports neither Paddle nor NumPy."""
 
 from __future__ import annotations
 
@@ -10,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 from ppclas_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from ppclas_core.bundle import Bundle
     from ppclas_core.config.schema import Config
     from ppclas_core.errors import PpclasError
-    from ppclas_core.models import create_model
+    from ppclas_core.models import create_model, list_models
 
-__all__ = ["Config", "PpclasError", "create_model", "hookimpl"]
+__all__ = ["Bundle", "Config", "PpclasError", "create_model", "hookimpl", "list_models"]
 
 _LAZY = {
+    "Bundle": "ppclas_core.bundle",
     "Config": "ppclas_core.config.schema",
     "PpclasError": "ppclas_core.errors",
     "create_model": "ppclas_core.models",
+    "list_models": "ppclas_core.models",
 }
 
 

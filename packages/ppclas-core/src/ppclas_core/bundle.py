@@ -109,15 +109,11 @@ class Bundle:
         for name, entry in manifest.files.items():
             file = folder / name
             if root not in file.resolve().parents:
-                raise BundleError(
-                    f"{folder / MANIFEST} lists {name!r}, which lies outside the bundle. Do not "
-                    "use it."
-                )
+                listed = f"{folder / MANIFEST} lists {name!r}"
+                raise BundleError(f"{listed}, which lies outside the bundle. Do not use it.")
             if not file.is_file():
-                raise BundleError(
-                    f"{file} is missing; {MANIFEST} lists it with {entry.bytes} bytes. Copy the "
-                    "whole folder."
-                )
+                listed = f"{MANIFEST} lists it with {entry.bytes} bytes"
+                raise BundleError(f"{file} is missing; {listed}. Copy the whole folder.")
             if file.stat().st_size != entry.bytes or sha256(file) != entry.sha256:
                 raise BundleError(
                     f"{file} is not the file that {MANIFEST} describes ({file.stat().st_size} "
@@ -161,10 +157,8 @@ class Bundle:
         model = create_model(architecture.name, architecture.num_classes, **architecture.params)
         report = load_weights(model, self.weights_file)
         if not report.head_loaded:
-            raise BundleError(
-                f"{self.weights_file} has no classifier of {architecture.num_classes} classes: "
-                f"{report}."
-            )
+            wanted = f"classifier of {architecture.num_classes} classes"
+            raise BundleError(f"{self.weights_file} has no {wanted}: {report}.")
         model.eval()
         return model
 

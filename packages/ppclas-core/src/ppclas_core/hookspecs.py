@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from ppclas_core.contracts.context import TrainContext
+    from ppclas_core.contracts.training import TrainContext
     from ppclas_core.registry import Registry
 
 PROJECT = "ppclas"

@@ -123,10 +123,8 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
             f"({type(error).__name__}: {error}). Get it again."
         ) from error
     if not isinstance(loaded, dict):
-        raise WeightsError(
-            f"{file} holds a {type(loaded).__name__}: expected arrays by name, as paddle.save "
-            "writes them"
-        )
+        expected = "arrays by name, as paddle.save writes them"
+        raise WeightsError(f"{file} holds a {type(loaded).__name__}: expected {expected}")
     loaded.pop(_PARAMETER_NAMES, None)
     state: dict[str, NDArray[Any]] = {}
     slices = loaded.pop(_BIG_ARRAYS, {})

@@ -87,8 +87,9 @@ def read_state(path: str | Path) -> State:
         return _read_safetensors(file, content)
     if content[:1] == b"\x80":
         return read_pdparams(file, content)
+    found = _kind(content)
     raise WeightsError(
-        f"{file} is no weight file: expected .pdparams or .safetensors, found {_kind(content)}"
+        f"{file} is no weight file: expected .pdparams or .safetensors, found {found}"
     )
 
 

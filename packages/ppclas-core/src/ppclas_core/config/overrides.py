@@ -71,9 +71,8 @@ def _assign(node: Any, parts: list[str], value: Any, defaults: Any) -> KeyPath:
         elif isinstance(node, dict):
             here, default = part, defaults.get(part, {}) if isinstance(defaults, dict) else {}
         else:
-            raise ConfigError(
-                f"{'.'.join(parts[:depth])} is {node!r}, which has nothing inside called {part!r}."
-            )
+            where = ".".join(parts[:depth])
+            raise ConfigError(f"{where} is {node!r}, which has nothing inside called {part!r}.")
         path.append(here)
         if depth == len(parts) - 1:
             node[here] = value

@@ -59,11 +59,9 @@ class NormalizeConfig(Params):
 
     @model_validator(mode="after")
     def _as_many_means_as_stds(self) -> NormalizeConfig:
-        if len(self.mean) != len(self.std):
-            raise ValueError(
-                f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in "
-                "both"
-            )
+        means, stds = len(self.mean), len(self.std)
+        if means != stds:
+            raise ValueError(f"mean has {means} values and std {stds}: give one a channel in both")
         return self
 
 

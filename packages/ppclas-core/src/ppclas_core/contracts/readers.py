@@ -91,13 +91,7 @@ class Reader(Protocol):
         records: tuple[Record, ...],
         earlier: Sequence[int] | None = None,
     ) -> Samples:
-        """The images of a batch.
-
-        Args:
-            epoch: 0-based.
-            indices: places in the whole image set, one for each record.
-            records: where the images are.
-            earlier: how many times each has come before in this epoch. None: not once.
+        """The images of a batch: the arguments are the fields of a ``Request``.
 
         Raises:
             ShapeError: images of one batch come out in different shapes or dtypes.

@@ -1,11 +1,12 @@
-"""What a loss, schedule, optimizer, metric or tracker is. Importing it does not import Paddle.
+"""What a loss, schedule, optimizer, metric or tracker is, and what the run-time hooks see.
 
-Each is a frozen class of parameters, which a config may set, with one method.
+Each component is a frozen class of parameters, which a config may set, with one method. Importing
+this module does not import Paddle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     import paddle
     from paddle import Tensor, nn
 
-    from ppclas_core.contracts.image_model import Feature
+    from ppclas_core.config.schema import Config
+    from ppclas_core.contracts.image_model import Feature, ImageModel
 
 
 ONE_LABEL: tuple[Task, ...] = ("classification",)
@@ -156,3 +158,24 @@ class Tracker(Params):
 
     def finish(self) -> None:
         """Called once, also when the run failed."""
+
+
+@dataclass
+class TrainContext:
+    """One object for all ``on_*`` hooks, updated in place. Hooks read it and may set ``stop``."""
+
+    config: Config
+    run: Path
+    """The run folder."""
+    model: ImageModel
+    steps_per_epoch: int
+    epochs: int
+    epoch: int = 0
+    """0-based."""
+    step: int = 0
+    """Optimizer steps done since the start of the run."""
+    last_loss: float = float("nan")
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The newest row of ``metrics.jsonl``."""
+    stop: bool = False
+    """Set it to end the run after this epoch as if it were the last."""

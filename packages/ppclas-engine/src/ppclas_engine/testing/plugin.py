@@ -8,7 +8,7 @@ from ppclas_core.hookspecs import hookimpl
 from ppclas_core.testing import FakeNetPlugin
 
 if TYPE_CHECKING:
-    from ppclas_core.contracts.context import TrainContext
+    from ppclas_core.contracts.training import TrainContext
     from ppclas_core.registry import Registry
 
 _COMPONENTS = "ppclas_engine.testing.components"
