@@ -79,18 +79,15 @@ def read_state(path: str | Path) -> State:
     except OSError as error:
         raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}") from error
     if not content:
-        raise WeightsError(
-            f"{file} is empty (0 bytes). The download or copy was interrupted: get it again."
-        )
+        interrupted = "The download or copy was interrupted: get it again."
+        raise WeightsError(f"{file} is empty (0 bytes). {interrupted}")
     # First: a .safetensors file starts with a length, whose lowest byte can be a pickle's 0x80.
     if content[5:9] == b"\0\0\0{":
         return _read_safetensors(file, content)
     if content[:1] == b"\x80":
         return read_pdparams(file, content)
-    found = _kind(content)
-    raise WeightsError(
-        f"{file} is no weight file: expected .pdparams or .safetensors, found {found}"
-    )
+    expected = "expected .pdparams or .safetensors"
+    raise WeightsError(f"{file} is no weight file: {expected}, found {_kind(content)}")
 
 
 def fit_state(

@@ -109,10 +109,8 @@ def _check_features(name: str, net: ImageModel, images: Tensor) -> None:
         # Without padding a map is a little smaller than the image divided by the stride.
         ideal = images.shape[2] / feature.stride
         if not (ideal / 1.5 - 1.5 <= got[2] <= ideal * 1.5):
-            fail(
-                f"{name}: {layer} gives a map of {got[2]} pixels for {images.shape[2]}; "
-                f"feature_info says stride {feature.stride}"
-            )
+            size = f"a map of {got[2]} pixels for {images.shape[2]}"
+            fail(f"{name}: {layer} gives {size}; feature_info says stride {feature.stride}")
 
 
 def _check_stages(name: str, net: ImageModel) -> None:
