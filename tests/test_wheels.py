@@ -192,17 +192,6 @@ def test_training_in_an_empty_environment(installed, run, tmp_path):
     assert (scored["top1"], scored["num_images"]) == (best["top1"], best["num_images"])
 
 
-def test_core_alone(wheels, run, tmp_path):
-    folder = _environment(tmp_path / "env", {"core": wheels["core"]}, str(wheels["core"]))
-    code = (
-        "import importlib.metadata as m, ppclas_core\nfrom ppclas_core.plugins import "
-        "get_registries\nprint(sorted(d.name for d in m.distributions() if "
-        "d.name.startswith(('ppclas', 'paddle'))))\nprint('CrossEntropy' in "
-        "get_registries().losses)"
-    )
-    assert run(folder / "python", "-c", code).stdout.split("\n")[:2] == ["['ppclas-core']", "True"]
-
-
 def test_an_onnx_export_runs_without_paddle_and_models(wheels, run, tmp_path):
     """onnxruntime, NumPy, OpenCV and our packages without the zoo: predict, benchmark and the
     Python interface.

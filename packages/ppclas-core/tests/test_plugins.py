@@ -6,7 +6,7 @@ import sys
 from dataclasses import fields
 
 import pytest
-from ppclas_core import hookimpl, hookspecs
+from ppclas_core import hookimpl, hookspecs, list_models
 from ppclas_core.errors import PluginError
 from ppclas_core.plugins import PluginManager, Registries, get_plugin_manager, make_plugin_manager
 from ppclas_core.testing import use_plugin
@@ -240,3 +240,32 @@ def test_every_register_hook_fills_the_registry_of_its_name():
     assert {name.removeprefix("register_") for name in REGISTER} == {
         field.name for field in fields(Registries)
     }
+
+
+class Zoo:
+    @hookimpl
+    def register_models(self, registry):
+        registry.register("SwirlNet18", dict, aliases=("s18",), metadata={"pretrained": "m:locate"})
+        registry.register("SwirlNet50", dict)
+        facts = {"pretrained": "m:locate", "weights_url": None}
+        registry.register("Twist", dict, metadata=facts)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "pretrained", "names"),
+    [
+        ("*", None, ["SwirlNet18", "SwirlNet50", "Twist"]),
+        ("swirlnet*", None, ["SwirlNet18", "SwirlNet50"]),
+        ("SWIRLNET?8", None, ["SwirlNet18"]),
+        ("s18", None, []),
+        ("*", True, ["SwirlNet18"]),
+        ("*", False, ["SwirlNet50", "Twist"]),
+        ("swirlnet*", False, ["SwirlNet50"]),
+    ],
+)
+def test_models_are_listed_by_a_glob_and_by_their_weights(pattern, pretrained, names):
+    with use_plugin(Zoo()):
+        ours = {"SwirlNet18", "SwirlNet50", "Twist"}
+        assert [
+            name for name in list_models(pattern, pretrained=pretrained) if name in ours
+        ] == names

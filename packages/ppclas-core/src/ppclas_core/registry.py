@@ -117,7 +117,7 @@ class Registry:
         before, self._owner = (self._owner, dict(self._entries), dict(self._aliases)), owner
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C too
             _, self._entries, self._aliases = before
             raise
         finally:
