@@ -24,11 +24,12 @@ from ppclas_core.config.schema import (
     TrainSection,
 )
 from ppclas_core.errors import TrainingError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.runs.checkpoint import load_checkpoint
 from ppclas_engine.runs.session import resume, train
+from ppclas_engine.testing import FakePlugin
 
 # 39 training photos in batches of 10: the last batch has 9, which two ranks share as 5 and 4.
 DATA = {"image_size": 32, "batch_size": 10, "workers": 1}

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from ppclas_core import Config
 from ppclas_core.errors import ConfigError, DataError, ShapeError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.testing import FakePlugin
 
 pytest.importorskip("paddle")
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"

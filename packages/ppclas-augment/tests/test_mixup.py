@@ -13,10 +13,11 @@ from ppclas_core.config.schema import (
 from ppclas_core.contracts.data import sample_draw
 from ppclas_core.contracts.training import Targets
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.runs.session import train
+from ppclas_engine.testing import FakePlugin
 
 paddle = pytest.importorskip("paddle")
 

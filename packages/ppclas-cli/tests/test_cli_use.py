@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
+from ppclas_engine.testing import FakePlugin
 from ppclas_data.testing import make_tiny_dataset
 
 pytest.importorskip("paddle", reason="needs the extra [cpu]")

@@ -19,7 +19,7 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ConfigError, DataError, TrainingError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import logistic_regression, probe_class_weights, probe_set
@@ -28,6 +28,7 @@ from ppclas_engine.results.evaluate import evaluate, score
 from ppclas_engine.results.pictures import draw_confusion, draw_curves
 from ppclas_engine.results.predict import expand_paths, predict
 from ppclas_engine.runs.run import RunFolder, create_run_folder, find_unfinished
+from ppclas_engine.testing import FakePlugin
 
 
 def test_metrics_by_hand():

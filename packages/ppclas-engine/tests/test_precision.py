@@ -16,12 +16,13 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.models import create_model
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.planning import plan
 from ppclas_engine.planning.precision import MixedPrecision, check_precision
 from ppclas_engine.runs.session import train
+from ppclas_engine.testing import FakePlugin
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.contracts.data import SEVERAL, ImageSet, Record
 from ppclas_core.errors import ConfigError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_engine.console import Console
 from ppclas_engine.planning.monitor import gain, height, is_better, metric_names, plan_monitor
 from ppclas_engine.planning.plan import make_plan
@@ -36,6 +36,7 @@ from ppclas_engine.results.report import Page, write_report
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring, report_scoring
 from ppclas_engine.results.tables import read_tables, write_tables
 from ppclas_engine.runs.session import train
+from ppclas_engine.testing import FakePlugin
 
 NAMES = ("<b>cat</b>", "dog|wolf", "猫")
 LOGITS = np.array([[2, 0, 0], [0, 2, 0], [2, 1, 0], [0, 0, 2]], np.float32)

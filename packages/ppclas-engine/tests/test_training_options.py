@@ -21,13 +21,14 @@ from ppclas_core.config.schema import (
 from ppclas_core.contracts.training import Loss
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.progress import Progress
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.runs.checkpoint import load_checkpoint
 from ppclas_engine.runs.session import check_same_recipe, resume, tell_changes, train
+from ppclas_engine.testing import FakePlugin
 from safetensors.numpy import load_file
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ppclas_core.contracts.feature_loss import FeatureLoss
+from ppclas_core.contracts.training import FeatureLoss
 from ppclas_core.errors import ShapeError
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from ppclas_core.config.schema import Config, Fraction
 from ppclas_core.config.yaml_source import read_yaml
 from ppclas_core.errors import ConfigError, PpclasError
 from ppclas_core.files import sha256, write_json
-from ppclas_core.near import near_names
 from ppclas_core.params import Params
+from ppclas_core.wording import near_names
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from ppclas_distill.teacher import TeacherConfig

@@ -21,9 +21,8 @@ from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.files import sha256
 from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
-from ppclas_core.weights import pretrained_path
 from ppclas_data.sources.labels import are_ids
-from ppclas_engine.bundles import bundle_from_weights
+from ppclas_engine.bundles import bundle_from_weights, pretrained_path
 
 from ppclas_distill.maps import MapRecorder
 from ppclas_distill.onnx_file import OnnxFile

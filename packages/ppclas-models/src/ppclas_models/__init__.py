@@ -1,1 +1,3 @@
 """The ppclas model zoo: families, catalogue, published weights."""
+
+__all__: list[str] = []

@@ -44,17 +44,13 @@ _FIRST_CHARACTERS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the core rules; it only composes nodes here, it constructs
-    nothing.
-    """
+    """PyYAML's safe loader with the core rules; it only composes nodes, it constructs nothing."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what the loader reads back equal: text that either rule set would take for something
-    else is quoted.
-    """
+    """Writes what the loader reads back equal: what either rule set would misread is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write shared values twice instead of with anchors."""
@@ -144,9 +140,8 @@ def parse_yaml(text: str, name: str) -> Document:
         if node is not None:
             document.value = _Builder(document).build(node, ())
     except yaml.MarkedYAMLError as error:
-        problem = f"not valid YAML: {error.problem}" + (
-            f" ({error.context})" if error.context else ""
-        )
+        context = f" ({error.context})" if error.context else ""
+        problem = f"not valid YAML: {error.problem}{context}"
         if error.problem == "but found another document":
             problem = "a second document starts here; a config is one document"
         raise ConfigError(_located(name, error.problem_mark, problem)) from error
@@ -209,14 +204,11 @@ class _Builder:
         own: dict[str, yaml.Node] = {}
         for key_node, value_node in node.value:
             if key_node.tag == f"{_TAG}merge":
-                sources = (
-                    value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
-                )
-                for source in sources:
+                several = isinstance(value_node, yaml.SequenceNode)
+                for source in value_node.value if several else [value_node]:
                     if not isinstance(source, yaml.MappingNode):
                         raise self.error(source, "'<<' takes a map, or a list of maps")
-                    # As YAML 1.1 defines it: of several merged maps the first one that has a key
-                    # gives it.
+                    # As YAML 1.1 defines it, the first of several maps that has a key gives it.
                     merged = {**self.mapping(source, path), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
@@ -246,11 +238,9 @@ class _Builder:
 
     def expect_tag(self, node: yaml.Node, *kinds: str) -> None:
         if node.tag not in {_TAG + kind for kind in kinds}:
-            raise self.error(
-                node,
-                f"the tag {node.tag.replace(_TAG, '!!')} is not accepted; a config holds plain "
-                "values only",
-            )
+            tag = node.tag.replace(_TAG, "!!")
+            said = f"the tag {tag} is not accepted; a config holds plain values only"
+            raise self.error(node, said)
 
     def error(self, node: yaml.Node, message: str) -> ConfigError:
         return ConfigError(_located(self.document.name, node.start_mark, message))
@@ -261,14 +251,9 @@ def _position(node: yaml.Node) -> Position:
 
 
 def _located(name: str, mark: yaml.Mark | None, message: str) -> str:
-    """``name:line:column: message.``; a text without a name has no lines that a user would
-    count.
-    """
-    place = (
-        f"{name}:{mark.line + 1}:{mark.column + 1}: "
-        if name and mark
-        else f"{name}: "
-        if name
-        else ""
+    """``name:line:column: message.``; in a text without a name nobody would count lines."""
+    if not name:
+        return f"{message}."
+    return (
+        f"{name}:{mark.line + 1}:{mark.column + 1}: {message}." if mark else f"{name}: {message}."
     )
-    return f"{place}{message}."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ppclas_core.config.schema import SamplingConfig
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.errors import ConfigError
-from ppclas_core.near import near_names
+from ppclas_core.wording import near_names
 
 
 @dataclass(frozen=True)

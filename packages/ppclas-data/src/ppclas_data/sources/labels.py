@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ppclas_core.contracts.data import Record
 from ppclas_core.errors import DataError
-from ppclas_core.near import near_names
-from ppclas_core.wording import first_few
+from ppclas_core.wording import first_few, near_names
 
 
 def read_lines(path: str | Path, *, keep_ends: bool = False) -> list[str]:

@@ -16,10 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppclas_core.component import build_component
-from ppclas_core.contracts.context import TrainContext
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.contracts.readers import BadImage, BatchReader
-from ppclas_core.contracts.training import Metric, Scheduler, Tracker
+from ppclas_core.contracts.training import Metric, Scheduler, Tracker, TrainContext
 from ppclas_core.errors import DataError, TrainingError
 from ppclas_core.plugins import get_plugin_manager, get_registries
 from ppclas_core.weights import model_state

@@ -9,7 +9,7 @@ import numpy as np
 from ppclas_core.config.schema import Task
 from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import ConfigError
-from ppclas_core.near import near_names
+from ppclas_core.wording import near_names
 
 from ppclas_engine.results.evaluate import score
 

@@ -18,7 +18,6 @@ from ppclas_core.contracts.objective import Objective
 from ppclas_core.contracts.training import Metric, Targets
 from ppclas_core.errors import ConfigError, ImageError, WeightsError
 from ppclas_core.plugins import get_registries
-from ppclas_core.weights import pretrained_path
 from ppclas_data.decoding.decode import decode
 from ppclas_data.decoding.jpeg import decoder_note
 from ppclas_data.loading.loader import auto_workers
@@ -33,6 +32,7 @@ from ppclas_data.sources.splits import open_splits
 from ppclas_data.sources.unlabelled import add_unlabelled
 from ppclas_data.transforms.basic import Normalize, size_pair
 
+from ppclas_engine.bundles import pretrained_path
 from ppclas_engine.planning.monitor import plan_monitor
 from ppclas_engine.planning.precision import check_precision
 from ppclas_engine.planning.task import check_task, plan_loss

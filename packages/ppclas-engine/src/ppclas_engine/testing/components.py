@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PrivateAttr
-
 from ppclas_core.config.explain import Problem
 from ppclas_core.contracts.config_format import ConfigFormat, TranslatedConfig
 from ppclas_core.contracts.data import (
@@ -24,10 +22,10 @@ from ppclas_core.contracts.data import (
     Transform,
 )
 from ppclas_core.contracts.export import Engine, Exporter
-from ppclas_core.contracts.feature_loss import FeatureLoss
 from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.contracts.readers import BatchReader, OpenReader, Reader, Request, Samples
 from ppclas_core.contracts.training import (
+    FeatureLoss,
     Loss,
     Metric,
     Optimizer,
@@ -36,11 +34,11 @@ from ppclas_core.contracts.training import (
     Tracker,
     split_outputs,
 )
+from pydantic import PrivateAttr
 
 if TYPE_CHECKING:
     import paddle
     from paddle import Tensor, nn
-
     from ppclas_core.bundle import Bundle
 
 

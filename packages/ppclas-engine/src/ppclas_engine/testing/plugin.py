@@ -1,41 +1,20 @@
-"""A plugin that uses every hook, and a way to have a plugin in this process for a while."""
+"""A plugin that uses every hook."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from ppclas_core.contracts.variants import register_variants
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.plugins import get_plugin_manager
+from ppclas_core.testing import FakeNetPlugin
 
 if TYPE_CHECKING:
-    from ppclas_core.contracts.context import TrainContext
+    from ppclas_core.contracts.training import TrainContext
     from ppclas_core.registry import Registry
 
-Plugin = TypeVar("Plugin")
-
-_COMPONENTS = "ppclas_core.testing.fake_components"
+_COMPONENTS = "ppclas_engine.testing.components"
 
 
-@contextmanager
-def use_plugin(plugin: Plugin, name: str = "test-plugin") -> Iterator[Plugin]:
-    """Add a plugin (a module or object with ``@hookimpl`` functions) to this process's plugins
-    inside the block.
-
-    Raises:
-        PluginError: it cannot be added; see ``PluginManager.add``.
-    """
-    manager = get_plugin_manager()
-    manager.add(plugin, name)
-    try:
-        yield plugin
-    finally:
-        manager.remove(plugin, name)
-
-
-class FakePlugin:
+class FakePlugin(FakeNetPlugin):
     """Implements every hook of ppclas and notes in ``calls`` which were called, in order.
 
     It registers one component of each kind: the model ``FakeNet``, the transform ``FakeTransform``,
@@ -48,7 +27,7 @@ class FakePlugin:
     @hookimpl
     def register_models(self, registry: Registry) -> None:
         self.calls.append("register_models")
-        register_variants(registry, "ppclas_core.testing.tiny_net:models", "FakeNet")
+        super().register_models(registry)
 
     @hookimpl
     def register_transforms(self, registry: Registry) -> None:
@@ -113,7 +92,7 @@ class FakePlugin:
     @hookimpl
     def register_commands(self, registry: Registry) -> None:
         self.calls.append("register_commands")
-        target = "ppclas_core.testing.fake_command:fake_command"
+        target = "ppclas_engine.testing.command:fake_command"
         registry.register("fake-command", target, summary="say that the fake plugin is there")
 
     @hookimpl
