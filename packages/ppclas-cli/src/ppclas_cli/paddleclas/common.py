@@ -67,9 +67,7 @@ def set_root(t: Translation, train: KeyPath, val: KeyPath) -> None:
 
 
 def set_optimizer(t: Translation, name: KeyPath, params: KeyPath) -> bool:
-    """``optimizer.name`` of what stands at ``name``, and its own parameters, which stand below
-    ``params``.
-    """
+    """``optimizer.name`` of what stands at ``name``, and its parameters, below ``params``."""
     found = t.get(*name)
     if found not in _OPTIMIZERS:
         t.refuse(name, f"expected one of {', '.join(_OPTIMIZERS)}, got {found!r}.")
@@ -97,9 +95,7 @@ def set_learning_rates(t: Translation) -> None:
 
 
 def as_published(t: Translation) -> None:
-    """Leave out what this project adds to fine-tuning: the old recipes' numbers were reached
-    without.
-    """
+    """Leave out what this project adds to fine-tuning: the old numbers were reached without."""
     t.set("train.probe_head", False, quiet=True)
     t.set("train.freeze_norm_statistics", False, quiet=True)
 

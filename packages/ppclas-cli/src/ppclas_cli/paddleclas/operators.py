@@ -24,9 +24,7 @@ Component = dict[str, Any]
 
 
 def translate_operators(translation: Translation, *path: str | int) -> list[Component]:
-    """The transforms of the list of image operators at ``path``; normalisation goes to
-    ``data.normalize``.
-    """
+    """The transforms of the operators at ``path``; normalisation goes to ``data.normalize``."""
     items = translation.get(*path)
     if items is None:
         return []
@@ -58,9 +56,7 @@ def translate_operators(translation: Translation, *path: str | int) -> list[Comp
 
 
 def _erase_with_the_mean(components: list[Component], translation: Translation) -> None:
-    """PaddleClas erases with 0 after normalisation, which is the mean that the config normalises
-    by.
-    """
+    """PaddleClas erases with 0 after normalisation: the mean that the config normalises by."""
     mean = translation.new.get("data", {}).get("normalize", {}).get("mean", _IMAGENET_MEAN)
     if mean == _IMAGENET_MEAN:  # what is erased with if nothing is said
         return

@@ -1,6 +1,4 @@
-"""The 2020 schema of PaddleClas: ``ARCHITECTURE:``, ``LEARNING_RATE:``, ``OPTIMIZER:``, ``TRAIN:``,
-``VALID:``.
-"""
+"""PaddleClas' schema of 2020: ``ARCHITECTURE:``, ``LEARNING_RATE:``, ``TRAIN:``, ``VALID:`` …"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The 2.x schema of PaddleClas: ``Global:``, ``Arch:``, ``Loss:``, ``Optimizer:``,
-``DataLoader:``.
-"""
+"""PaddleClas' 2.x schema: ``Global:``, ``Arch:``, ``Loss:``, ``Optimizer:``, ``DataLoader:``."""
 
 from __future__ import annotations
 

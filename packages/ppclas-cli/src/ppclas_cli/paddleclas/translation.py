@@ -29,9 +29,7 @@ class Translation:
         self._seen: set[KeyPath] = set()
 
     def get(self, *path: str | int, default: Any = None) -> Any:
-        """The old value at ``path``, which then counts as dealt with; ``default`` where there is
-        none, or null.
-        """
+        """The old value at ``path``, now dealt with; ``default`` where there is none, or null."""
         value: Any = self.old
         for depth, part in enumerate(path):
             if isinstance(value, dict):
@@ -88,9 +86,7 @@ class Translation:
         self.problems.append(Problem(path, message))
 
     def number(self, *path: str | int, default: float | None = None) -> float | None:
-        """The old number at ``path``; texts such as ``1./255.`` are read as a number over a
-        number.
-        """
+        """The old number at ``path``; a text such as ``1./255.`` is a number over a number."""
         value = self.get(*path, default=default)
         try:
             return None if value is None else read_number(value)
