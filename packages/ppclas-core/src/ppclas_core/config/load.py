@@ -89,7 +89,10 @@ class _Tree:
     def __init__(self, document: Document | None) -> None:
         self.values: dict[str, Any] = {}
         self.said: dict[KeyPath, _Said] = {}
-        if document is not None and document.value is not None:
+        self.notes: tuple[str, ...] = ()
+        if document is not None and document.value is None:
+            self.notes = (f"{document.name} is empty: everything is at its default",)
+        elif document is not None:
             if not isinstance(document.value, dict):
                 raise ConfigError(
                     f"{document.name}: expected a map with the keys "
@@ -191,7 +194,9 @@ def load_config(
             tree.flag(option, value)
     config, more = _check_tree(tree, registries)
     return LoadedConfig(
-        config, _origins(config, tree), (*(f"translated: {note}" for note in notes), *more)
+        config,
+        _origins(config, tree),
+        (*(f"translated: {note}" for note in notes), *tree.notes, *more),
     )
 
 
