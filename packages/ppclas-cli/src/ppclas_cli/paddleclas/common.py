@@ -112,6 +112,10 @@ def set_optimizer(t: Translation, name: KeyPath, params: KeyPath, block: str) ->
             t.move_number(f"optimizer.{new}", *map(str, source))
         elif t.has(*source):
             t.set(f"optimizer.{new}", t.flag(*source), *source)
+    others = {old for known in _OPTIMIZERS.values() for old in known} - {*_OPTIMIZERS[found]}
+    for old in sorted(others):
+        if t.has(*params, old):
+            t.refuse((*params, old), f"{found} has no such parameter. Leave the key out.")
     if found == "Momentum":
         t.require(*map(str, (*params, "momentum")))
     return True

@@ -210,9 +210,13 @@ def _translate_loss(t: Translation, distilled: bool) -> None:
     mixes = translate_batch_operators(t, "TRAIN", "mix", mixup_alpha=0.2)
     if t.refused("TRAIN", "mix") or t.refused("use_mix"):
         pass
-    elif used and len(mixes) != 1:
-        where, got = (("TRAIN", "mix"), len(mixes)) if mixes else (("use_mix",), "none")
-        t.refuse(where, f"use_mix is true: expected one operator in TRAIN.mix, got {got}.")
+    elif used and not mixes:
+        t.refuse(("use_mix",), "true, and TRAIN.mix names no operator.")
+    elif used and len(mixes) > 1:
+        t.refuse(
+            ("TRAIN", "mix"),
+            f"expected one operator, got {len(mixes)}: PaddleClas fails on a second one.",
+        )
     elif used:
         t.set("data.batch_transforms", mixes, "TRAIN", "mix")
     elif mixes:
