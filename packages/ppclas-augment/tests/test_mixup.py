@@ -135,9 +135,7 @@ def test_what_cannot_be_mixed_is_refused():
 
 
 def test_the_photo_left_over_is_not_the_trainings_accuracy(tmp_path):
-    """24 photos in batches of 23 leave one; the accuracy on mixed labels is not counted, nor is its
-    alone.
-    """
+    """24 photos in batches of 23 leave one unmixed: it alone must not be the accuracy shown."""
     make_tiny_dataset(tmp_path / "photos", classes=3, per_class=10, size=36)
     config = Config(
         model=ModelSection(name="FakeNet", pretrained=False),

@@ -37,8 +37,9 @@ def errors(load, tmp_path):
 
 
 def test_nothing_is_all_defaults(load, registries):
-    assert load("").config == Config()
-    assert load("# only a comment\n").config == Config()
+    for text in ("", "# only a comment\n"):
+        assert load(text).config == Config()
+        assert load(text).notes[0].endswith("run.yaml is empty: everything is at its default")
     loaded = load_config(registries=registries)
     assert loaded.config == Config()
     assert set(loaded.origins.values()) == {"default"}

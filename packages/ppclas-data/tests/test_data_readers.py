@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from ppclas_core import hookimpl
-from ppclas_core.config.load import load_config, migrate
+from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.contracts.readers import BatchReader, OpenReader
 from ppclas_core.errors import ConfigError, ImageError
@@ -77,23 +77,6 @@ def test_a_config_names_the_reader():
         load_config(None, (), flags)
     with pytest.raises(ConfigError, match=r"data.reader.threads: workers: unknown key 'threads'"):
         load_config(None, ["data.reader.threads=2"])
-
-
-@pytest.mark.parametrize(
-    "old",
-    [
-        "Global: {use_dali: true, epochs: 1}\nArch: {name: ResNet50}\n",
-        "mode: train\nuse_dali: true\nARCHITECTURE: {name: ResNet50}\n",
-    ],
-)
-def test_dali_of_old_configs(old, tmp_path):
-    pytest.importorskip("ppclas_augment", reason="ppclas-augment registers the reader dali")
-    pytest.importorskip("ppclas_models", reason="ppclas-models has ResNet50")
-    path = tmp_path / "old.yaml"
-    path.write_text(old)
-    new, lines = migrate(path)
-    assert "reader:\n    name: dali" in new
-    assert any("use_dali → data.reader.name" in line for line in lines)
 
 
 def test_the_size_of_a_plain_jpeg(tmp_path):

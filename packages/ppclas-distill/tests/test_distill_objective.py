@@ -1,6 +1,4 @@
-"""Runs with a teacher on tiny photos: what the teacher is left as, what a stop changes, who counts
-for what.
-"""
+"""Runs with a teacher on tiny photos: how it is left, what a stop changes, who counts."""
 
 from __future__ import annotations
 
@@ -355,7 +353,7 @@ def test_a_teacher_of_other_classes_is_refused(photos, teacher, tmp_path):
 
 
 def test_a_teachers_classes_may_come_in_another_order():
-    from ppclas_distill.teacher import _columns
+    from ppclas_distill.opening import _columns
 
     assert _columns(("a", "b", "c"), ("c", "a", "b"), "run") == [2, 0, 1]
     assert _columns(("a", "b"), ("a", "b"), "run") is None
@@ -396,7 +394,8 @@ def test_no_photo_beside_the_labelled_ones_is_an_error(photos, teacher, tmp_path
     ],
 )
 def test_a_teacher_that_is_not_there_is_told_as_it_was_written(source, error, words):
-    from ppclas_distill.teacher import TeacherConfig, open_bundle
+    from ppclas_distill.opening import open_bundle
+    from ppclas_distill.teacher import TeacherConfig
 
     with pytest.raises(error, match=words):
         open_bundle(TeacherConfig(source=source).resolved())

@@ -11,7 +11,7 @@ import yaml
 from ppclas_core.config.load import load_config
 from ppclas_core.errors import ConfigError
 from ppclas_core.plugins import get_registries
-from ppclas_distill.pipeline import load_pipeline, shipped
+from ppclas_distill.stages import load_pipeline, shipped
 
 RECIPES = Path(__file__).parents[4] / "shared" / "spec" / "recipes.json"
 

@@ -28,9 +28,7 @@ FILE = np.random.default_rng(0).bytes(300_000)
 
 @dataclass
 class Served:
-    """What the server has, and the ways in which it serves each answer in turn; the last one
-    stays.
-    """
+    """What the server has, and how it serves each answer in turn; the last way stays."""
 
     content: bytes = FILE
     ways: list[str] = field(default_factory=lambda: ["well"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from ppclas_core.errors import WeightsError
 from ppclas_core.models import create_model
 from ppclas_core.weights import load_weights, read_state
-from ppclas_models.weights import CARRIED, cache_folder, locate
+from ppclas_models.weights import CARRIED, locate
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 WEIGHTS, SAMPLE = DATA / "weights", DATA / "imagenet-sample"
@@ -20,11 +22,23 @@ needs_weights = pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no real weight
 needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"no photos at {SAMPLE}")
 
 
-def test_the_cache_is_where_ppclas_home_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("PPCLAS_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "weights"
-    monkeypatch.delenv("PPCLAS_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "ppclas" / "weights"
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"PPCLAS_HOME": "/h"}, "/h/weights"),
+        ({"PPCLAS_HOME": "/h", "XDG_CACHE_HOME": "/c"}, "/h/weights"),
+        ({"HOME": "/home/a"}, "/home/a/.cache/ppclas/weights"),
+        ({"HOME": "/home/a", "PPCLAS_HOME": ""}, "/home/a/.cache/ppclas/weights"),
+        ({"HOME": "/home/a", "XDG_CACHE_HOME": "/c"}, "/c/ppclas/weights"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other places for caches")
+def test_the_cache_is_where_ppclas_home_says_or_the_system_keeps_caches(variables, folder):
+    code = "from ppclas_models.weights import cache_folder; print(cache_folder())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == folder
 
 
 def test_cached_weights_are_found_and_absent_ones_have_an_address(monkeypatch, tmp_path):

@@ -1,6 +1,4 @@
-"""Weights of torchvision's and timm's models: the names that they really have, the answers that
-they really give.
-"""
+"""Weights of torchvision's and timm's models: their real names, their real answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The objective ``Distill``: a student learns from one teacher or several, and from labels where
-there are any.
-"""
+"""The objective ``Distill``: a student learns from teachers, and from labels if there are any."""
 
 from __future__ import annotations
 
@@ -22,7 +20,8 @@ from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests
 from ppclas_distill.maps import MapRecorder
-from ppclas_distill.teacher import Student, Teacher, TeacherConfig, open_teacher
+from ppclas_distill.opening import open_teacher
+from ppclas_distill.teacher import Student, Teacher, TeacherConfig
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn

@@ -1,6 +1,4 @@
-"""What this package registers: each catalogue name whose family is built. Nothing heavy is imported
-here.
-"""
+"""What this package registers: each catalogue name whose family is built."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from platformdirs import user_cache_path
 from ppclas_core.errors import WeightsError
 
 from ppclas_models.catalog import CatalogRow, load_catalog
@@ -15,9 +16,9 @@ CARRIED = Path(__file__).with_name("pretrained")
 
 
 def cache_folder() -> Path:
-    """``$PPCLAS_HOME/weights``; ``PPCLAS_HOME`` is ``~/.cache/ppclas`` where it is not set."""
+    """``$PPCLAS_HOME/weights``, or where the system keeps caches: ``~/.cache/ppclas/weights``."""
     home = os.environ.get("PPCLAS_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "ppclas") / "weights"
+    return (Path(home) if home else user_cache_path("ppclas", appauthor=False)) / "weights"
 
 
 def locate(

@@ -66,7 +66,10 @@ class _Tree:
     def __init__(self, document: Document | None) -> None:
         self.values: dict[str, Any] = {}
         self.said: dict[KeyPath, _Said] = {}
-        if document is not None and document.value is not None:
+        self.notes: tuple[str, ...] = ()
+        if document is not None and document.value is None:
+            self.notes = (f"{document.name} is empty: everything is at its default",)
+        elif document is not None:
             if not isinstance(document.value, dict):
                 keys = ", ".join(Config.model_fields)
                 raise ConfigError(f"{document.name}: expected a map with the keys {keys}.")
@@ -155,7 +158,7 @@ def load_config(
             tree.flag(option, key, value)
     config, more = _check_tree(tree, registries)
     translated = [f"translated: {note}" for note in notes]
-    return LoadedConfig(config, _origins(config, tree), (*translated, *more))
+    return LoadedConfig(config, _origins(config, tree), (*translated, *tree.notes, *more))
 
 
 def dump_config(config: Config) -> str:

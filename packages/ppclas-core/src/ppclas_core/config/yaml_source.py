@@ -1,7 +1,8 @@
 """YAML as plain values that remember where they stood.
 
-The YAML 1.2 core rules are used instead of PyYAML's 1.1 ones: ``1e-4`` is a number, ``yes``,
-``on``, ``1:30`` and ``010`` are not booleans, sexagesimals and octals. Nothing but maps with text
+The YAML 1.2 core rules are used instead of PyYAML's 1.1 ones: ``1e-4`` is a number, ``yes``, ``on``
+and ``1:30`` are not booleans and sexagesimals. ``010``, ten to one and eight to the other, is
+refused. Nothing but maps with text
 keys, lists, text, numbers, true/false and null can come out; no tag constructs anything else.
 """
 
@@ -41,6 +42,7 @@ _FIRST_CHARACTERS = {
     "merge": ["<"],
 }
 """PyYAML asks only the patterns filed under a scalar's first character."""
+_TWO_MEANINGS = re.compile(r"[-+]?0[0-9]+\Z")
 
 
 class _Loader(yaml.SafeLoader):
@@ -156,7 +158,11 @@ def parse_yaml(text: str, name: str) -> Document:
 
 
 def read_scalar(text: str) -> Any:
-    """What the plain scalar ``text`` stands for: None, a boolean, a number, or the text itself."""
+    """What the plain scalar ``text`` stands for: None, a boolean, a number, or the text itself.
+
+    Raises:
+        ConfigError: a whole number that begins with 0.
+    """
     for kind, pattern in _PATTERNS.items():
         if pattern.match(text):
             return _convert(kind, text)
@@ -169,6 +175,11 @@ def _convert(kind: str, text: str) -> Any:
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":
+        if _TWO_MEANINGS.match(text):
+            raise ConfigError(
+                f"{text} is an octal number to some programs and a decimal one to others; write it "
+                "without the leading zero, or in quotes if it is a text"
+            )
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         return int(text[2:] if base != 10 else text, base)
     if kind == "float":
@@ -233,6 +244,8 @@ class _Builder:
             raise self.error(node, f"{node.value!r} does not fit its tag !!{kind}")
         try:
             return _convert(kind, node.value)
+        except ConfigError as error:
+            raise self.error(node, str(error)) from None
         except ValueError as error:
             raise self.error(node, f"the number is too long ({len(node.value)} digits)") from error
 

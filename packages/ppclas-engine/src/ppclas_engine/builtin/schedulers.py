@@ -84,12 +84,14 @@ class Linear(Scheduler):
 
 
 class Piecewise(Scheduler):
-    """``lr · γ^k``, where k of the ``decay_epochs`` have begun."""
+    """``lr · γ^k``, where k of the ``decay_epochs`` have begun; after a warmup, if there is one."""
 
     decay_epochs: tuple[PositiveInt, ...] = (30, 60, 90)
     """Epochs (0-based, rising) whose first step multiplies the rate by ``gamma``."""
     gamma: Factor = 0.1
     """γ, the factor of one decay, in (0, 1]."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """W, in epochs; fractions are allowed. ``decay_epochs`` count from the start of the run."""
 
     @field_validator("decay_epochs")
     @classmethod
@@ -101,6 +103,9 @@ class Piecewise(Scheduler):
         return epochs
 
     def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        warmup = _warmup_steps(self, self.warmup_epochs, steps_per_epoch, epochs)
+        if step < warmup:
+            return self.peak * step / warmup
         decays = sum(epoch * steps_per_epoch <= step for epoch in self.decay_epochs)
         return float(self.peak * self.gamma**decays)
 
