@@ -16,8 +16,8 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_data.builtin import builtin_photos
 from ppclas_data.loading.loader import Loader
 from ppclas_data.loading.pipeline import Pipeline
-from ppclas_data.sources.archives import expand_shards
 from ppclas_data.sources.opening import load_image_set
+from ppclas_data.sources.shards import expand_shards
 from ppclas_data.sources.splits import open_splits
 from ppclas_data.transforms.basic import Resize
 

@@ -19,9 +19,9 @@ from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError, ImageError, MissingDependencyError
 from ppclas_core.wording import first_few
 
-from ppclas_data.sources.archives import files_ending, files_of_one_set, is_pattern
 from ppclas_data.sources.lists import LABEL_COLUMNS, PATH_COLUMNS, settle_labels
 from ppclas_data.sources.photo_files import is_hidden
+from ppclas_data.sources.shards import files_ending, files_of_one_set, is_pattern
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, DataType
