@@ -30,7 +30,7 @@ def main() -> None:
         )
     code = 0
     try:
-        from ppclas_engine.runs.session import run_rank
+        from ppclas_engine.runs.fitting import run_rank
 
         run_rank(
             Path(job["run"]) if job["run"] is not None else None,
