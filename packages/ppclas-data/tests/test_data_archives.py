@@ -217,7 +217,7 @@ def test_names_that_are_not_utf_8(tmp_path):
 
 @pytest.fixture(scope="module")
 def parquet(folder, tmp_path_factory):
-    pa = pytest.importorskip("pyarrow", reason="needs the extra ppclas-core[parquet]")
+    pa = pytest.importorskip("pyarrow", reason="needs the extra ppclas-data[parquet]")
     import pyarrow.parquet
 
     path = tmp_path_factory.mktemp("parquet") / "train-00000-of-00001.parquet"
@@ -243,7 +243,7 @@ def test_parquet_holds_what_the_folder_holds(folder, parquet):
 
 
 def test_parquet_without_images_or_bytes(tmp_path):
-    pa = pytest.importorskip("pyarrow", reason="needs the extra ppclas-core[parquet]")
+    pa = pytest.importorskip("pyarrow", reason="needs the extra ppclas-data[parquet]")
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pa.table({"text": ["a"], "label": [0]}), tmp_path / "text.parquet")
@@ -259,7 +259,7 @@ def test_parquet_without_images_or_bytes(tmp_path):
 
 
 def write_parquet(path, columns, features=None):
-    pa = pytest.importorskip("pyarrow", reason="needs the extra ppclas-core[parquet]")
+    pa = pytest.importorskip("pyarrow", reason="needs the extra ppclas-data[parquet]")
     import pyarrow.parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)

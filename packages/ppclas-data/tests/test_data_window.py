@@ -36,7 +36,7 @@ def decoder(request, monkeypatch):
     if request.param == "OpenCV":
         monkeypatch.setattr(jpeg, "simplejpeg", None)
     elif jpeg.simplejpeg is None:
-        pytest.skip("needs the extra ppclas-core[turbo]")
+        pytest.skip("needs the extra ppclas-data[turbo]")
     return request.param
 
 
@@ -137,7 +137,7 @@ def test_a_reduced_decode_is_nearer_to_an_area_resize_than_a_full_one(decoder, s
 
 def test_both_decoders_give_the_same_pixels(monkeypatch):
     if jpeg.simplejpeg is None:
-        pytest.skip("needs the extra ppclas-core[turbo]")
+        pytest.skip("needs the extra ppclas-data[turbo]")
     data = [
         as_jpeg(photo(400 + 13 * i, 300 + 40 * i), sampling) for i, sampling in enumerate(SAMPLINGS)
     ]

@@ -125,7 +125,7 @@ def test_a_missing_package_is_named_before_training(tracker, module, extra, tmp_
         "importlib.util.find_spec",
         lambda name, *more: None if name == module else find(name, *more),
     )
-    said = rf'needs the package {module}.* pip install "ppclas-core\[{extra}\]"'
+    said = rf'needs the package {module}.* pip install "ppclas-engine\[{extra}\]"'
     with pytest.raises(MissingDependencyError, match=said):
         tracker().check()
     make_tiny_dataset(tmp_path, classes=2, per_class=4, size=40)

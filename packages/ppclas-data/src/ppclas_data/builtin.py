@@ -1,4 +1,4 @@
-"""The photos that come with ppclas-core."""
+"""The photos that come with ppclas-data."""
 
 from __future__ import annotations
 

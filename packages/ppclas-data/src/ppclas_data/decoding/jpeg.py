@@ -119,7 +119,7 @@ def decoder_name() -> str:
 def decoder_note() -> str:
     """The decoder, and how to get a faster one."""
     faster = (
-        "" if simplejpeg is not None else " (for a faster one: pip install 'ppclas-core[turbo]')"
+        "" if simplejpeg is not None else " (for a faster one: pip install 'ppclas-data[turbo]')"
     )
     return decoder_name() + faster
 

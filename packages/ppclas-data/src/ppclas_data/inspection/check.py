@@ -315,7 +315,7 @@ def _unsearched(looks: Sequence[_Look]) -> list[str]:
         return []
     return [
         f"{count} JPEG(s) are not searched for damage inside the picture; that takes simplejpeg "
-        f"(pip install 'ppclas-core[turbo]')."
+        f"(pip install 'ppclas-data[turbo]')."
     ]
 
 

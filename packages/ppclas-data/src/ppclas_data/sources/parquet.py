@@ -183,7 +183,7 @@ def _open(path: str) -> ParquetFile:
         import pyarrow.parquet
     except ImportError:
         raise MissingDependencyError(
-            "Parquet files need pyarrow, which is not installed: pip install 'ppclas-core[parquet]'"
+            "Parquet files need pyarrow, which is not installed: pip install 'ppclas-data[parquet]'"
         ) from None
     try:
         return pyarrow.parquet.ParquetFile(path)

@@ -29,7 +29,7 @@ class _EventFiles(Tracker):
     """Folder that gets a subfolder for each run. Nothing: a subfolder of the run itself."""
 
     package: ClassVar[str]
-    """Module that is needed, and the extra of ppclas-core that brings it."""
+    """Module that is needed, and the extra of ppclas-engine that brings it."""
     extra: ClassVar[str]
 
     _writer: Any = PrivateAttr(None)
@@ -40,7 +40,7 @@ class _EventFiles(Tracker):
         if importlib.util.find_spec(self.package) is None:
             raise MissingDependencyError(
                 f"tracker {type(self).__name__} needs the package {self.package}, which is not installed. "
-                f'Run: pip install "ppclas-core[{self.extra}]"'
+                f'Run: pip install "ppclas-engine[{self.extra}]"'
             )
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:

@@ -124,7 +124,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"The checkpoint {path} is damaged ({_one_line(error)}).") from error
     if version != SCHEMA_VERSION:
         raise CheckpointError(
-            f"The checkpoint {path} has version {version}, and this ppclas-core reads "
+            f"The checkpoint {path} has version {version}, and this ppclas-engine reads "
             f"{SCHEMA_VERSION}. Go on with the release that wrote it; its bundle can be used with "
             "any."
         )
