@@ -1,6 +1,4 @@
-"""Photos in tar shards, zip and Parquet files: the same as in a folder, read without unpacking, and
-nothing hostile.
-"""
+"""Photos in tar shards, zip and Parquet files: as in a folder; hostile files are refused."""
 
 import gzip
 import io

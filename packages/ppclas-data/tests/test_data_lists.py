@@ -1,6 +1,4 @@
-"""Lists, statistics and look-alikes: numbers by hand, files of another program, photos that were
-tampered with.
-"""
+"""Lists, statistics and look-alikes: numbers by hand, files of another program, damaged photos."""
 
 import base64
 import contextlib

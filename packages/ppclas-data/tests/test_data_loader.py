@@ -1,6 +1,4 @@
-"""The loader: the same batches whatever reads them, and a plain end to everything that goes
-wrong.
-"""
+"""The loader: the same batches whatever reads them; whatever goes wrong ends it plainly."""
 
 import gc
 import os
@@ -557,7 +555,8 @@ from ppclas_data.sources.splits import open_splits
 from ppclas_data.transforms.basic import Resize
 
 print("script runs", flush=True)
-sys.modules["paddle"] = None  # importing it from here on is an error, in a worker that runs this too
+# Importing it from here on is an error, in a worker that runs this too.
+sys.modules["paddle"] = None
 loader = Loader(open_splits(DataSection()).train, Pipeline([Resize(size=224)]), 4, workers=2)
 print(*loader.worker_pids, flush=True)
 for epoch in range({epochs}):

@@ -77,9 +77,7 @@ def test_a_full_disk_destroys_nothing(tmp_path, monkeypatch):
 
 
 def test_optimizer_state_survives_another_numbering_of_the_layers():
-    """Paddle numbers parameters by creation: a layer built earlier shifts every name (Paddle issue
-    37968).
-    """
+    """Paddle numbers parameters by creation: an earlier layer shifts every name (issue 37968)."""
     import paddle
     from paddle import nn
     from ppclas_core.contracts.image_model import ImageModel

@@ -267,9 +267,7 @@ def test_a_narrow_terminal_shows_the_bar_and_fewer_facts(monkeypatch, columns, s
 
 
 def _reads_the_corner(sizes: list[int]) -> Any:
-    """An engine whose logits are the first pixel, for a bundle without transforms; notes the size
-    of each batch.
-    """
+    """An engine whose logits are the first pixel; it notes the size of each batch."""
 
     def logits(images: np.ndarray) -> np.ndarray:
         sizes.append(len(images))

@@ -1,6 +1,4 @@
-"""Mixed precision, as far as a CPU can tell: what is asked for is measured on the first batch, or
-refused.
-"""
+"""Mixed precision, as far as a CPU can tell: it is measured on the first batch, or refused."""
 
 import contextlib
 

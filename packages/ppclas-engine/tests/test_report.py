@@ -1,6 +1,4 @@
-"""Tables, pictures and the report page, made from evaluations worked out by hand; runs with several
-labels an image.
-"""
+"""Tables, pictures and report page of evaluations worked out by hand; runs with several labels."""
 
 from __future__ import annotations
 
@@ -110,9 +108,8 @@ def test_the_answer_for_each_image_with_several_labels(tmp_path, images):
         ("dog", "猫"),
     ]
     assert [answer.right for answer in tables.answers] == [True, False, True, False]
-    assert tables.answers[1].label_probability == pytest.approx(
-        1 / (1 + np.e), rel=1e-5
-    )  # of dog, which is there
+    # Of dog, which is there.
+    assert tables.answers[1].label_probability == pytest.approx(1 / (1 + np.e), rel=1e-5)
 
 
 def test_top_confusions():
@@ -155,9 +152,7 @@ class Checker(HTMLParser):
 
 
 def check_page(path):
-    """A page that is closed in order, loads nothing from anywhere and whose pictures are pictures;
-    its text.
-    """
+    """A page closed in order that loads nothing and whose pictures are pictures; its text."""
     text = path.read_text(encoding="utf-8")
     checker = Checker()
     checker.feed(text)
@@ -197,9 +192,8 @@ def test_a_page_is_whole_and_needs_no_network(tmp_path, images, evaluated):
     text, sources = check_page(tmp_path / "report.html")
     for said in ("A <title>", "ppclas train 'a&b'", "<b>cat</b>", "猫", "Mistakes ("):
         assert said in text
-    assert len(sources) == 4 + (
-        3 if evaluation.confusion is not None else 2
-    )  # photos; curves, reliability, confusion
+    pictures = 2 if evaluation.confusion is None else 3  # curves, reliability, confusion
+    assert len(sources) == 4 + pictures
 
 
 def test_a_vanished_photo_leaves_a_grey_place(tmp_path, images):

@@ -178,9 +178,7 @@ def _walk_tar(shard: str, file: BinaryIO) -> Iterator[tuple[int, tarfile.TarInfo
 
 
 def _skip_zeros(file: BinaryIO, offset: int) -> int:
-    """Offset of the first block that is not all zeros; the end of the file if there is none behind
-    at least one.
-    """
+    """Offset of the first block that is not zeros; the end of the file if only zeros follow."""
     file.seek(offset)
     zeros = 0
     while chunk := file.read(_CHUNK):
@@ -194,9 +192,7 @@ def _skip_zeros(file: BinaryIO, offset: int) -> int:
 
 
 def _damaged(shard: str, last: str, unread: int, error: str = "") -> DataError:
-    """What to say of a tar file that cannot be read on after the member ``last``, ``unread`` bytes
-    before its end.
-    """
+    """The error for a tar file that cannot be read after ``last``; ``unread`` bytes are left."""
     if not last:
         return DataError(
             f"{shard}: expected an uncompressed tar file, got {_what_it_is(shard, error)}"
@@ -277,9 +273,7 @@ def check_member(member: Member, size: int) -> None:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """What the files of a sample have in common (folder and name up to the first dot), and the rest
-    in lower case.
-    """
+    """What the files of a sample share (folder, name up to the first dot); the rest, lower case."""
     folder, _, file = name.rpartition("/")
     key, dot, rest = file.partition(".")
     return f"{folder}/{key}", f"{dot}{rest}".lower()

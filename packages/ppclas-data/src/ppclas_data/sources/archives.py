@@ -125,9 +125,7 @@ def _open_zip(path: str) -> zipfile.ZipFile:
 def _label(
     source: Source, members: Sequence[Member]
 ) -> tuple[list[Record], tuple[str, ...], list[str]]:
-    """Records, class names and notes, by what is written beside the photos or else by their
-    folders.
-    """
+    """Records, class names and notes, by labels beside the photos or else by their folders."""
     if not members:
         raise DataError(f"{source.location}: expected photos, found none")
     written = [member.label for member in members if member.label is not None]

@@ -277,9 +277,8 @@ def auroc_per_class(probabilities: Probabilities, truth: Truth) -> NDArray[np.fl
         absent = len(truth) - there
         if there and absent:
             _, place, tied = np.unique(probabilities[:, c], return_inverse=True, return_counts=True)
-            middle = (
-                np.cumsum(tied) - (tied - 1) / 2.0
-            )  # 1-based rank in the middle of those that are tied
+            # 1-based rank in the middle of those that are tied.
+            middle = np.cumsum(tied) - (tied - 1) / 2.0
             areas[c] = (middle[place][truth[:, c]].sum() - there * (there + 1) / 2.0) / (
                 there * absent
             )

@@ -63,9 +63,7 @@ class Evaluator:
         return evaluations
 
     def mean_of_last(self, epoch: int, *, last: bool) -> dict[str, Evaluation]:
-        """Keep the weights of ``epoch`` for ``train.average_last``; after the ``last`` one evaluate
-        their mean too.
-        """
+        """Keep the weights of ``epoch`` for ``train.average_last``; if ``last``, score the mean."""
         last_weights, model = self._last_weights, self._trained.model
         if last_weights is None:
             return {}

@@ -50,9 +50,7 @@ def linear_head(model: ImageModel) -> nn.Linear | None:
 
 
 def probe_set(images: ImageSet) -> ImageSet:
-    """At most ``MAX_IMAGES`` of the labelled ones, as many of each class as of any other where
-    there are enough.
-    """
+    """At most ``MAX_IMAGES`` of the labelled ones, the same number of each class where possible."""
     images = labelled_part(images)
     if len(images) <= MAX_IMAGES:
         return images
@@ -71,9 +69,7 @@ def probe_set(images: ImageSet) -> ImageSet:
 def probe_class_weights(
     images: ImageSet, class_weights: Sequence[float] | None
 ) -> Sequence[float] | None:
-    """What of the loss's ``class_weights`` is left for ``probe_set``: nothing where it evens out
-    the classes itself.
-    """
+    """The loss's ``class_weights`` for ``probe_set``: None where it evens out the classes."""
     evened = images.task == "classification" and len(labelled_part(images)) > MAX_IMAGES
     return None if evened else class_weights
 

@@ -143,9 +143,7 @@ class Trainer:
 
     @contextmanager
     def _tracking(self) -> Iterator[None]:
-        """Trackers get the rows so far (of a resumed run), then each new one, and are told of any
-        end.
-        """
+        """Trackers get the rows so far (of a resumed run), each new one, and word of any end."""
         plain = self._plan.config.model_dump(mode="json")
         try:
             for tracker in self._trackers:
@@ -233,9 +231,7 @@ class Trainer:
         progress.step_in_epoch = self._steps
 
     def _check(self, sums: StepSums) -> None:
-        """Tolerate a few steps that are not finite, each with a line; then stop, and say where it
-        began.
-        """
+        """Tolerate a few steps that are not finite, each with a line; then stop and say why."""
         progress, allowed = self._progress, self._plan.config.train.bad_steps
         if not sums.bad:
             progress.bad_in_a_row = 0

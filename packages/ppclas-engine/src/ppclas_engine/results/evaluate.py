@@ -1,6 +1,4 @@
-"""Score a model, or an export in its engine, on an image set: every readable image counts exactly
-once.
-"""
+"""Score a model, or an export in its engine, on an image set: every readable image counts once."""
 
 from __future__ import annotations
 
@@ -133,9 +131,7 @@ def score(
     more_metrics: Sequence[Metric] = (),
     thresholds: Sequence[float] | Literal["tuned"] | None = None,
 ) -> Evaluation:
-    """Metrics of logits [N, C] against labels [N] or [N, C]: the ones always given, and
-    ``more_metrics``.
-    """
+    """Metrics of logits [N, C] against labels [N] or [N, C]: standard ones, ``more_metrics``."""
     if labels.ndim == 2:
         return _score_several(logits, labels, indices, class_names, more_metrics, thresholds)
     log_probabilities = _log_softmax(logits)

@@ -74,7 +74,7 @@ def _fit_in_ranks(
     try:
         with system_errors_explained(run):
             start_and_watch(launch, job, run.logs)
-    except Exception as error:
+    except Exception as error:  # raised again: the log says of every failure what it was
         console.open_log(run.log)
         console.log(f"error: {error}")
         console.close_log()
@@ -140,7 +140,7 @@ def _fit(plan: Plan, run: RunFolder, console: Console, checkpoint: Checkpoint | 
             current().share(_Share(run.path, plan.config, checkpoint))
             _check_same_photos(plan)
             return Trainer(plan, run, console, checkpoint).fit()
-    except Exception as error:
+    except Exception as error:  # raised again: the log says of every failure what it was
         console.log(f"error: {error}")
         raise
     finally:
@@ -208,9 +208,7 @@ def newest_checkpoint(run: RunFolder, console: Console) -> Checkpoint | None:
 
 @contextmanager
 def system_errors_explained(run: RunFolder) -> Iterator[None]:
-    """Turn what the system says of a full disk or a lost drive into one line that says what is
-    left.
-    """
+    """Turn the system's error on a full disk or a lost drive into a line that says what is left."""
     try:
         yield
     except OSError as error:

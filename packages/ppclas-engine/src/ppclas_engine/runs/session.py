@@ -88,7 +88,7 @@ def train_plan(
             for note in plan.notes:
                 console.log(note)
         return start(plan, run, console, None, launch)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no folder of a run that has not begun
         console.close_log()
         if not run.last.exists():
             run.discard(keep_folder=existed)
