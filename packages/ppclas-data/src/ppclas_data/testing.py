@@ -60,10 +60,8 @@ def check_reader(reader: BatchReader, folder: Path, difference: float = 4.0) -> 
     """A reader keeps the contract of ``ppclas_core.contracts.readers.BatchReader``.
 
     It reads photos that are written to ``folder``, one of which is no image, and is compared with
-    reading in this
-    process: order, labels, bad images, and the pixels of each photo to within ``difference`` of 255
-        on average. An
-    epoch is entered in the middle and left in the middle.
+    reading in this process: order, labels, bad images, and the pixels of each photo to within
+    ``difference`` of 255 on average. An epoch is entered in the middle and left in the middle.
     """
     name = type(reader).__name__
     check_params(reader)

@@ -46,11 +46,10 @@ class Evaluation:
     """What a model answered on an image set of N images and C classes."""
 
     metrics: dict[str, float]
-    """One label an image: ``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C),
-    ``macro_f1`` and ``ece``.
-    Several: ``loss`` (binary cross entropy, summed over classes, mean over images), ``map``,
-        ``auroc``, ``macro_f1``,
-    ``micro_f1``, ``exact_match`` and ``ece``. All but the loss are shares in 0..1."""
+    """One label per image: ``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C),
+    ``macro_f1`` and ``ece``. Several: ``loss`` (binary cross entropy, summed over classes, mean
+    over images), ``map``, ``auroc``, ``macro_f1``, ``micro_f1``, ``exact_match`` and ``ece``. All
+    but the loss are shares in 0..1."""
     num_images: int
     confusion: NDArray[np.int64] | None
     """[C, C] counts; rows are the true classes. None where images have several labels."""

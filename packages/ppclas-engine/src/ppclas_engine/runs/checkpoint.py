@@ -2,9 +2,8 @@
 
 A checkpoint is one safetensors file: arrays such as ``model/<key>`` and
 ``optimizer/<accumulator>/<parameter>``, and in its header the training state as JSON with a digest
-over all of it. Optimizer state goes by the model's own parameter
-names: Paddle's are numbered by creation order, so that a layer built earlier in the process would
-    shift them.
+over all of it. Optimizer state goes by the model's own parameter names: Paddle's are numbered by
+creation order, so that a layer built earlier in the process would shift them.
 """
 
 from __future__ import annotations
