@@ -1,6 +1,4 @@
-"""Photos in tar shards, zip and Parquet files: the same as in a folder, read without unpacking, and
-nothing hostile.
-"""
+"""Photos in tar shards, zip and Parquet files: as in a folder; hostile files are refused."""
 
 import gzip
 import io
@@ -16,8 +14,8 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_data.builtin import builtin_photos
 from ppclas_data.loading.loader import Loader
 from ppclas_data.loading.pipeline import Pipeline
-from ppclas_data.sources.archives import expand_shards
 from ppclas_data.sources.opening import load_image_set
+from ppclas_data.sources.shards import expand_shards
 from ppclas_data.sources.splits import open_splits
 from ppclas_data.transforms.basic import Resize
 

@@ -1,6 +1,4 @@
-"""Lists, statistics and look-alikes: numbers by hand, files of another program, photos that were
-tampered with.
-"""
+"""Lists, statistics and look-alikes: numbers by hand, files of another program, damaged photos."""
 
 import base64
 import contextlib
@@ -16,7 +14,10 @@ import cv2
 import numpy as np
 import pytest
 from ppclas_core.config.schema import DataSection
+from ppclas_core.contracts.data import Source
 from ppclas_core.errors import DataError
+from ppclas_core.hookspecs import hookimpl
+from ppclas_core.testing import use_plugin
 from ppclas_data.builtin import builtin_photos
 from ppclas_data.decoding.decode import decode
 from ppclas_data.inspection.check import check_data
@@ -26,6 +27,7 @@ from ppclas_data.sources.listing import write_lists
 from ppclas_data.sources.mat_file import read_mat
 from ppclas_data.sources.opening import load_image_set
 from ppclas_data.sources.splits import open_splits
+from scipy.io import savemat
 
 _HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
 # What scipy.io.savemat 1.17 wrote after the header of {"labels": uint8 [[2, 1, 2, 3, 1]]},
@@ -75,16 +77,10 @@ def flowers(tmp_path):
     return tmp_path
 
 
-def test_flowers102_as_the_quick_start_lists_it(flowers, monkeypatch):
+def test_flowers102_as_the_quick_start_lists_it(flowers):
     with pytest.raises(DataError, match="expected image numbers from 1 to 5 in 'tstid'"):
         write_lists(DataSection(train=str(flowers)), flowers, [])
-    import ppclas_data.sources.listing as listing
-
-    arrays = {**read_mat(flowers / "setid.mat"), "tstid": np.array([5.0, 4.0])}
-    whole = listing.read_mat
-    monkeypatch.setattr(
-        listing, "read_mat", lambda path: arrays if path.name == "setid.mat" else whole(path)
-    )
+    savemat(flowers / "setid.mat", {"trnid": [1, 3], "valid": [2], "tstid": [5, 4]})
     written = write_lists(DataSection(train=str(flowers)), flowers, [])
     assert [(one.path, one.num_lines) for one in written] == [
         (str(flowers / f"{part}_list.txt"), count)
@@ -391,16 +387,28 @@ def test_class_names_that_differ_in_spaces(tmp_path):
         (" ", "got ' '"),
     ],
 )
-def test_class_names_that_a_list_cannot_hold(photos, monkeypatch, name, said):
-    import ppclas_data.sources.listing as listing
+def test_class_names_that_a_list_cannot_hold(photos, name, said):
+    class Odd(Source):
+        """A stranger's data set, whose class names can be any text."""
+
+        @classmethod
+        def recognises(cls, location):
+            return location.endswith("d.odd")
+
+        def load(self):
+            images = load_image_set(photos / "d.csv")
+            return replace(images, class_names=("iris", name))
+
+    class Stranger:
+        @hookimpl
+        def register_datasets(self, registry):
+            registry.register("Odd", Odd)
 
     (photos / "d.csv").write_text("\n".join(CSV_ROWS))
-    splits = open_splits(DataSection(train=str(photos / "d.csv")))
-    train = replace(splits.train, class_names=("iris", name))
-    monkeypatch.setattr(listing, "open_splits", lambda section: replace(splits, train=train))
-    message = said_about(
-        write_lists, DataSection(train=str(photos / "d.csv")), photos / "lists", []
-    )
+    with use_plugin(Stranger()):
+        message = said_about(
+            write_lists, DataSection(train=str(photos / "d.odd")), photos / "lists", []
+        )
     assert (
         f"expected class names of one line of UTF-8 text each, {said}; rename the class" in message
     )
@@ -567,14 +575,14 @@ SPLIT = {"trnid": [1.0, 3.0], "valid": [2.0], "tstid": [5.0, 4.0]}
         ),
     ],
 )
-def test_flowers102_that_cannot_be_right(flowers, monkeypatch, labels, split, said):
-    arrays_of_flowers(monkeypatch, labels, split)
+def test_flowers102_that_cannot_be_right(flowers, labels, split, said):
+    write_arrays(flowers, labels, split)
     assert said in said_about(write_lists, DataSection(train=str(flowers)), flowers, [])
     assert not list(flowers.glob("*_list.txt"))
 
 
-def test_gaps_in_the_labels_of_flowers102_are_said(flowers, monkeypatch):
-    arrays_of_flowers(monkeypatch, [2, 4, 6, 2, 4], {})
+def test_gaps_in_the_labels_of_flowers102_are_said(flowers):
+    write_arrays(flowers, [2, 4, 6, 2, 4], {})
     notes = []
     write_lists(DataSection(train=str(flowers)), flowers, notes)
     assert (
@@ -583,15 +591,10 @@ def test_gaps_in_the_labels_of_flowers102_are_said(flowers, monkeypatch):
     ) in notes
 
 
-def arrays_of_flowers(monkeypatch, labels, split):
-    import ppclas_data.sources.listing as listing
-
-    arrays = {"labels": labels, **SPLIT, **split}
-    monkeypatch.setattr(
-        listing,
-        "read_mat",
-        lambda path: {name: np.array(values, float) for name, values in arrays.items()},
-    )
+def write_arrays(flowers, labels, split):
+    savemat(flowers / "imagelabels.mat", {"labels": np.array(labels, float)})
+    arrays = {**SPLIT, **split}
+    savemat(flowers / "setid.mat", {name: np.array(arrays[name], float) for name in arrays})
 
 
 def test_a_mat_file_that_cannot_be_read(flowers):

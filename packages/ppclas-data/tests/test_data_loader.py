@@ -1,15 +1,14 @@
-"""The loader: the same batches whatever reads them, and a plain end to everything that goes
-wrong.
-"""
+"""The loader: the same batches whatever reads them; whatever goes wrong ends it plainly."""
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-import types
 from pathlib import Path
 
 import cv2
@@ -58,10 +57,10 @@ def test_draws_that_come_again_leave_the_epoch_as_it_is(photos):
 
 
 @pytest.fixture
-def outside(tmp_path, monkeypatch):
+def outside(tmp_path):
     """Transforms in a module of their own that lies where the training script does."""
     source = """
-        import os, signal, tempfile, time
+        import os, signal, sys, tempfile, time
         from ppclas_core.contracts.data import Transform
         from ppclas_core.errors import ConfigError
 
@@ -116,13 +115,25 @@ def outside(tmp_path, monkeypatch):
         class Epoch(Transform):
             def __call__(self, image, draw):
                 return image[:4, :4] * 0 + draw.epoch * 10 + draw.epochs
-        """
-    (tmp_path / "outside_transforms.py").write_text(textwrap.dedent(source))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import outside_transforms
 
-    yield outside_transforms
-    del sys.modules["outside_transforms"]
+        class Tells(Transform):
+            def __call__(self, image, draw):
+                return image[:1, :1] * 0 + ("paddle" in sys.modules)
+        """
+    with module_from(tmp_path / "outside_transforms.py", source) as module:
+        yield module
+
+
+@contextlib.contextmanager
+def module_from(path, source):
+    """A module that lies where the training script does."""
+    path.write_text(textwrap.dedent(source))
+    sys.path.insert(0, str(path.parent))
+    try:
+        yield importlib.import_module(path.stem)
+    finally:
+        sys.path.remove(str(path.parent))
+        del sys.modules[path.stem]
 
 
 def contents(batches):
@@ -476,16 +487,13 @@ def test_a_worker_killed_while_idle(photos, pipeline):
             list(loader.epoch(1))
 
 
-def test_a_transform_of_the_script_itself_is_refused(photos, monkeypatch):
-    class Local(CenterCrop):
-        pass
-
-    monkeypatch.setattr(Local, "__module__", "__main__")
+def test_a_transform_of_the_script_itself_is_refused(photos):
+    local = type("Local", (CenterCrop,), {"__module__": "__main__"})
     with pytest.raises(
         ConfigError,
         match=r"transform Local is defined in .*; move it to a module of its own, or use 0",
     ):
-        Loader(photos, Pipeline([Local(size=8)]), 8, workers=1)
+        Loader(photos, Pipeline([local(size=8)]), 8, workers=1)
 
 
 def test_a_transform_that_cannot_be_sent_to_workers(photos, capfd):
@@ -500,13 +508,16 @@ def test_a_transform_that_cannot_be_sent_to_workers(photos, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_transform_that_workers_cannot_import(photos, monkeypatch):
-    module = types.ModuleType("only_here")
-    monkeypatch.setitem(sys.modules, "only_here", module)
-    module.Local = type(
-        "Local", (CenterCrop,), {"__module__": "only_here", "__qualname__": "Local"}
-    )
-    loader = Loader(photos, Pipeline([module.Local(size=8)]), 8, workers=1)
+def test_a_transform_that_workers_cannot_import(photos, tmp_path):
+    source = """
+        from ppclas_data.transforms.basic import CenterCrop
+
+        class Local(CenterCrop):
+            pass
+        """
+    with module_from(tmp_path / "only_here.py", source) as module:
+        (tmp_path / "only_here.py").unlink()
+        loader = Loader(photos, Pipeline([module.Local(size=8)]), 8, workers=1)
     with (
         loader,
         pytest.raises(
@@ -557,7 +568,8 @@ from ppclas_data.sources.splits import open_splits
 from ppclas_data.transforms.basic import Resize
 
 print("script runs", flush=True)
-sys.modules["paddle"] = None  # importing it from here on is an error, in a worker that runs this too
+# Importing it from here on is an error, in a worker that runs this too.
+sys.modules["paddle"] = None
 loader = Loader(open_splits(DataSection()).train, Pipeline([Resize(size=224)]), 4, workers=2)
 print(*loader.worker_pids, flush=True)
 for epoch in range({epochs}):
@@ -617,21 +629,10 @@ def test_an_interrupt_while_the_workers_start_is_not_theirs(photos, pipeline, ca
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_workers_never_import_paddle(photos, tmp_path, monkeypatch):
-    (tmp_path / "tells.py").write_text(
-        "import sys\n"
-        "from ppclas_core.contracts.data import Transform\n"
-        "class Tells(Transform):\n"
-        "    def __call__(self, image, draw):\n"
-        "        return image[:1, :1] * 0 + ('paddle' in sys.modules)\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import tells
-
-    with Loader(photos, Pipeline([tells.Tells()]), 50, workers=1) as loader:
+def test_workers_never_import_paddle(photos, outside):
+    with Loader(photos, Pipeline([outside.Tells()]), 50, workers=1) as loader:
         (batch,) = loader.epoch(0)
     assert not batch.images.any()
-    del sys.modules["tells"]
 
 
 def test_number_of_workers():

@@ -46,9 +46,7 @@ def make_tiny_dataset(
 def _striped_photo(
     kind: float, height: int, width: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """RGB [height, width, 3]; ``kind`` in 0..1 is the hue as a share of the circle and the stripes'
-    direction of π.
-    """
+    """RGB [height, width, 3]; ``kind`` in 0..1 is the hue (of the circle) and the angle (of π)."""
     y, x = np.mgrid[0:height, 0:width]
     along = x * np.cos(np.pi * kind) + y * np.sin(np.pi * kind)
     stripes = 0.5 + 0.5 * np.sin(along / 3.0 + rng.uniform(0, 2 * np.pi))
@@ -62,10 +60,8 @@ def check_reader(reader: BatchReader, folder: Path, difference: float = 4.0) -> 
     """A reader keeps the contract of ``ppclas_core.contracts.readers.BatchReader``.
 
     It reads photos that are written to ``folder``, one of which is no image, and is compared with
-    reading in this
-    process: order, labels, bad images, and the pixels of each photo to within ``difference`` of 255
-        on average. An
-    epoch is entered in the middle and left in the middle.
+    reading in this process: order, labels, bad images, and the pixels of each photo to within
+    ``difference`` of 255 on average. An epoch is entered in the middle and left in the middle.
     """
     name = type(reader).__name__
     check_params(reader)

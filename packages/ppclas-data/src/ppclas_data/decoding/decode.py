@@ -208,9 +208,7 @@ def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
 
 @functools.lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
-    """What Pillow may read: a fixed list, because some of its formats start programs (EPS runs
-    Ghostscript).
-    """
+    """What Pillow may read: a fixed list, because some formats start programs (as EPS does)."""
     from PIL import Image
 
     Image.init()
@@ -223,9 +221,8 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of large sizes, which are checked here, and of odd metadata
+            # Of large sizes, which are checked here, and of odd metadata.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 _check_size(image.height, image.width, where)
                 return as_seen(image, where)

@@ -141,9 +141,7 @@ def _line_of(data: bytes, position: int) -> int:
 
 
 def are_ids(names: Sequence[str]) -> bool:
-    """Whether ``names`` are 0, 1, 2 …: what a model without class names (published weights) has in
-    their place.
-    """
+    """Whether ``names`` are 0, 1, 2 …: those of a model without class names (published weights)."""
     return all(name == str(label) for label, name in enumerate(names))
 
 

@@ -74,17 +74,13 @@ def is_better(row: Mapping[str, Any], best: Mapping[str, Any] | None, monitor: s
 
 
 def height(row: Mapping[str, Any], monitor: str) -> float:
-    """What training is to raise: ``monitor`` of the row's best weights (as they are, or averaged),
-    losses negated.
-    """
+    """What training is to raise: ``monitor`` of the row's best weights; losses are negated."""
     values = [float(row[name]) for name in (monitor, f"ema_{monitor}") if name in row]
     return max(-value if monitor in _LOWER_IS_BETTER else value for value in values)
 
 
 def format_metric(name: str, value: float) -> str:
-    """``top-1 93.14%``: losses, calibration errors and areas as numbers, shares of images in per
-    cent.
-    """
+    """``top-1 93.14%``: losses, calibration errors and areas as numbers, shares in percent."""
     in_percent = name.startswith("top") or name in ("exact_match",)
     return (
         f"{TITLES.get(name, name)} {value:.2%}"

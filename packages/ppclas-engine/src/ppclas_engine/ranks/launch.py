@@ -171,9 +171,8 @@ def _start(
     terminal: tuple[int, ...] = ()
     if number == 0:
         environment[_CONSOLE] = "2"
-        with contextlib.suppress(
-            OSError, ValueError, AttributeError
-        ):  # stderr that is no file, as in a notebook
+        # Not where stderr is no file, as in a notebook.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             terminal = (os.dup(sys.stderr.fileno()),)
             os.set_inheritable(terminal[0], True)
             environment[_CONSOLE] = str(terminal[0])
@@ -216,9 +215,7 @@ def _wait(ranks: list[_Rank]) -> None:
 
 @contextmanager
 def _forwarding(ranks: list[_Rank]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on, once; a second one ends the ranks. The signals that came are in
-    the list.
-    """
+    """Pass SIGINT and SIGTERM on, once; a second one ends the ranks. The list holds what came."""
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -17,9 +17,7 @@ from ppclas_engine.ranks.launch import console_descriptor
 
 
 def main() -> None:
-    """Train as the job on stdin says. Ends the process itself: a collective's threads can keep an
-    exit waiting.
-    """
+    """Train as the job on stdin says. Ends the process itself: threads can delay an exit."""
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     descriptor = console_descriptor()
@@ -30,7 +28,7 @@ def main() -> None:
         )
     code = 0
     try:
-        from ppclas_engine.runs.session import run_rank
+        from ppclas_engine.runs.fitting import run_rank
 
         run_rank(
             Path(job["run"]) if job["run"] is not None else None,
@@ -39,7 +37,7 @@ def main() -> None:
             join_seconds=job["join_seconds"],
             resumed=job["resumed"],
         )
-    except BaseException as error:
+    except BaseException as error:  # any end is reported: the other ranks wait for this one
         if not isinstance(error, PpclasError):
             traceback.print_exc()
         else:

@@ -1,6 +1,4 @@
-"""Score a model, or an export in its engine, on an image set: every readable image counts exactly
-once.
-"""
+"""Score a model, or an export in its engine, on an image set: every readable image counts once."""
 
 from __future__ import annotations
 
@@ -48,11 +46,10 @@ class Evaluation:
     """What a model answered on an image set of N images and C classes."""
 
     metrics: dict[str, float]
-    """One label an image: ``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C),
-    ``macro_f1`` and ``ece``.
-    Several: ``loss`` (binary cross entropy, summed over classes, mean over images), ``map``,
-        ``auroc``, ``macro_f1``,
-    ``micro_f1``, ``exact_match`` and ``ece``. All but the loss are shares in 0..1."""
+    """One label per image: ``loss`` (mean cross entropy), ``top1``, ``top5`` (k clamped to C),
+    ``macro_f1`` and ``ece``. Several: ``loss`` (binary cross entropy, summed over classes, mean
+    over images), ``map``, ``auroc``, ``macro_f1``, ``micro_f1``, ``exact_match`` and ``ece``. All
+    but the loss are shares in 0..1."""
     num_images: int
     confusion: NDArray[np.int64] | None
     """[C, C] counts; rows are the true classes. None where images have several labels."""
@@ -133,9 +130,7 @@ def score(
     more_metrics: Sequence[Metric] = (),
     thresholds: Sequence[float] | Literal["tuned"] | None = None,
 ) -> Evaluation:
-    """Metrics of logits [N, C] against labels [N] or [N, C]: the ones always given, and
-    ``more_metrics``.
-    """
+    """Metrics of logits [N, C] against labels [N] or [N, C]: standard ones, ``more_metrics``."""
     if labels.ndim == 2:
         return _score_several(logits, labels, indices, class_names, more_metrics, thresholds)
     log_probabilities = _log_softmax(logits)

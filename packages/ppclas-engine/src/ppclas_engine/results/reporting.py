@@ -1,6 +1,4 @@
-"""What a run says of itself: the line of an epoch, what stands beside the bar, pictures and the
-report page.
-"""
+"""What a run says of itself: the line of an epoch, facts beside the bar, pictures, the report."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ RAW, EMA, MEAN = "raw", "ema", "mean"
 
 
 def columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Their metrics for a row of ``metrics.jsonl``; those of averaged weights as ``ema_…`` and
-    ``mean_…``.
-    """
+    """Metrics for a row of ``metrics.jsonl``; of averaged weights as ``ema_…`` and ``mean_…``."""
     row = evaluations[RAW].summary()
     for weights, evaluation in evaluations.items():
         if weights != RAW:
@@ -68,9 +64,7 @@ def epoch_line(row: Mapping[str, Any], epochs: int, better: bool, monitor: str) 
 
 
 def step_facts(totals: Totals, rate: float, steps_done: int, steps_left: int) -> str:
-    """What stands beside the bar, what matters most first; ``steps_done`` are those that ``totals``
-    sums over.
-    """
+    """What stands beside the bar, most important first; ``totals`` sum over ``steps_done``."""
     seconds = totals.seconds
     speed = totals.images / seconds if seconds else 0.0
     wait = totals.wait / seconds if seconds else 0.0
@@ -84,9 +78,7 @@ def step_facts(totals: Totals, rate: float, steps_done: int, steps_left: int) ->
 
 
 class Pictures:
-    """The pictures and ``report.html`` of a run, made from its tables: at its end, and before if
-    that costs little.
-    """
+    """Pictures and ``report.html`` of a run: drawn at its end, and before if that costs little."""
 
     SHARE = 0.01
     """Of the run's time that pictures may take before its end."""
@@ -97,9 +89,7 @@ class Pictures:
         self._last, self._spent = 5.0, 0.0  # seconds; the first guess is a slow one
 
     def draw(self, progress: Progress, *, force: bool = False) -> None:
-        """Make them; without ``force`` only if they then have taken no more than their share of the
-        time so far.
-        """
+        """Draw them; without ``force`` only while they keep to their share of the time so far."""
         started = time.monotonic()
         if not force and self._spent + self._last > self.SHARE * (started - self._began):
             return

@@ -34,9 +34,7 @@ class Keeper:
         save_checkpoint(self._run.last, self._trained.arrays(), self._trained.state(self._plan))
 
     def keep_best(self) -> None:
-        """Write ``checkpoints/best`` and the bundle from the weights as they are, which
-        ``checkpoints/last`` holds.
-        """
+        """Write ``checkpoints/best`` and the bundle from the weights in ``checkpoints/last``."""
         plan, trained = self._plan, self._trained
         data, model, best = plan.config.data, plan.config.model, trained.progress.best
         assert best is not None
