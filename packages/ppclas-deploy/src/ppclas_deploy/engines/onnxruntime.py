@@ -131,7 +131,7 @@ def make_session(
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers
         )
-    except Exception as error:  # onnxruntime's exceptions share no base class
+    except Exception as error:  # onnxruntime's own derive from nothing narrower
         name = "the model" if isinstance(model, bytes) else model
         raise BundleError(
             f"{name} does not load in onnxruntime {ort.__version__}: {_first_line(error)}"
