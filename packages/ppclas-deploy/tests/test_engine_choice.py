@@ -142,11 +142,21 @@ class TestMeasured:
 
 
 class TestRemembered:
+    @pytest.fixture(scope="class")
+    def measured(self):
+        """What was kept of ``alone`` when it was measured, for every test: its files are the
+        same.
+        """
+        return {}
+
     @pytest.fixture
-    def remember(self, alone, home):
-        """Change what is kept of ``alone``, once it has been measured."""
-        choose(alone, "auto", threads=1)
-        ((key, entry),) = json.loads((home / "engines.json").read_text()).items()
+    def remember(self, alone, home, measured):
+        """Change what is kept of ``alone``."""
+        if not measured:
+            choose(alone, "auto", threads=1)
+            measured.update(json.loads((home / "engines.json").read_text()))
+        ((key, entry),) = measured.items()
+        home.mkdir(exist_ok=True)
 
         def change(content):
             text = content if isinstance(content, str) else json.dumps({key: {**entry, **content}})
