@@ -184,7 +184,7 @@ class TestCommands:
             )
 
     def test_output_that_is_no_text_does_no_harm(self, tmp_path):
-        with pytest.raises(ExportError, match="code 1[)]: \ufffd\ufffd bytes$"):
+        with pytest.raises(ExportError, match="\ufffd\ufffd bytes"):
             self.run(
                 tmp_path, r"import sys; sys.stdout.buffer.write(b'\xff\xfe bytes'); sys.exit(1)"
             )
