@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from ppclas_core.engine.console import Console
 from ppclas_core.errors import ExportError
 from ppclas_deploy.isolate import (
@@ -309,3 +310,42 @@ class TestProgress:
         listener = Listener(tmp_path / "nothing", Console(quiet=True))
         listener.catch_up()
         listener.close()
+
+
+class TestWorker:
+    """The process itself, started as ``isolate`` starts it."""
+
+    def start(self, tmp_path, step, job):
+        (tmp_path / "job.json").write_text(json.dumps(job))
+        ran = subprocess.run(
+            [
+                *(sys.executable, "-m", "ppclas_deploy.worker", step),
+                *(tmp_path / "job.json", tmp_path / "result.json"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        result = tmp_path / "result.json"
+        return ran, json.loads(result.read_text()) if result.is_file() else None
+
+    def test_a_result_is_plain_json_and_the_exit_code_0(self, tmp_path, export):
+        job = {"folder": str(export.folder), "photos": [], "logits": str(tmp_path / "l.npy")}
+        photo = tmp_path / "photo.png"
+        Image.new("RGB", (5, 4)).save(photo)
+        ran, said = self.start(tmp_path, "engine", {**job, "photos": [str(photo)]})
+        assert ran.returncode == 0, ran.stderr
+        assert said["result"]["provider"] == "CPUExecutionProvider"
+
+    def test_our_own_error_is_an_answer_and_the_exit_code_1(self, tmp_path):
+        job = {"folder": str(tmp_path / "none"), "photos": [], "logits": "l.npy"}
+        ran, said = self.start(tmp_path, "engine", job)
+        assert ran.returncode == 1
+        assert said["error"].startswith("No such bundle")
+        assert "Traceback" not in ran.stderr
+
+    def test_a_bug_is_a_traceback_and_no_answer(self, tmp_path):
+        ran, said = self.start(tmp_path, "engine", {})
+        assert ran.returncode == 1
+        assert said is None
+        assert "KeyError: 'folder'" in ran.stderr

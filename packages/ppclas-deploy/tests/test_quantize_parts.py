@@ -1,4 +1,4 @@
-"""The parts of quantisation against ONNX Runtime and formulas: operators, judge, guard, receipt."""
+"""The parts of quantisation against hand calculations: judge, guard, receipt."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,8 @@ from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.errors import ExportError
 from ppclas_deploy.engines.onnxruntime import make_session
 from ppclas_deploy.quantize.judge import Judge, Verdict, relative_error
-from ppclas_deploy.quantize.network import Node
+from ppclas_deploy.quantize.network import FloatNetwork, Node
+from ppclas_deploy.quantize.photos import spread
 from ppclas_deploy.quantize.ptq import Sensitivity, quantize_guarded, sensitivities
 from ppclas_deploy.quantize.receipt import PhotoCount, Receipt, from_plain, report, to_plain
 from ppclas_deploy.quantize.training import _log_softmax
@@ -21,162 +22,6 @@ onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
 
 PLAIN = NormalizeConfig(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(2, 4, 6, 8)).astype(np.float32)
-KERNEL = RNG.normal(size=(6, 4, 3, 3)).astype(np.float32)
-DEPTHWISE = RNG.normal(size=(4, 1, 3, 5)).astype(np.float32)
-BIAS = RNG.normal(size=6).astype(np.float32)
-ROWS = RNG.normal(size=(2, 4)).astype(np.float32)
-MATRIX = RNG.normal(size=(4, 3)).astype(np.float32)
-
-OPERATORS = [
-    ("Conv", [X, KERNEL], {}),
-    ("Conv", [X, KERNEL, BIAS], {"pads": [1, 0, 2, 1], "strides": [2, 1]}),
-    ("Conv", [X, KERNEL], {"dilations": [2, 3], "pads": [2, 3, 2, 3]}),
-    ("Conv", [X, DEPTHWISE], {"group": 4, "pads": [1, 2, 1, 2]}),
-    ("Gemm", [ROWS, MATRIX], {}),
-    ("Gemm", [ROWS, MATRIX, BIAS[:3]], {"alpha": 0.5, "beta": 2.0}),
-    ("Gemm", [ROWS.T.copy(), MATRIX.T.copy()], {"transA": 1, "transB": 1}),
-    ("MatMul", [ROWS, MATRIX], {}),
-    ("MaxPool", [X], {"kernel_shape": [2, 2], "strides": [2, 2]}),
-    ("MaxPool", [-1 - abs(X)], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 1, 1]}),
-    ("MaxPool", [X], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
-    ("AveragePool", [X], {"kernel_shape": [2, 3], "strides": [1, 2]}),
-    ("AveragePool", [X], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
-    (
-        "AveragePool",
-        [X],
-        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1},
-    ),
-    ("GlobalAveragePool", [X], {}),
-    ("ReduceMean", [X], {"axes": [2, 3], "keepdims": 0}),
-    ("ReduceMean", [X], {"axes": [1]}),
-    ("Add", [X, X[:1, :, :1, :1].copy()], {}),
-    ("Sub", [X, np.float32(3.0)], {}),
-    ("Mul", [X, X], {}),
-    ("Div", [X, np.float32(3.0)], {}),
-    ("Relu", [X], {}),
-    ("LeakyRelu", [X], {}),
-    ("LeakyRelu", [X], {"alpha": 0.3}),
-    ("Sigmoid", [X], {}),
-    ("HardSigmoid", [3 * X], {}),
-    ("HardSigmoid", [3 * X], {"alpha": 1 / 6, "beta": 0.5}),
-    ("HardSwish", [3 * X], {}),
-    ("Clip", [X, np.float32(-0.5), np.float32(0.25)], {}),
-    ("Clip", [X, np.float32(0.1)], {}),
-    ("Identity", [X], {}),
-    ("Transpose", [X], {"perm": [0, 2, 3, 1]}),
-    ("Flatten", [X], {}),
-    ("Flatten", [X], {"axis": 2}),
-    ("Reshape", [X, np.array([0, 2, -1])], {}),
-    ("Squeeze", [X[:, :, :1].copy(), np.array([2])], {}),
-    ("Unsqueeze", [X, np.array([1])], {}),
-    ("Concat", [X, 2 * X], {"axis": 1}),
-    ("Concat", [X, 2 * X], {"axis": -1}),
-    ("Gather", [X, np.array([3, 0])], {"axis": 1}),
-    ("Slice", [X, np.array([1, 2]), np.array([3, 2**62]), np.array([1, 3])], {}),
-    ("Slice", [X, np.array([0]), np.array([8]), np.array([3]), np.array([2])], {}),
-    ("Slice", [X, np.array([-3]), np.array([-1]), np.array([2])], {}),
-]
-
-
-def run_operator(op, inputs, attributes):
-    """What ONNX Runtime makes of it."""
-    helper, tensor = onnx.helper, onnx.TensorProto
-    names = [f"in{index}" for index in range(len(inputs))]
-    opset = 13 if op == "ReduceMean" else 17  # its axes became an input with 18
-    graph = helper.make_graph(
-        [helper.make_node(op, names, ["out"], **attributes)],
-        "one",
-        [helper.make_tensor_value_info("in0", tensor.FLOAT, inputs[0].shape)],
-        [helper.make_tensor_value_info("out", tensor.FLOAT, None)],
-        [
-            onnx.numpy_helper.from_array(np.asarray(value), name)
-            for name, value in zip(names[1:], inputs[1:], strict=True)
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    return make_session(model.SerializeToString(), 1).run(None, {"in0": inputs[0]})[0]
-
-
-class TestOperators:
-    """Training computes with Paddle what the network will compute in ONNX Runtime."""
-
-    @pytest.fixture(autouse=True)
-    def layer(self):
-        pytest.importorskip("paddle", reason="needs the extra [cpu]")
-        from ppclas_deploy.quantize import qdq_layer
-
-        return qdq_layer
-
-    @pytest.mark.parametrize(
-        ("op", "inputs", "attributes"),
-        OPERATORS,
-        ids=[f"{op}-{index}" for index, (op, _, _) in enumerate(OPERATORS)],
-    )
-    def test_it_computes_what_onnxruntime_computes(self, layer, op, inputs, attributes):
-        import paddle
-
-        theirs = run_operator(op, inputs, attributes)
-        constants = op in ("Reshape", "Squeeze", "Unsqueeze", "Slice", "Clip", "Gather")
-        ours = layer._OPERATORS[op](
-            [
-                paddle.to_tensor(value) if index == 0 or not constants else np.asarray(value)
-                for index, value in enumerate(inputs)
-            ],
-            attributes,
-        ).numpy()
-        assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-
-    def test_every_operator_has_a_case_here(self, layer):
-        """Split gives several; Shape gives integers: both have a test of their own."""
-        assert layer._OPERATORS.keys() - {op for op, _, _ in OPERATORS} == {"Split", "Shape"}
-
-    def test_a_split_in_uneven_parts(self, layer):
-        import paddle
-
-        parts = layer._OPERATORS["Split"]([paddle.to_tensor(X), np.array([1, 3])], {"axis": 1})
-        np.testing.assert_array_equal(parts[0].numpy(), X[:, :1])
-        np.testing.assert_array_equal(parts[1].numpy(), X[:, 1:])
-
-    def test_shapes_are_computed_in_numpy(self, layer):
-        """The usual way to flatten: batch size from Shape, Gather and Concat into Reshape."""
-        import paddle
-
-        table = layer._OPERATORS
-        image = paddle.to_tensor(X)
-        shape = table["Shape"]([image], {})
-        batch = table["Gather"]([shape, np.array([0])], {"axis": 0})
-        target = table["Concat"]([batch, np.array([-1])], {"axis": 0})
-        assert table["Reshape"]([image, target], {}).shape == [2, 4 * 6 * 8]
-
-    @pytest.mark.parametrize(
-        ("x", "low", "high", "rounded", "passes"),
-        [
-            (0.26, -4, 4, 0.5, 1.0),  # 0.52 steps
-            (0.24, -4, 4, 0.0, 1.0),
-            (1.75, -4, 4, 2.0, 1.0),  # halves go to the even one
-            (1.25, -4, 4, 1.0, 1.0),
-            (2.2, -4, 4, 2.0, 1.0),  # 4.4 steps: only rounding
-            (2.3, -4, 4, 2.0, 0.0),  # 4.6 steps: cut off
-            (-9.0, 0, 255, 0.0, 0.0),
-        ],
-    )
-    def test_gradients_pass_inside_the_range(self, layer, x, low, high, rounded, passes):
-        import paddle
-
-        value = paddle.to_tensor([x], stop_gradient=False)
-        scale = paddle.zeros([1])
-        scale.stop_gradient = False
-        out = layer.FakeQuantize.apply(value, scale, 0.5, float(low), float(high))
-        assert out.item() == pytest.approx(rounded)
-        out.backward()
-        assert value.grad.item() == passes
-        # d(round(v) s)/d(log s) = (round(v) - v) s inside, the bound times s outside.
-        steps = x / 0.5
-        expected = (rounded / 0.5 - (steps if passes else 0.0)) * 0.5
-        assert scale.grad.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_log_softmax_is_its_formula():
@@ -455,3 +300,118 @@ class TestLimits:
 
     def test_one_class_a_photo_has_none(self, export):
         assert _limits(export) is None
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "places"),
+    [(10, 4, [0, 2, 5, 7]), (3, 10, [0, 1, 2]), (5, 1, [0]), (6, 3, [0, 2, 4]), (0, 3, [])],
+)
+def test_places_are_evenly_spaced(total, count, places):
+    assert spread(total, count) == places
+
+
+class TestNetwork:
+    """A float ONNX network as ONNX Runtime's quantiser takes it."""
+
+    @pytest.fixture
+    def network(self, tmp_path):
+        """Conv, batch norm, ReLU, average, linear; one node without a name."""
+        rng, helper, kind = np.random.default_rng(2), onnx.helper, onnx.TensorProto.FLOAT
+        constants = {
+            "w": rng.normal(size=(4, 3, 3, 3)),
+            "b": rng.normal(size=4),
+            "gamma": rng.uniform(0.5, 2, 4),
+            "beta": rng.normal(size=4),
+            "mean": rng.normal(size=4),
+            "variance": rng.uniform(0.5, 2, 4),
+            "fc": rng.normal(size=(4, 3)),
+        }
+        norm = ["gamma", "beta", "mean", "variance"]
+        graph = helper.make_graph(
+            [
+                helper.make_node("Conv", ["images", "w", "b"], ["c"], name="conv"),
+                helper.make_node("BatchNormalization", ["c", *norm], ["n"], name="norm"),
+                helper.make_node("Relu", ["n"], ["r"], name="relu"),
+                helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+                helper.make_node("Flatten", ["p"], ["f"], name="flatten"),
+                helper.make_node("Gemm", ["f", "fc"], ["logits"], name="head"),
+            ],
+            "net",
+            [helper.make_tensor_value_info("images", kind, ["batch", 3, 8, 8])],
+            [helper.make_tensor_value_info("logits", kind, ["batch", 3])],
+            [
+                onnx.numpy_helper.from_array(value.astype(np.float32), name)
+                for name, value in constants.items()
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, str(tmp_path / "net.onnx"))
+        return FloatNetwork(tmp_path / "net.onnx", reduce_range=False), model
+
+    IMAGES = np.random.default_rng(3).normal(size=(16, 3, 8, 8)).astype(np.float32)
+
+    def answers(self, model):
+        return make_session(model.SerializeToString(), 1).run(None, {"images": self.IMAGES})[0]
+
+    def test_batch_norms_are_folded_and_answers_stay(self, network):
+        prepared, original = network
+        assert "BatchNormalization" not in {node.op_type for node in prepared.model.graph.node}
+        np.testing.assert_allclose(
+            self.answers(prepared.model), self.answers(original), rtol=1e-4, atol=1e-5
+        )
+
+    def test_what_moves_numbers_is_no_layer_of_its_own(self, network):
+        found = {node.op: node.shape for node in network[0].nodes()}
+        assert found == {"Conv": (4, 3, 3, 3), "GlobalAveragePool": (), "Gemm": (4, 3)}
+        names = [node.name for node in network[0].nodes()]
+        assert all(names)
+        assert len(set(names)) == 3
+
+    @pytest.mark.parametrize("ranges", ["minmax", "percentile", "entropy"])
+    def test_every_way_to_find_ranges_gives_a_close_network(self, network, ranges):
+        prepared, original = network
+        prepared.calibrate([self.IMAGES[:8], self.IMAGES[8:]], ranges)
+        quantized = prepared.quantized()
+        onnx.checker.check_model(quantized, full_check=True)
+        wanted = self.answers(original)
+        error = relative_error(self.answers(quantized), wanted)
+        assert 0 < error < (0.02 if ranges == "minmax" else 0.2)
+
+    def test_a_range_is_that_of_all_batches(self, network):
+        """The second batch is ten times larger than the first."""
+        prepared, _ = network
+        prepared.calibrate([self.IMAGES[:8], 10 * self.IMAGES[8:]], "minmax")
+        stored = {
+            tensor.name: onnx.numpy_helper.to_array(tensor)
+            for tensor in prepared.quantized().graph.initializer
+        }
+        both = np.concatenate([self.IMAGES[:8], 10 * self.IMAGES[8:]])
+        step = (both.max() - both.min()) / 255
+        assert stored["images_scale"].item() == pytest.approx(step, rel=1e-5)
+        zero = np.rint(-both.min() / step)
+        assert stored["images_zero_point"].item() == pytest.approx(zero, abs=1)
+
+    def test_layers_may_stay_float_or_be_the_only_ones(self, network):
+        prepared, original = network
+        prepared.calibrate([self.IMAGES], "minmax")
+        conv = next(node.name for node in prepared.nodes() if node.op == "Conv")
+
+        def stored(model):
+            return sum(t.data_type == onnx.TensorProto.INT8 for t in model.graph.initializer)
+
+        whole, without = prepared.quantized(), prepared.quantized(stay_float=[conv])
+        alone = prepared.quantized(only=[conv])
+        wanted = self.answers(original)
+        errors = [relative_error(self.answers(m), wanted) for m in (whole, without, alone)]
+        # Weights and zero points of the layers that are quantised.
+        assert stored(without) < stored(whole)
+        assert stored(alone) < stored(whole)
+        assert min(errors) > 0
+        everything = [node.name for node in prepared.model.graph.node]
+        same = self.answers(prepared.quantized(stay_float=everything))
+        np.testing.assert_allclose(same, wanted, rtol=1e-4, atol=1e-5)
+
+    def test_a_file_that_is_no_network(self, tmp_path):
+        (tmp_path / "net.onnx").write_bytes(b"no network")
+        with pytest.raises(ExportError, match=r"net.onnx cannot be prepared for quantisation: "):
+            FloatNetwork(tmp_path / "net.onnx", reduce_range=False)
