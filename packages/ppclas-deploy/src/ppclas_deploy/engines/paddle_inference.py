@@ -66,7 +66,15 @@ class PaddleInferenceEngine(Engine):
             ) from error
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+        """
         self._predictor.get_input_handle(self._predictor.get_input_names()[0]).copy_from_cpu(images)
         self._predictor.run()
         logits: NDArray[np.float32] = self._predictor.get_output_handle(

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class TritonEngine(Engine):
-    """Run a ``triton`` export without Triton."""
+    """Run a ``triton`` export without Triton: the entry's config.pbtxt says which models run, in
+    which order, and what goes from one to the next.
+    """
 
     _configs: dict[str, Message] = PrivateAttr(default_factory=dict)
     _sessions: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -42,7 +44,15 @@ class TritonEngine(Engine):
         self._open(bundle, str(facts.get("repository")), self._entry)
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+        """
         config = self._configs[self._entry]
         answers = self._run(self._entry, {config.input[0].name: images})
         return np.asarray(answers[config.output[0].name], dtype=np.float32)

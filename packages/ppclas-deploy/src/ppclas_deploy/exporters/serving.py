@@ -64,7 +64,11 @@ class ServingExporter(NetworkExporter):
         return interface
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Trace in a process of its own, and describe what came out for both sides."""
+        """Trace in a process of its own, and describe what came out for both sides.
+
+        Raises:
+            ExportError: the model cannot be traced or described, or does not run as described.
+        """
         interface = self.interface(bundle)
         run_isolated("serving", self.job(bundle, folder, interface), folder / LOG, self.timeout)
         write_text(folder / "README.md", _readme(bundle, interface))
@@ -112,6 +116,16 @@ def variable(
 ) -> dict[str, Any]:
     """How Paddle Serving describes a tensor: its batch axis is not mentioned.
 
+    ``variable("x", "float32", (-1, 3, 224, 224), "image", "feed_type")`` has ``feed_type`` 1 and
+    ``shape`` [3, 224, 224].
+
+    Args:
+        name: of the tensor in the program.
+        dtype: Paddle's name of its type.
+        shape: its sides, the batch axis first; -1: any.
+        alias: what clients call it.
+        type_field: ``feed_type`` or ``fetch_type``.
+
     Raises:
         ExportError: Paddle Serving has no such type, or another axis than the batch's is free.
     """
@@ -130,7 +144,13 @@ def variable(
 
 
 def require_ends(config: Path, model: Path, params: Path, batch: int) -> None:
-    """Run the model in Paddle Inference as a configuration says.
+    """Run the model in Paddle Inference as a configuration says, on zeros.
+
+    Args:
+        config: the configuration, a text file.
+        model: the old-IR program.
+        params: its parameters.
+        batch: images to run it with.
 
     Raises:
         ExportError: it has other inputs or outputs than that.

@@ -56,7 +56,12 @@ class TritonExporter(HalfPrecisionExporter):
     """Let ONNX Runtime use TensorRT in half precision; with ``kind: gpu``."""
 
     def check(self) -> None:
-        """Need what writes ONNX, and options that go together."""
+        """Need what writes ONNX, and options that go together.
+
+        Raises:
+            MissingDependencyError: paddle2onnx, onnx or onnxruntime is not installed.
+            ExportError: ``ensemble`` with ``with_preprocess``, or ``tensorrt`` on the CPU.
+        """
         need_converter("the target triton")
         if self.ensemble and self.with_preprocess:
             raise ExportError(
@@ -68,6 +73,9 @@ class TritonExporter(HalfPrecisionExporter):
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Write the models in a process of its own; the engine ``triton`` reads them back as a
         server would.
+
+        Raises:
+            ExportError: tracing or conversion failed.
         """
         plain = (
             self.replace(with_preprocess=True).interface(bundle)
