@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from ppclas_core.bundle import write_manifest
-from ppclas_core.data.base import ImageSet, Record
-from ppclas_core.engine.score import Scoring
+from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ExportError
 from ppclas_deploy import load
 from ppclas_deploy.benchmark import Row, benchmark, draw, lite_format, model_bytes, write_csv
 from ppclas_deploy.measuring import measure_engine, most_memory
 from ppclas_deploy.timing import WARMUP, Latency, measure
+from ppclas_engine.results.score import Scoring
 
 pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
-from ppclas_core.engine.console import Console
 from ppclas_core.errors import BundleError, ExportError, UnknownNameError
 from ppclas_deploy.engine_choice import (
     Choice,
@@ -19,6 +18,7 @@ from ppclas_deploy.engine_choice import (
 )
 from ppclas_deploy.measuring import Measurement
 from ppclas_deploy.timing import Latency
+from ppclas_engine.console import Console
 
 pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle, write_manifest
 from ppclas_core.config.schema import ComponentConfig
-from ppclas_core.engine.predict import predict
-from ppclas_core.engine.predictors import bundle_predictor
 from ppclas_core.errors import BundleError, ExportError, ParityError
 from ppclas_core.files import sha256
 from ppclas_deploy import parity
@@ -19,6 +17,8 @@ from ppclas_deploy.export import (
     export_bundle,
 )
 from ppclas_deploy.photos import choose_photos
+from ppclas_engine.results.predict import predict
+from ppclas_engine.results.predictors import bundle_predictor
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("paddle", reason="needs the extra [cpu]")

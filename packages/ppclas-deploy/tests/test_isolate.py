@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from ppclas_core.engine.console import Console
 from ppclas_core.errors import ExportError
 from ppclas_deploy.isolate import (
     bundle_job,
@@ -23,6 +22,7 @@ from ppclas_deploy.isolate import (
 )
 from ppclas_deploy.progress import Listener, Teller
 from ppclas_deploy.worker import STEPS, refuse_network
+from ppclas_engine.console import Console
 
 ABORT = """\
 [Paddle2ONNX] Start parsing the Paddle model file...

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from ppclas_core.bundle import Architecture, Bundle, Manifest, Preprocessing, write_manifest
 from ppclas_core.config.schema import ComponentConfig, NormalizeConfig
-from ppclas_core.engine.console import Console
 from ppclas_core.errors import BundleError, DataError, ExportError
 from ppclas_core.normalize import normalize_batch
 from ppclas_deploy.quantize.judge import Judge, relative_error
@@ -17,6 +16,7 @@ from ppclas_deploy.quantize.photos import choose
 from ppclas_deploy.quantize.ptq import quantize_guarded, sensitivities
 from ppclas_deploy.quantize.receipt import report
 from ppclas_deploy.quantize.run import quantize_bundle
+from ppclas_engine.console import Console
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
@@ -364,8 +364,8 @@ class TestTraining:
         ]
 
     def test_training_learns_ranges_that_were_far_too_small(self, easy, judge_of, tmp_path):
-        from ppclas_core.data.pipeline import Pipeline
-        from ppclas_core.data.sources import load_image_set
+        from ppclas_data.loading.pipeline import Pipeline
+        from ppclas_data.sources.opening import load_image_set
         from ppclas_deploy.quantize.training import Training, train
 
         model, judge = easy.quantized(), judge_of(easy)

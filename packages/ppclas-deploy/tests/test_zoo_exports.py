@@ -2,10 +2,10 @@
 
 import pytest
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, write_bundle
-from ppclas_core.data.pipeline import default_eval_transforms
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
 from ppclas_core.weights import model_state
+from ppclas_data.loading.pipeline import default_eval_transforms
 from ppclas_deploy.export import export_bundle
 
 pytest.importorskip("onnx", reason="needs the extra [onnx]")

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
-from ppclas_core.data.base import Draw
-from ppclas_core.engine.predictors import model_predictor
-from ppclas_core.export import export_facts
+from ppclas_core.contracts.data import Draw
+from ppclas_core.contracts.export import export_facts
 from ppclas_core.normalize import normalize_on_device
 from ppclas_core.paddle_runtime import require_paddle
 from ppclas_core.plugins import get_registries
+from ppclas_engine.results.predictors import model_predictor
 
 from ppclas_deploy.isolate import bundle_of
 
 if TYPE_CHECKING:
     from ppclas_core.config.schema import NormalizeConfig
-    from ppclas_core.image_model import ImageModel
+    from ppclas_core.contracts.image_model import ImageModel
 
 _BATCH = 8
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from ppclas_core.bundle import Bundle
-from ppclas_core.data.loader import Loader, available_cpus
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.predictors import open_engine
-from ppclas_core.engine.score import Scoring
+from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import PpclasError
-from ppclas_core.export import export_facts
 from ppclas_core.files import write_atomic
+from ppclas_data.loading.loader import Loader, available_cpus
+from ppclas_engine.console import Console
+from ppclas_engine.results.predictors import open_engine
+from ppclas_engine.results.score import Scoring
 
 from ppclas_deploy.engine_choice import runnable
 from ppclas_deploy.measuring import Measurement, measure_engine

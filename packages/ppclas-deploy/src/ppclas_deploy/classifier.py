@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
-from ppclas_core.engine.predict import Prediction, predict
 from ppclas_core.errors import ShapeError
+from ppclas_engine.results.predict import Prediction, predict
 
 from ppclas_deploy.engine_choice import load_engine, readers
 

@@ -14,13 +14,13 @@ from importlib import metadata
 from pathlib import Path
 
 from ppclas_core.bundle import Bundle
-from ppclas_core.data.loader import available_cpus
-from ppclas_core.engine.console import Console
-from ppclas_core.engine.predictors import open_engine
+from ppclas_core.contracts.export import Engine, export_facts
 from ppclas_core.errors import BundleError, ExportError, ParityError, PpclasError
-from ppclas_core.export import Engine, export_facts
 from ppclas_core.files import write_json
 from ppclas_core.plugins import get_registries
+from ppclas_data.loading.loader import available_cpus
+from ppclas_engine.console import Console
+from ppclas_engine.results.predictors import open_engine
 
 from ppclas_deploy import parity
 from ppclas_deploy.export import export_bundle

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ppclas_core.bundle import MANIFEST, Bundle, Manifest, versions, write_manifest
+from ppclas_core.contracts.export import Exporter
 from ppclas_core.errors import BundleError, ConfigError, ExportError, PpclasError
-from ppclas_core.export import Exporter
 from ppclas_core.files import building_folder, sha256, write_json, write_text
 from ppclas_core.paddle_runtime import has_paddle, require_paddle
 from ppclas_core.plugins import get_registries

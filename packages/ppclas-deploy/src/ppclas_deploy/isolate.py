@@ -28,7 +28,7 @@ from ppclas_core.errors import ExportError
 from ppclas_deploy.progress import Listener
 
 if TYPE_CHECKING:
-    from ppclas_core.engine.console import Console
+    from ppclas_engine.console import Console
 
 LOG = "export.log"
 """Name of the log, in the export's folder."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
-from ppclas_core.data.builtin import builtin_photos
-from ppclas_core.data.decode import decode
-from ppclas_core.data.photo_files import image_files
-from ppclas_core.data.splits import open_splits
-from ppclas_core.engine.predict import expand_paths
 from ppclas_core.errors import DataError, ImageError, PpclasError
+from ppclas_data.builtin import builtin_photos
+from ppclas_data.decoding.decode import decode
+from ppclas_data.sources.photo_files import image_files
+from ppclas_data.sources.splits import open_splits
+from ppclas_engine.results.predict import expand_paths
 
 DEFAULT_COUNT = 16
 

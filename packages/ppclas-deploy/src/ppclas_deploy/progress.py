@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ppclas_core.engine.console import Bar, Console
+from ppclas_engine.console import Bar, Console
 
 
 class Teller(Console):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ppclas_core.config.schema import ComponentConfig, Size
-from ppclas_core.data.transforms import size_pair
 from ppclas_core.errors import ConfigError
+from ppclas_data.transforms.basic import size_pair
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle

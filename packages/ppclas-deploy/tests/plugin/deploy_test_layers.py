@@ -2,9 +2,9 @@
 
 from paddle import nn
 from paddle.nn import functional
-from ppclas_core.image_model import ImageModel
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.image_model import ImageModel
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 
 models = Variants()
 

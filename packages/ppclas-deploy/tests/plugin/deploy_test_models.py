@@ -3,8 +3,8 @@
 Converters and engines meet them in processes of their own.
 """
 
+from ppclas_core.contracts.variants import register_variants
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.variants import register_variants
 
 MODELS = ("Tiny", "TinyResize", "TwoHeads", "SinglePrecision")
 ENGINES = ("linear", "linear_slow", "linear_wrong", "linear_abort", "linear_hang")

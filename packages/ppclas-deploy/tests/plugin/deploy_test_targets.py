@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from ppclas_core.bundle import Bundle
-from ppclas_core.data.base import Transform
+from ppclas_core.contracts.data import Transform
+from ppclas_core.contracts.export import Engine, Exporter, export_file
 from ppclas_core.errors import ExportError
-from ppclas_core.export import Engine, Exporter, export_file
 from pydantic import PrivateAttr
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.data.loader import available_cpus
+from ppclas_core.contracts.export import Engine
 from ppclas_core.errors import BundleError
-from ppclas_core.export import Engine
 from ppclas_core.paddle_runtime import require_paddle
+from ppclas_data.loading.loader import available_cpus
 from pydantic import PrivateAttr
 
 if TYPE_CHECKING:

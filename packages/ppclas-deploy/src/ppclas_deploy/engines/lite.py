@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_core.contracts.export import Engine, export_facts, export_file
 from ppclas_core.errors import BundleError
-from ppclas_core.export import Engine, export_facts, export_file
 from pydantic import PrivateAttr
 
 from ppclas_deploy.isolate import last_words, offline_environment

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.data.loader import available_cpus
+from ppclas_core.contracts.export import Engine, export_facts, export_file
 from ppclas_core.errors import BundleError, MissingDependencyError
-from ppclas_core.export import Engine, export_facts, export_file
+from ppclas_data.loading.loader import available_cpus
 from pydantic import Field, PrivateAttr
 
 from ppclas_deploy.cpus import has_vnni

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_core.contracts.export import Engine, export_file
 from ppclas_core.errors import BundleError
-from ppclas_core.export import Engine, export_file
 from pydantic import PrivateAttr
 
 from ppclas_deploy.cpus import usable_cpus

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_core.contracts.export import Engine, export_facts, export_file
 from ppclas_core.errors import MissingDependencyError, PpclasError
-from ppclas_core.export import Engine, export_facts, export_file
 from ppclas_core.paddle_runtime import require_paddle
 from pydantic import PositiveInt, PrivateAttr
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
-from ppclas_core.data.base import sample_draw
+from ppclas_core.contracts.data import sample_draw
+from ppclas_core.contracts.export import Exporter
 from ppclas_core.errors import ExportError
-from ppclas_core.export import Exporter
 from pydantic import PositiveInt
 
 from ppclas_deploy.isolate import bundle_job

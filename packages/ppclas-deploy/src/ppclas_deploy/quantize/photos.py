@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
-from ppclas_core.data.base import ImageSet, Record
-from ppclas_core.data.loader import Loader
-from ppclas_core.data.pipeline import Pipeline
-from ppclas_core.data.sources import load_image_set, open_image_set
-from ppclas_core.data.splits import open_splits
-from ppclas_core.engine.predict import expand_paths
+from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import DataError
+from ppclas_data.loading.loader import Loader
+from ppclas_data.loading.pipeline import Pipeline
+from ppclas_data.sources.opening import load_image_set, open_image_set
+from ppclas_data.sources.splits import open_splits
+from ppclas_engine.results.predict import expand_paths
 
 BATCH = 32
 """Photos that are read at a time."""

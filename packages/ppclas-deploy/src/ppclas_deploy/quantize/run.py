@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from ppclas_core.bundle import Bundle, write_manifest
-from ppclas_core.engine.console import Console
+from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import BundleError, ExportError, PpclasError
-from ppclas_core.export import export_facts
 from ppclas_core.files import building_folder
 from ppclas_core.paddle_runtime import has_paddle, require_paddle
+from ppclas_engine.console import Console
 
 from ppclas_deploy.dependencies import need
 from ppclas_deploy.export import check_output, export_bundle

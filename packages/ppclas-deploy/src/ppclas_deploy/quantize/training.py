@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.component import Params
 from ppclas_core.config.schema import NormalizeConfig
-from ppclas_core.data.base import ImageSet
-from ppclas_core.data.loader import Loader
-from ppclas_core.data.pipeline import Pipeline
+from ppclas_core.contracts.data import ImageSet
 from ppclas_core.normalize import normalize_batch
 from ppclas_core.paddle_runtime import require_paddle
+from ppclas_core.params import Params
+from ppclas_data.loading.loader import Loader
+from ppclas_data.loading.pipeline import Pipeline
 from pydantic import PositiveFloat, PositiveInt
 
 from ppclas_deploy.engines.onnxruntime import make_session

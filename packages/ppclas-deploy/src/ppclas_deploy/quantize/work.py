@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle, versions, write_manifest
-from ppclas_core.data.base import ImageSet
-from ppclas_core.data.pipeline import Pipeline, build_transforms, default_train_transforms
-from ppclas_core.engine.console import Console
+from ppclas_core.contracts.data import ImageSet
+from ppclas_core.contracts.export import export_facts, export_file
 from ppclas_core.errors import ExportError
-from ppclas_core.export import export_facts, export_file
 from ppclas_core.files import write_json
 from ppclas_core.normalize import normalize_batch
+from ppclas_data.loading.pipeline import Pipeline, build_transforms, default_train_transforms
+from ppclas_engine.console import Console
 
 from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load
