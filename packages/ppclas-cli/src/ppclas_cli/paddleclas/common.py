@@ -60,7 +60,9 @@ def set_image_size(t: Translation, *source: str | int) -> None:
     shape = t.get(*source)
     if shape is None:
         return
-    if isinstance(shape, list) and len(shape) == 3 and shape[0] == 3 and all(map(is_whole, shape)):
+    # A fourth channel is of zeros: some of PaddleClas' files have it because it is faster.
+    whole = isinstance(shape, list) and len(shape) == 3 and all(map(is_whole, shape))
+    if whole and shape[0] in (3, 4):
         t.set("data.image_size", shape[1] if shape[1] == shape[2] else shape[1:], *source)
     else:
         t.refuse(source, f"expected [3, height, width], got {describe(shape)}.")

@@ -155,6 +155,7 @@ def _translate_global(t: Translation) -> None:
         ("to_static", "the numbers are the same"),
         ("iter_per_epoch", "counted from the data"),
         ("class_num", "counted from the data"),
+        ("image_channel", "a fourth channel is of zeros"),
     ):
         t.drop(reason, "Global", key)
 
@@ -193,6 +194,10 @@ def _translate_arch(t: Translation) -> None:
     if t.get("Arch", "data_format", default="NCHW") != "NCHW":
         t.drop("the layout changes on the device; the numbers are the same", "Arch", "data_format")
     t.move_number("model.params.drop_path_rate", "Arch", "drop_path_rate")
+    if t.get("Arch", "input_image_channel", default=3) in (3, 4):
+        t.drop("a fourth channel is of zeros", "Arch", "input_image_channel")
+    else:
+        t.refuse(("Arch", "input_image_channel"), "expected 3, or 4 of which one is of zeros.")
 
 
 def _translate_loader(t: Translation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 from ppclas_core.config.explain import describe
@@ -188,10 +189,8 @@ def _rates(t: Translation, name: str) -> tuple[float | None, list[int] | None, f
     if name != "Piecewise":
         lr = t.number(*_LR, "learning_rate") if t.require(*_LR, "learning_rate") else None
         return lr, _epochs(t, name, run), t.number(*_LR, "gamma", default=0.1)
-    if t.has(*_LR, "learning_rate"):  # it overrides both lists: a tenth every 30 epochs
-        t.drop("learning_rate is given, which overrides it", *_LR, "decay_epochs")
-        t.drop("learning_rate is given, which overrides it", *_LR, "values")
-        return t.number(*_LR, "learning_rate"), list(range(30, run, 30)) or [30], None
+    if t.has(*_LR, "learning_rate"):
+        return _tenths(t, run)
     epochs = _epochs(t, name, run)
     if not t.require(*_LR, "values"):
         return None, None, None
@@ -213,6 +212,28 @@ def _rates(t: Translation, name: str) -> tuple[float | None, list[int] | None, f
         )
         return None, None, None
     return values[0] if values else None, epochs, next(iter(falls), None)
+
+
+def _tenths(t: Translation, run: int) -> tuple[float | None, list[int] | None, None]:
+    """A tenth every 30 epochs, which some releases take from a learning_rate and others do not."""
+    lr, epochs = t.number(*_LR, "learning_rate"), list(range(30, run, 30)) or [30]
+    expected = {"decay_epochs": epochs, "values": [lr, *((lr or 0) / 10**n for n in range(1, 99))]}
+    for key, tenths in expected.items():
+        found = t.get(*_LR, key, default=[])
+        if not isinstance(found, list) or not all(
+            is_whole(value) or isinstance(value, float) for value in found
+        ):
+            t.refuse((*_LR, key), f"expected a list of numbers, got {describe(found)}.")
+        elif any(
+            not math.isclose(value, tenth or 0, rel_tol=1e-6)
+            for value, tenth in zip(found, tenths, strict=False)
+        ):
+            t.refuse(
+                (*_LR, "learning_rate"),
+                "releases of PaddleClas differ in whether it or the lists beside it count. Leave "
+                "it out, or leave out decay_epochs and values.",
+            )
+    return lr, epochs, None
 
 
 def _epochs(t: Translation, name: str, run: int) -> list[int] | None:
