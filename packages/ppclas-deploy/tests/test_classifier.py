@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from ppclas_core.errors import BundleError, ShapeError
+from ppclas_core.errors import BundleError
 from ppclas_deploy import load
 
 pytest.importorskip("onnx", reason="needs the extra [onnx]")
@@ -73,21 +73,6 @@ def test_an_unreadable_file_does_not_stop_the_others(export, tmp_path):
     assert missing.error
     assert answered.top
     assert not answered.error
-
-
-@pytest.mark.parametrize(
-    ("pixels", "came"),
-    [
-        (np.zeros((6, 5), np.uint8), r"uint8 \[6, 5\]"),
-        (np.zeros((6, 5, 3), np.float32), r"float32 \[6, 5, 3\]"),
-        (np.zeros((6, 5, 4), np.uint8), r"uint8 \[6, 5, 4\]"),
-    ],
-)
-def test_other_arrays_are_refused(export, pixels, came):
-    with pytest.raises(
-        ShapeError, match=rf"expected RGB pixels, uint8 \[H, W, 3\] in 0..255, got {came}.*::-1"
-    ):
-        load(export.folder).predict([pixels])
 
 
 def test_the_engine_is_the_one_asked_for(export, photos):
