@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paddle import Tensor, nn
+from paddle.nn.initializer import Initializer
 from ppclas_core.image_model import Feature, ImageModel
 from ppclas_core.models import ModelConfig
 
@@ -57,12 +58,18 @@ class ChainModel(ImageModel):
         self.add_sublayer(name, layer)
         self._steps.append(Step(name, stage, out_channels, self.out_stride * stride))
 
-    def close(self, in_features: int, dropout: nn.Layer | None = None) -> None:
-        """Add the classifier, and what drops features before it."""
+    def close(
+        self,
+        in_features: int,
+        dropout: nn.Layer | None = None,
+        weight: Initializer | None = None,
+    ) -> None:
+        """Add the classifier, whose weights ``weight`` draws, and what drops features before it."""
         if dropout is not None:
             self.dropout = dropout
         if self.config.num_classes:
-            self.add_sublayer(self.head[0], nn.Linear(in_features, self.config.num_classes))
+            classifier = nn.Linear(in_features, self.config.num_classes, weight_attr=weight)
+            self.add_sublayer(self.head[0], classifier)
 
     def forward_features(self, images: Tensor) -> Tensor:
         x = images

@@ -5,7 +5,7 @@ is 1.
 from __future__ import annotations
 
 from paddle import nn
-from paddle.nn.initializer import KaimingNormal
+from paddle.nn.initializer import Initializer, KaimingNormal
 
 
 def conv2d(
@@ -19,12 +19,13 @@ def conv2d(
     groups: int = 1,
     bias: bool = False,
     linear: bool = False,
+    weight: Initializer | None = None,
 ) -> nn.Conv2D:
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉] for odd kernels.
 
     ``padding`` says otherwise where it is given: pixels on each side, or top, bottom, left and
     right. ``linear`` stands for a convolution that neither a ReLU nor a batch norm follows: its
-    weights are drawn smaller.
+    weights are drawn smaller. ``weight`` draws them for networks that do not follow He et al.
     """
     sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     return nn.Conv2D(
@@ -37,6 +38,6 @@ def conv2d(
         groups=groups,
         # Paddle's default takes the fan-in of an ungrouped convolution: far too little for a
         # depthwise one.
-        weight_attr=KaimingNormal(nonlinearity="linear" if linear else "relu"),
+        weight_attr=weight or KaimingNormal(nonlinearity="linear" if linear else "relu"),
         bias_attr=None if bias else False,
     )
