@@ -74,14 +74,15 @@ class ChainModel(ImageModel):
     def forward_features(self, images: Tensor) -> Tensor:
         x = images
         for step in self._steps:
-            x = getattr(self, step.name)(x)
+            x = self._sub_layers[step.name](x)
         return x
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         pooled = self.pool(features)
         if pre_logits or not self.config.num_classes:
             return pooled
-        return getattr(self, self.head[0])(self.dropout(pooled))
+        # Not by ``getattr``: the classifier's name can be that of a class attribute, as "head" is.
+        return self._sub_layers[self.head[0]](self.dropout(pooled))
 
     def pool(self, features: Tensor) -> Tensor:
         """[N, C, h, w] → what the classifier sees, [N, in_features]."""

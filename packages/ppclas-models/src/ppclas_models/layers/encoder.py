@@ -1,0 +1,68 @@
+"""A transformer's encoder block: attention, then an MLP, each added to what it gets.
+
+Paper: "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", Dosovitskiy et
+al. 2020, https://arxiv.org/abs/2010.11929, whose norms come before the two (section 3.1); layer
+scale: "Going Deeper with Image Transformers", Touvron et al. 2021,
+https://arxiv.org/abs/2103.17239
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paddle import Tensor, nn
+from paddle.nn.initializer import Constant
+
+from ppclas_models.layers.stochastic_depth import DropPath
+
+
+class EncoderBlock(nn.Layer):
+    """Tokens [N, L, dim] → the same shape. Checkpoint keys ``norm1``, ``attn``, ``norm2``, ``mlp``
+    and, with ``layer_scale``, ``gamma_1`` and ``gamma_2``.
+
+    ``layer_scale`` is the first value of one factor per channel on each of the two branches. What
+    ``forward`` gets beside the tokens goes to ``attn``.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        attn: nn.Layer,
+        mlp: nn.Layer,
+        *,
+        drop_path_rate: float = 0.0,
+        epsilon: float = 1e-5,
+        layer_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, epsilon)
+        self.attn = attn
+        self.drop_path = DropPath(drop_path_rate)
+        self.norm2 = nn.LayerNorm(dim, epsilon)
+        self.mlp = mlp
+        self.gamma_1 = self.gamma_2 = None
+        if layer_scale is not None:
+            first = Constant(layer_scale)
+            self.gamma_1 = self.create_parameter([dim], default_initializer=first)
+            self.gamma_2 = self.create_parameter([dim], default_initializer=first)
+
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
+        x = x + self._branch(self.attn(self.norm1(x), *context), self.gamma_1)
+        return x + self._branch(self.mlp(self.norm2(x)), self.gamma_2)
+
+    def _branch(self, y: Tensor, gamma: Tensor | None) -> Tensor:
+        return self.drop_path(y if gamma is None else y * gamma)
+
+
+class TokensToMap(nn.Layer):
+    """Tokens [N, prefix + height * width, C], row by row → a map [N, C, height, width]; the first
+    ``prefix`` tokens, which stand for no place, are left out.
+    """
+
+    def __init__(self, prefix: int = 0) -> None:
+        super().__init__()
+        self.prefix = prefix
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        places = tokens[:, self.prefix :] if self.prefix else tokens
+        return places.transpose([0, 2, 1]).reshape([0, 0, height, width])
