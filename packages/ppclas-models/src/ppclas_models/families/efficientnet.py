@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
+from ppclas_models.layers.stochastic_depth import Rate
 
 models = Variants()
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280

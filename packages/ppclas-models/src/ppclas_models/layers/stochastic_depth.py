@@ -6,8 +6,13 @@ Paper: "Deep Networks with Stochastic Depth", Huang et al. 2016, https://arxiv.o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from paddle import nn
+from pydantic import Field
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+"""Share that training drops."""
 
 
 class DropPath(nn.Dropout):
