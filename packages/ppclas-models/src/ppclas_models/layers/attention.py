@@ -13,32 +13,40 @@ from ppclas_models.layers.mlp import linear
 
 
 def split_heads(x: Tensor, num_heads: int, parts: int = 1) -> list[Tensor]:
-    """[N, L, parts * C] → ``parts`` tensors [N, num_heads, L, C / num_heads]."""
+    """[..., L, parts * C] → ``parts`` tensors [..., num_heads, L, C / num_heads]."""
+    leading = x.ndim - 2
     width = x.shape[-1] // (parts * num_heads)
     # 0 keeps an axis, whatever its size.
-    split = x.reshape([0, 0, parts, num_heads, width]).transpose([2, 0, 3, 1, 4])
-    return [split[part] for part in range(parts)]
+    split = x.reshape([0] * (leading + 1) + [parts, num_heads, width])
+    order = [leading + 1, *range(leading), leading + 2, leading, leading + 3]
+    return list(split.transpose(order).unbind(0))
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """[..., heads, L, d] → [..., L, heads * d]: the heads side by side."""
+    leading = x.ndim - 3
+    return x.transpose([*range(leading), leading + 1, leading, leading + 2]).flatten(leading + 1)
 
 
 def attend(
     queries: Tensor, keys: Tensor, values: Tensor, scale: float, bias: Tensor | None = None
 ) -> Tensor:
-    """Queries [N, heads, L, d], keys [N, heads, M, d] and values [N, heads, M, e] → [N, L,
-    heads * e]: ``softmax(scale * queries @ keys + bias) @ values``, the heads side by side.
+    """Queries [..., heads, L, d], keys [..., heads, M, d] and values [..., heads, M, e] → [..., L,
+    heads * e]: ``softmax(scale * queries @ keys + bias) @ values``.
 
-    ``bias`` broadcasts to [N, heads, L, M].
+    ``bias`` broadcasts to [..., heads, L, M].
     """
     scores = paddle.matmul(queries * scale, keys, transpose_y=True)
     if bias is not None:
         scores = scores + bias
-    return paddle.matmul(F.softmax(scores), values).transpose([0, 2, 1, 3]).flatten(2)
+    return merge_heads(paddle.matmul(F.softmax(scores), values))
 
 
 class SelfAttention(nn.Layer):
-    """Tokens [N, L, dim] → [N, L, dim], each a mix of all. Checkpoint keys ``qkv``, ``proj``.
+    """Tokens [..., L, dim] → the same shape, each a mix of all. Checkpoint keys ``qkv``, ``proj``.
 
     ``scale`` stands before the products of queries and keys; by default one over the square root
-    of a head's width. ``bias`` is added to them and broadcasts to [N, num_heads, L, L].
+    of a head's width. ``bias`` is added to them and broadcasts to [..., num_heads, L, L].
     """
 
     def __init__(

@@ -17,8 +17,8 @@ from ppclas_models.layers.stochastic_depth import DropPath
 
 
 class EncoderBlock(nn.Layer):
-    """Tokens [N, L, dim] → the same shape. Checkpoint keys ``norm1``, ``attn``, ``norm2``, ``mlp``
-    and, with ``layer_scale``, ``gamma_1`` and ``gamma_2``.
+    """Tokens [N, ..., dim] → the same shape. Checkpoint keys ``norm1``, ``attn``, ``norm2``,
+    ``mlp`` and, with ``layer_scale``, ``gamma_1`` and ``gamma_2``.
 
     ``layer_scale`` is the first value of one factor per channel on each of the two branches. What
     ``forward`` gets beside the tokens goes to ``attn``.
