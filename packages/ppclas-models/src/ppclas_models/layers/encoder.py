@@ -20,6 +20,8 @@ class EncoderBlock(nn.Layer):
     """Tokens [N, ..., dim] → the same shape. Checkpoint keys ``norm1``, ``attn``, ``norm2``,
     ``mlp`` and, with ``layer_scale``, ``gamma_1`` and ``gamma_2``.
 
+    With ``post_norm`` the norms come after the two instead (Swin Transformer V2), and start from 0.
+
     ``layer_scale`` is the first value of one factor per channel on each of the two branches. What
     ``forward`` gets beside the tokens goes to ``attn``.
     """
@@ -33,6 +35,7 @@ class EncoderBlock(nn.Layer):
         drop_path_rate: float = 0.0,
         epsilon: float = 1e-5,
         layer_scale: float | None = None,
+        post_norm: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, epsilon)
@@ -40,6 +43,10 @@ class EncoderBlock(nn.Layer):
         self.drop_path = DropPath(drop_path_rate)
         self.norm2 = nn.LayerNorm(dim, epsilon)
         self.mlp = mlp
+        self.post_norm = post_norm
+        if post_norm:
+            Constant(0.0)(self.norm1.weight)
+            Constant(0.0)(self.norm2.weight)
         self.gamma_1 = self.gamma_2 = None
         if layer_scale is not None:
             first = Constant(layer_scale)
@@ -47,11 +54,15 @@ class EncoderBlock(nn.Layer):
             self.gamma_2 = self.create_parameter([dim], default_initializer=first)
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
-        x = x + self._branch(self.attn(self.norm1(x), *context), self.gamma_1)
-        return x + self._branch(self.mlp(self.norm2(x)), self.gamma_2)
+        if self.post_norm:
+            x = x + self.drop_path(self.norm1(self.attn(x, *context)))
+            return x + self.drop_path(self.norm2(self.mlp(x)))
+        x = x + self.drop_path(_scaled(self.attn(self.norm1(x), *context), self.gamma_1))
+        return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
 
-    def _branch(self, y: Tensor, gamma: Tensor | None) -> Tensor:
-        return self.drop_path(y if gamma is None else y * gamma)
+
+def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
+    return x if gamma is None else x * gamma
 
 
 class TokensToMap(nn.Layer):

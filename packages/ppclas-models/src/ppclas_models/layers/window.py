@@ -11,8 +11,6 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 
-from ppclas_models.layers.channels_last import to_channels_last
-
 Size = tuple[int, int]
 """Height and width."""
 MASKED = -100.0
@@ -44,14 +42,6 @@ def pad_to_multiple(x: Tensor, window: Size) -> Tensor:
     if not bottom and not right:
         return x
     return F.pad(x, [0, 0, 0, bottom, 0, right, 0, 0], pad_from_left_axis=True)
-
-
-def merge_neighbours(x: Tensor) -> Tensor:
-    """[N, C, H, W] → [N, ⌈H / 2⌉, ⌈W / 2⌉, 4 * C]: of each 2x2 the left column, then the right."""
-    x = pad_to_multiple(to_channels_last(x), (2, 2))
-    _, height, width, channels = x.shape
-    x = x.reshape([-1, height // 2, 2, width // 2, 2, channels])
-    return x.transpose([0, 1, 3, 4, 2, 5]).flatten(3)
 
 
 def relative_position_index(window: int) -> Tensor:
