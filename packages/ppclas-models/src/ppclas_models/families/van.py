@@ -20,6 +20,8 @@ models = Variants()
 
 MLP_RATIOS = (8, 8, 4, 4)
 """Hidden channels of the MLPs over the block's, in each stage."""
+EPSILON = 1e-6
+"""Added to the variances of the layer norms."""
 LAYER_SCALE = 0.01
 """First value of the factors on each branch."""
 
@@ -154,5 +156,5 @@ class VAN(ChainModel):
             for position, rate in enumerate(rates[number - 1]):
                 block = VANBlock(channels, ratio, rate)
                 self.append(stage, f"block{number}.{position}", block, channels)
-            self.append(stage, f"norm{number}", MapLayerNorm(channels), channels)
+            self.append(stage, f"norm{number}", MapLayerNorm(channels, EPSILON), channels)
         self.close(channels, weight=TruncatedNormal(std=0.02))

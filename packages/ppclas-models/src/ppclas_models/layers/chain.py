@@ -27,6 +27,18 @@ class Step:
     """Input pixels per output pixel, along height and width."""
 
 
+class PointClassifier(nn.Conv2D):
+    """Features [N, C] → logits [N, num_classes]; the weights are a 1x1 convolution's, as some
+    checkpoints have them.
+    """
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.unsqueeze([2, 3])).flatten(1)
+
+
 class ChainModel(ImageModel):
     """Classify images [N, in_channels, H, W] (float32, normalised) as logits [N, num_classes].
 
@@ -63,12 +75,21 @@ class ChainModel(ImageModel):
         in_features: int,
         dropout: nn.Layer | None = None,
         weight: Initializer | None = None,
+        *,
+        point: bool = False,
     ) -> None:
-        """Add the classifier, whose weights ``weight`` draws, and what drops features before it."""
+        """Add the classifier, whose weights ``weight`` draws, and what drops features before it;
+        with ``point``, one that is a 1x1 convolution.
+        """
         if dropout is not None:
             self.dropout = dropout
         if self.config.num_classes:
-            classifier = nn.Linear(in_features, self.config.num_classes, weight_attr=weight)
+            classes = self.config.num_classes
+            classifier = (
+                PointClassifier(in_features, classes)
+                if point
+                else nn.Linear(in_features, classes, weight_attr=weight)
+            )
             self.add_sublayer(self.head[0], classifier)
 
     def forward_features(self, images: Tensor) -> Tensor:
