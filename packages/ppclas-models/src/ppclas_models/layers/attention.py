@@ -9,6 +9,8 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 
+from ppclas_models.layers.channels_last import to_channels_first, to_channels_last
+from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.mlp import linear
 
 
@@ -61,3 +63,37 @@ class SelfAttention(nn.Layer):
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         queries, keys, values = split_heads(self.qkv(x), self.num_heads, 3)
         return self.proj(attend(queries, keys, values, self.scale, bias))
+
+
+class SpatialReductionAttention(nn.Layer):
+    """Map [N, H, W, dim] → the same shape: attention to a map that is ``ratio`` times smaller
+    along both sides. Checkpoint keys ``q``, ``kv``, ``proj`` and, for ratios above 1, ``sr`` and
+    ``norm``.
+
+    Paper: "Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without
+    Convolutions", Wang et al. 2021, https://arxiv.org/abs/2102.12122
+    """
+
+    def __init__(self, dim: int, num_heads: int, ratio: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (dim // num_heads) ** -0.5
+        self.q = linear(dim, dim)
+        self.kv = linear(dim, 2 * dim)
+        self.proj = linear(dim, dim)
+        self.sr = self.norm = None
+        if ratio > 1:
+            self.sr = conv2d(dim, dim, ratio, ratio, padding=0, bias=True, linear=True)
+            self.norm = nn.LayerNorm(dim)
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """[N, H, W, dim] → the tokens that keys and values come from, [N, M, dim]."""
+        if self.sr is None or self.norm is None:
+            return x.flatten(1, 2)
+        return self.norm(to_channels_last(self.sr(to_channels_first(x))).flatten(1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        (queries,) = split_heads(self.q(x.flatten(1, 2)), self.num_heads)
+        keys, values = split_heads(self.kv(self.reduced(x)), self.num_heads, 2)
+        mixed = self.proj(attend(queries, keys, values, self.scale))
+        return mixed.reshape([-1, *x.shape[1:]])

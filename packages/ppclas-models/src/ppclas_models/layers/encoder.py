@@ -13,6 +13,7 @@ from typing import Any
 from paddle import Tensor, nn
 from paddle.nn.initializer import Constant
 
+from ppclas_models.layers.channels_last import to_channels_first, to_channels_last
 from ppclas_models.layers.stochastic_depth import DropPath
 
 
@@ -63,6 +64,13 @@ class EncoderBlock(nn.Layer):
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
     return x if gamma is None else x * gamma
+
+
+class MapEncoderBlock(EncoderBlock):
+    """[N, dim, H, W] → the same shape, with an ``attn`` that maps [N, H, W, dim]."""
+
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
+        return to_channels_first(super().forward(to_channels_last(x), *context))
 
 
 class TokensToMap(nn.Layer):
