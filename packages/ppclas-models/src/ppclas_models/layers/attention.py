@@ -45,24 +45,32 @@ def attend(
 
 
 class SelfAttention(nn.Layer):
-    """Tokens [..., L, dim] → the same shape, each a mix of all. Checkpoint keys ``qkv``, ``proj``.
+    """Tokens [..., L, dim] → the same shape, each a mix of all. Checkpoint keys ``names``.
 
     ``scale`` stands before the products of queries and keys; by default one over the square root
     of a head's width. ``bias`` is added to them and broadcasts to [..., num_heads, L, L].
     """
 
     def __init__(
-        self, dim: int, num_heads: int, *, qkv_bias: bool = True, scale: float | None = None
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        qkv_bias: bool = True,
+        scale: float | None = None,
+        names: tuple[str, str] = ("qkv", "proj"),
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5 if scale is None else scale
-        self.qkv = linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = linear(dim, dim)
+        self.names = names
+        self.add_sublayer(names[0], linear(dim, 3 * dim, bias=qkv_bias))
+        self.add_sublayer(names[1], linear(dim, dim))
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        queries, keys, values = split_heads(self.qkv(x), self.num_heads, 3)
-        return self.proj(attend(queries, keys, values, self.scale, bias))
+        qkv, proj = (self._sub_layers[name] for name in self.names)
+        queries, keys, values = split_heads(qkv(x), self.num_heads, 3)
+        return proj(attend(queries, keys, values, self.scale, bias))
 
 
 class SpatialReductionAttention(nn.Layer):

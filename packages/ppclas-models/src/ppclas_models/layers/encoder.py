@@ -8,7 +8,7 @@ https://arxiv.org/abs/2103.17239
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from paddle import Tensor, nn
 from paddle.nn.initializer import Constant
@@ -17,9 +17,18 @@ from ppclas_models.layers.channels_last import to_channels_first, to_channels_la
 from ppclas_models.layers.stochastic_depth import DropPath
 
 
+class BlockKeys(NamedTuple):
+    """How a family's checkpoints spell the layers of an encoder block."""
+
+    norm1: str = "norm1"
+    attn: str = "attn"
+    norm2: str = "norm2"
+    mlp: str = "mlp"
+
+
 class EncoderBlock(nn.Layer):
-    """Tokens [N, ..., dim] → the same shape. Checkpoint keys ``norm1``, ``attn``, ``norm2``,
-    ``mlp`` and, with ``layer_scale``, ``gamma_1`` and ``gamma_2``.
+    """Tokens [N, ..., dim] → the same shape. Checkpoint keys ``keys`` and, with ``layer_scale``,
+    ``gamma_1`` and ``gamma_2``.
 
     With ``post_norm`` the norms come after the two instead (Swin Transformer V2), and start from 0.
 
@@ -37,17 +46,16 @@ class EncoderBlock(nn.Layer):
         epsilon: float = 1e-5,
         layer_scale: float | None = None,
         post_norm: bool = False,
+        keys: BlockKeys = BlockKeys(),  # noqa: B008, it cannot be changed
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, epsilon)
-        self.attn = attn
+        weight = Constant(0.0) if post_norm else None
+        norms = (nn.LayerNorm(dim, epsilon, weight_attr=weight) for _ in range(2))
+        for name, layer in zip(keys, (next(norms), attn, next(norms), mlp), strict=True):
+            self.add_sublayer(name, layer)
+        self.keys = keys
         self.drop_path = DropPath(drop_path_rate)
-        self.norm2 = nn.LayerNorm(dim, epsilon)
-        self.mlp = mlp
         self.post_norm = post_norm
-        if post_norm:
-            Constant(0.0)(self.norm1.weight)
-            Constant(0.0)(self.norm2.weight)
         self.gamma_1 = self.gamma_2 = None
         if layer_scale is not None:
             first = Constant(layer_scale)
@@ -55,11 +63,12 @@ class EncoderBlock(nn.Layer):
             self.gamma_2 = self.create_parameter([dim], default_initializer=first)
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
+        norm1, attn, norm2, mlp = (self._sub_layers[name] for name in self.keys)
         if self.post_norm:
-            x = x + self.drop_path(self.norm1(self.attn(x, *context)))
-            return x + self.drop_path(self.norm2(self.mlp(x)))
-        x = x + self.drop_path(_scaled(self.attn(self.norm1(x), *context), self.gamma_1))
-        return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
+            x = x + self.drop_path(norm1(attn(x, *context)))
+            return x + self.drop_path(norm2(mlp(x)))
+        x = x + self.drop_path(_scaled(attn(norm1(x), *context), self.gamma_1))
+        return x + self.drop_path(_scaled(mlp(norm2(x)), self.gamma_2))
 
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
