@@ -88,8 +88,8 @@ class HarDBlock(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
-        for number, layer in enumerate(self.layers, start=1):
-            read = [maps[link] for link in links(number)]
+        for index, layer in enumerate(self.layers):
+            read = [maps[link] for link in links(index + 1)]
             maps.append(layer(paddle.concat(read, axis=1) if len(read) > 1 else read[0]))
         return paddle.concat([maps[number] for number in self.kept], axis=1)
 

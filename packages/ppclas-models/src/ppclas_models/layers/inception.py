@@ -130,4 +130,5 @@ class InceptionModel(ChainModel):
                 f"{type(self).__name__} needs images of at least {SMALLEST}x{SMALLEST} pixels; got "
                 f"{height}x{width}. Resize them first."
             )
-        return super().forward_features(images)
+        # By name: Paddle's tracing takes super() for the parent of the model's own class.
+        return ChainModel.forward_features(self, images)
