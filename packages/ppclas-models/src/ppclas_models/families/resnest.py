@@ -1,5 +1,5 @@
-"""ResNeSt: a bottleneck whose 3x3 convolution has several splits, weighed against each other channel
-by channel.
+"""ResNeSt: a bottleneck whose 3x3 convolution has several splits, weighed against each other in
+each channel.
 
 Paper: "ResNeSt: Split-Attention Networks", Zhang et al. 2020, https://arxiv.org/abs/2004.08955
 """

@@ -4,6 +4,8 @@ is 1.
 
 from __future__ import annotations
 
+import math
+
 from paddle import nn
 from paddle.nn.initializer import Initializer, KaimingNormal
 
@@ -41,3 +43,16 @@ def conv2d(
         weight_attr=weight or KaimingNormal(nonlinearity="linear" if linear else "relu"),
         bias_attr=None if bias else False,
     )
+
+
+def same_padding(size: int, kernel_size: int, stride: int) -> list[int]:
+    """Pixels on top, bottom, left and right with which a convolution puts its windows where
+    TensorFlow's SAME does.
+
+    That depends on ``size``, the side of the map. At the bottom and right there may be more than
+    the last window of such a map needs: it makes maps of every other size come out at ⌈size /
+    stride⌉ too.
+    """
+    before = max((math.ceil(size / stride) - 1) * stride + kernel_size - size, 0) // 2
+    after = kernel_size - 1 - before
+    return [before, after, before, after]
