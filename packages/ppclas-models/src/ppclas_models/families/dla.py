@@ -49,11 +49,10 @@ class Block(nn.Layer):
 
     def __init__(self, config: DLAConfig, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
+        kernels: tuple[int, ...] = (1, 3, 1)
+        width = out_channels * config.group_width // 64 * config.groups // EXPANSION
         if config.block == "basic":
-            width, kernels = out_channels, (3, 3)
-        else:
-            width = out_channels * config.group_width // 64 * config.groups // EXPANSION
-            kernels = (1, 3, 1)
+            kernels, width = (3, 3), out_channels
         strided = kernels.index(3)
         for index, kernel_size in enumerate(kernels):
             channels = out_channels if index == len(kernels) - 1 else width
