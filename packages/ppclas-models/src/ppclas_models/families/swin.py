@@ -43,7 +43,7 @@ class WindowAttention(ShiftedWindows):
             [(2 * window - 1) ** 2, num_heads], default_initializer=TruncatedNormal(std=0.02)
         )
 
-    def attend(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
+    def attend_within(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
         places = window**2
         index = relative_position_index(window)
         bias = self.relative_position_bias_table[index].transpose([1, 0])

@@ -77,7 +77,7 @@ class WindowAttention(ShiftedWindows):
         window = min(self.window, *size)
         return window, (self.shift if window < min(size) else 0)
 
-    def attend(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
+    def attend_within(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
         qkv_bias = paddle.concat([self.q_bias, paddle.zeros_like(self.q_bias), self.v_bias])
         queries, keys, values = split_heads(self.qkv(windows) + qkv_bias, self.num_heads, 3)
         scale = self.logit_scale.clip(max=MAX_LOGIT_SCALE).exp()

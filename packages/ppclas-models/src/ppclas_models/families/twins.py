@@ -64,7 +64,7 @@ class LocalAttention(ShiftedWindows):
         self.qkv = linear(dim, 3 * dim)
         self.proj = linear(dim, dim)
 
-    def attend(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
+    def attend_within(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
         queries, keys, values = split_heads(self.qkv(windows), self.num_heads, 3)
         return self.proj(attend(queries, keys, values, self.scale, mask))
 
@@ -155,7 +155,5 @@ class Twins(ChainModel):
         mlp = Mlp(dim, config.mlp_ratios[stage] * dim)
         return MapEncoderBlock(dim, attention, mlp, drop_path_rate=drop_path_rate, epsilon=EPSILON)
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """[N, C, H / 32, W / 32]."""
+    def check_images(self, images: Tensor) -> None:
         check_multiple(self, images, self.out_stride)
-        return super().forward_features(images)

@@ -92,7 +92,11 @@ class ChainModel(ImageModel):
             )
             self.add_sublayer(self.head[0], classifier)
 
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images that the network cannot take; here none."""
+
     def forward_features(self, images: Tensor) -> Tensor:
+        self.check_images(images)
         x = images
         for step in self._steps:
             x = self._sub_layers[step.name](x)

@@ -30,3 +30,17 @@ class MapLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return to_channels_first(super().forward(to_channels_last(x)))
+
+
+class ToChannelsLast(nn.Layer):
+    """[N, C, H, W] → [N, H, W, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_channels_last(x)
+
+
+class ToChannelsFirst(nn.Layer):
+    """[N, H, W, C] → [N, C, H, W]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_channels_first(x)

@@ -85,7 +85,5 @@ class SwinNet(ChainModel):
         """A block of the 0-based ``stage``: [N, H, W, dim] → the same shape."""
         raise NotImplementedError
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """[N, 8 * embed_dim, ⌈H / 32⌉, ⌈W / 32⌉]."""
+    def check_images(self, images: Tensor) -> None:
         check_multiple(self, images, PATCH_SIZE)
-        return super().forward_features(images)

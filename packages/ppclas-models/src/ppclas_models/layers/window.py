@@ -72,9 +72,9 @@ class ShiftedWindows(nn.Layer):
     """[N, H, W, C] → the same shape: an attention within windows of ``window`` x ``window``, moved
     by ``shift`` pixels down and right.
 
-    A subclass implements ``attend``. Where windows do not fit, zeros are appended, as the authors
-    do for detection. A map that is one window is cut by the shift as well, unlike the paper's, if
-    ``window_on`` does not say otherwise.
+    A subclass implements ``attend_within``. Where windows do not fit, zeros are appended, as the
+    authors do for detection. A map that is one window is cut by the shift as well, unlike the
+    paper's, if ``window_on`` does not say otherwise.
     """
 
     def __init__(self, window: int, shift: int = 0) -> None:
@@ -82,7 +82,7 @@ class ShiftedWindows(nn.Layer):
         self.window = window
         self.shift = shift
 
-    def attend(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
+    def attend_within(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
         """[N, windows, window ** 2, C] → the same shape; ``mask`` is that of ``shift_mask``."""
         raise NotImplementedError
 
@@ -100,7 +100,7 @@ class ShiftedWindows(nn.Layer):
         if shift:
             x = x.roll([-shift, -shift], axis=[1, 2])
             mask = shift_mask(size, side, shift, x.dtype)
-        x = unite(self.attend(partition(x, window), side, mask), window, size)
+        x = unite(self.attend_within(partition(x, window), side, mask), window, size)
         if shift:
             x = x.roll([shift, shift], axis=[1, 2])
         return x if size == (height, width) else x[:, :height, :width]
