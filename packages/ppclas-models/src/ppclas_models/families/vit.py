@@ -42,6 +42,7 @@ Large = partial(ViTConfig, embed_dim=1024, depth=24, num_heads=16)
         mlp_ratio=3.0,
         qkv_bias=False,
         attention_scale=768**-0.5,
+        epsilon=1e-5,
     ),
     ViT_base_patch16_224=Base(),
     ViT_base_patch16_384=Base(image_size=384),

@@ -6,12 +6,10 @@ al. 2020, https://arxiv.org/abs/2010.11929
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import paddle
 from paddle import Tensor, nn
-from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import TruncatedNormal
 from ppclas_core.image_model import Feature, ImageModel
 from ppclas_core.models import ModelConfig
@@ -38,6 +36,8 @@ class VisionTransformerConfig(ModelConfig):
     """Side of a patch, in pixels."""
     image_size: PositiveInt = 224
     """Side of the images, in pixels; it decides the number of position embeddings."""
+    epsilon: PositiveFloat = 1e-6
+    """Added to the variance in the layer norms."""
     drop_path_rate: float = Field(0.0, ge=0, lt=1)
     """Stochastic depth of the last block; it grows linearly from 0."""
 
@@ -55,9 +55,8 @@ class VisionTransformer(ImageModel):
     image_tokens: ClassVar[tuple[str, ...]] = ("cls_token",)
     """Names of the parameters that the tokens of the whole image start from."""
     patch_bias: ClassVar[bool] = True
-    epsilon: ClassVar[float] = 1e-6
-    """Added to the variance in the layer norms."""
-    act: Callable[[Tensor], Tensor] = staticmethod(F.gelu)
+    layer_scale: ClassVar[float | None] = None
+    """First value of the factors on a block's two branches; None: there are none."""
     config: VisionTransformerConfig
 
     def __init__(self, config: VisionTransformerConfig) -> None:
@@ -71,7 +70,7 @@ class VisionTransformer(ImageModel):
         self.blocks = nn.LayerList(
             self.block(rate) for rate in drop_path_rates(config.drop_path_rate, [config.depth])[0]
         )
-        self.norm = nn.LayerNorm(dim, self.epsilon)
+        self.norm = nn.LayerNorm(dim, config.epsilon)
         self.patch_map = TokensToMap(len(self.image_tokens))
         if config.num_classes:
             self.add_sublayer(self.head[0], linear(dim, config.num_classes))
@@ -93,22 +92,22 @@ class VisionTransformer(ImageModel):
     def block(self, drop_path_rate: float) -> EncoderBlock:
         """An encoder block."""
         dim = self.config.embed_dim
-        mlp = Mlp(dim, int(dim * self.config.mlp_ratio), self.act)
+        mlp = Mlp(dim, int(dim * self.config.mlp_ratio))
         return EncoderBlock(
             dim,
             self.attention(),
             mlp,
             drop_path_rate=drop_path_rate,
-            epsilon=self.epsilon,
+            epsilon=self.config.epsilon,
+            layer_scale=self.layer_scale,
         )
 
     def embed(self, images: Tensor) -> Tensor:
         """Images → the tokens that the first block gets, [N, L, embed_dim]."""
         check_image_size(self, images, self.config.image_size)
         patches = self.patch_embed(images).flatten(2).transpose([0, 2, 1])
-        # Zeros of the batch's size: an export knows it only when it runs.
-        zeros = paddle.zeros_like(patches[:, :1])
-        tokens = [zeros + getattr(self, name) for name in self.image_tokens]
+        # By an example of the shape: an export knows the batch's size only when it runs.
+        tokens = [getattr(self, name).expand_as(patches[:, :1]) for name in self.image_tokens]
         return self.add_positions(paddle.concat([*tokens, patches], axis=1))
 
     def add_positions(self, tokens: Tensor) -> Tensor:
