@@ -20,7 +20,8 @@ class PatchEmbed(nn.Layer):
     ``kernel_size`` pixels a side. Checkpoint keys ``proj`` and, with ``norm``, ``norm``.
 
     Patches overlap where ``stride``, which is ``kernel_size`` by default, is smaller; the border
-    is then padded. ``epsilon`` is that of the layer norm.
+    is then padded, by half a patch if ``padding`` does not say otherwise. ``epsilon`` is that of
+    the layer norm.
     """
 
     def __init__(
@@ -30,18 +31,20 @@ class PatchEmbed(nn.Layer):
         kernel_size: int,
         stride: int | None = None,
         *,
+        padding: int | None = None,
         bias: bool = True,
         norm: bool = False,
         epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
-        overlap = stride is not None and stride < kernel_size
+        if padding is None:
+            padding = kernel_size // 2 if stride is not None and stride < kernel_size else 0
         self.proj = conv2d(
             in_channels,
             dim,
             kernel_size,
             stride or kernel_size,
-            padding=kernel_size // 2 if overlap else 0,
+            padding=padding,
             bias=bias,
             linear=True,
         )
