@@ -22,9 +22,6 @@ from ppclas_models.layers.vision_transformer import VisionTransformer, VisionTra
 
 models = Variants()
 
-LAYER_SCALE = 1e-5
-"""First value of the factors on each branch."""
-
 
 class DINOv2Config(VisionTransformerConfig):
     """A DINOv2 ViT."""
@@ -78,6 +75,7 @@ class DINOv2(VisionTransformer):
         ShapeError: an image of another size.
     """
 
+    layer_scale = 1e-5
     config: DINOv2Config
 
     def __init__(self, config: DINOv2Config) -> None:
@@ -94,16 +92,17 @@ class DINOv2(VisionTransformer):
             self.attention(),
             SwiGLU(dim, hidden) if config.mlp == "swiglu" else Mlp(dim, hidden),
             drop_path_rate=drop_path_rate,
-            epsilon=self.epsilon,
-            layer_scale=LAYER_SCALE,
+            epsilon=config.epsilon,
+            layer_scale=self.layer_scale,
         )
 
     def embed(self, images: Tensor) -> Tensor:
         tokens = super().embed(images)
-        if not self.config.num_registers:
+        count = self.config.num_registers
+        if not count:
             return tokens
-        # Zeros of the batch's size: an export knows it only when it runs.
-        registers = paddle.zeros_like(tokens[:, :1]) + self.register_tokens
+        # By an example of the shape: an export knows the batch's size only when it runs.
+        registers = self.register_tokens.expand_as(tokens[:, :count])
         return paddle.concat([tokens[:, :1], registers, tokens[:, 1:]], axis=1)
 
     def stages(self) -> dict[str, tuple[str, ...]]:
