@@ -125,8 +125,9 @@ class MixedConv(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         if self.parts == 1:
             return self.act(self.bn(self.conv(x)))
-        parts = zip(self.conv, paddle.split(x, self.parts, axis=1), strict=True)
-        return self.act(self.bn(paddle.concat([conv(part) for conv, part in parts], axis=1)))
+        parts = paddle.split(x, self.parts, axis=1)
+        mixed = [conv(parts[index]) for index, conv in enumerate(self.conv)]
+        return self.act(self.bn(paddle.concat(mixed, axis=1)))
 
 
 class MixUnit(nn.Sequential):
