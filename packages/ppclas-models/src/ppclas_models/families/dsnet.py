@@ -13,7 +13,6 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.errors import ShapeError
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
 from pydantic import NonNegativeFloat, PositiveInt
@@ -22,6 +21,7 @@ from ppclas_models.layers import conv
 from ppclas_models.layers.attention import attend, split_heads
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.mlp import linear
+from ppclas_models.layers.patch_embed import check_smallest
 from ppclas_models.layers.stochastic_depth import DropPath, drop_path_rates
 
 models = Variants()
@@ -165,12 +165,5 @@ class DSNet(ChainModel):
         self.append(stage, "norm", nn.BatchNorm2D(channels), channels)
         self.close(channels, weight=TruncatedNormal(std=0.02))
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        # Not while tracing for export: there height and width can be symbolic.
-        if paddle.in_dynamic_mode() and min(height, width) < SMALLEST:
-            raise ShapeError(
-                f"DSNet needs images of at least {SMALLEST}x{SMALLEST} pixels; got "
-                f"{height}x{width}. Resize them first."
-            )
-        return super().forward_features(images)
+    def check_images(self, images: Tensor) -> None:
+        check_smallest(self, images, SMALLEST)

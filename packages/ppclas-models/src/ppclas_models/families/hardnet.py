@@ -5,6 +5,8 @@ Paper: "HarDNet: A Low Memory Traffic Network", Chao et al. 2019, https://arxiv.
 
 from __future__ import annotations
 
+from functools import partial
+
 import paddle
 from paddle import Tensor, nn
 from ppclas_core.models import ModelConfig
@@ -94,6 +96,17 @@ class HarDBlock(nn.Layer):
         return paddle.concat([maps[number] for number in self.kept], axis=1)
 
 
+SixtyEight = partial(
+    HarDNetConfig,
+    stem_channels=(32, 64),
+    channels=(128, 256, 320, 640, 1024),
+    depths=(8, 16, 16, 16, 4),
+    growth=(14, 16, 20, 40, 160),
+    strides=(2, 1, 2, 2, 1),
+    multiplier=1.7,
+)
+
+
 @models.register(
     HarDNet39_ds=HarDNetConfig(
         stem_channels=(24, 48),
@@ -105,24 +118,8 @@ class HarDBlock(nn.Layer):
         depthwise=True,
         dropout_rate=0.05,
     ),
-    HarDNet68_ds=HarDNetConfig(
-        stem_channels=(32, 64),
-        channels=(128, 256, 320, 640, 1024),
-        depths=(8, 16, 16, 16, 4),
-        growth=(14, 16, 20, 40, 160),
-        strides=(2, 1, 2, 2, 1),
-        multiplier=1.7,
-        depthwise=True,
-        dropout_rate=0.05,
-    ),
-    HarDNet68=HarDNetConfig(
-        stem_channels=(32, 64),
-        channels=(128, 256, 320, 640, 1024),
-        depths=(8, 16, 16, 16, 4),
-        growth=(14, 16, 20, 40, 160),
-        strides=(2, 1, 2, 2, 1),
-        multiplier=1.7,
-    ),
+    HarDNet68_ds=SixtyEight(depthwise=True, dropout_rate=0.05),
+    HarDNet68=SixtyEight(),
     HarDNet85=HarDNetConfig(
         stem_channels=(48, 96),
         channels=(192, 256, 320, 480, 720, 1280),

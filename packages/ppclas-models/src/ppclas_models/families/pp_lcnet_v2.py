@@ -21,7 +21,7 @@ from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import ConvNorm
 from ppclas_models.layers.last_conv import LastConvModel
-from ppclas_models.layers.reparam import fold, set_sum
+from ppclas_models.layers.reparam import Fusible, fold, fuse_layers, set_sum
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
 from ppclas_models.layers.stochastic_depth import Rate
 
@@ -70,7 +70,7 @@ class PPLCNetV2Config(ModelConfig):
     """Share of the features before the classifier that training drops."""
 
 
-class SeparableConv(nn.Layer):
+class SeparableConv(Fusible):
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]: depthwise, gate,
     pointwise.
 
@@ -151,13 +151,10 @@ class PPLCNetV2(LastConvModel):
     def _scaled(self, channels: int) -> int:
         return round_channels(channels * self.config.width, 8)
 
-    @paddle.no_grad()
     def fuse(self) -> None:
         """Turn each group of depthwise convolutions into one: the same logits in evaluation, faster
         and smaller.
 
         In place, and for good: the keys of the branches are gone from the state-dict.
         """
-        for layer in self.sublayers():
-            if isinstance(layer, SeparableConv):
-                layer.fuse()
+        fuse_layers(self)

@@ -6,7 +6,6 @@ https://arxiv.org/abs/2101.03697
 
 from __future__ import annotations
 
-import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.models import ModelConfig
@@ -16,7 +15,13 @@ from pydantic import PositiveFloat, PositiveInt
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import ConvNorm
-from ppclas_models.layers.reparam import fold, identity_kernel, set_sum
+from ppclas_models.layers.reparam import (
+    Fusible,
+    fold,
+    fuse_layers,
+    identity_kernel,
+    set_sum,
+)
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
 
 models = Variants()
@@ -42,7 +47,7 @@ class RepVGGConfig(ModelConfig):
     squeeze_excite: bool = False
 
 
-class RepVGGBlock(nn.Layer):
+class RepVGGBlock(Fusible):
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]: the rectified sum of
     a 3x3 convolution, a 1x1 and, where the shape stays, the input, each with a batch norm.
 
@@ -143,7 +148,6 @@ class RepVGG(ChainModel):
                 self.append(stage, f"{stage}.{position}", block, channels, stride)
         self.close(self.out_channels)
 
-    @paddle.no_grad()
     def fuse(self) -> None:
         """Turn the branches of each layer into one 3x3 convolution: the same logits in evaluation,
         faster and smaller.
@@ -151,6 +155,4 @@ class RepVGG(ChainModel):
         In place, and for good: the keys of the branches are gone from the state-dict, and the
         fused network does not train as well.
         """
-        for layer in self.sublayers():
-            if isinstance(layer, RepVGGBlock):
-                layer.fuse()
+        fuse_layers(self)

@@ -11,10 +11,10 @@ from typing import ClassVar, NamedTuple
 
 import paddle
 from paddle import Tensor, nn
-from ppclas_core.errors import ShapeError
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys
+from ppclas_models.layers.patch_embed import check_smallest
 
 SMALLEST = 75
 """Pixels of the smallest height and width that leave a map of 1x1 at the end."""
@@ -122,13 +122,5 @@ class InceptionModel(ChainModel):
         module = Inception(self.out_channels, pool, branches, self.keys)
         self.append(stage, name, module, module.out_channels, stride)
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        # Not while tracing for export: there height and width can be symbolic.
-        if paddle.in_dynamic_mode() and min(height, width) < SMALLEST:
-            raise ShapeError(
-                f"{type(self).__name__} needs images of at least {SMALLEST}x{SMALLEST} pixels; got "
-                f"{height}x{width}. Resize them first."
-            )
-        # By name: Paddle's tracing takes super() for the parent of the model's own class.
-        return ChainModel.forward_features(self, images)
+    def check_images(self, images: Tensor) -> None:
+        check_smallest(self, images, SMALLEST)

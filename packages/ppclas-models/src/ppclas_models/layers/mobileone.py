@@ -7,16 +7,22 @@ https://arxiv.org/abs/2206.04040, section 3.3.
 
 from __future__ import annotations
 
-import paddle
 from paddle import Tensor, nn
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import ConvNorm
-from ppclas_models.layers.reparam import Folded, fold, identity_kernel, set_sum
+from ppclas_models.layers.reparam import (
+    Folded,
+    Fusible,
+    fold,
+    fuse_layers,
+    identity_kernel,
+    set_sum,
+)
 
 
-class Branches(nn.Layer):
+class Branches(Fusible):
     """[N, in_channels, H, W] → [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]: branches that
     ``fuse`` makes one convolution, ``reparam_conv``, of.
     """
@@ -129,7 +135,6 @@ class FusibleModel(ChainModel):
     num_classes].
     """
 
-    @paddle.no_grad()
     def fuse(self) -> None:
         """Turn the branches of each layer into one convolution: the same logits in evaluation,
         faster and smaller.
@@ -137,6 +142,4 @@ class FusibleModel(ChainModel):
         In place, and for good: the keys of the branches are gone from the state-dict, and the
         fused network does not train as well.
         """
-        for layer in self.sublayers():
-            if isinstance(layer, Branches):
-                layer.fuse()
+        fuse_layers(self)

@@ -70,6 +70,20 @@ def check_image_size(model: nn.Layer, images: Tensor, side: int) -> None:
         )
 
 
+def check_smallest(model: nn.Layer, images: Tensor, side: int) -> None:
+    """Images [N, C, H, W] pass whose height and width are ``side`` pixels or more.
+
+    Raises:
+        ShapeError: they are not. Not while tracing for export: there both can be symbolic.
+    """
+    height, width = images.shape[2:]
+    if paddle.in_dynamic_mode() and min(height, width) < side:
+        raise ShapeError(
+            f"{type(model).__name__} needs images of at least {side}x{side} pixels; got "
+            f"{height}x{width}. Resize them first."
+        )
+
+
 def check_multiple(model: nn.Layer, images: Tensor, multiple: int) -> None:
     """Images [N, C, H, W] pass whose height and width are multiples of ``multiple`` pixels.
 

@@ -42,3 +42,19 @@ def set_sum(conv: nn.Conv2D, branches: Sequence[Folded]) -> None:
         bias = bias + offset
     conv.weight.set_value(weight)
     conv.bias.set_value(bias)
+
+
+class Fusible(nn.Layer):
+    """A layer with branches that can become one convolution."""
+
+    def fuse(self) -> None:
+        """Replace the branches, in place; once they are gone, do nothing."""
+        raise NotImplementedError
+
+
+@paddle.no_grad()
+def fuse_layers(model: nn.Layer) -> None:
+    """Fuse each layer of ``model`` that can be, in place."""
+    for layer in model.sublayers():
+        if isinstance(layer, Fusible):
+            layer.fuse()
