@@ -79,7 +79,8 @@ class MapEncoderBlock(EncoderBlock):
     """[N, dim, H, W] → the same shape, with an ``attn`` that maps [N, H, W, dim]."""
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
-        return to_channels_first(super().forward(to_channels_last(x), *context))
+        # Not by ``super``, which tracing for export takes for the parent of a subclass's.
+        return to_channels_first(EncoderBlock.forward(self, to_channels_last(x), *context))
 
 
 class TokensToMap(nn.Layer):
