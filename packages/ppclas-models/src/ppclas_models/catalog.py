@@ -25,8 +25,8 @@ class CatalogRow:
     paper_url: str | None
 
     image_size: int
-    """Side of the centre crop that the accuracy was measured on, pixels. Where the notes say that no
-    evaluation settings are published: what the architecture was made for."""
+    """Side of the centre crop that the accuracy was measured on, pixels. Where the notes say that
+    no evaluation settings are published: what the architecture was made for."""
     resize_short: int
     """Short side before the crop, pixels."""
     interpolation: Literal["bilinear", "bicubic"]

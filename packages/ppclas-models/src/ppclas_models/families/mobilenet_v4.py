@@ -68,7 +68,10 @@ class Attention(NamedTuple):
     reduction: int = 1
     """Pixels per key and value, along height and width."""
 
-    stride = 1
+    @property
+    def stride(self) -> int:
+        """The map stays as large as it is."""
+        return 1
 
 
 Row = Conv | Fused | Universal | Attention
@@ -89,10 +92,7 @@ CONV_SMALL: Stages = (
         Conv(1, 960),
     ),
 )
-MEDIUM_START: Stages = (
-    (Fused(128, 48, 2),),
-    (U(3, 192, 5, 80, 2), U(3, 160, 3, 80)),
-)
+MEDIUM_START: Stages = ((Fused(128, 48, 2),), (U(3, 192, 5, 80, 2), U(3, 160, 3, 80)))
 CONV_MEDIUM: Stages = (
     *MEDIUM_START,
     (
@@ -143,10 +143,7 @@ HYBRID_MEDIUM: Stages = (
         Conv(1, 960),
     ),
 )
-LARGE_START: Stages = (
-    (Fused(96, 48, 2),),
-    (U(3, 192, 5, 96, 2), U(3, 384, 3, 96)),
-)
+LARGE_START: Stages = ((Fused(96, 48, 2),), (U(3, 192, 5, 96, 2), U(3, 384, 3, 96)))
 CONV_LARGE: Stages = (
     *LARGE_START,
     (
