@@ -210,7 +210,7 @@ def test_a_fused_network_gives_the_same_logits(name):
 @pytest.mark.parametrize(
     ("name", "millions"),
     [
-        # Table 3 of the MobileOne paper, which counts the networks that run.
+        # The paper counts the networks that run.
         ("MobileOne_s0", 2.1),
         ("MobileOne_s1", 4.8),
         ("MobileOne_s2", 7.8),

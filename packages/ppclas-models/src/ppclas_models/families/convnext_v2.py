@@ -20,7 +20,7 @@ EPSILON = 1e-6
 
 class GlobalResponseNorm(nn.Layer):
     """[N, H, W, channels] → the same: channels that answer more strongly than the others, over the
-    whole map, are strengthened (section 3.3).
+    whole map, are strengthened.
     """
 
     def __init__(self, channels: int) -> None:

@@ -47,7 +47,7 @@ class DarkBlock(nn.Layer):
 
 class CrossStage(nn.Layer):
     """[N, in_channels, H, W] → [N, out_channels, H / 2, W / 2]: blocks on one half of the
-    channels, the other half beside them (figure 2b of the paper).
+    channels, the other half beside them (figure 5 of CSPNet's paper).
 
     The first stage does not halve: both ways have ``out_channels``.
     """

@@ -15,7 +15,7 @@ from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import TruncatedNormal
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from ppclas_models.layers import conv
 from ppclas_models.layers.attention import attend, split_heads
@@ -47,7 +47,7 @@ class DSNetConfig(ModelConfig):
 
     depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     """Blocks in each stage."""
-    drop_path_rate: NonNegativeFloat = 0.1
+    drop_path_rate: float = Field(0.1, ge=0, lt=1)
     """Of the last block."""
 
 

@@ -162,7 +162,7 @@ class LinearAttention(nn.Layer):
         return self.proj(mixed.reshape([0, self.groups * self.width, height, width]))
 
 
-# The paper's table 9 has the B series; the L series is that of the authors' code.
+# The L series is that of the authors' code.
 Large = partial(EfficientViTConfig, large=True, norm_epsilon=1e-7)
 
 

@@ -13,7 +13,7 @@ from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv import conv2d
@@ -42,7 +42,7 @@ class FasterNetConfig(ModelConfig):
     """Of the first stage; each next one has twice as many."""
     act: Literal["relu", "gelu"] = "relu"
     """Between the two 1x1 convolutions of a block, and before the classifier."""
-    drop_path_rate: NonNegativeFloat = 0.0
+    drop_path_rate: float = Field(0.0, ge=0, lt=1)
     """Of the last block."""
 
 

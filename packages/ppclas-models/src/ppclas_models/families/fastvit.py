@@ -15,7 +15,7 @@ from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import TruncatedNormal
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.attention import SelfAttention
 from ppclas_models.layers.conv import conv2d
@@ -47,7 +47,7 @@ class FastViTConfig(ModelConfig):
     """Hidden channels of the MLPs over the block's."""
     attention: bool = False
     """Self-attention mixes the positions in the last stage, after a position encoding."""
-    drop_path_rate: NonNegativeFloat = 0.0
+    drop_path_rate: float = Field(0.0, ge=0, lt=1)
     """Of the last block."""
 
 
@@ -70,7 +70,7 @@ class LargeKernelConv(Branches):
 
 class RepMixer(Branches):
     """[N, channels, H, W] → the same: neighbours are mixed by a depthwise 3x3, less the input,
-    scaled and added to the input (equation 2).
+    scaled and added to the input (section 3.2).
     """
 
     def __init__(self, channels: int) -> None:
@@ -165,7 +165,7 @@ class AttentionBlock(nn.Layer):
         return x + self.drop_path(self.layer_scale_2(self.mlp(x)))
 
 
-# The paper's table 3; the drop path rates are those of its appendix.
+# The paper's table 3.
 SA = partial(FastViTConfig, attention=True)
 
 

@@ -11,7 +11,7 @@ import paddle
 from paddle import Tensor, nn
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys
@@ -39,9 +39,9 @@ class HarDNetConfig(ModelConfig):
     paper."""
     depthwise: bool = False
     """Each 3x3 convolution a 1x1 and a depthwise one, max pools depthwise convolutions."""
-    dropout_rate: NonNegativeFloat = 0.1
+    dropout_rate: float = Field(0.1, ge=0, lt=1)
     """Of the features before the classifier."""
-    map_dropout_rate: NonNegativeFloat | None = None
+    map_dropout_rate: float | None = Field(None, ge=0, lt=1)
     """Of the last block's maps, where there is such a layer."""
 
 

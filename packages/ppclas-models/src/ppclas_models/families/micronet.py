@@ -14,7 +14,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
@@ -30,7 +30,7 @@ GATE_RANGE = 4.0
 
 
 class Row(NamedTuple):
-    """A block (the paper's tables 2 and 3, and the authors' code)."""
+    """A block, as the authors' code has it."""
 
     stride: int
     kernel_size: int
@@ -100,7 +100,7 @@ class MicroNetConfig(ModelConfig):
     """A MicroNet."""
 
     size: Literal["M0", "M1", "M2", "M3"]
-    """Which of the paper's tables of blocks."""
+    """Which of the tables of blocks."""
     stem_channels: tuple[PositiveInt, PositiveInt]
     """After the first convolution, then after the second."""
     features: PositiveInt
@@ -111,7 +111,7 @@ class MicroNetConfig(ModelConfig):
     first_gates: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.0), (1.0, 0.0))
     """What is added to the gates of the two sums that a maximum is taken of: that of the channel,
     that of the shifted one."""
-    dropout_rate: NonNegativeFloat = 0.05
+    dropout_rate: float = Field(0.05, ge=0, lt=1)
     """Of the features before the classifier."""
 
 
@@ -207,7 +207,7 @@ def separable(
 
 class MicroBlock(nn.Layer):
     """[N, in_channels, H, W] → [N, row.out_channels, H / stride, W / stride]: expand, filter by
-    depth, squeeze, by grouped convolutions with shuffles between (figure 4).
+    depth, squeeze, by grouped convolutions with shuffles between (section 5).
 
     Where the shape stays, the input is added.
     """

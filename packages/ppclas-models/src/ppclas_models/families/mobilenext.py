@@ -12,7 +12,7 @@ from typing import NamedTuple
 from paddle import Tensor, nn
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
@@ -53,7 +53,7 @@ class MobileNeXtConfig(ModelConfig):
 
     width: PositiveFloat = 1.0
     """Factor on all channel counts, which are then rounded to multiples of 8."""
-    dropout_rate: NonNegativeFloat = 0.2
+    dropout_rate: float = Field(0.2, ge=0, lt=1)
     """Of the features before the classifier."""
 
 

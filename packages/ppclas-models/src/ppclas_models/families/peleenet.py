@@ -11,7 +11,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat
+from pydantic import Field
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys
@@ -31,7 +31,7 @@ BOTTLENECKS = (16, 32, 64, 64)
 class PeleeNetConfig(ModelConfig):
     """A PeleeNet."""
 
-    dropout_rate: NonNegativeFloat = 0.05
+    dropout_rate: float = Field(0.05, ge=0, lt=1)
     """Of the features before the classifier."""
 
 

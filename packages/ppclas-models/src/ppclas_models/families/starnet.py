@@ -12,7 +12,7 @@ from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import TruncatedNormal
 from ppclas_core.models import ModelConfig
 from ppclas_core.variants import Variants
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv import conv2d
@@ -36,7 +36,7 @@ class StarNetConfig(ModelConfig):
     """Of the first stage; each next one has twice as many."""
     mlp_ratio: PositiveInt = 4
     """Channels that are multiplied, over those of the block."""
-    drop_path_rate: NonNegativeFloat = 0.0
+    drop_path_rate: float = Field(0.0, ge=0, lt=1)
     """Of the last block."""
 
 

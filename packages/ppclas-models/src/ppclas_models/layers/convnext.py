@@ -12,7 +12,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import Constant, TruncatedNormal
 from ppclas_core.models import ModelConfig
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels_last import (
@@ -38,7 +38,7 @@ class ConvNeXtConfig(ModelConfig):
     """Blocks in each stage."""
     channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     """Of each stage's maps."""
-    drop_path_rate: NonNegativeFloat = 0.1
+    drop_path_rate: float = Field(0.1, ge=0, lt=1)
     """Of the last block; the paper trains the larger ones with up to 0.5."""
 
 

@@ -2,7 +2,7 @@
 MobileOne, which FastViT has too.
 
 Paper: "MobileOne: An Improved One millisecond Mobile Backbone", Vasu et al. 2022,
-https://arxiv.org/abs/2206.04040, section 3.3.
+https://arxiv.org/abs/2206.04040, section 3.
 """
 
 from __future__ import annotations
