@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from ppclas_core.feature_extractor import FeatureExtractor
+from ppclas_core.contracts.feature_extractor import FeatureExtractor
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
-from ppclas_core.profile import profile_model
+from ppclas_engine.profile import profile_model
 from ppclas_models.catalog import CatalogRow, load_catalog
 
 MODELS = Path(__file__).parents[3] / "../shared/zoo/models.json"

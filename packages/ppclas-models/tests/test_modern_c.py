@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from ppclas_core.contracts.image_model import ImageModel
 from ppclas_core.errors import ShapeError
-from ppclas_core.image_model import ImageModel
 from ppclas_core.models import create_model
 from ppclas_models.catalog import load_catalog
 

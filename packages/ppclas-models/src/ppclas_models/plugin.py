@@ -19,7 +19,7 @@ ppclas_load_order = 0
 @hookimpl
 def register_models(registry: Registry) -> None:
     """Add the catalogue, with each row as metadata."""
-    from ppclas_core.variants import LazyModel
+    from ppclas_core.contracts.variants import LazyModel
 
     from ppclas_models.catalog import load_catalog
 

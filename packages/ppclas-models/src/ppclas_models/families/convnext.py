@@ -6,7 +6,7 @@ Paper: "A ConvNet for the 2020s", Liu et al. 2022, https://arxiv.org/abs/2201.03
 from __future__ import annotations
 
 from paddle import nn
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.convnext import ConvNeXtBlock, ConvNeXtConfig, ConvNeXtModel
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 from paddle.nn.initializer import Constant
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.convnext import ConvNeXtBlock, ConvNeXtConfig, ConvNeXtModel
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import paddle
 from paddle import Tensor, nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv_norm import ConvNorm

@@ -12,8 +12,8 @@ from functools import partial
 import paddle
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.attention import attend, split_heads

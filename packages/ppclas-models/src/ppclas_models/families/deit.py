@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from paddle import Tensor
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.mlp import linear
 from ppclas_models.layers.vision_transformer import VisionTransformer, VisionTransformerConfig

@@ -13,7 +13,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 from pydantic import NonNegativeInt
 
 from ppclas_models.layers.encoder import EncoderBlock, TokensToMap

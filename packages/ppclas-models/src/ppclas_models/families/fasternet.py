@@ -11,8 +11,8 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

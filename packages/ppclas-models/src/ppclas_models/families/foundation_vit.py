@@ -21,7 +21,7 @@ from functools import partial
 import paddle
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.attention import SelfAttention
 from ppclas_models.layers.vision_transformer import VisionTransformer, VisionTransformerConfig

@@ -11,8 +11,8 @@ from functools import partial
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers import inception
 from ppclas_models.layers.conv_norm import PLAIN

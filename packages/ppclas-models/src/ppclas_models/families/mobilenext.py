@@ -10,8 +10,8 @@ from math import ceil
 from typing import NamedTuple
 
 from paddle import Tensor, nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveFloat
 
 from ppclas_models.layers.chain import ChainModel

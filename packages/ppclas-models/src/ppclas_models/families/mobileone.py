@@ -7,8 +7,8 @@ https://arxiv.org/abs/2206.04040
 from __future__ import annotations
 
 from paddle import nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ppclas_models.layers.mobileone import FusibleModel, MobileOneBlock

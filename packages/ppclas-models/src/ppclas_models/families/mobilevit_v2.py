@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.mobilevit import Conv, MobileViTConfig, MobileViTNet, TwoBranches

@@ -10,7 +10,7 @@ from functools import partial
 
 import paddle
 from paddle import Tensor, nn
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.attention import SelfAttention

@@ -10,8 +10,8 @@ import math
 from itertools import groupby
 
 from paddle import nn
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveFloat, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

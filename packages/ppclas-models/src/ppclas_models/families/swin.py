@@ -10,7 +10,7 @@ from functools import partial
 
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.layers.attention import attend, split_heads
 from ppclas_models.layers.channels_last import to_channels_first

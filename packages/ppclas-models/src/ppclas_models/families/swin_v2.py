@@ -14,7 +14,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import Constant
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.attention import attend, split_heads

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2010.14819
 
 from __future__ import annotations
 
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.families.efficientnet import EfficientNet, EfficientNetConfig
 

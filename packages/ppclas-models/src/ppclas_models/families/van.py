@@ -8,8 +8,8 @@ from __future__ import annotations
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import Constant, Normal, TruncatedNormal
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from paddle import nn
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveFloat
 
 from ppclas_models.layers.attention import SelfAttention

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from paddle import Tensor, nn
 from paddle.nn.initializer import Initializer
-from ppclas_core.image_model import Feature, ImageModel
-from ppclas_core.models import ModelConfig
+from ppclas_core.contracts.image_model import Feature, ImageModel
+from ppclas_core.contracts.model_config import ModelConfig
 
 from ppclas_models.layers.pool import global_average_pool
 

@@ -11,7 +11,7 @@ from functools import partial
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import Constant, TruncatedNormal
-from ppclas_core.models import ModelConfig
+from ppclas_core.contracts.model_config import ModelConfig
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

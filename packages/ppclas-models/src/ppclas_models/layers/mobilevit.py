@@ -13,7 +13,7 @@ from functools import partial
 from typing import ClassVar
 
 from paddle import Tensor, nn
-from ppclas_core.models import ModelConfig
+from ppclas_core.contracts.model_config import ModelConfig
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.models import ModelConfig
+from ppclas_core.contracts.model_config import ModelConfig
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel

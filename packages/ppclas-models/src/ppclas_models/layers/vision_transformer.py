@@ -11,8 +11,8 @@ from typing import ClassVar
 import paddle
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.image_model import Feature, ImageModel
-from ppclas_core.models import ModelConfig
+from ppclas_core.contracts.image_model import Feature, ImageModel
+from ppclas_core.contracts.model_config import ModelConfig
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ppclas_models.layers.attention import SelfAttention
