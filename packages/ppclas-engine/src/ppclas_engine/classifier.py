@@ -58,7 +58,8 @@ class Classifier:
     ) -> list[Prediction]:
         """Names and probabilities of an image, or of several, in their order.
 
-        An array [N, H, W, C] is a batch of pixels. A folder stands for every photo below it, a ``.txt`` list for its lines, a pattern for what
+        An array [N, H, W, C] is a batch of pixels. A folder stands for every photo below it, a
+        ``.txt`` list for its lines, a pattern for what
         it matches. A file that is missing or cannot be read gets a prediction with ``error`` set.
 
         Raises:

@@ -40,10 +40,15 @@ def locate(
         return carried
     if row.weights_url is None:
         reason = f" ({row.notes})" if row.notes else ""
+        archive = (
+            ", or what 'ppclas models convert' makes of the archive of 2020, "
+            f"{row.legacy_weights_url}, if it knows its names"
+            if row.legacy_weights_url is not None
+            else ""
+        )
         raise WeightsError(
             f"no .pdparams weights of {name} are published{reason}. Give a weight file of your "
-            "own, or what 'ppclas models convert' makes of the archive of 2020, "
-            f"{row.legacy_weights_url}, if it knows its names."
+            f"own{archive}."
         )
     file = (cache_folder() if folder is None else folder) / row.weights_url.rsplit("/", 1)[1]
     if file.is_file():
