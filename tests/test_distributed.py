@@ -28,7 +28,7 @@ from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.runs.checkpoint import load_checkpoint
-from ppclas_engine.runs.session import resume, train
+from ppclas_engine.session import resume, train
 from ppclas_engine.testing import FakePlugin
 
 # 39 training photos in batches of 10: the last batch has 9, which two ranks share as 5 and 4.
@@ -129,7 +129,7 @@ def test_a_killed_rank_is_named_and_the_run_goes_on_exactly(
             except OSError:
                 continue
             ours = f"PPCLAS_FAILURE_FILE={run}/logs/.rank-1.json".encode() in environment
-            if ours and b"ppclas_engine.ranks.rank" in (process / "cmdline").read_bytes():
+            if ours and b"ppclas_engine.rank" in (process / "cmdline").read_bytes():
                 os.kill(int(process.name), signal.SIGKILL)
                 killed.append(int(process.name))
 

@@ -16,7 +16,7 @@ from ppclas_core.errors import ConfigError, ShapeError
 from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
-from ppclas_engine.runs.session import train
+from ppclas_engine.session import train
 from ppclas_engine.testing import FakePlugin
 
 paddle = pytest.importorskip("paddle")

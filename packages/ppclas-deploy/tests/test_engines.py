@@ -126,7 +126,7 @@ class TestWithout:
             "sys.modules['paddle'] = None\n"  # importing it raises
             "import numpy as np\n"
             "from ppclas_core.bundle import Bundle\n"
-            "from ppclas_engine.results.predictors import bundle_predictor\n"
+            "from ppclas_engine.scoring.predictors import bundle_predictor\n"
             f"predict = bundle_predictor(Bundle.load({str(export.folder)!r}))\n"
             "print(predict(np.zeros((2, 4, 5, 3), np.uint8)).shape)\n"
         )

@@ -18,7 +18,7 @@ from ppclas_deploy.export import (
 )
 from ppclas_deploy.photos import choose_photos
 from ppclas_engine.results.predict import predict
-from ppclas_engine.results.predictors import bundle_predictor
+from ppclas_engine.scoring.predictors import bundle_predictor
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("paddle", reason="needs the extra [cpu]")

@@ -257,7 +257,7 @@ class TestAnswers:
     def test_double_precision_is_double(self, bundle):
         """Closer to the model in long double arithmetic than float32 can be."""
         pytest.importorskip("paddle", reason="needs the extra [cpu]")
-        from ppclas_engine.results.predictors import model_predictor
+        from ppclas_engine.scoring.predictors import model_predictor
 
         pixels = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
         normalize = bundle.manifest.preprocessing.normalize

@@ -29,7 +29,7 @@ from ppclas_deploy.export import export_bundle, make_exporter
 from ppclas_deploy.lite.interpreters import find_runtime, make_ready
 from ppclas_deploy.photos import choose_photos
 from ppclas_deploy.worker import STEPS
-from ppclas_engine.results.predictors import bundle_predictor
+from ppclas_engine.scoring.predictors import bundle_predictor
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("paddle", reason="needs the extra [cpu]")

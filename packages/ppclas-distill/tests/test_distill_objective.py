@@ -24,7 +24,7 @@ from ppclas_core.testing import use_plugin
 from ppclas_data.sources.photo_files import image_files
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
-from ppclas_engine.runs.session import resume, train
+from ppclas_engine.session import resume, train
 from ppclas_engine.testing import FakePlugin
 from safetensors.numpy import load_file
 

@@ -161,7 +161,7 @@ def test_a_pipeline_runs_its_stages_and_goes_on(tmp_path):
     from ppclas_data.testing import make_tiny_dataset
     from ppclas_distill.pipeline import run_pipeline
     from ppclas_engine.console import Console
-    from ppclas_engine.runs.session import train
+    from ppclas_engine.session import train
     from ppclas_engine.testing import FakePlugin
     from safetensors.numpy import load_file
 

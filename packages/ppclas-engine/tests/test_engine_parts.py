@@ -28,10 +28,10 @@ from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import logistic_regression, probe_class_weights, probe_set
 from ppclas_engine.planning.plan import make_plan
-from ppclas_engine.results.evaluate import evaluate, score
 from ppclas_engine.results.pictures import draw_confusion, draw_curves
 from ppclas_engine.results.predict import expand_paths, predict
 from ppclas_engine.runs.run import RunFolder, create_run_folder, find_unfinished
+from ppclas_engine.scoring.evaluate import evaluate, score
 from ppclas_engine.testing import FakePlugin
 
 

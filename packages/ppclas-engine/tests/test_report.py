@@ -24,16 +24,16 @@ from ppclas_core.contracts.data import SEVERAL, ImageSet, Record
 from ppclas_core.errors import ConfigError
 from ppclas_core.testing import use_plugin
 from ppclas_engine.console import Console
-from ppclas_engine.planning.monitor import gain, height, is_better, metric_names, plan_monitor
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.planning.task import balanced_weights, check_task
-from ppclas_engine.results.evaluate import score
 from ppclas_engine.results.pictures import draw_confusion, draw_curves, thumbnail, top_confusions
 from ppclas_engine.results.predict import predict
 from ppclas_engine.results.report import Page, write_report
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring, report_scoring
 from ppclas_engine.results.tables import read_tables, write_tables
-from ppclas_engine.runs.session import train
+from ppclas_engine.scoring.evaluate import score
+from ppclas_engine.scoring.monitor import gain, height, is_better, metric_names, plan_monitor
+from ppclas_engine.session import train
 from ppclas_engine.testing import FakePlugin
 
 NAMES = ("<b>cat</b>", "dog|wolf", "猫")

@@ -21,7 +21,7 @@ from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
-from ppclas_engine.runs.session import train
+from ppclas_engine.session import train
 from ppclas_engine.testing import FakePlugin
 from safetensors.numpy import load_file
 

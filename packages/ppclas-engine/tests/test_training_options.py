@@ -25,7 +25,7 @@ from ppclas_engine.console import Console
 from ppclas_engine.loop.progress import Progress
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.runs.checkpoint import load_checkpoint
-from ppclas_engine.runs.session import check_same_recipe, resume, tell_changes, train
+from ppclas_engine.session import check_same_recipe, resume, tell_changes, train
 from ppclas_engine.testing import FakePlugin
 from safetensors.numpy import load_file
 

@@ -20,7 +20,7 @@ from ppclas_core.files import write_json
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.loader import available_cpus
 from ppclas_engine.console import Console
-from ppclas_engine.results.predictors import open_engine
+from ppclas_engine.scoring.predictors import open_engine
 
 from ppclas_deploy import parity
 from ppclas_deploy.export import export_bundle

@@ -276,7 +276,7 @@ def _run_dedup(
 
 def _run_train(config: Config, folder: Path, console: Console) -> None:
     from ppclas_engine.runs.run import RunFolder
-    from ppclas_engine.runs.session import check_same_recipe, plan_run, resume, train_plan
+    from ppclas_engine.session import check_same_recipe, plan_run, resume, train_plan
 
     run = RunFolder(folder)
     if run.config.is_file():

@@ -19,7 +19,7 @@ from ppclas_data.loading.pipeline import (
     bundle_pipeline,
     default_eval_transforms,
 )
-from ppclas_engine.results.predictors import bundle_predictor
+from ppclas_engine.scoring.predictors import bundle_predictor
 
 from ppclas_distill.onnx_file import OnnxFile
 from ppclas_distill.opening import ONNX_SUFFIX, bundle_fingerprint, open_bundle

@@ -12,13 +12,13 @@ from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
 
+from ppclas_engine import session
 from ppclas_engine.classifier import Classifier, Picture
 from ppclas_engine.console import Console
 from ppclas_engine.loop.train import RunResult
-from ppclas_engine.results.evaluate import Evaluation
 from ppclas_engine.results.predict import Prediction
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
-from ppclas_engine.runs import session
+from ppclas_engine.scoring.evaluate import Evaluation
 
 _Path = str | os.PathLike[str]
 

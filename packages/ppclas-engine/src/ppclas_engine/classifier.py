@@ -16,7 +16,7 @@ from ppclas_data.decoding.arrays import rgb_pixels
 from ppclas_data.decoding.decode import as_seen, decode
 
 from ppclas_engine.results.predict import Prediction, expand_paths, predict
-from ppclas_engine.results.predictors import bundle_predictor, open_engine
+from ppclas_engine.scoring.predictors import bundle_predictor, open_engine
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

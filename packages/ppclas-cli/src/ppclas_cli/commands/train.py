@@ -189,7 +189,7 @@ def command(
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
-    from ppclas_engine.runs.session import (
+    from ppclas_engine.session import (
         follow,
         follow_elsewhere,
         join_launched,
@@ -263,7 +263,7 @@ def _resume(
     What was said beside ``--resume`` must agree with it, unless ``change_recipe``.
     """
     from ppclas_engine.runs.run import RunFolder
-    from ppclas_engine.runs.session import (
+    from ppclas_engine.session import (
         check_same_recipe,
         make_launch,
         resume,
@@ -295,7 +295,7 @@ def _print_result(result: RunResult | None) -> None:
     if result is None:
         return
     from ppclas_engine.console import Console
-    from ppclas_engine.planning.monitor import format_metric
+    from ppclas_engine.scoring.monitor import format_metric
 
     best, run = result.best, result.run.path
     console = Console()

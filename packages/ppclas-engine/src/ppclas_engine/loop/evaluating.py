@@ -12,12 +12,12 @@ from ppclas_data.loading.loader import Loader
 
 from ppclas_engine.console import Console
 from ppclas_engine.loop.averaging import LastWeights
+from ppclas_engine.loop.reporting import EMA, MEAN, RAW
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.ranks.distributed import Ranks
-from ppclas_engine.results.evaluate import Evaluation, evaluate
-from ppclas_engine.results.predictors import model_predictor
-from ppclas_engine.results.reporting import EMA, MEAN, RAW
+from ppclas_engine.scoring.evaluate import Evaluation, evaluate
+from ppclas_engine.scoring.predictors import model_predictor
 
 
 class Evaluator:

@@ -21,22 +21,22 @@ from ppclas_data.loading.sampling import count_batches
 from ppclas_engine.console import Console
 from ppclas_engine.loop.averaging import LastWeights
 from ppclas_engine.loop.evaluating import Evaluator
+from ppclas_engine.loop.keeping import Keeper
 from ppclas_engine.loop.loaders import Loaders
 from ppclas_engine.loop.parts import build_parts
 from ppclas_engine.loop.probe import fit_linear_head, probe_class_weights, probe_set
 from ppclas_engine.loop.progress import Totals
+from ppclas_engine.loop.reporting import RAW, Pictures, columns, epoch_line, step_facts
 from ppclas_engine.loop.step import Stepper
 from ppclas_engine.loop.stopping import stop_signals
 from ppclas_engine.loop.sums import StepSums
-from ppclas_engine.planning.monitor import TITLES, height, is_better
 from ppclas_engine.planning.plan import Plan, given
 from ppclas_engine.ranks.distributed import current
-from ppclas_engine.results.evaluate import Evaluation
-from ppclas_engine.results.reporting import RAW, Pictures, columns, epoch_line, step_facts
 from ppclas_engine.results.tables import write_tables
 from ppclas_engine.runs.checkpoint import Checkpoint
-from ppclas_engine.runs.keeping import Keeper
 from ppclas_engine.runs.run import RunFolder
+from ppclas_engine.scoring.evaluate import Evaluation
+from ppclas_engine.scoring.monitor import TITLES, height, is_better
 
 if TYPE_CHECKING:
     from paddle import nn

@@ -20,9 +20,9 @@ from ppclas_data.sources.unlabelled import add_unlabelled
 from ppclas_engine.bundles import pretrained_path
 from ppclas_engine.planning.data import plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
-from ppclas_engine.planning.monitor import plan_monitor
 from ppclas_engine.planning.precision import check_precision
 from ppclas_engine.planning.task import check_task, plan_loss
+from ppclas_engine.scoring.monitor import plan_monitor
 
 _PEAK_LR = {
     # (fine-tuning, from random weights) at 32 images a step. Fine-tuning MobileNetV2 on 700 flowers

@@ -109,7 +109,7 @@ class _Rank:
 
 
 def start_and_watch(launch: Launch, job: Mapping[str, Any], logs: Path) -> None:
-    """Run ``python -m ppclas_engine.ranks.rank`` for each rank of this machine until all have ended
+    """Run ``python -m ppclas_engine.rank`` for each rank of this machine until all have ended
     well.
 
     ``job`` is JSON that each gets; ``logs`` is a folder for ``rank-<n>.txt``.
@@ -178,7 +178,7 @@ def _start(
             environment[_CONSOLE] = str(terminal[0])
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ppclas_engine.ranks.rank"],
+            [sys.executable, "-m", "ppclas_engine.rank"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

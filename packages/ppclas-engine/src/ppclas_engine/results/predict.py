@@ -19,7 +19,7 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
 
-from ppclas_engine.results.predictors import Predictor, bundle_predictor, open_engine
+from ppclas_engine.scoring.predictors import Predictor, bundle_predictor, open_engine
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.export import Engine

@@ -22,8 +22,6 @@ from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 from ppclas_data.loading.loader import available_cpus
 
-from ppclas_engine.planning.monitor import TITLES, format_metric
-from ppclas_engine.results.evaluate import Evaluation
 from ppclas_engine.results.pictures import (
     about,
     draw_confusion,
@@ -33,6 +31,8 @@ from ppclas_engine.results.pictures import (
     thumbnail,
 )
 from ppclas_engine.results.tables import Answer, Tables
+from ppclas_engine.scoring.evaluate import Evaluation
+from ppclas_engine.scoring.monitor import TITLES, format_metric
 
 if TYPE_CHECKING:
     from ppclas_engine.planning.plan import Plan

@@ -1,4 +1,4 @@
-"""The program of one rank: ``python -m ppclas_engine.ranks.rank``, started by ``launch``."""
+"""The program of one rank: ``python -m ppclas_engine.rank``, started by ``launch``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main() -> None:
         )
     code = 0
     try:
-        from ppclas_engine.runs.fitting import run_rank
+        from ppclas_engine.fitting import run_rank
 
         run_rank(
             Path(job["run"]) if job["run"] is not None else None,

@@ -14,9 +14,9 @@ from ppclas_core.weights import model_state
 from ppclas_data.loading.pipeline import Pipeline, build_transforms, with_all_parameters
 
 from ppclas_engine.loop.averaging import LastWeights
+from ppclas_engine.loop.reporting import EMA, MEAN
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
-from ppclas_engine.results.reporting import EMA, MEAN
 from ppclas_engine.runs.checkpoint import keep_copy, save_checkpoint
 from ppclas_engine.runs.run import RunFolder
 

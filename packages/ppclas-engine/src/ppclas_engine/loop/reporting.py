@@ -9,12 +9,12 @@ from typing import Any
 
 from ppclas_engine.console import duration
 from ppclas_engine.loop.progress import Progress, Totals
-from ppclas_engine.planning.monitor import format_metric
 from ppclas_engine.planning.plan import Plan
-from ppclas_engine.results.evaluate import Evaluation
 from ppclas_engine.results.report import run_page, write_report
 from ppclas_engine.results.tables import read_tables
 from ppclas_engine.runs.run import RunFolder
+from ppclas_engine.scoring.evaluate import Evaluation
+from ppclas_engine.scoring.monitor import format_metric
 
 RAW, EMA, MEAN = "raw", "ema", "mean"
 """The weights as they are, their moving average, and the mean of the last epochs' ones."""

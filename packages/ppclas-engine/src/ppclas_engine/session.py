@@ -13,12 +13,7 @@ from ppclas_core.errors import CheckpointError, ConfigError
 from ppclas_core.files import write_text
 
 from ppclas_engine.console import Console
-from ppclas_engine.loop.train import RunResult
-from ppclas_engine.planning.device import device_of, select_device
-from ppclas_engine.planning.plan import Plan, plan_run
-from ppclas_engine.ranks.distributed import join, launched_ranks
-from ppclas_engine.ranks.launch import Launch
-from ppclas_engine.runs.fitting import (
+from ppclas_engine.fitting import (
     follow,
     follow_elsewhere,
     make_launch,
@@ -26,6 +21,11 @@ from ppclas_engine.runs.fitting import (
     start,
     system_errors_explained,
 )
+from ppclas_engine.loop.train import RunResult
+from ppclas_engine.planning.device import device_of, select_device
+from ppclas_engine.planning.plan import Plan, plan_run
+from ppclas_engine.ranks.distributed import join, launched_ranks
+from ppclas_engine.ranks.launch import Launch
 from ppclas_engine.runs.run import RunFolder, create_run_folder
 
 __all__ = [

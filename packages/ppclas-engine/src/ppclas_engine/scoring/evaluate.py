@@ -32,7 +32,7 @@ from ppclas_engine.builtin.metrics import (
     threshold_scores,
     truth_of,
 )
-from ppclas_engine.results.predictors import Predictor
+from ppclas_engine.scoring.predictors import Predictor
 
 if TYPE_CHECKING:
     from ppclas_data.loading.loader import Batch

@@ -11,7 +11,7 @@ from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_engine.results.evaluate import score
+from ppclas_engine.scoring.evaluate import score
 
 MAIN: Mapping[Task, str] = {"classification": "top1", "multilabel": "map"}
 """The metric that decides where the config names none."""
