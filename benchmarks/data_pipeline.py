@@ -10,7 +10,7 @@ batches of 32:
   flip, float32 normalisation, transpose; the box by its one-draw rule;
 - albumentations (RandomResizedCrop, HorizontalFlip) on cv2.imdecode(IMREAD_COLOR_RGB);
 - Pillow, as torchvision's transforms use it (box and resize with antialiasing);
-- ppclas, the PipelineReader of its loader, with simplejpeg and with OpenCV alone;
+- ppclas, the reader of its loader, with simplejpeg and with OpenCV alone;
 - ppclas' reader "dali" on the CPU, in one thread, where NVIDIA DALI is installed.
 
 The targets are 2 x the first, 1.2 x the other two. Albumentations must be installed; nothing else
@@ -74,7 +74,9 @@ def decoded(data: bytes, flags: int) -> Any:
 def with_ppclas(sampling: Literal["one_draw", "ten_tries"]) -> Callable[[Photos], Any]:
     """The loader's own code, with the given rule for boxes."""
     transforms = [RandomResizedCrop(size=SIDE, sampling=sampling), RandomFlip()]
-    reader = PipelineReader(InMemory((), ("photo",), "memory"), Pipeline(transforms), seed=0, epochs=1)
+    reader = PipelineReader(
+        InMemory((), ("photo",), "memory"), Pipeline(transforms), seed=0, epochs=1
+    )
     epochs = itertools.count()
 
     def run(photos: Photos) -> Any:
