@@ -94,7 +94,11 @@ def test_a_backbone_gives_the_maps_it_says(name):
         pytest.param(
             row,
             id=row.name,
-            marks=slow_if(row.name not in smallest_of_each_family() or (row.params or 0) > 15e6),
+            marks=slow_if(
+                row.year is not None
+                or row.name not in smallest_of_each_family()
+                or (row.params or 0) > 15e6
+            ),
         )
         for row in COUNTED
         if (row.params or 0) < 60e6
@@ -104,7 +108,13 @@ def test_costs_are_those_that_the_catalogue_has(row):
     with paddle.utils.unique_name.guard():
         model = create_model(row.architecture)
     cost = profile_model(model, row.image_size)
-    assert cost.params == row.params
+    # Kernels that fuse() makes, and a projection nobody reads.
+    frozen = sum(
+        parameter.size
+        for name, parameter in model.named_parameters()
+        if parameter.stop_gradient and not name.endswith(("._mean", "._variance"))
+    )
+    assert cost.params + frozen == row.params
     counted = cost.macs + AUXILIARY_MACS.get(row.name, 0)
     if row.family == "efficientnet" and row.name != "EfficientNetB0_small":
         counted += cut_macs(model, row.image_size)
