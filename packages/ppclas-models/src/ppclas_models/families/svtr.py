@@ -10,8 +10,8 @@ from __future__ import annotations
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.models import ModelConfig
-from ppclas_core.variants import Variants
+from ppclas_core.contracts.model_config import ModelConfig
+from ppclas_core.contracts.variants import Variants
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ppclas_models.layers.attention import SelfAttention
