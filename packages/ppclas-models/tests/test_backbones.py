@@ -77,14 +77,17 @@ def test_a_backbone_gives_the_maps_it_says(name):
     with paddle.no_grad():
         maps = backbone(images)
         last = backbone.model.forward_features(images)
-    plain = last.ndim == 3  # a vision transformer of one resolution: tokens, and one map of them
-    assert len(maps) == 1 if plain else len(maps) >= 2
+    tokens = last.ndim == 3  # vision transformers with a token for the image, some with one map
+    assert len(maps) >= (1 if tokens else 2)
     for feature, found in zip(backbone.info, maps, strict=True):
         assert list(found.shape[:2]) == [2, feature.channels]
         # A kernel without padding loses a few pixels at the border.
-        assert found.shape[2] == found.shape[3] == pytest.approx(size / feature.stride, abs=4)
-    if not plain:
+        assert found.shape[2] == pytest.approx(size / feature.stride, abs=4)
+        # SVTR shrinks the height of a line of text only.
+        assert name.startswith("SVTR") or found.shape[2] == found.shape[3]
+    if not tokens:
         assert np.array_equal(maps[-1].numpy(), last.numpy())
+    if len(maps) > 1:
         assert FeatureExtractor(backbone.model, [-2, -1]).info == backbone.info[-2:]
 
 
