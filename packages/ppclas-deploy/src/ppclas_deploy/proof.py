@@ -5,7 +5,7 @@ it, anywhere, can ask the same questions again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Proof:
     """[photos, classes]."""
     labels: tuple[str, ...]
     activation: str
+    preprocessing: Mapping[str, Any]
+    """As ``bundle.json`` has it."""
     tolerance: float
     """Largest accepted difference of a logit, as a share of the root mean square of the logits."""
 
@@ -43,6 +45,7 @@ class Proof:
             logits=np.asarray(logits, np.float32),
             labels=manifest.labels,
             activation=manifest.activation,
+            preprocessing=manifest.preprocessing.model_dump(mode="json"),
             tolerance=tolerance,
         )
 
@@ -66,6 +69,7 @@ def write_proof(folder: Path, proof: Proof) -> None:
         "photos": proof.photos,
         "labels": proof.labels,
         "activation": proof.activation,
+        "preprocessing": proof.preprocessing,
         "tolerance": proof.tolerance,
     }
     save_file(
@@ -95,6 +99,7 @@ def read_proof(bundle: Bundle) -> Proof | None:
             logits=logits,
             labels=tuple(facts["labels"]),
             activation=facts["activation"],
+            preprocessing=dict(facts["preprocessing"]),
             tolerance=float(facts["tolerance"]),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

@@ -30,7 +30,10 @@ class Metrics:
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
-            "ppclas_requests", "Requests by route and status.", ("route", "status"), registry=registry
+            "ppclas_requests",
+            "Requests by route and status.",
+            ("route", "status"),
+            registry=registry,
         )
         self.latency = Histogram(
             "ppclas_request_seconds",

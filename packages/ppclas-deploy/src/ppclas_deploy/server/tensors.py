@@ -30,9 +30,7 @@ _TYPES = {
 }
 
 
-def read_tensor(
-    tensor: Mapping[str, Any], binary: bytes | None
-) -> NDArray[Any] | list[bytes]:
+def read_tensor(tensor: Mapping[str, Any], binary: bytes | None) -> NDArray[Any] | list[bytes]:
     """A tensor of a request: its array, or the elements of a tensor of BYTES.
 
     Args:
@@ -44,7 +42,9 @@ def read_tensor(
     """
     name, kind, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(shape, list) or not all(type(d) is int and 0 <= d < 1 << 31 for d in shape):
-        raise Problem(422, f"Input {name!r}: shape should be a list of whole numbers, got {shape!r}.")
+        raise Problem(
+            422, f"Input {name!r}: shape should be a list of whole numbers, got {shape!r}."
+        )
     count = math.prod(shape)
     if kind == "BYTES":
         elements = _split(name, binary) if binary is not None else _decoded(name, tensor)
