@@ -63,7 +63,7 @@ def proof_names() -> list[str]:
 
 def write_proof(folder: Path, proof: Proof) -> None:
     """Write ``proof`` beside the export's files."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     facts = {
         "photos": proof.photos,
@@ -72,11 +72,11 @@ def write_proof(folder: Path, proof: Proof) -> None:
         "preprocessing": proof.preprocessing,
         "tolerance": proof.tolerance,
     }
-    save_file(
+    content = save(
         {"logits": np.ascontiguousarray(proof.logits)},
-        str(folder / PROOF),
         metadata={"proof": json.dumps(facts, ensure_ascii=False)},
     )
+    (folder / PROOF).write_bytes(content)
 
 
 def read_proof(bundle: Bundle) -> Proof | None:

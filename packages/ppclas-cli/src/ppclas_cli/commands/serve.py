@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--name",
     "names",
     multiple=True,
-    help="Of the first MODEL, the second, …  Without it: the folder's. Two of one name are versions.",
+    help="Of the first MODEL, the second, …; else the folder's. Two of one name are versions.",
 )
 @click.option("--shadow", metavar="MODEL", help="Ask this one too, and report where it disagrees.")
 @click.option(

@@ -12,19 +12,19 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Route, Router
 
 from ppclas_deploy.server.answering import Answers, json_response, problem_response
 from ppclas_deploy.server.oip import oip_routes
 from ppclas_deploy.server.openapi import description
 from ppclas_deploy.server.problems import Problem, over_limit
-from ppclas_deploy.server.proving import CANDIDATE, prove
+from ppclas_deploy.server.proving import prove
 from ppclas_deploy.server.routes import old_routes, own_routes
+from ppclas_deploy.server.served import CANDIDATE
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -70,7 +70,7 @@ def make_app(
     answers = Answers(fleet)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: object) -> AsyncIterator[None]:
         starting = asyncio.ensure_future(fleet.start(lambda served: _prove(whole, served)))
         starting.add_done_callback(_report)
         if wait:
@@ -99,7 +99,7 @@ def make_app(
         Route("/openapi.json", openapi, methods=["GET"]),
         *old_routes(answers),
     ]
-    inner = Starlette(routes=routes, lifespan=lifespan)
+    inner = Router(routes, redirect_slashes=False, lifespan=lifespan)
     whole: ASGIApp = Surroundings(inner, routes, fleet, token)
     if cors:
         whole = CORSMiddleware(
@@ -151,7 +151,8 @@ class Surroundings:
             limits = self._fleet.limits
             try:
                 # Twice: a body may take as long as an answer.
-                await asyncio.wait_for(self._app(scope, receive, send_on), 2 * limits.timeout)
+                within = None if CANDIDATE in scope else 2 * limits.timeout
+                await asyncio.wait_for(self._app(scope, receive, send_on), within)
             except asyncio.TimeoutError:
                 raise over_limit(
                     503, "timeout", limits.timeout, f"No answer within {limits.timeout:g} seconds."

@@ -15,7 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from ppclas_deploy.server.problems import Limits, Problem, over_limit
-from ppclas_deploy.server.served import Photo
+from ppclas_deploy.server.served import CANDIDATE, Photo
 from ppclas_deploy.server.tensors import decode_base64
 
 _MEMORY = 1 << 30  # bytes of bodies that may be held at a time
@@ -33,7 +33,8 @@ class Bodies:
         Raises:
             Problem: it is too large, too slow, compressed, or there is no memory for it now.
         """
-        largest = self._limits.max_body
+        # The proof of a model is no stranger.
+        largest = _MEMORY if CANDIDATE in request.scope else self._limits.max_body
         encoding = request.headers.get("content-encoding", "identity").lower()
         if encoding not in ("", "identity"):
             raise Problem(

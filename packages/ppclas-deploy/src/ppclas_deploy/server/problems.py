@@ -49,7 +49,7 @@ class Limits(Params):
         return int(self.max_body_mb * 1e6)
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - the term of RFC 9457
     """An answer that is not a success: a status and one sentence."""
 
     def __init__(self, status: int, detail: str, **more: Any) -> None:

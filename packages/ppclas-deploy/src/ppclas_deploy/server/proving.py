@@ -21,11 +21,9 @@ from starlette.types import ASGIApp, Message
 from ppclas_deploy import parity
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.proof import Proof, first_difference, proof_names, proof_photos, read_proof
-from ppclas_deploy.server.served import Served
+from ppclas_deploy.server.served import CANDIDATE, Served
 from ppclas_deploy.server.tensors import write_bytes
 
-CANDIDATE = "ppclas.candidate"
-"""Key of an ASGI scope: the model that is being proven. No request from outside can set it."""
 _SAME = 1e-5
 """As a share of the logits' root mean square: the same engine, asked in batches of another size."""
 _PROBABILITY = 1e-3

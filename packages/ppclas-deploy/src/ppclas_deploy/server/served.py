@@ -26,6 +26,9 @@ from ppclas_deploy.server.batching import Batcher
 from ppclas_deploy.server.metrics import Metrics
 from ppclas_deploy.server.problems import Limits, Problem, over_limit
 
+CANDIDATE = "ppclas.candidate"
+"""Key of an ASGI scope: the model that is being proven. No request from outside can set it."""
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -66,7 +69,7 @@ class Served:
         self.limits = limits
         self.revision = fingerprint(source)[:12]
         self.proof = ""
-        """A sentence: what its answers were compared with."""
+        """A sentence: what its answers were compared with. Empty: not proven yet."""
         self._pipeline, self._draw = bundle_pipeline(running), Draw(np.random.default_rng(0))
         self._users, self._idle = 0, asyncio.Event()
         self._idle.set()
@@ -105,7 +108,7 @@ class Served:
             height, width = size_in_header(photo.content, photo.name)
         else:
             height, width = photo.content.shape[:2]
-        if height * width > self.limits.max_pixels:
+        if self.proof and height * width > self.limits.max_pixels:
             raise over_limit(
                 413,
                 "max_pixels",
