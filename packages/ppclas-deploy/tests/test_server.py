@@ -215,7 +215,14 @@ class TestSafety:
         assert server.ask("GET", "/v2/health/ready")[0] == 200
         assert server.ask("GET", "/")[0] == 200
         for path in ("/v1/models", "/metrics", "/v2", "/openapi.json"):
-            for given in (None, "Bearer", "Bearer geheim2", "Basic geheim", "geheim", "Bearer \xff"):
+            for given in (
+                None,
+                "Bearer",
+                "Bearer geheim2",
+                "Basic geheim",
+                "geheim",
+                "Bearer \xff",
+            ):
                 headers = {} if given is None else {"authorization": given}
                 status, _, answered = server.ask("GET", path, headers=headers)
                 assert (status, answered["www-authenticate"]) == (401, "Bearer")
@@ -296,6 +303,7 @@ def test_a_request_under_way_is_answered_when_the_server_stops(start_server, onn
     answer = connection.getresponse()
     assert answer.status == 200
     assert len(json.loads(answer.read())["predictions"]) == 64
+    connection.close()
     server.thread.join(20)
     assert not server.thread.is_alive()
 

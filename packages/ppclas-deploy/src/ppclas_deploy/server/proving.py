@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.errors import BundleError, ParityError
 from ppclas_core.normalize import normalize_batch
 from starlette.types import ASGIApp, Message
@@ -125,8 +126,8 @@ def _diagnosis(served: Served, expected: Proof) -> str:
         "red and blue are swapped": engine.prepare(np.ascontiguousarray(pixels[..., ::-1]))
     }
     if (bundle.manifest.export or {}).get("input") != "pixels":
-        from ppclas_core.config.schema import NormalizeConfig
-
+        right = engine.prepare(pixels)
+        trials["red and blue are swapped in the graph"] = np.ascontiguousarray(right[:, ::-1])
         trials["the mean and std are not those of ImageNet"] = normalize_batch(
             pixels, NormalizeConfig()
         )
