@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from ppclas_core.bundle import MANIFEST, Bundle, Manifest, write_bundle, write_manifest
+from ppclas_core.bundle import MANIFEST, Manifest, write_bundle, write_manifest
 from ppclas_core.weights import read_state
 from ppclas_deploy.export import export_bundle
 from ppclas_deploy.proof import proof_photos
