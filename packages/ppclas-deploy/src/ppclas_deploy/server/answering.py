@@ -5,7 +5,7 @@ reads.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,10 +67,18 @@ def prediction(
     content = prediction_of(photo.name, probabilities, served.bundle, top_k).to_dict()
     del content["path"]
     if wanted:
-        known = dict(zip(served.bundle.labels, probabilities.tolist(), strict=True))
+        known = by_label(zip(served.bundle.labels, probabilities.tolist(), strict=True))
         content["wanted"] = {label: known[label] for label in wanted}
     took = {"read": round(answer.read_ms, 3), "answer": round(answer.answer_ms, 3)}
     return {"name": photo.name, **content, "milliseconds": took}
+
+
+def by_label(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The probability of each name: ImageNet has two classes called crane."""
+    found: dict[str, float] = {}
+    for label, probability in pairs:
+        found[label] = found.get(label, 0.0) + probability
+    return found
 
 
 def check_labels(served: Served, wanted: Sequence[str]) -> None:

@@ -335,10 +335,10 @@ class Fleet:
                 "--allow-edited."
             )
         labels, classes = bundle.labels, bundle.manifest.architecture.num_classes
-        if len(labels) != classes or len(set(labels)) != len(labels):
+        if len(labels) != classes:
             raise BundleError(
-                f"{bundle.folder / MANIFEST} has {len(labels)} labels ({len(set(labels))} of them "
-                f"different) for {classes} classes. Copy or export it again."
+                f"{bundle.folder / MANIFEST} has {len(labels)} labels for {classes} classes. Copy "
+                "or export it again."
             )
         return open_served(
             source.name,

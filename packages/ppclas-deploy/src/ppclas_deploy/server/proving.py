@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message
 from ppclas_deploy import parity
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.proof import Proof, first_difference, proof_names, proof_photos, read_proof
+from ppclas_deploy.server.answering import by_label
 from ppclas_deploy.server.served import CANDIDATE, Served
 from ppclas_deploy.server.tensors import write_bytes
 
@@ -109,7 +110,7 @@ def _check_names(served: Served, expected: Proof, named: Sequence[Mapping[str, f
         expected.logits
     )
     for photo, row, said in zip(expected.photos, probabilities, named, strict=True):
-        for label, probability in zip(expected.labels, row.tolist(), strict=True):
+        for label, probability in by_label(zip(expected.labels, row.tolist(), strict=True)).items():
             slack = _PROBABILITY + 4 * expected.tolerance * float(np.abs(expected.logits).max())
             if label not in said or abs(said[label] - probability) > slack:
                 raise ParityError(
@@ -168,7 +169,8 @@ async def _ask(
     for prediction in json.loads(body)["predictions"]:
         if "error" in prediction:
             raise ParityError(f"it cannot read a built-in photo: {prediction['error']}")
-        named.append({entry["label"]: entry["probability"] for entry in prediction["top"]})
+        pairs = [(entry["label"], entry["probability"]) for entry in prediction["top"]]
+        named.append(by_label(pairs))
     data = write_bytes(photos)
     tensor = {"name": "image", "datatype": "BYTES", "shape": [len(photos)]}
     asked = {

@@ -135,7 +135,7 @@ function fill(shown, prediction, milliseconds) {
 function fail(shown, message) {
   shown.classList.add("bad");
   shown.querySelector("h2").textContent = "No answer";
-  shown.querySelector(".time").textContent = message;
+  shown.querySelector(".time").textContent = message.replace(/^image: /, "");
 }
 
 async function classify(file, shown) {
