@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ppclas_core.errors import ShapeError
 from ppclas_data.decoding.arrays import rgb_pixels
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from ppclas_deploy.server.problems import Limits, Problem, over_limit
+from ppclas_deploy.server.forms import read_files
+from ppclas_deploy.server.problems import Limits, Problem, over_limit, too_many_images
 from ppclas_deploy.server.served import CANDIDATE, Photo
 from ppclas_deploy.server.tensors import decode_base64
 
@@ -91,7 +90,13 @@ class Bodies:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         body = await self.read(request)
         if kind == "multipart/form-data":
-            photos = await self._from_form(request, body)
+            files = read_files(body, request.headers["content-type"])
+            if len(files) > self._limits.max_images and CANDIDATE not in request.scope:
+                raise too_many_images(len(files), self._limits)
+            photos = [
+                Photo(_file_name(name, number), content)
+                for number, (name, content) in enumerate(files, 1)
+            ]
         elif kind == "application/json" or kind.endswith("+json"):
             photos = _from_json(read_json(body), self._limits)
         elif kind in ("", "application/octet-stream") or kind.startswith("image/"):
@@ -105,36 +110,6 @@ class Bodies:
         if not photos:
             raise Problem(422, "Expected one photo or more, got none.")
         return photos
-
-    async def _from_form(self, request: Request, body: bytes) -> list[Photo]:
-        async def stream() -> AsyncIterator[bytes]:
-            yield body
-            yield b""
-
-        try:
-            form = await MultiPartParser(
-                request.headers,
-                stream(),
-                max_files=1000 if CANDIDATE in request.scope else self._limits.max_images,
-                max_fields=16,
-            ).parse()
-        except MultiPartException as error:
-            if "Too many files" in error.message:
-                raise over_limit(
-                    413, "max_images", self._limits.max_images,
-                    f"More photos than the {self._limits.max_images} that one request may have."
-                ) from None  # fmt: skip
-            raise Problem(400, f"The form cannot be read: {error.message}") from None
-        except (KeyError, ValueError, AssertionError) as error:
-            raise Problem(400, f"The form cannot be read ({type(error).__name__}).") from None
-        try:
-            return [
-                Photo(_file_name(value.filename, number), await value.read())
-                for number, (_, value) in enumerate(form.multi_items(), 1)
-                if isinstance(value, UploadFile)
-            ]
-        finally:
-            await form.close()
 
 
 def read_json(body: bytes) -> Any:
@@ -171,10 +146,7 @@ def _from_json(content: Any, limits: Limits) -> list[Photo]:
     if not isinstance(given, list):
         raise Problem(422, 'Expected {"images": [...]}, each base64 or pixels [H][W][3] in 0..255.')
     if len(given) > limits.max_images:
-        raise over_limit(
-            413, "max_images", limits.max_images,
-            f"{len(given)} photos in one request; this server takes up to {limits.max_images}."
-        )  # fmt: skip
+        raise too_many_images(len(given), limits)
     return [_photo(value, number) for number, value in enumerate(given, 1)]
 
 

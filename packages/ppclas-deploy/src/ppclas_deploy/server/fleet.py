@@ -22,7 +22,7 @@ from ppclas_engine.console import Console
 from ppclas_engine.results.predict import prediction_of
 
 from ppclas_deploy.server.metrics import Metrics
-from ppclas_deploy.server.problems import Limits, Problem, over_limit
+from ppclas_deploy.server.problems import Limits, Problem, over_limit, too_many_images
 from ppclas_deploy.server.served import Answer, Photo, Served, not_ready, open_served
 
 Prove = Callable[[Served], Awaitable[str]]
@@ -190,12 +190,7 @@ class Fleet:
     def _admitted(self, count: int) -> _Admission:
         limits = self.limits
         if count > limits.max_images:
-            raise over_limit(
-                413,
-                "max_images",
-                limits.max_images,
-                f"{count} photos in one request; this server takes up to {limits.max_images}.",
-            )
+            raise too_many_images(count, limits)
         if self._waiting + count > limits.max_waiting and self._waiting:
             raise over_limit(
                 429,

@@ -71,3 +71,13 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
 def over_limit(status: int, name: str, limit: float, detail: str) -> Problem:
     """A problem that names the limit (a field of ``Limits``) and its value."""
     return Problem(status, detail, limit=name, value=limit)
+
+
+def too_many_images(count: int, limits: Limits) -> Problem:
+    """More photos in one request than it may have."""
+    return over_limit(
+        413,
+        "max_images",
+        limits.max_images,
+        f"{count} photos in one request; this server takes up to {limits.max_images}.",
+    )

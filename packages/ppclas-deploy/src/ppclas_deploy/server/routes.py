@@ -17,7 +17,7 @@ from ppclas_deploy.server.answering import (
     whole_number,
 )
 from ppclas_deploy.server.bodies import read_object
-from ppclas_deploy.server.problems import Problem, over_limit
+from ppclas_deploy.server.problems import Problem, too_many_images
 from ppclas_deploy.server.served import Photo
 from ppclas_deploy.server.tensors import decode_base64
 
@@ -128,12 +128,9 @@ def old_routes(answers: Answers) -> list[BaseRoute]:
 
     async def probabilities(request: Request, images: list[Any], where: str) -> list[list[float]]:
         served = answers.served(request, None, None)
-        most = answers.fleet.limits.max_images
-        if len(images) > most:
-            raise over_limit(
-                413, "max_images", most,
-                f"{len(images)} photos in one request; this server takes up to {most}."
-            )  # fmt: skip
+        limits = answers.fleet.limits
+        if len(images) > limits.max_images:
+            raise too_many_images(len(images), limits)
         photos = [
             Photo(f"{where} {number}", decode_base64(image, f"{where} {number}"))
             for number, image in enumerate(images)

@@ -75,7 +75,7 @@ def run(settings: Settings, console: Console) -> int:
     need(
         "starlette",
         "uvicorn",
-        "multipart",
+        "python_multipart",
         "prometheus_client",
         purpose="ppclas serve",
         extra="serve",
