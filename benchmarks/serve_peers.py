@@ -120,7 +120,7 @@ else:
             """Called in the worker's process."""
             self.model = Model(os.environ[EXPORT])
 
-        def decode_request(self, request):  # type: ignore[no-untyped-def]  # noqa: ANN001,ANN202
+        def decode_request(self, request):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
             """Of one request. LitServe looks at the parameter's name and type; this means JSON."""
             return self.model.read(base64.b64decode(request["image"]))
 
