@@ -308,6 +308,22 @@ def test_a_request_under_way_is_answered_when_the_server_stops(start_server, onn
     assert not server.thread.is_alive()
 
 
+def workers_of(process):
+    shown = subprocess.run(
+        ["ps", "-o", "pid=,stat=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
+    ).stdout
+    rows = [line.split(None, 2) for line in shown.splitlines()]
+    return [int(row[0]) for row in rows if "spawn_main" in row[2] and "Z" not in row[1]]
+
+
+def server_metrics(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return text
+
+
 @pytest.mark.slow
 def test_several_processes_heal_and_end_cleanly(onnx_export, ppclas_command, tmp_path):
     process = subprocess.Popen(
@@ -320,15 +336,26 @@ def test_several_processes_heal_and_end_cleanly(onnx_export, ppclas_command, tmp
     def ask():
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("POST", "/v1/predict", PHOTOS[0].read_bytes())
-        return connection.getresponse().status
+        status = connection.getresponse().status
+        connection.close()
+        return status
 
     assert ask() == 200
-    children = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
-    ).stdout.splitlines()
-    workers = [int(line.split()[0]) for line in children if "spawn_main" in line]
-    assert len(workers) == 2
-    subprocess.run(["kill", "-9", str(workers[0])], check=True)
+    first = workers_of(process)
+    assert len(first) == 2
+    subprocess.run(["kill", "-9", str(first[0])], check=True)
+    while first[0] in workers_of(process):  # what it had accepted dies with it
+        time.sleep(0.05)
+    # The other one answers alone, and the new one asks for nothing before it is proven.
     assert [ask() for _ in range(50)] == [200] * 50
+    deadline = time.monotonic() + 30
+    while len(workers_of(process)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    metrics = server_metrics(port)
+    assert (
+        float(re.search(r'requests_total{route="/v1/predict",status="200"} (.*)', metrics)[1]) > 2
+    )
     process.terminate()
     assert process.wait(30) == 0
+    process.stderr.close()

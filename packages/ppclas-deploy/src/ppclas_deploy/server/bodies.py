@@ -139,10 +139,7 @@ def read_object(body: bytes) -> Mapping[str, Any]:
 def _from_json(content: Any, limits: Limits) -> list[Photo]:
     if not isinstance(content, dict):
         raise Problem(422, 'Expected {"images": [...]}, each base64 or pixels [H][W][3] in 0..255.')
-    if "image" in content:
-        given = [content["image"]]
-    else:
-        given = content.get("images")
+    given: Any = [content["image"]] if "image" in content else content.get("images")
     if not isinstance(given, list):
         raise Problem(422, 'Expected {"images": [...]}, each base64 or pixels [H][W][3] in 0..255.')
     if len(given) > limits.max_images:

@@ -81,7 +81,6 @@ def run(settings: Settings, console: Console) -> int:
         extra="serve",
     )
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     pairs = [(model.name, model.version) for model in settings.models]
     for pair in pairs:
@@ -104,28 +103,21 @@ def run(settings: Settings, console: Console) -> int:
         "h11_max_incomplete_event_size": 1 << 16,
     }
     if settings.workers == 1:
-        server = _server(uvicorn.Config(application(settings, console), **options))
-        server.run([listening])
+        uvicorn.Server(uvicorn.Config(application(settings, console), **options)).run([listening])
         return 0
     threads = settings.threads or max(1, available_cpus() // settings.workers)
     with tempfile.TemporaryDirectory(prefix="ppclas-metrics-") as folder:
         os.environ[_SETTINGS] = settings.replace(threads=threads).model_dump_json()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        config = uvicorn.Config(
+        uvicorn.run(
             "ppclas_deploy.server.run:worker_application",
             factory=True,
             workers=settings.workers,
+            fd=listening.fileno(),
             timeout_worker_healthcheck=60,
             **options,
         )
-        Multiprocess(config, target=_server(config).run, sockets=[listening]).run()
     return 0
-
-
-def _server(config: Any) -> Any:
-    import uvicorn
-
-    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:
