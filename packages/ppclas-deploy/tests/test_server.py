@@ -309,8 +309,9 @@ def test_a_request_under_way_is_answered_when_the_server_stops(start_server, onn
 
 
 def workers_of(process):
+    columns = ["-o", "pid=", "-o", "stat=", "-o", "args="]
     shown = subprocess.run(
-        ["ps", "-o", "pid=,stat=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
+        ["ps", *columns, "--ppid", str(process.pid)], capture_output=True, text=True
     ).stdout
     rows = [line.split(None, 2) for line in shown.splitlines()]
     return [int(row[0]) for row in rows if "spawn_main" in row[2] and "Z" not in row[1]]

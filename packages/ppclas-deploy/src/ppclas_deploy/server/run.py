@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -102,6 +103,8 @@ def run(settings: Settings, console: Console) -> int:
         "ws": "none",
         "h11_max_incomplete_event_size": 1 << 16,
     }
+    # uvicorn answers what is under way and then raises the signal again: ended as asked is no error.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     if settings.workers == 1:
         uvicorn.Server(uvicorn.Config(application(settings, console), **options)).run([listening])
         return 0
