@@ -12,6 +12,7 @@ import time
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from ppclas_core.bundle import Bundle
@@ -309,12 +310,11 @@ def test_a_request_under_way_is_answered_when_the_server_stops(start_server, onn
 
 
 def workers_of(process):
-    columns = ["-o", "pid=", "-o", "stat=", "-o", "args="]
-    shown = subprocess.run(
-        ["ps", *columns, "--ppid", str(process.pid)], capture_output=True, text=True
-    ).stdout
-    rows = [line.split(None, 2) for line in shown.splitlines()]
-    return [int(row[0]) for row in rows if "spawn_main" in row[2] and "Z" not in row[1]]
+    return [
+        child.pid
+        for child in psutil.Process(process.pid).children()
+        if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline())
+    ]
 
 
 def server_metrics(port):

@@ -103,7 +103,7 @@ def run(settings: Settings, console: Console) -> int:
         "ws": "none",
         "h11_max_incomplete_event_size": 1 << 16,
     }
-    # uvicorn answers what is under way and then raises the signal again: ended as asked is no error.
+    # uvicorn answers what is under way, then raises the signal again: to end as asked is no error.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     if settings.workers == 1:
         uvicorn.Server(uvicorn.Config(application(settings, console), **options)).run([listening])
