@@ -10,7 +10,7 @@ batches of 32:
   flip, float32 normalisation, transpose; the box by its one-draw rule;
 - albumentations (RandomResizedCrop, HorizontalFlip) on cv2.imdecode(IMREAD_COLOR_RGB);
 - Pillow, as torchvision's transforms use it (box and resize with antialiasing);
-- ppclas, the Reader of its loader, with simplejpeg and with OpenCV alone;
+- ppclas, the reader of its loader, with simplejpeg and with OpenCV alone;
 - ppclas' reader "dali" on the CPU, in one thread, where NVIDIA DALI is installed.
 
 The targets are 2 x the first, 1.2 x the other two. Albumentations must be installed; nothing else
@@ -44,7 +44,7 @@ from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.contracts.readers import Request
 from ppclas_data.decoding import jpeg
 from ppclas_data.loading.pipeline import Pipeline
-from ppclas_data.loading.worker import Reader
+from ppclas_data.loading.worker import PipelineReader
 from ppclas_data.transforms.basic import RandomFlip, RandomResizedCrop
 
 SIDE, BATCH, ROUNDS, PHOTOS = 224, 32, 30, 96
@@ -74,7 +74,9 @@ def decoded(data: bytes, flags: int) -> Any:
 def with_ppclas(sampling: Literal["one_draw", "ten_tries"]) -> Callable[[Photos], Any]:
     """The loader's own code, with the given rule for boxes."""
     transforms = [RandomResizedCrop(size=SIDE, sampling=sampling), RandomFlip()]
-    reader = Reader(InMemory((), ("photo",), "memory"), Pipeline(transforms), seed=0, epochs=1)
+    reader = PipelineReader(
+        InMemory((), ("photo",), "memory"), Pipeline(transforms), seed=0, epochs=1
+    )
     epochs = itertools.count()
 
     def run(photos: Photos) -> Any:
@@ -91,7 +93,7 @@ def with_dali() -> dict[str, Callable[[Photos], Any]]:
     except ImportError:
         return {}
     pipeline = Pipeline([RandomResizedCrop(size=SIDE, sampling="ten_tries"), RandomFlip()])
-    plain = Reader(InMemory((), ("photo",), "memory"), pipeline, seed=0, epochs=1)
+    plain = PipelineReader(InMemory((), ("photo",), "memory"), pipeline, seed=0, epochs=1)
     reader, epochs = Dali(device="cpu").open(plain, 1, print), itertools.count()
 
     def run(photos: Photos) -> Any:

@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 from ppclas_core.config.load import load_config
 from ppclas_engine.console import Console
-from ppclas_engine.runs.session import train
+from ppclas_engine.session import train
 
 PLAIN_SEEDS = 3
 

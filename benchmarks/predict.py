@@ -25,7 +25,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.data import Draw
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_engine.results.predict import expand_paths, predict
-from ppclas_engine.results.predictors import open_engine
+from ppclas_engine.scoring.predictors import open_engine
 
 TARGET = 0.9
 

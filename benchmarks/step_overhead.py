@@ -37,7 +37,7 @@ from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.train import Trainer
 from ppclas_engine.runs.run import RunFolder
-from ppclas_engine.runs.session import plan_run
+from ppclas_engine.session import plan_run
 
 CLASSES = 10
 

@@ -195,7 +195,7 @@ def one(name: str, folder: Path, targets: list[str], weights: Path | None) -> No
         print(json.dumps(_make_bundle(name, folder / "bundle", weights)), flush=True)
     bundle = Bundle.load(folder / "bundle")
     photos = [str(path) for path in _photos()[:NUM_PHOTOS]]
-    from ppclas_engine.results.predictors import model_predictor
+    from ppclas_engine.scoring.predictors import model_predictor
 
     predict = model_predictor(bundle.build_model(), bundle.manifest.preprocessing.normalize)
     pixels = read_photos(bundle, photos)

@@ -90,7 +90,7 @@ def test_its_own_tests_pass_against_the_installed_wheel(installed, tmp_path):
 
 def test_a_model_of_it_is_trained_from_the_command_line(installed, tmp_path):
     code = (
-        "from pathlib import Path; from ppclas_core.testing import make_tiny_dataset; "
+        "from pathlib import Path; from ppclas_data.testing import make_tiny_dataset; "
         f"make_tiny_dataset(Path({str(tmp_path / 'photos')!r}), per_class=16)"
     )
     run("-c", code)

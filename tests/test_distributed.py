@@ -24,11 +24,12 @@ from ppclas_core.config.schema import (
     TrainSection,
 )
 from ppclas_core.errors import TrainingError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.runs.checkpoint import load_checkpoint
-from ppclas_engine.runs.session import resume, train
+from ppclas_engine.session import resume, train
+from ppclas_engine.testing import FakePlugin
 
 # 39 training photos in batches of 10: the last batch has 9, which two ranks share as 5 and 4.
 DATA = {"image_size": 32, "batch_size": 10, "workers": 1}
@@ -119,18 +120,26 @@ def test_a_killed_rank_is_named_and_the_run_goes_on_exactly(
     run = tmp_path / "run"
     killed: list[int] = []
 
-    def kill_rank_1() -> None:
-        while not (run / "checkpoints" / "last.safetensors").exists():
-            time.sleep(0.01)
+    def find_rank_1() -> int | None:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (process / "environ").read_bytes()
+                command = (process / "cmdline").read_bytes()
             except OSError:
                 continue
             ours = f"PPCLAS_FAILURE_FILE={run}/logs/.rank-1.json".encode() in environment
-            if ours and b"ppclas_engine.ranks.rank" in (process / "cmdline").read_bytes():
-                os.kill(int(process.name), signal.SIGKILL)
-                killed.append(int(process.name))
+            if ours and b"ppclas_engine.rank" in command:
+                return int(process.name)
+        return None
+
+    def kill_rank_1() -> None:
+        # Looked for before there is a checkpoint: after it the run has a moment left, no more.
+        while (number := find_rank_1()) is None:
+            time.sleep(0.1)
+        while not (run / "checkpoints" / "last.safetensors").exists():
+            time.sleep(0.001)
+        os.kill(number, signal.SIGKILL)
+        killed.append(number)
 
     killer = threading.Thread(target=kill_rank_1, daemon=True)
     killer.start()

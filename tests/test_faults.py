@@ -27,11 +27,12 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.errors import DataError, PpclasError, TrainingError
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.runs.checkpoint import load_checkpoint, previous_of
-from ppclas_engine.runs.session import resume, train
+from ppclas_engine.session import resume, train
+from ppclas_engine.testing import FakePlugin
 
 SLOW = pytest.mark.slow
 
@@ -58,7 +59,7 @@ MODES = {
 _FORGE = """
 import os, signal, sys, time, json, traceback
 import paddle
-import ppclas_engine.runs.session, ppclas_cli.main, safetensors.numpy
+import ppclas_engine.session, ppclas_cli.main, safetensors.numpy
 import matplotlib.figure, matplotlib.backends.backend_agg
 for line in sys.stdin:
     argv, output, kill_after = json.loads(line)

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from ppclas_core.bundle import write_bundle
-from ppclas_core.weights import pretrained_path, read_state
+from ppclas_core.weights import read_state
 from ppclas_data.builtin import builtin_photos
-from ppclas_engine.bundles import bundle_from_weights
+from ppclas_engine.bundles import bundle_from_weights, pretrained_path
 
 pytestmark = pytest.mark.slow
 

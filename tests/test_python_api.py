@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from ppclas_core import Config
 from ppclas_core.errors import ConfigError, DataError, ShapeError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.testing import FakePlugin
 
 pytest.importorskip("paddle")
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -84,7 +85,6 @@ def test_grey_and_transparent_pixels_are_what_the_decoder_makes_of_them(model):
         (np.zeros((8, 8, 3), np.float32), r"got float32. Are they in 0..1\? Use \(image \* 255\)"),
         (np.zeros((8, 8, 3), np.int64), "got int64. Bring them to 0..255"),
         (np.zeros((3, 8, 9), np.uint8), r"Are the channels first\? Use image.transpose"),
-        (np.zeros((2, 8, 9, 3), np.uint8), r"Is it a batch\? Give a list"),
     ],
 )
 def test_pixels_of_another_kind_are_refused_with_the_way_out(model, image, said):
@@ -92,11 +92,25 @@ def test_pixels_of_another_kind_are_refused_with_the_way_out(model, image, said)
         model.predict(image)
 
 
+def test_a_batch_of_pixels_is_several_images(model):
+    batch = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
+    assert [a.top for a in model.predict(batch)] == [a.top for a in model.predict(list(batch))]
+
+
 def test_what_is_no_image_is_refused(model):
     with pytest.raises(DataError, match=r"expected a path, the bytes of an image file, .*got int"):
         model.predict([7])
-    with pytest.raises(DataError, match="expected one image or more, got none"):
-        model.predict([])
+    assert model.predict([]) == []
+
+
+def test_a_missing_file_is_told_of_and_an_empty_folder_is_an_error(model, photos, tmp_path):
+    missing, good = model.predict([tmp_path / "no.jpg", photos / "class_00" / "000.png"])
+    assert "No such file" in missing.error
+    assert good.label is not None
+    with pytest.raises(DataError, match="has no image in it"):
+        model.predict(tmp_path)
+    with pytest.raises(DataError, match="No such file, folder or pattern"):
+        model.predict(str(tmp_path / "*.jpg"))
 
 
 def test_an_unreadable_file_is_told_of_and_the_others_answered(model, photos, tmp_path):

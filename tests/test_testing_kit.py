@@ -12,7 +12,6 @@ from ppclas_core.contracts.training import Loss, Metric, Optimizer, Scheduler, T
 from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
 from ppclas_core.testing import (
-    FakePlugin,
     check_batch_transform,
     check_exporter,
     check_loss,
@@ -25,11 +24,12 @@ from ppclas_core.testing import (
     make_tiny_bundle,
     use_plugin,
 )
-from ppclas_core.testing.fake_components import FakeExporter
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
 from ppclas_data.decoding.decode import decode
-from ppclas_data.testing import make_tiny_dataset
+from ppclas_data.testing import check_reader, make_tiny_dataset
 from ppclas_engine.builtin.optimizers import SGD
+from ppclas_engine.testing import FakePlugin
+from ppclas_engine.testing.components import FakeExporter, FakeReader
 
 paddle = pytest.importorskip("paddle")
 
@@ -115,6 +115,10 @@ def test_parameters_of_the_other_kinds(kind):
 
 def test_an_exporter(tmp_path):
     check_exporter(FakeExporter(), make_tiny_bundle(tmp_path / "bundle"), tmp_path / "export")
+
+
+def test_the_fake_reader(tmp_path):
+    check_reader(FakeReader(), tmp_path)
 
 
 # What the checks must find.

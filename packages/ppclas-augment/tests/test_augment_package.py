@@ -1,3 +1,5 @@
+import doctest
+import importlib
 import subprocess
 import sys
 
@@ -28,8 +30,8 @@ def test_names_are_registered_with_their_owner():
 
 def test_the_plugin_module_imports_nothing_heavy():
     code = (
-        "import sys, ppclas_augment.plugin; print({'numpy', 'paddle', 'cv2', 'pydantic'} & "
-        "set(sys.modules))"
+        "import sys, ppclas_augment, ppclas_augment.plugin; "
+        "print({'numpy', 'paddle', 'cv2', 'pydantic'} & set(sys.modules))"
     )
     assert (
         subprocess.run(
@@ -37,3 +39,15 @@ def test_the_plugin_module_imports_nothing_heavy():
         ).stdout
         == "set()\n"
     )
+
+
+@pytest.mark.parametrize("module", ["automatic", "batch", "erasing"])
+def test_every_docstring_example_gives_what_it_says(module):
+    pytest.importorskip("paddle")
+    found = importlib.import_module(f"ppclas_augment.{module}")
+    public = [name for name in ppclas_augment.__all__ if hasattr(found, name)]
+    assert public
+    assert all(">>>" in getattr(found, name).__doc__ for name in public)
+    result = doctest.testmod(found)
+    assert result.attempted >= 3 * len(public)
+    assert result.failed == 0

@@ -1,6 +1,4 @@
-"""AugMix against the paper (Hendrycks et al. 2019) and its authors' code: chains, their weights,
-and strengths.
-"""
+"""AugMix against the paper (Hendrycks et al. 2019) and its authors' code."""
 
 from collections import Counter
 

@@ -1,6 +1,4 @@
-"""Policies, ranges and draws of the automatic augmentations against the papers' tables and
-distributions.
-"""
+"""The automatic augmentations against the papers' tables and distributions."""
 
 from collections import Counter
 

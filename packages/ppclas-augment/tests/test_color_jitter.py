@@ -1,6 +1,4 @@
-"""ColorJitter: each amount is read off an image on which it shows, and fits the uniform
-distribution.
-"""
+"""ColorJitter: each amount, read off an image on which it shows, is uniform."""
 
 import colorsys
 

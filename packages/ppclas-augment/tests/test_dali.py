@@ -151,9 +151,7 @@ def test_the_pictures_of_the_workers(dali, sample, transforms, mean, worst):
 
 
 def test_boxes_that_are_made_much_smaller(dali, sample):
-    """Ours are decoded at 1/2 or 1/4, DALI's averaged afterwards: no further from the mean of all
-    pixels than ours.
-    """
+    """DALI's reduced pictures are no further from the mean of all pixels than ours."""
     crop = RandomResizedCrop(size=48)
     (ours,), _ = read(sample, (crop,), batch=24)
     (theirs,), _ = read(sample, (crop,), ON_CPU, batch=24)
@@ -188,9 +186,7 @@ def test_an_epoch_left_in_the_middle(dali, photos):
 
 @pytest.fixture
 def unusual(tmp_path):
-    """One picture in many files: turned by EXIF in every way, with transparency, as CMYK, grey, GIF
-    and WebP.
-    """
+    """One picture in many files: every EXIF turn, with transparency, CMYK, grey, GIF, WebP."""
     y, x = np.mgrid[0:90, 0:130]
     upright = np.stack([x * 255 // 129, y * 255 // 89, (x + y) * 255 // 218], axis=2).astype(
         np.uint8
@@ -247,9 +243,7 @@ def test_on_a_gpu_the_batch_stays_there(dali, sample):
 
 @pytest.fixture
 def spoilt(photos, tmp_path):
-    """The photos, of which 5 is text, 11 is missing, and 17 has a sound header before damaged
-    Huffman tables.
-    """
+    """The photos; 5 is text, 11 is missing, 17 has damaged Huffman tables after its header."""
     records = list(photos.records)
     text, damaged = tmp_path / "text.jpg", tmp_path / "damaged.jpg"
     text.write_text("no image")

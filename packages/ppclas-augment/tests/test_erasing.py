@@ -1,6 +1,4 @@
-"""Cutout, HideAndSeek and GridMask: how much is erased, where, and how often, against their
-papers.
-"""
+"""Cutout, HideAndSeek and GridMask against their papers: how much, where and how often."""
 
 from collections import Counter
 
@@ -83,9 +81,7 @@ def test_hide_and_seek_hides_half_of_the_cells_of_every_grid():
 
 @pytest.mark.parametrize("side", [32, 64, 448])
 def test_hide_and_seek_cells_are_the_same_share_of_any_image(side):
-    """With the paper's pixels, made for 224, three in ten photos of 32 pixels would vanish
-    whole.
-    """
+    """The paper's pixels, for 224, would hide three in ten photos of 32 pixels as a whole."""
     masks = erased(HideAndSeek(), side, side, 600)
     assert masks.mean() == pytest.approx(0.4, abs=0.03)
     assert masks.all(axis=(1, 2)).mean() < 0.01

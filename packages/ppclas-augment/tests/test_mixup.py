@@ -13,10 +13,11 @@ from ppclas_core.config.schema import (
 from ppclas_core.contracts.data import sample_draw
 from ppclas_core.contracts.training import Targets
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
-from ppclas_engine.runs.session import train
+from ppclas_engine.session import train
+from ppclas_engine.testing import FakePlugin
 
 paddle = pytest.importorskip("paddle")
 
@@ -134,9 +135,7 @@ def test_what_cannot_be_mixed_is_refused():
 
 
 def test_the_photo_left_over_is_not_the_trainings_accuracy(tmp_path):
-    """24 photos in batches of 23 leave one; the accuracy on mixed labels is not counted, nor is its
-    alone.
-    """
+    """24 photos in batches of 23 leave one unmixed: it alone must not be the accuracy shown."""
     make_tiny_dataset(tmp_path / "photos", classes=3, per_class=10, size=36)
     config = Config(
         model=ModelSection(name="FakeNet", pretrained=False),

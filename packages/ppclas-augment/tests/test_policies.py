@@ -1,6 +1,4 @@
-"""What AutoAugment, RandAugment and TrivialAugment do to an image, against Pillow at the papers'
-strengths.
-"""
+"""What the policies' operations do to an image, against Pillow at the papers' strengths."""
 
 from collections import Counter
 
@@ -64,16 +62,12 @@ def pillows(op, value, fillcolor=(128, 128, 128), **look):
 
 
 def same(image, expected):
-    """Colours within two grey levels; of pixels equally near to two, one library may take either:
-    less than 2 %.
-    """
+    """Colours within two grey levels; 2 % may differ: pixels equally near to two."""
     return (np.abs(image.astype(int) - expected.astype(int)) > 2).mean() < 0.02
 
 
 def outcomes(transform, expected, count=100, image=PHOTO):
-    """How often each of ``expected``, images by name, is what ``image`` becomes; nothing else may
-    come out.
-    """
+    """How often each of ``expected``, images by name, comes out; nothing else may."""
     found = Counter()
     for index in range(count):
         changed = transform(image, sample_draw(0, 0, index))

@@ -16,9 +16,7 @@ def draw(index=0):
 
 
 def boxes(transform, height, width, count):
-    """Top, left, height, width of ``count`` erased rectangles; each must be one full rectangle
-    inside the image.
-    """
+    """Top, left, height, width of ``count`` erased rectangles, each full and inside."""
     image, found = np.zeros((height, width, 1), np.float32), []
     for i in range(count):
         changed = transform(image, draw(i))[:, :, 0] == 9

@@ -144,6 +144,13 @@ def test_config_show(ppclas, tmp_path):
     file.write_text(ppclas("config", "show", "demo", "--plain").out, encoding="utf-8")
     assert "#" not in file.read_text(encoding="utf-8")
     assert load_config(file).config == load_config("demo").config
+    mixup = "data.batch_transforms=[{name: Mixup, alpha: 0.4}]"
+    said = ppclas("config", "show", "-o", mixup, "-o", "data.workers=0").out.splitlines()
+    assert [" ".join(line.split()) for line in said if "# -o" in line] == [
+        f"- name: Mixup # -o {mixup}",
+        f"alpha: 0.4 # -o {mixup}",
+        "workers: 0 # -o data.workers=0",
+    ]
     shown = json.loads(ppclas("config", "show", "-o", "train.seed=7", "--json").out)
     assert shown["config"]["train"]["seed"] == 7
     assert shown["origins"]["train.seed"] == "-o train.seed=7"

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.testing import FakePlugin
 
 pytest.importorskip("paddle", reason="needs the extra [cpu]")
 

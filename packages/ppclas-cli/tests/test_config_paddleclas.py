@@ -54,7 +54,8 @@ TRAIN:
     - DecodeImage: {to_rgb: True, to_np: False, channel_first: False}
     - RandCropImage: {size: 224}
     - RandFlipImage: {flip_code: 1}
-    - NormalizeImage: {scale: 1./255., mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
+    - NormalizeImage:
+        {scale: 1./255., mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
     - ToCHWImage:
   mix:
     - MixupOperator: {alpha: 0.2}
@@ -66,7 +67,8 @@ VALID:
     - DecodeImage: {to_rgb: True, to_np: False, channel_first: False}
     - ResizeImage: {resize_short: 256}
     - CropImage: {size: 224}
-    - NormalizeImage: {scale: 1.0/255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
+    - NormalizeImage:
+        {scale: 1.0/255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
     - ToCHWImage:
 """
 
@@ -116,7 +118,8 @@ DataLoader:
         - DecodeImage: {to_rgb: True, channel_first: False}
         - RandCropImage: {size: 224, scale: [0.64, 1.0], use_log_aspect: True, interpolation: 2}
         - RandFlipImage: {flip_code: 1}
-        - NormalizeImage: {scale: 1.0/255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
+        - NormalizeImage:
+            {scale: 1.0/255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
     sampler: {name: DistributedBatchSampler, batch_size: 512, drop_last: False, shuffle: True}
     loader: {num_workers: 4, use_shared_memory: True}
   Eval:
@@ -128,7 +131,8 @@ DataLoader:
         - DecodeImage: {to_rgb: True, channel_first: False}
         - ResizeImage: {resize_short: 256}
         - CropImage: {size: 224}
-        - NormalizeImage: {scale: 1.0/255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
+        - NormalizeImage:
+            {scale: 1.0/255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], order: ''}
     sampler: {name: DistributedBatchSampler, batch_size: 64, drop_last: False, shuffle: False}
     loader: {num_workers: 4, use_shared_memory: True}
 Infer:
@@ -293,7 +297,7 @@ def test_what_the_erasing_operators_did_is_said_and_their_zero_is_the_mean(write
         (("use_mix: True", "use_mux: True"), r"old.yaml:11:1: use_mux: this key is not known"),
         (
             ("function: Cosine", "function: Poly"),
-            r"old.yaml:14:13: LEARNING_RATE.function: .*got 'Poly'",
+            r"old.yaml:14:13: LEARNING_RATE.function: .*got the text 'Poly'",
         ),
         (("to_rgb: True", "to_rgb: False"), "models here take RGB"),
         (
@@ -305,7 +309,7 @@ def test_what_the_erasing_operators_did_is_said_and_their_zero_is_the_mean(write
             r"TRAIN.transforms.2: there is no transform .* Rotate",
         ),
         (("data_dir: photos", "data_dir: elsewhere"), "the lists start from two folders"),
-        (("function: L2", "function: L1"), "expected L2, got 'L1'"),
+        (("function: L2", "function: L1"), "expected L2, got the text 'L1'"),
         (
             ("RandCropImage: {size: 224}", "RandCropImage: {size: 224, sise: 3}"),
             "RandCropImage has sise",
@@ -347,7 +351,7 @@ def test_the_2x_schema(write):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "expected CELoss"),
+        (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "CELoss has gamma"),
         (("learning_rate: 1.3,", "learning_rate: 1.3, by_epoch: True,"), "by_epoch: true"),
         (
             ("- RandFlipImage: {flip_code: 1}", "- RandomErasing: {mode: rand}"),
@@ -356,7 +360,7 @@ def test_the_2x_schema(write):
         (("level: O2", "level: O3"), "'O1' or 'O2'"),
         (
             ("name: Cosine,", "name: Cyclic,"),
-            "expected ConstLR, Cosine, Linear or Piecewise, got 'Cyclic'",
+            "expected one of Constant, ConstLR, Cosine, Linear, .* got the text 'Cyclic'",
         ),
         (("eval_interval: 2", "eval_intervall: 2"), "eval_intervall: this key is not known"),
         (("Infer:", "Slim:\n  prune: {name: fpgm}\nInfer:"), "pruning"),
@@ -377,6 +381,15 @@ def test_migrated_it_is_the_same_config(write, tmp_path, text):
     assert load_config(new).config == load_config(old).config
     assert not load_config(new).notes
     assert len(lines) > 20
+
+
+@pytest.mark.parametrize(
+    ("text", "override"), [(MIXUP, "use_dali=True"), (NEWER, "Global.use_dali=True")]
+)
+def test_dali_is_a_reader(write, text, override):
+    new, lines = migrate(write(text), [override])
+    assert yaml.safe_load(new)["data"]["reader"] == {"name": "dali"}
+    assert any("use_dali → data.reader.name" in line for line in lines)
 
 
 def test_overrides_in_the_new_words_are_migrated_too(write):

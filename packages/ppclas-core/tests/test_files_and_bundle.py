@@ -9,12 +9,12 @@ import pytest
 from ppclas_core.bundle import Bundle, Manifest
 from ppclas_core.errors import BundleError
 from ppclas_core.files import building_folder, write_atomic, write_json, write_text
-from ppclas_core.testing import FakePlugin, make_tiny_bundle, use_plugin
+from ppclas_core.testing import FakeNetPlugin, make_tiny_bundle, use_plugin
 
 
 @pytest.fixture
 def bundle(tmp_path):
-    with use_plugin(FakePlugin()):
+    with use_plugin(FakeNetPlugin()):
         yield make_tiny_bundle(tmp_path / "bundle")
 
 

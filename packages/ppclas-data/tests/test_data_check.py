@@ -2,23 +2,24 @@
 
 import io
 import json
-import time
+import subprocess
+import sys
+import textwrap
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from ppclas_core.config.schema import DataSection
+from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ImageError
 from ppclas_data.builtin import builtin_photos
-from ppclas_data.decoding import jpeg
 from ppclas_data.decoding.decode import count_frames, decode
-from ppclas_data.inspection import check, statistics
-from ppclas_data.inspection.check import Duplicate, SideStatistics, check_data
+from ppclas_data.inspection.check import Duplicate, SideStatistics, check_data, look_at_all
 from ppclas_data.inspection.likeness import alike, picture_hash
 from ppclas_data.inspection.statistics import measure
+from ppclas_data.loading.loader import available_cpus
 from ppclas_data.sources.opening import load_image_set
 
 
@@ -88,37 +89,31 @@ def test_imbalance_and_animation(tmp_path):
     assert "1 image(s) are animations, of which only the first frame is used" in said
 
 
-@pytest.mark.parametrize(
-    ("module", "look"),
-    [
-        (check, lambda path: check_data(DataSection(train=str(path)))),
-        (statistics, lambda path: measure(load_image_set(path))),
-    ],
-)
-def test_threads_get_a_few_photos_at_a_time(tmp_path, monkeypatch, module, look):
-    """An interrupt waits for all that they have got."""
-    photos = sorted(builtin_photos().rglob("*.jpg"))[:2] * 300
-    (tmp_path / "list.txt").write_text(
-        "".join(f"{photo} {index % 2}\n" for index, photo in enumerate(photos))
-    )
-    submit, given, done, waiting = ThreadPoolExecutor.submit, [], [], []
+def interrupt(done, total):
+    """What Ctrl-C does once the first photo is through."""
+    raise KeyboardInterrupt
 
-    def counted(*arguments):
-        given.append(1)
-        waiting.append(len(given) - len(done))
-        return submit(*arguments)
 
-    def slow(*arguments):
-        time.sleep(0.001)
-        done.append(1)
-        return decode(*arguments)
+def test_an_interrupt_waits_for_the_few_photos_that_threads_have():
+    looked = []
+    with pytest.raises(KeyboardInterrupt):
+        look_at_all(looked.append, 400 * available_cpus(), interrupt)
+    assert 0 < len(looked) <= 100 * available_cpus()
 
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
-    monkeypatch.setattr(module, "decode", slow)
-    monkeypatch.setattr(check, "available_cpus", lambda: 2)
-    look(tmp_path / "list.txt")
-    assert len(done) == 600
-    assert max(waiting) < 300
+
+def test_statistics_can_be_interrupted_as_well():
+    read = []
+
+    class Counted(ImageSet):
+        def read(self, index):
+            read.append(index)
+            return super().read(index)
+
+    photos = sorted(builtin_photos().rglob("*.jpg"))[:2] * (200 * available_cpus())
+    records = tuple(Record(str(photo), 0, str(photo)) for photo in photos)
+    with pytest.raises(KeyboardInterrupt):
+        measure(Counted(records, ("any",), "photos"), interrupt)
+    assert 0 < len(read) <= 100 * available_cpus()
 
 
 def test_what_cannot_be_opened_is_an_error_not_an_exception(tmp_path):
@@ -197,14 +192,24 @@ def test_damage_inside_a_jpeg_is_a_warning(tmp_path):
     assert not check_data(DataSection()).train.damaged_images
 
 
-def test_damage_is_not_looked_for_without_simplejpeg(tmp_path, monkeypatch):
-    monkeypatch.setattr(jpeg, "simplejpeg", None)
+def test_damage_is_not_looked_for_without_simplejpeg(tmp_path):
     of_two_classes(tmp_path, "half.jpg", cut_and_ended())
-    report = check_data(DataSection(train=str(tmp_path), val_fraction=0.1))
-    assert not report.train.damaged_images
-    assert not report.val.damaged_images
-    assert report.notes[-1].startswith(
-        "1 JPEG(s) are not searched for damage inside the picture; that takes simplejpeg"
+    program = """
+        import sys
+        sys.modules["simplejpeg"] = None  # as where it is not installed
+        from ppclas_core.config.schema import DataSection
+        from ppclas_data.inspection.check import check_data
+        report = check_data(DataSection(train=sys.argv[1], val_fraction=0.1))
+        print(len(report.train.damaged_images), len(report.val.damaged_images), report.notes[-1])
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.startswith(
+        "0 0 1 JPEG(s) are not searched for damage inside the picture; that takes simplejpeg"
     )
 
 

@@ -1,14 +1,8 @@
-"""Lists, statistics and look-alikes: numbers by hand, files of another program, photos that were
-tampered with.
-"""
+"""Lists, statistics and look-alikes: numbers by hand, files of another program, damaged photos."""
 
-import base64
-import contextlib
 import errno
 import hashlib
-import json
 import os
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,88 +10,12 @@ import cv2
 import numpy as np
 import pytest
 from ppclas_core.config.schema import DataSection
-from ppclas_core.errors import DataError
-from ppclas_data.builtin import builtin_photos
-from ppclas_data.decoding.decode import decode
-from ppclas_data.inspection.check import check_data
-from ppclas_data.inspection.likeness import alike, picture_hash
-from ppclas_data.inspection.statistics import measure
+from ppclas_core.contracts.data import Source
+from ppclas_core.hookspecs import hookimpl
+from ppclas_core.testing import use_plugin
 from ppclas_data.sources.listing import write_lists
-from ppclas_data.sources.mat_file import read_mat
 from ppclas_data.sources.opening import load_image_set
 from ppclas_data.sources.splits import open_splits
-
-_HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
-# What scipy.io.savemat 1.17 wrote after the header of {"labels": uint8 [[2, 1, 2, 3, 1]]},
-LABELS = _HEADER + base64.b64decode(
-    "DwAAADAAAAB4nONjYGBwAGI2IOYAYk4GCGCF8hmhbEaompzEpNScYgYGJqg4EyMTM0gOAFObAwM="
-)
-# and of {"trnid": uint16 [[1, 3]], "valid": [[2]], "tstid": [[5, 4, 300]], "text", "cell", "d":
-# [1.5, -2.25]}.
-MIXED = _HEADER + base64.b64decode(
-    "DwAAAC4AAAB4nONjYGCwAGI2IOYAYm4GCGCF8hmBmAlKg8RKivIyU4A0CxAyMjAzAAA21QKjDwAAACsAAAB4nONjYGCwAGI2IOYAYm4GCGCF8hmRMEisLDEnMwVIszAwASEDAwA1sAKNDwAAADAAAAB4nONjYGBwAGI2IOYAYm4GCGCF8hmBmBlKg8RKiksyU4A0C1QPK5ClA5QEAE+lAucPAAAALAAAAHic42NgYLAAYjYg5gBiFgYIYIXyGaFsRqBMSWpFiQCUn5Gak5MPpAFF5gRfDwAAAEAAAAB4nONjYGBYAMRsQMwBxIwMEMCKxGcC0ywMyak5OXxAtgWSej4s6hmRzOFBMxek3gBJPwsB/QJAViKQBgCWqAPMDwAAAC0AAAB4nONjYGBwAGI2IOaA0iDACuUzAjETmGZkSAHSnEAswAADP+whNNMBADaZAus="
-)
-
-
-def test_numbers_of_a_mat_file(tmp_path):
-    (tmp_path / "mixed.mat").write_bytes(MIXED)
-    arrays = {name: values.tolist() for name, values in read_mat(tmp_path / "mixed.mat").items()}
-    assert arrays == {"trnid": [1, 3], "valid": [2], "tstid": [5, 4, 300], "d": [1.5, -2.25]}
-
-
-def test_damaged_mat_files(tmp_path):
-    rng = np.random.default_rng(0)
-    bomb = zlib.compress(bytes(1 << 27))
-    bombs = MIXED[:128] + (15).to_bytes(4, "little") + len(bomb).to_bytes(4, "little") + bomb
-    for data, said in (
-        (b"no", "expected a little-endian MATLAB 5 file"),
-        (bombs, "larger than 67,108,864 bytes"),
-    ):
-        (tmp_path / "bad.mat").write_bytes(data)
-        with pytest.raises(DataError, match=said):
-            read_mat(tmp_path / "bad.mat")
-    for _ in range(200):
-        data = bytearray(MIXED)
-        data[rng.integers(128, len(data))] = rng.integers(256)
-        (tmp_path / "bad.mat").write_bytes(data[: rng.integers(128, len(data))])
-        with contextlib.suppress(DataError):
-            read_mat(tmp_path / "bad.mat")
-
-
-@pytest.fixture
-def flowers(tmp_path):
-    (tmp_path / "jpg").mkdir()
-    (tmp_path / "imagelabels.mat").write_bytes(LABELS)
-    (tmp_path / "setid.mat").write_bytes(MIXED)
-    photo = next(builtin_photos().rglob("*.jpg")).read_bytes()
-    for number in range(1, 6):
-        (tmp_path / "jpg" / f"image_{number:05d}.jpg").write_bytes(photo)
-    return tmp_path
-
-
-def test_flowers102_as_the_quick_start_lists_it(flowers, monkeypatch):
-    with pytest.raises(DataError, match="expected image numbers from 1 to 5 in 'tstid'"):
-        write_lists(DataSection(train=str(flowers)), flowers, [])
-    import ppclas_data.sources.listing as listing
-
-    arrays = {**read_mat(flowers / "setid.mat"), "tstid": np.array([5.0, 4.0])}
-    whole = listing.read_mat
-    monkeypatch.setattr(
-        listing, "read_mat", lambda path: arrays if path.name == "setid.mat" else whole(path)
-    )
-    written = write_lists(DataSection(train=str(flowers)), flowers, [])
-    assert [(one.path, one.num_lines) for one in written] == [
-        (str(flowers / f"{part}_list.txt"), count)
-        for part, count in (("train", 2), ("val", 1), ("test", 2))
-    ]
-    assert (
-        flowers / "train_list.txt"
-    ).read_text() == "jpg/image_00001.jpg 1\njpg/image_00003.jpg 1\n"
-    assert (
-        flowers / "test_list.txt"
-    ).read_text() == "jpg/image_00005.jpg 0\njpg/image_00004.jpg 2\n"
-    with pytest.raises(DataError, match=r"train_list.txt exists already; it is not overwritten"):
-        write_lists(DataSection(train=str(flowers)), flowers, [])
 
 
 def test_lists_of_a_folder_read_back_as_the_folder(tmp_path):
@@ -110,88 +28,6 @@ def test_lists_of_a_folder_read_back_as_the_folder(tmp_path):
         assert ours.labels().tolist() == theirs.labels().tolist()
         assert [ours.read(i) for i in (0, 50)] == [theirs.read(i) for i in (0, 50)]
     assert "the built-in photos are used" in notes[0]
-
-
-def test_statistics_by_hand(tmp_path):
-    for name, values in {"a/1": (0, 0, 255), "a/2": (51, 0, 255), "b/1": (255, 0, 255)}.items():
-        path = tmp_path / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        pixels = np.zeros((10, 20, 3), np.uint8)
-        pixels[:, :10] = values  # half of it; the other half is black
-        path.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
-    (tmp_path / "b" / "bad.png").write_text("text")
-    found = measure(load_image_set(tmp_path))
-    assert (found.num_images, found.num_unreadable) == (4, 1)
-    assert found.class_counts == {"0 a": 2, "1 b": 2}
-    assert found.mean == pytest.approx((1.2 / 6, 0, 0.5), abs=1e-4)
-    assert found.std == pytest.approx((np.sqrt((0.04 + 1) / 6 - 0.04), 0, 0.5), abs=1e-4)
-    assert (found.height.median, found.width.median) == (10, 20)
-    assert json.loads(json.dumps(found.to_dict()))["mean"] == list(found.mean)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    return [
-        decode(path.read_bytes(), "photo") for path in sorted(builtin_photos().rglob("*.jpg"))[::6]
-    ]
-
-
-def recompressed(image):
-    return cv2.imdecode(
-        cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR
-    )
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        recompressed,
-        lambda image: cv2.resize(image, (90, 90), interpolation=cv2.INTER_AREA),
-        lambda image: cv2.resize(image, (400, 300)),
-        lambda image: image[:, ::-1].copy(),
-        lambda image: (image * 0.7 + 20).astype(np.uint8),
-    ],
-    ids=["recompressed", "smaller", "stretched", "mirrored", "darker"],
-)
-def test_copies_are_found(pictures, change):
-    originals = [picture_hash(image) for image in pictures]
-    found = {
-        (query, other)
-        for query, other, _ in alike([picture_hash(change(image)) for image in pictures], originals)
-    }
-    assert len(found & {(i, i) for i in range(len(pictures))}) >= 0.9 * len(pictures)
-    assert all(query == other for query, other in found)
-
-
-def test_other_photos_are_not_alike(pictures):
-    hashes = [picture_hash(image) for image in pictures]
-    half = len(hashes) // 2
-    assert not list(alike(hashes[:half], hashes[half:]))
-    assert picture_hash(np.full((50, 50, 3), 90, np.uint8)) == b""
-    assert not list(alike([b"", hashes[0]], [b""]))
-
-
-def test_the_check_names_copies_across_sets(tmp_path):
-    files = sorted(builtin_photos().rglob("*.jpg"))[::24]
-    for part, chosen in (("train", files[:8]), ("val", files[8:])):
-        for index, file in enumerate(chosen):
-            path = tmp_path / part / "ab"[index % 2] / file.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.read_bytes())
-    assert not check_data(DataSection(train=str(tmp_path))).lookalikes
-    original = tmp_path / "train" / "a" / files[2].name
-    leaked = recompressed(decode(original.read_bytes(), "photo")[:, ::-1].copy())
-    (tmp_path / "val" / "b" / "leaked.png").write_bytes(
-        cv2.imencode(".png", leaked[..., ::-1])[1].tobytes()
-    )
-    report = check_data(DataSection(train=str(tmp_path)))
-    assert [(one.train, one.val) for one in report.lookalikes] == [
-        (str(original), str(tmp_path / "val" / "b" / "leaked.png"))
-    ]
-    assert any(
-        "1 validation photo(s) show what a training photo shows" in text for text in report.warnings
-    )
-    assert report.ok
 
 
 CSV_ROWS = ["path,label", *(f"{name}.png,{'rose' if name < 'd' else 'iris'}" for name in "abcdef")]
@@ -218,13 +54,6 @@ def class_folders(top, *names, count=3):
     return top
 
 
-def said_about(call, *args, **kwargs):
-    with pytest.raises(DataError) as caught:
-        call(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def read_back(section, folder):
     """The splits of ``section`` and of the lists that are written of it."""
     write_lists(section, folder, [])
@@ -243,7 +72,7 @@ def read_back(section, folder):
         (4, f"d.png,{'x' * 200_000}", 5),
     ],
 )
-def test_a_row_that_is_no_csv_is_named_by_its_line(photos, place, row, line):
+def test_a_row_that_is_no_csv_is_named_by_its_line(photos, place, row, line, said_about):
     rows = [*CSV_ROWS[:place], row, *CSV_ROWS[place + 1 :]]
     (photos / "d.csv").write_text("\n".join(rows) + "\n")
     message = said_about(load_image_set, photos / "d.csv")
@@ -271,7 +100,7 @@ def test_values_of_several_lines(photos, end):
         (['path,iris,"red', 'rose"', "a.png,0,1", "b.png,1,0"], 1, r"'red\nrose'"),
     ],
 )
-def test_a_class_name_is_one_line(photos, rows, line, name):
+def test_a_class_name_is_one_line(photos, rows, line, name, said_about):
     (photos / "d.csv").write_text("\n".join(rows))
     message = said_about(load_image_set, photos / "d.csv")
     assert message.startswith(
@@ -280,7 +109,7 @@ def test_a_class_name_is_one_line(photos, rows, line, name):
 
 
 @pytest.mark.parametrize("name", ["d.csv", "d.txt"])
-def test_a_nul_is_named_by_its_line(photos, name):
+def test_a_nul_is_named_by_its_line(photos, name, said_about):
     separator = "," if name == "d.csv" else " "
     rows = [f"{photo}.png{separator}{index % 2}" for index, photo in enumerate("abcdef")] * 200
     rows[1000] = f"\0{rows[1000]}"
@@ -290,7 +119,7 @@ def test_a_nul_is_named_by_its_line(photos, name):
     )
 
 
-def test_a_label_that_several_classes_are_called(photos):
+def test_a_label_that_several_classes_are_called(photos, said_about):
     (photos / "d.csv").write_text("\n".join(CSV_ROWS))
     (photos / "names.txt").write_text("rose\niris\n\niris\nlily\nlily\n")
     expected = (
@@ -312,7 +141,7 @@ def test_a_label_that_several_classes_are_called(photos):
     assert load_image_set(photos / "d.txt", labels=photos / "names.txt").labels().tolist() == [2]
 
 
-def test_names_that_are_not_utf8(tmp_path):
+def test_names_that_are_not_utf8(tmp_path, said_about):
     class_folders(tmp_path / "photos", b"caf\xe9", b"the")
     splits = open_splits(DataSection(train=str(tmp_path / "photos")))
     assert (len(splits.train), len(splits.val)) == (4, 2)
@@ -355,7 +184,7 @@ def test_lists_of_odd_names_read_back(tmp_path, output):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\tb"])
-def test_paths_that_a_list_cannot_hold(tmp_path, name):
+def test_paths_that_a_list_cannot_hold(tmp_path, name, said_about):
     class_folders(tmp_path / "photos", name, "c")
     message = said_about(
         write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", []
@@ -367,7 +196,7 @@ def test_paths_that_a_list_cannot_hold(tmp_path, name):
     )
 
 
-def test_class_names_that_differ_in_spaces(tmp_path):
+def test_class_names_that_differ_in_spaces(tmp_path, said_about):
     class_folders(tmp_path / "photos", "a", "a ")
     message = said_about(
         write_lists, DataSection(train=str(tmp_path / "photos")), tmp_path / "lists", []
@@ -391,16 +220,28 @@ def test_class_names_that_differ_in_spaces(tmp_path):
         (" ", "got ' '"),
     ],
 )
-def test_class_names_that_a_list_cannot_hold(photos, monkeypatch, name, said):
-    import ppclas_data.sources.listing as listing
+def test_class_names_that_a_list_cannot_hold(photos, name, said, said_about):
+    class Odd(Source):
+        """A stranger's data set, whose class names can be any text."""
+
+        @classmethod
+        def recognises(cls, location):
+            return location.endswith("d.odd")
+
+        def load(self):
+            images = load_image_set(photos / "d.csv")
+            return replace(images, class_names=("iris", name))
+
+    class Stranger:
+        @hookimpl
+        def register_datasets(self, registry):
+            registry.register("Odd", Odd)
 
     (photos / "d.csv").write_text("\n".join(CSV_ROWS))
-    splits = open_splits(DataSection(train=str(photos / "d.csv")))
-    train = replace(splits.train, class_names=("iris", name))
-    monkeypatch.setattr(listing, "open_splits", lambda section: replace(splits, train=train))
-    message = said_about(
-        write_lists, DataSection(train=str(photos / "d.csv")), photos / "lists", []
-    )
+    with use_plugin(Stranger()):
+        message = said_about(
+            write_lists, DataSection(train=str(photos / "d.odd")), photos / "lists", []
+        )
     assert (
         f"expected class names of one line of UTF-8 text each, {said}; rename the class" in message
     )
@@ -475,7 +316,7 @@ def test_links_to_photos_stay_in_the_lists(tmp_path):
 @pytest.mark.parametrize(
     ("output", "reason"), [("file", "File exists"), ("file/sub", "Not a directory")]
 )
-def test_a_file_in_the_place_of_the_folder(tmp_path, output, reason):
+def test_a_file_in_the_place_of_the_folder(tmp_path, output, reason, said_about):
     (tmp_path / "file").write_text("mine")
     message = said_about(write_lists, DataSection(), tmp_path / output, [])
     assert message.startswith(
@@ -484,7 +325,7 @@ def test_a_file_in_the_place_of_the_folder(tmp_path, output, reason):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_list_that_cannot_be_written_leaves_none(tmp_path, monkeypatch):
+def test_a_list_that_cannot_be_written_leaves_none(tmp_path, monkeypatch, said_about):
     import ppclas_data.sources.listing as listing
 
     whole = listing.write_text
@@ -501,103 +342,7 @@ def test_a_list_that_cannot_be_written_leaves_none(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_link_in_the_place_of_a_list_is_kept(tmp_path):
+def test_a_link_in_the_place_of_a_list_is_kept(tmp_path, said_about):
     (tmp_path / "val_list.txt").symlink_to(tmp_path / "nowhere")
     assert "val_list.txt exists already" in said_about(write_lists, DataSection(), tmp_path, [])
     assert (tmp_path / "val_list.txt").is_symlink()
-
-
-SPLIT = {"trnid": [1.0, 3.0], "valid": [2.0], "tstid": [5.0, 4.0]}
-
-
-@pytest.mark.parametrize(
-    ("labels", "split", "said"),
-    [
-        (
-            [0, 1, 2, 1, 1],
-            {},
-            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got 0",
-        ),
-        (
-            [2, 1, -2, 1, 1],
-            {},
-            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got -2",
-        ),
-        (
-            [2, 1.5, 2, 1, 1],
-            {},
-            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got 1.5",
-        ),
-        (
-            [2, 1, 2, np.inf, 1],
-            {},
-            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got inf",
-        ),
-        (
-            [2, 1, 2, np.nan, 1],
-            {},
-            "imagelabels.mat: expected whole numbers from 1 on in 'labels', got nan",
-        ),
-        (
-            [2, 1, 2, 1, 1],
-            {"valid": [2.5]},
-            "setid.mat: expected whole numbers from 1 on in 'valid', got 2.5",
-        ),
-        (
-            [2, 1, 2, 1, 1],
-            {"trnid": [0, 1]},
-            "setid.mat: expected whole numbers from 1 on in 'trnid', got 0",
-        ),
-        (
-            [2, 1, 2, 1, 1],
-            {"tstid": [5, 6]},
-            "expected image numbers from 1 to 5 in 'tstid', got 6",
-        ),
-        (
-            [2, 1, 2, 1, 1],
-            {"valid": [2.0, 3.0, 1.0]},
-            "setid.mat: expected each image in one part, got 1 in 'trnid' and in 'valid' (2 such "
-            "image(s))",
-        ),
-        (
-            [2, 1, 2, 1, 1],
-            {"tstid": [4.0, 2.0]},
-            "setid.mat: expected each image in one part, got 2 in 'valid' and in 'tstid' (1 such "
-            "image(s))",
-        ),
-    ],
-)
-def test_flowers102_that_cannot_be_right(flowers, monkeypatch, labels, split, said):
-    arrays_of_flowers(monkeypatch, labels, split)
-    assert said in said_about(write_lists, DataSection(train=str(flowers)), flowers, [])
-    assert not list(flowers.glob("*_list.txt"))
-
-
-def test_gaps_in_the_labels_of_flowers102_are_said(flowers, monkeypatch):
-    arrays_of_flowers(monkeypatch, [2, 4, 6, 2, 4], {})
-    notes = []
-    write_lists(DataSection(train=str(flowers)), flowers, notes)
-    assert (
-        f"{flowers}: no training photo of 4 of 6 classes (the first: 1, 3, 4, 5): reading the "
-        "lists takes a file of class names (data.labels)."
-    ) in notes
-
-
-def arrays_of_flowers(monkeypatch, labels, split):
-    import ppclas_data.sources.listing as listing
-
-    arrays = {"labels": labels, **SPLIT, **split}
-    monkeypatch.setattr(
-        listing,
-        "read_mat",
-        lambda path: {name: np.array(values, float) for name, values in arrays.items()},
-    )
-
-
-def test_a_mat_file_that_cannot_be_read(flowers):
-    (flowers / "setid.mat").unlink()
-    (flowers / "setid.mat").mkdir()
-    assert (
-        said_about(read_mat, flowers / "setid.mat")
-        == f"{flowers / 'setid.mat'}: cannot be read: Is a directory"
-    )

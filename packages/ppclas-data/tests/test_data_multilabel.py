@@ -1,6 +1,4 @@
-"""Several labels an image: every way to write them, what is refused, and splits that keep rare
-classes.
-"""
+"""Several labels per image: every way to write them, refusals, splits that keep rare classes."""
 
 import cv2
 import numpy as np

@@ -6,8 +6,8 @@ from PIL import Image as Pillow
 from ppclas_core.config.schema import ComponentConfig, DataSection
 from ppclas_core.contracts.data import Transform
 from ppclas_core.errors import DataError
-from ppclas_core.plugins import Registries
-from ppclas_data.inspection import preview
+from ppclas_core.hookspecs import hookimpl
+from ppclas_core.testing import use_plugin
 from ppclas_data.inspection.contact_sheet import Row, draw_sheet
 from ppclas_data.inspection.preview import choose_photos, preview_config, preview_everything
 from ppclas_data.sources.opening import load_image_set
@@ -71,23 +71,32 @@ class _Broken(Transform):
         return 1 // 0
 
 
-def test_a_strangers_transforms_are_shown_or_named(photos, monkeypatch):
-    registries = Registries()
-    registries.transforms.register("Needy", _Needy)
-    registries.transforms.register("Shadow", _Shadow, summary="darken by chance")
-    registries.transforms.register("Deep", _Shadow, metadata={"preview": {"share": 0.0}})
-    registries.transforms.register("Fixed", _Shadow, metadata={"preview": None})
-    registries.transforms.register("Broken", _Broken)
-    monkeypatch.setattr(preview, "get_registries", lambda: registries)
-    shown = preview_everything(photos, side=48)
-    assert [(row.title, row.details) for row in shown.rows] == [
-        ("original", ""),
+class _Stranger:
+    """A plugin with transforms of every kind."""
+
+    @hookimpl
+    def register_transforms(self, registry):
+        registry.register("Needy", _Needy)
+        registry.register("Shadow", _Shadow, summary="darken by chance")
+        registry.register("Deep", _Shadow, metadata={"preview": {"share": 0.0}})
+        registry.register("Fixed", _Shadow, metadata={"preview": None})
+        registry.register("Broken", _Broken)
+
+
+def test_a_strangers_transforms_are_shown_or_named(photos):
+    before = {row.title for row in preview_everything(photos, side=48).rows}
+    with use_plugin(_Stranger()):
+        shown = preview_everything(photos, side=48)
+    original, *rows = (row for row in shown.rows if row.title not in before - {"original"})
+    assert (original.title, original.details) == ("original", "")
+    assert [(row.title, row.details) for row in rows] == [
         ("Shadow", "darken by chance"),
         ("Deep", "share 0"),
     ]
-    assert {image.shape for row in shown.rows for image in row.images} == {(48, 48, 3)}
-    assert any(not image.any() for image in shown.rows[2].images)
-    needy, broken = shown.notes
+    assert {image.shape for row in rows for image in row.images} == {(48, 48, 3)}
+    assert any(not image.any() for image in rows[1].images)
+    (needy,) = (note for note in shown.notes if note.startswith("Needy"))
+    (broken,) = (note for note in shown.notes if note.startswith("Broken"))
     assert needy == "Needy is left out: it needs strength. Show it with a config (-c)."
     assert broken.startswith(
         "Broken is left out: photo 1: transform _Broken() failed on an image [48, 48, 3]"

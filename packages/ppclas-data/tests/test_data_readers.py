@@ -5,23 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
-from ppclas_core.config.load import load_config, migrate
+from ppclas_core import hookimpl
+from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.contracts.readers import BatchReader, OpenReader
 from ppclas_core.errors import ConfigError, ImageError
 from ppclas_core.plugins import get_registries
-from ppclas_core.testing import FakePlugin, use_plugin
-from ppclas_core.testing.fake_components import FakeReader
+from ppclas_core.testing import use_plugin
 from ppclas_data.decoding.decode import plain_jpeg_size
 from ppclas_data.loading.workers import Workers
 from ppclas_data.testing import check_reader
-
-
-@pytest.mark.parametrize(
-    "reader", [Workers(), FakeReader()], ids=lambda reader: type(reader).__name__
-)
-def test_readers_keep_the_contract(reader, tmp_path):
-    check_reader(reader, tmp_path)
 
 
 class _Changes(OpenReader):
@@ -50,6 +43,11 @@ class Changes(BatchReader):
         return _Changes(plain, changes[self.how])
 
 
+@pytest.mark.parametrize("reader", [Workers(), Changes()], ids=lambda reader: type(reader).__name__)
+def test_readers_keep_the_contract(reader, tmp_path):
+    check_reader(reader, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -64,34 +62,21 @@ def test_the_contract_notices(how, said, tmp_path):
         check_reader(Changes(how=how), tmp_path)
 
 
+class ChangesPlugin:
+    @hookimpl
+    def register_readers(self, registry):
+        registry.register("Changes", Changes)
+
+
 def test_a_config_names_the_reader():
-    with use_plugin(FakePlugin()):
-        config = load_config(None, (), {"--reader": "FakeReader"}).config
-        assert config.data.reader.name == "FakeReader"
-        assert "FakeReader" in get_registries().readers
-    with pytest.raises(
-        ConfigError, match=r"--reader: data.reader.name: Unknown reader 'FakeReader'"
-    ):
-        load_config(None, (), {"--reader": "FakeReader"})
+    flags = {"--reader": ("data.reader.name", "Changes")}
+    with use_plugin(ChangesPlugin()):
+        assert load_config(None, (), flags).config.data.reader.name == "Changes"
+        assert "Changes" in get_registries().readers
+    with pytest.raises(ConfigError, match=r"--reader: data.reader.name: Unknown reader 'Changes'"):
+        load_config(None, (), flags)
     with pytest.raises(ConfigError, match=r"data.reader.threads: workers: unknown key 'threads'"):
         load_config(None, ["data.reader.threads=2"])
-
-
-@pytest.mark.parametrize(
-    "old",
-    [
-        "Global: {use_dali: true, epochs: 1}\nArch: {name: ResNet50}\n",
-        "mode: train\nuse_dali: true\nARCHITECTURE: {name: ResNet50}\n",
-    ],
-)
-def test_dali_of_old_configs(old, tmp_path):
-    pytest.importorskip("ppclas_augment", reason="ppclas-augment registers the reader dali")
-    pytest.importorskip("ppclas_models", reason="ppclas-models has ResNet50")
-    path = tmp_path / "old.yaml"
-    path.write_text(old)
-    new, lines = migrate(path)
-    assert "reader:\n    name: dali" in new
-    assert any("use_dali → data.reader.name" in line for line in lines)
 
 
 def test_the_size_of_a_plain_jpeg(tmp_path):

@@ -2,51 +2,18 @@
 
 import os
 import re
-import shutil
 import sys
 
-import cv2
-import numpy as np
 import pytest
 from ppclas_core.config.schema import DataSection
-from ppclas_core.errors import DataError
-from ppclas_data.builtin import builtin_photos
 from ppclas_data.sources.labels import read_class_names
 from ppclas_data.sources.opening import load_image_set, open_image_set
-from ppclas_data.sources.parts import measured_part
 from ppclas_data.sources.splits import open_splits
-
-
-def photo(path, value=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", np.full((8, 12, 3), value % 256, np.uint8))[1].tobytes())
-    return path
-
-
-def folders(top, **counts):
-    for name, count in counts.items():
-        for index in range(count):
-            photo(top / name / f"{index:03}.png", index)
-    return top
-
-
-def lines(path, *rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return path
-
-
-def said_about(call, *args, **kwargs):
-    with pytest.raises(DataError) as caught:
-        call(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
 
 # Folders
 
 
-def test_a_folder_called_as_two_classes_are_is_refused(tmp_path):
+def test_a_folder_called_as_two_classes_are_is_refused(tmp_path, folders, lines, said_about):
     folders(tmp_path / "photos", crane=1, iris=1)
     names = lines(tmp_path / "names.txt", "crane", "iris", "crane")
     said = said_about(open_image_set, tmp_path / "photos", labels=names)
@@ -56,7 +23,7 @@ def test_a_folder_called_as_two_classes_are_is_refused(tmp_path):
     )
 
 
-def test_folder_of_class_folders(tmp_path):
+def test_folder_of_class_folders(tmp_path, photo, folders):
     folders(tmp_path, rose=2, iris=3)
     photo(tmp_path / "rose" / "deeper" / "x.JPG")
     image_set = open_image_set(tmp_path)
@@ -68,7 +35,7 @@ def test_folder_of_class_folders(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are text there")
-def test_a_class_is_called_in_text(tmp_path):
+def test_a_class_is_called_in_text(tmp_path, photo, said_about):
     for name in (b"caf\xe9", "thé".encode()):
         photo(tmp_path / os.fsdecode(name) / "1.png")
     images = load_image_set(tmp_path)
@@ -80,7 +47,7 @@ def test_a_class_is_called_in_text(tmp_path):
     assert "got two for 'caf\\\\xe9'; rename one" in said_about(load_image_set, tmp_path)
 
 
-def test_a_root_changes_nothing_for_a_folder_and_that_is_said(tmp_path):
+def test_a_root_changes_nothing_for_a_folder_and_that_is_said(tmp_path, folders):
     folders(tmp_path / "photos", rose=10, tulip=10)
     plain, rooted = (
         open_splits(DataSection(train=str(tmp_path / "photos"), root=root))
@@ -94,7 +61,7 @@ def test_a_root_changes_nothing_for_a_folder_and_that_is_said(tmp_path):
     assert not any("data.root" in note for note in plain.notes)
 
 
-def test_what_is_left_out_of_a_folder_is_said(tmp_path):
+def test_what_is_left_out_of_a_folder_is_said(tmp_path, photo, folders, lines):
     folders(tmp_path, a=1, b=1)
     lines(tmp_path / "a" / "notes.txt", "hello")
     lines(tmp_path / ".ipynb_checkpoints" / "x.png")
@@ -108,7 +75,7 @@ def test_what_is_left_out_of_a_folder_is_said(tmp_path):
         assert any(words in note for note in image_set.notes)
 
 
-def test_a_folder_keeps_the_known_classes(tmp_path):
+def test_a_folder_keeps_the_known_classes(tmp_path, folders, said_about):
     folders(tmp_path, b=1, c=1)
     image_set = open_image_set(tmp_path, class_names=("a", "b", "c"))
     assert image_set.labels().tolist() == [1, 2]
@@ -118,7 +85,7 @@ def test_a_folder_keeps_the_known_classes(tmp_path):
     )
 
 
-def test_folders_without_classes_or_photos(tmp_path):
+def test_folders_without_classes_or_photos(tmp_path, photo, said_about):
     assert "it holds no photo at all (0 other file(s))" in said_about(open_image_set, tmp_path)
     photo(tmp_path / "x.png")
     assert "it holds 1 photo(s) without class folders; put each in a folder" in said_about(
@@ -126,7 +93,7 @@ def test_folders_without_classes_or_photos(tmp_path):
     )
 
 
-def test_a_folder_of_parts_is_not_taken_for_classes(tmp_path):
+def test_a_folder_of_parts_is_not_taken_for_classes(tmp_path, folders, said_about):
     folders(tmp_path / "train", a=1, b=1)
     folders(tmp_path / "val", a=1, b=1)
     assert "got a data set with the parts train, val; give one of them" in said_about(
@@ -137,14 +104,14 @@ def test_a_folder_of_parts_is_not_taken_for_classes(tmp_path):
     assert image_set.notes == (f"Validation set: {tmp_path / 'val'}.",)
 
 
-def test_a_list_is_preferred_to_a_folder_of_loose_photos(tmp_path):
+def test_a_list_is_preferred_to_a_folder_of_loose_photos(tmp_path, photo, lines):
     # As imagenet-sample is laid out: val/*.jpg and val_list.txt.
     photo(tmp_path / "val" / "a.png")
     lines(tmp_path / "val_list.txt", "val/a.png 0")
     assert open_image_set(tmp_path).origin == str(tmp_path / "val_list.txt")
 
 
-def test_a_class_called_train_is_a_class(tmp_path):
+def test_a_class_called_train_is_a_class(tmp_path, photo, folders):
     folders(tmp_path, bus=3, car=3, train=3)
     photo(tmp_path / "train" / "steam" / "s.png")
     photo(tmp_path / "train" / "diesel" / "d.png")
@@ -162,7 +129,7 @@ def test_a_class_called_train_is_a_class(tmp_path):
 
 
 @pytest.mark.parametrize("beside", ["val", "dev"])
-def test_train_stays_a_part_beside_another_part_and_loose_photos(tmp_path, beside):
+def test_train_stays_a_part_beside_another_part_and_loose_photos(tmp_path, beside, folders, lines):
     folders(tmp_path / "train", a=3, b=3)
     folders(tmp_path / beside, a=1, b=1)
     folders(tmp_path, extra=2)
@@ -172,19 +139,7 @@ def test_train_stays_a_part_beside_another_part_and_loose_photos(tmp_path, besid
     assert f"Training set: {tmp_path / 'train'}." in splits.notes
 
 
-def test_the_part_that_is_measured(tmp_path):
-    folders(tmp_path / "val", a=1, b=1)
-    notes = []
-    assert measured_part(str(tmp_path), notes) == str(tmp_path)
-    assert not notes
-    path = lines(tmp_path / "val_list.txt", "val/a/000.png 0", "val/b/000.png 1")
-    assert measured_part(str(tmp_path), notes) == str(path)
-    assert notes == [f"{tmp_path} has no training part; its validation part is taken: {path}."]
-    folders(tmp_path / "train", a=1, b=1)
-    assert measured_part(str(tmp_path), notes) == str(tmp_path / "train")
-
-
-def test_links_to_folders_are_followed_once(tmp_path):
+def test_links_to_folders_are_followed_once(tmp_path, photo, folders):
     elsewhere = tmp_path / "elsewhere"
     for name in ("0.png", "deep/1.png"):
         photo(elsewhere / name)
@@ -202,7 +157,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     ]
 
 
-def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch, photo, folders, said_about):
     folders(tmp_path, a=1, b=1)
     locked = tmp_path / "a" / "locked"
     photo(locked / "x.png")
@@ -224,7 +179,7 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("delimiter", [" ", "\t", "  ", " \t"])
-def test_list_with_spaces_and_chinese_in_paths(tmp_path, delimiter):
+def test_list_with_spaces_and_chinese_in_paths(tmp_path, delimiter, photo, lines):
     names = ["my photos/a b.png", "图片/向日葵 1.png", "plain.png"]
     for name in names:
         photo(tmp_path / name)
@@ -239,7 +194,7 @@ def test_list_with_spaces_and_chinese_in_paths(tmp_path, delimiter):
     assert image_set.read(1)
 
 
-def test_byte_order_mark_and_windows_line_ends(tmp_path):
+def test_byte_order_mark_and_windows_line_ends(tmp_path, photo):
     photo(tmp_path / "a.png")
     photo(tmp_path / "b.png")
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.png 0\r\n\r\nb.png 1\r\n")
@@ -252,7 +207,7 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
     assert image_set.notes == (f"1 blank line(s) in {tmp_path / 'list.txt'} are skipped.",)
 
 
-def test_root_and_names_beside_the_list(tmp_path):
+def test_root_and_names_beside_the_list(tmp_path, photo, lines, said_about):
     photo(tmp_path / "data" / "a.png")
     photo(tmp_path / "data" / "b.png")
     path = lines(tmp_path / "lists" / "train_list.txt", "a.png 0", "b.png 1")
@@ -276,7 +231,7 @@ def test_root_and_names_beside_the_list(tmp_path):
         ("b.png 2", "expected labels without gaps, got 2 but no image with label 1"),
     ],
 )
-def test_bad_lines_are_named_by_file_and_line(tmp_path, row, said):
+def test_bad_lines_are_named_by_file_and_line(tmp_path, row, said, photo, lines, said_about):
     photo(tmp_path / "b.png")
     path = lines(tmp_path / "list.txt", "b.png 0", "", row)
     message = said_about(open_image_set, path)
@@ -284,7 +239,7 @@ def test_bad_lines_are_named_by_file_and_line(tmp_path, row, said):
     assert said in message
 
 
-def test_labels_from_one(tmp_path):
+def test_labels_from_one(tmp_path, photo, lines, said_about):
     photo(tmp_path / "a.png")
     path = lines(tmp_path / "list.txt", "a.png 3", "a.png 1", "a.png 2")
     assert said_about(open_image_set, path) == (
@@ -298,21 +253,21 @@ def test_labels_from_one(tmp_path):
     )
 
 
-def test_gaps_are_fine_where_the_classes_are_known(tmp_path):
+def test_gaps_are_fine_where_the_classes_are_known(tmp_path, photo, lines):
     photo(tmp_path / "a.png")
     path = lines(tmp_path / "list.txt", "a.png 2", "a.png 0")
     assert open_image_set(path, class_names=("x", "y", "z")).labels().tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
-def test_empty_list(tmp_path, text):
+def test_empty_list(tmp_path, text, said_about):
     (tmp_path / "list.txt").write_text(text)
     assert "expected a line 'path label' an image, got an empty file" in said_about(
         open_image_set, tmp_path / "list.txt"
     )
 
 
-def test_not_utf8(tmp_path):
+def test_not_utf8(tmp_path, said_about):
     (tmp_path / "list.txt").write_bytes("a.png 0\n花.png 1\n".encode("gb18030"))
     message = said_about(open_image_set, tmp_path / "list.txt")
     assert re.search(
@@ -321,13 +276,13 @@ def test_not_utf8(tmp_path):
     )
 
 
-def test_windows_separators(tmp_path):
+def test_windows_separators(tmp_path, photo, lines, said_about):
     photo(tmp_path / "jpg" / "a.png")
     path = lines(tmp_path / "list.txt", "jpg\\a.png 0", "jpg\\a.png 1")
     assert "write the paths with / instead of \\" in said_about(open_image_set, path)
 
 
-def test_locations_that_are_nothing_of_the_kind(tmp_path):
+def test_locations_that_are_nothing_of_the_kind(tmp_path, photo, folders, said_about):
     folders(tmp_path / "flowers", a=1, b=1)
     assert f"there is nothing. Did you mean {tmp_path / 'flowers'}?" in said_about(
         open_image_set, tmp_path / "flower"
@@ -342,7 +297,7 @@ def test_locations_that_are_nothing_of_the_kind(tmp_path):
     assert "this is a binary file" in said_about(open_image_set, tmp_path / "blob")
 
 
-def test_a_model_without_names_takes_those_of_the_data(tmp_path):
+def test_a_model_without_names_takes_those_of_the_data(tmp_path, photo, folders, lines):
     photo(tmp_path / "a.png")
     path = lines(tmp_path / "list.txt", "a.png 2")
     ids = ("0", "1", "2")
@@ -369,7 +324,7 @@ def test_a_model_without_names_takes_those_of_the_data(tmp_path):
         ("d.csv", ['"a.png","rose"', '"b.png","iris"']),
     ],
 )
-def test_csv_forms(tmp_path, name, rows):
+def test_csv_forms(tmp_path, name, rows, photo, lines):
     photo(tmp_path / "a.png")
     photo(tmp_path / "b.png")
     path = lines(tmp_path / name, *rows)
@@ -383,7 +338,7 @@ def test_csv_forms(tmp_path, name, rows):
     assert image_set.notes
 
 
-def test_csv_with_ids(tmp_path):
+def test_csv_with_ids(tmp_path, photo, lines, said_about):
     photo(tmp_path / "a.png")
     path = lines(tmp_path / "d.csv", "path,label", "a.png,1", "a.png,0")
     assert open_image_set(path).labels().tolist() == [1, 0]
@@ -409,7 +364,7 @@ def test_csv_with_ids(tmp_path):
         ),
     ],
 )
-def test_csv_mistakes(tmp_path, rows, said):
+def test_csv_mistakes(tmp_path, rows, said, photo, lines, said_about):
     photo(tmp_path / "a.png")
     path = lines(tmp_path / "d.csv", *rows)
     assert f"{path}{said}" in said_about(open_image_set, path, class_names=("iris", "rose"))
@@ -418,7 +373,7 @@ def test_csv_mistakes(tmp_path, rows, said):
 # Class names
 
 
-def test_class_name_files(tmp_path):
+def test_class_name_files(tmp_path, lines, said_about):
     assert read_class_names(lines(tmp_path / "a", "1 iris", "0 red rose")) == ("red rose", "iris")
     assert read_class_names(lines(tmp_path / "b", "red rose", "iris", "")) == ("red rose", "iris")
     assert read_class_names(lines(tmp_path / "c", "7 spot ladybird", "iris")) == (
@@ -432,136 +387,3 @@ def test_class_name_files(tmp_path):
         read_class_names, lines(tmp_path / "e", "1 a", "2 b")
     )
     assert "the file is empty" in said_about(read_class_names, lines(tmp_path / "f", ""))
-
-
-# Training and validation
-
-
-def test_builtin_photos_by_default():
-    splits = open_splits(DataSection())
-    assert (len(splits.train), len(splits.val)) == (192, 96)
-    assert splits.train.class_names == splits.val.class_names
-    assert len(splits.train.class_names) == 8
-    assert (builtin_photos() / "LICENSE").read_text().startswith("MIT License")
-    assert "built-in photos" in splits.notes[0]
-
-
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
-def test_validation_folder_below_or_beside(tmp_path, name):
-    folders(tmp_path / "train", a=3, b=3)
-    folders(tmp_path / name, a=1, b=1)
-    for given in (tmp_path, tmp_path / "train"):
-        splits = open_splits(DataSection(train=str(given)))
-        assert (len(splits.train), len(splits.val)) == (6, 2)
-        assert f"Validation set: {tmp_path / name}." in splits.notes
-
-
-def test_lists_in_a_folder_and_val_before_test(tmp_path):
-    photo(tmp_path / "jpg" / "a.png")
-    lines(tmp_path / "train_list.txt", "jpg/a.png 0", "jpg/a.png 1")
-    lines(tmp_path / "val_list.txt", "jpg/a.png 0")
-    lines(tmp_path / "test_list.txt", "jpg/a.png 0")
-    for given in (tmp_path, tmp_path / "train_list.txt"):
-        splits = open_splits(DataSection(train=str(given)))
-        assert splits.val.origin == str(tmp_path / "val_list.txt")
-        assert any("test_list.txt is left alone" in note for note in splits.notes)
-    assert open_image_set(tmp_path).origin == str(tmp_path / "val_list.txt")
-
-
-def test_class_folders_called_test_stay_classes(tmp_path):
-    folders(tmp_path, control=5, test=5)
-    splits = open_splits(DataSection(train=str(tmp_path)))
-    assert splits.train.class_names == ("control", "test")
-    assert open_image_set(tmp_path).origin == str(tmp_path)
-
-
-def test_split_by_rule(tmp_path):
-    folders(tmp_path, a=50, b=10, c=2, d=1)
-    splits = open_splits(DataSection(train=str(tmp_path)))
-    assert np.bincount(splits.val.labels(), minlength=4).tolist() == [10, 2, 1, 0]
-    assert np.bincount(splits.train.labels()).tolist() == [40, 8, 1, 1]
-    assert not {r.path for r in splits.train.records} & {r.path for r in splits.val.records}
-    assert any("13 of 63 images are held out, 20% of each class" in note for note in splits.notes)
-    assert any(
-        "1 class(es) with a single image stay in training: d" in note for note in splits.notes
-    )
-
-
-def test_split_does_not_depend_on_where_the_data_lies(tmp_path):
-    def held_out(top):
-        return {
-            path[len(str(top)) :]
-            for path in (r.path for r in open_splits(DataSection(train=str(top))).val.records)
-        }
-
-    here = folders(tmp_path / "here", a=20, b=20)
-    there = tmp_path / "deep" / "down" / "there"
-    shutil.copytree(here, there)
-    before = held_out(here)
-    assert held_out(there) == before
-    # Another class does not move anything.
-    folders(here, c=20)
-    assert before < held_out(here)
-
-
-def test_split_of_a_list_is_stable_under_order(tmp_path):
-    for index in range(20):
-        photo(tmp_path / f"{index}.png")
-    rows = [f"{index}.png {index % 2}" for index in range(20)]
-    first = open_splits(DataSection(train=str(lines(tmp_path / "a.txt", *rows))))
-    second = open_splits(DataSection(train=str(lines(tmp_path / "b.txt", *reversed(rows)))))
-    assert {r.path for r in first.val.records} == {r.path for r in second.val.records}
-
-
-def test_one_class_is_refused(tmp_path):
-    folders(tmp_path, only=3)
-    assert "expected images of two classes or more, got one class (only)" in said_about(
-        open_splits, DataSection(train=str(tmp_path))
-    )
-
-
-def test_one_image_a_class_cannot_be_split(tmp_path):
-    folders(tmp_path, a=1, b=1)
-    assert "expected two images or more of some class" in said_about(
-        open_splits, DataSection(train=str(tmp_path))
-    )
-
-
-def test_validation_classes_that_training_lacks(tmp_path):
-    folders(tmp_path / "train", a=2, b=2)
-    folders(tmp_path / "val", a=1, c=1)
-    assert "expected a folder of a known class (a, b), got 'c'" in said_about(
-        open_splits, DataSection(train=str(tmp_path))
-    )
-    photo(tmp_path / "x.png")
-    train = lines(tmp_path / "t.txt", "x.png 0", "x.png 1")
-    val = lines(tmp_path / "v.txt", "x.png 0", "x.png 2")
-    message = said_about(open_splits, DataSection(train=str(train), val=str(val)))
-    assert message.startswith(f"{val}:2: expected a label from 0 to 1 for 2 classes, got 2")
-    names = lines(tmp_path / "names.txt", "a", "b", "c")
-    message = said_about(
-        open_splits, DataSection(train=str(train), val=str(val), labels=str(names))
-    )
-    assert message.startswith(f"{val}:2: expected a class of the training set, got 'c'")
-
-
-def test_validation_names_in_another_order(tmp_path):
-    photo(tmp_path / "x.png")
-    train = lines(tmp_path / "t" / "list.txt", "../x.png 0", "../x.png 1")
-    val = lines(tmp_path / "v" / "list.txt", "../x.png 0", "../x.png 1")
-    lines(tmp_path / "t" / "label_list.txt", "0 rose", "1 iris")
-    lines(tmp_path / "v" / "label_list.txt", "0 iris", "1 rose")
-    message = said_about(open_splits, DataSection(train=str(train), val=str(val)))
-    assert (
-        "expected class 0 to be 'rose' as in the training set, got 'iris': the same names in "
-        "another order" in message
-    )
-
-
-def test_shared_files_are_warned_about(tmp_path):
-    folders(tmp_path, a=3, b=3)
-    splits = open_splits(DataSection(train=str(tmp_path), val=str(tmp_path)))
-    assert any(
-        note.startswith("warning: 6 of 6 validation images are also trained on")
-        for note in splits.notes
-    )

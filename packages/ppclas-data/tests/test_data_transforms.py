@@ -1,6 +1,4 @@
-"""The basic transforms against the vectors and formulas of the specification of the data
-operators.
-"""
+"""The basic transforms against the vectors and formulas of their specification."""
 
 import math
 

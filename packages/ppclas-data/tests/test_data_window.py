@@ -1,6 +1,4 @@
-"""Decoding no more than is used: the same pixels where the scale stays, better ones than a plain
-resize where not.
-"""
+"""Decoding no more than is used: the same pixels at the same scale, better ones when shrunk."""
 
 import cv2
 import numpy as np

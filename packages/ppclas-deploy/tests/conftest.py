@@ -1,9 +1,10 @@
-"""Bundles of small models that an outside plugin brings."""
+"""Bundles of small models that an outside plugin brings, and exports that need no exporter."""
 
 import http.client
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -12,7 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from ppclas_core.bundle import Bundle, Manifest, Preprocessing, architecture_of, write_bundle
+from ppclas_core.bundle import (
+    Architecture,
+    Bundle,
+    Manifest,
+    Preprocessing,
+    architecture_of,
+    write_bundle,
+    write_manifest,
+)
 from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_plugin_manager
@@ -21,6 +30,8 @@ from ppclas_deploy.server.run import Model, Settings, application, listen, named
 from ppclas_engine.console import Console
 
 PLUGIN = Path(__file__).parent / "plugin"
+SIZE = (4, 5)
+"""Height and width of a linear export's images."""
 LABELS = ("pear", "oat milk", "番茄")
 
 
@@ -37,7 +48,7 @@ def outside_plugin():
         get_plugin_manager.cache_clear()
         yield
     get_plugin_manager.cache_clear()
-    for module in ("deploy_test_models", "deploy_test_layers"):
+    for module in ("deploy_test_models", "deploy_test_layers", "deploy_test_targets"):
         sys.modules.pop(module, None)
 
 
@@ -76,6 +87,104 @@ def make_bundle():
 @pytest.fixture
 def bundle(tmp_path) -> Bundle:
     return write_random_bundle(tmp_path / "bundle")
+
+
+def linear_weights(size: tuple[int, int] = SIZE, num_classes: int = 2) -> np.ndarray:
+    """float32 [3 * H * W, num_classes]"""
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(3 * size[0] * size[1], num_classes)).astype(np.float32)
+
+
+def linear_manifest(size: tuple[int, int] = SIZE, **facts) -> Manifest:
+    """Of a linear classifier of the classes a and b, exported to ONNX unless ``facts`` say
+    otherwise.
+    """
+    return Manifest(
+        kind="export",
+        architecture=Architecture(name="Linear", num_classes=2),
+        preprocessing=Preprocessing(
+            image_size=size, transforms=(ComponentConfig(name="Resize", size=size),)
+        ),
+        labels=("a", "b"),
+        export={"engine": "onnxruntime", "target": "onnx", "model": "model.onnx", **facts},
+    )
+
+
+def write_linear_export(folder: Path, size: tuple[int, int] = SIZE, **facts) -> Bundle:
+    """A linear classifier without an exporter: ``model.onnx``, and ``weights.npy`` for the plugin's
+    engines.
+    """
+    import onnx
+
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    folder.mkdir(parents=True)
+    np.save(folder / "weights.npy", linear_weights(size))
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["images"], ["flat"], axis=1),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("images", kind, ["batch", 3, *size])],
+        [helper.make_tensor_value_info("logits", kind, ["batch", 2])],
+        [onnx.numpy_helper.from_array(linear_weights(size), "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(folder / "model.onnx"))
+    write_manifest(folder, linear_manifest(size, **facts))
+    return Bundle.load(folder)
+
+
+@pytest.fixture(scope="session")
+def make_export():
+    return write_linear_export
+
+
+@pytest.fixture
+def export(tmp_path) -> Bundle:
+    """A linear classifier as an ONNX export."""
+    return write_linear_export(tmp_path / "export")
+
+
+@pytest.fixture
+def rewrite():
+    """Give an export other facts in its ``bundle.json``, with the hashes of its files as they
+    are.
+    """
+
+    def change(export: Bundle, **facts) -> Bundle:
+        manifest = export.manifest.replace(export={**export.manifest.export, **facts}, files={})
+        write_manifest(export.folder, manifest)
+        return Bundle.load(export.folder)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """What a linear export's images, flattened, are multiplied with."""
+    return linear_weights()
+
+
+@pytest.fixture
+def python():
+    """Run Python code in a process of its own; its output, once it has ended well unless
+    ``code`` says otherwise.
+    """
+
+    def run(source: str, *, code: int = 0, cwd: Path | None = None, **environment: str) -> str:
+        ran = subprocess.run(
+            [sys.executable, "-c", source],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=cwd,
+            env={**os.environ, **environment},
+        )
+        assert ran.returncode == code, ran.stderr
+        return ran.stdout if code == 0 else ran.stderr
+
+    return run
 
 
 _EXPORTS: dict[str, Path] = {}

@@ -3,22 +3,22 @@ finished.
 """
 
 import json
-import os
 import re
 import shutil
 
 import numpy as np
 import pytest
-from ppclas_core.bundle import Bundle
-from ppclas_core.errors import BundleError, ConfigError, ExportError, ParityError, UnknownNameError
+from ppclas_core.bundle import Bundle, write_manifest
+from ppclas_core.config.schema import ComponentConfig
+from ppclas_core.errors import BundleError, ExportError, ParityError
 from ppclas_core.files import sha256
-from ppclas_deploy import export as flow
 from ppclas_deploy import parity
-from ppclas_deploy.export import default_output, export_bundle, make_exporter
-from ppclas_deploy.exporters.onnx import OnnxExporter
+from ppclas_deploy.export import (
+    export_bundle,
+)
 from ppclas_deploy.photos import choose_photos
 from ppclas_engine.results.predict import predict
-from ppclas_engine.results.predictors import bundle_predictor
+from ppclas_engine.scoring.predictors import bundle_predictor
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("paddle", reason="needs the extra [cpu]")
@@ -38,29 +38,8 @@ def onnx_export(source) -> Bundle:
 @pytest.fixture(scope="module")
 def model_answers(source, tmp_path_factory):
     """The trained model's answers on eight built-in photos."""
-    return parity.ask_model(
-        source, choose_photos(source, None, 8), tmp_path_factory.mktemp("logs") / "log", 300
-    )
-
-
-@pytest.fixture
-def stored_onnx(onnx_export, model_answers, monkeypatch):
-    """Let the exporter take the file that is there, changed by a function; every start of Paddle
-    takes seconds.
-    """
-    monkeypatch.setattr(parity, "ask_model", lambda *_: model_answers)
-
-    def install(change=lambda model: None):
-        def export(self, bundle, folder):
-            model = onnx.load(str(onnx_export.folder / "model.onnx"))
-            change(model)
-            onnx.save(model, str(folder / "model.onnx"))
-            (folder / "export.log").write_text("converted\n")
-            return {"engine": "onnxruntime", "model": "model.onnx", "batch": None}
-
-        monkeypatch.setattr(OnnxExporter, "export", export)
-
-    return install
+    log = tmp_path_factory.mktemp("logs") / "log"
+    return parity.ask_model(source, choose_photos(source, None, 8), log, 300)
 
 
 @pytest.mark.slow
@@ -152,44 +131,73 @@ class TestOnnx:
         assert [path.name for path in tmp_path.iterdir()] == ["out.log"]
 
 
+def change_weights(shape, change):
+    """Change the weights of that shape in a folder's ``model.onnx``."""
+
+    def apply(folder):
+        model = onnx.load(str(folder / "model.onnx"))
+        tensor = next(t for t in model.graph.initializer if list(t.dims) == shape)
+        weights = change(onnx.numpy_helper.to_array(tensor).copy())
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(weights), tensor.name))
+        onnx.save(model, str(folder / "model.onnx"))
+
+    return apply
+
+
+def flip_one(weights):
+    weights[5, 2, 1, 1] *= -1
+    return weights
+
+
+def add_softmax(folder):
+    model = onnx.load(str(folder / "model.onnx"))
+    for node in model.graph.node:
+        node.output[:] = ["raw" if name == "logits" else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["raw"], ["logits"], axis=1))
+    onnx.save(model, str(folder / "model.onnx"))
+
+
+STRETCH = change_weights([16, 8, 3, 3], lambda weights: weights * np.float32(1.0005))
+
+
 @pytest.mark.slow
 class TestTampering:
     """The conversion is changed on its way to the check: each time nothing that looks finished may
     be left.
     """
 
-    def refused(self, source, tmp_path):
+    def refused(self, source, onnx_export, folder, change, model=None):
+        before = {path.name for path in folder.iterdir()}
+        options = {"source": onnx_export.folder, "change": change}
         with pytest.raises(
             ParityError, match=r"does not give the trained model's answers: .*Log: "
         ) as caught:
-            export_bundle(source, "onnx", tmp_path / "out", num_photos=8)
-        assert [path.name for path in tmp_path.iterdir()] == ["out.log"]
+            export_bundle(model or source, "stored", folder / "out", options=options, num_photos=8)
+        assert {path.name for path in folder.iterdir()} == {*before, "out.log"}
         return str(caught.value)
 
-    def test_untouched_it_passes(self, source, tmp_path, stored_onnx):
-        stored_onnx()
-        assert export_bundle(source, "onnx", tmp_path / "out", num_photos=8).parity.agrees
+    def test_untouched_it_passes(self, source, onnx_export, tmp_path):
+        options = {"source": onnx_export.folder}
+        receipt = export_bundle(source, "stored", tmp_path / "out", options=options, num_photos=8)
+        assert receipt.parity.agrees
+        assert receipt.files["model.onnx"] == (tmp_path / "out" / "model.onnx").stat().st_size
+        assert receipt.seconds > 0
 
-    def test_one_flipped_weight(self, source, tmp_path, stored_onnx):
-        def flip(model):
-            tensor = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
-            weights = onnx.numpy_helper.to_array(tensor).copy()
-            weights[5, 2, 1, 1] *= -1
-            tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
+    @pytest.mark.parametrize(
+        "change",
+        [
+            change_weights([16, 8, 3, 3], flip_one),
+            change_weights([8, 3, 3, 3], lambda weights: weights[:, ::-1]),
+            add_softmax,
+        ],
+        ids=["one flipped weight", "blue for red", "a softmax in the graph"],
+    )
+    def test_other_answers_are_refused(self, source, onnx_export, tmp_path, change):
+        self.refused(source, onnx_export, tmp_path, change)
 
-        stored_onnx(flip)
-        self.refused(source, tmp_path)
-
-    @staticmethod
-    def stretch(model):
-        tensor = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
-        weights = onnx.numpy_helper.to_array(tensor) * np.float32(1.0005)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
-
-    def test_weights_a_trifle_too_large(self, source, tmp_path, stored_onnx):
+    def test_weights_a_trifle_too_large(self, source, onnx_export, tmp_path):
         """A narrow miss: double precision says that it is not the model's own rounding."""
-        stored_onnx(self.stretch)
-        message = self.refused(source, tmp_path)
+        message = self.refused(source, onnx_export, tmp_path, STRETCH)
         own = float(
             re.search(
                 r"from double precision, where the model's own is (\S+) \(tolerance 0\.0001\)",
@@ -199,67 +207,51 @@ class TestTampering:
         assert own < 1e-5
 
     def test_a_model_that_double_precision_cannot_ask_says_why(
-        self, source, tmp_path, stored_onnx, monkeypatch
+        self, source, onnx_export, make_bundle, tmp_path
     ):
-        def cannot(*args):
-            raise ExportError("the reference step failed: no float64 kernel")
-
-        stored_onnx(self.stretch)
-        monkeypatch.setattr(flow.parity, "ask_model_exactly", cannot)
-        message = self.refused(source, tmp_path)
+        """The same network in a layer that takes float32 alone."""
+        single = make_bundle(tmp_path / "bundle", "SinglePrecision")
+        message = self.refused(source, onnx_export, tmp_path, STRETCH, single)
         assert (
-            "accepts it. (In double precision: the reference step failed: no float64 kernel)"
+            "--option tolerance=0.001 accepts it. (In double precision: the reference step"
             in message
         )
+        assert "TypeError: no float64 kernel)" in message
 
-    def test_blue_for_red(self, source, tmp_path, stored_onnx):
-        def swap(model):
-            tensor = next(t for t in model.graph.initializer if list(t.dims) == [8, 3, 3, 3])
-            weights = onnx.numpy_helper.to_array(tensor)[:, ::-1]
-            tensor.CopyFrom(
-                onnx.numpy_helper.from_array(np.ascontiguousarray(weights), tensor.name)
-            )
+    def test_a_tolerance_that_was_asked_for_is_kept(self, source, onnx_export, tmp_path):
+        options = {"source": onnx_export.folder, "change": STRETCH, "tolerance": 1e-2}
+        receipt = export_bundle(source, "stored", tmp_path / "out", options=options, num_photos=3)
+        assert receipt.parity.tolerance == 1e-2
+        assert receipt.parity.own_rounding is None  # double precision was not asked
 
-        stored_onnx(swap)
-        self.refused(source, tmp_path)
-
-    def test_a_softmax_in_the_graph(self, source, tmp_path, stored_onnx):
-        def squash(model):
-            for node in model.graph.node:
-                node.output[:] = ["raw" if name == "logits" else name for name in node.output]
-            model.graph.node.append(onnx.helper.make_node("Softmax", ["raw"], ["logits"], axis=1))
-
-        stored_onnx(squash)
-        self.refused(source, tmp_path)
-
-    def test_a_wrong_mean(self, source, tmp_path, stored_onnx, monkeypatch):
-        real = flow.export_manifest
-
-        def wrong(*args):
-            manifest = real(*args)
-            preprocessing = manifest.preprocessing
-            normalize = preprocessing.normalize.replace(mean=(0.5, 0.456, 0.406))
-            return manifest.replace(preprocessing=preprocessing.replace(normalize=normalize))
-
-        stored_onnx()
-        monkeypatch.setattr(flow, "export_manifest", wrong)
-        self.refused(source, tmp_path)
-
-    def test_an_export_that_is_there_survives_a_failing_one(
-        self, source, onnx_export, tmp_path, stored_onnx
-    ):
+    def test_an_export_that_is_there_survives_a_failing_one(self, source, onnx_export, tmp_path):
         shutil.copytree(onnx_export.folder, tmp_path / "out")
-        stored_onnx()
+        options = {"source": onnx_export.folder, "tolerance": 1e-12}
         with pytest.raises(ParityError):
             export_bundle(
-                source,
-                "onnx",
-                tmp_path / "out",
-                options={"tolerance": 1e-12},
-                overwrite=True,
-                num_photos=8,
+                source, "stored", tmp_path / "out", options=options, overwrite=True, num_photos=8
             )
         assert Bundle.load(tmp_path / "out").manifest == onnx_export.manifest
+
+    @pytest.mark.parametrize("spoilt", ["nothing", "mean", "channels"])
+    def test_the_check_prepares_photos_as_the_export_says(
+        self, onnx_export, model_answers, source, tmp_path, spoilt
+    ):
+        """So what is wrong in ``bundle.json`` shows, although the model's file is right."""
+        shutil.copytree(onnx_export.folder, tmp_path / "out")
+        preprocessing = onnx_export.manifest.preprocessing
+        if spoilt == "mean":
+            normalize = preprocessing.normalize.replace(mean=(0.5, 0.456, 0.406))
+            preprocessing = preprocessing.replace(normalize=normalize)
+        if spoilt == "channels":
+            transforms = (*preprocessing.transforms, ComponentConfig(name="SwapChannels"))
+            preprocessing = preprocessing.replace(transforms=transforms)
+        manifest = onnx_export.manifest.replace(preprocessing=preprocessing, files={})
+        write_manifest(tmp_path / "out", manifest)
+        photos = choose_photos(source, None, 8)
+        given = parity.ask_export(tmp_path / "out", photos, tmp_path / "log", 300)
+        found = parity.compare(model_answers.logits, given.logits, photos.names(), 1e-4)
+        assert found.agrees is (spoilt == "nothing")
 
 
 @pytest.mark.sweep
@@ -295,62 +287,6 @@ class TestPaddle:
             ExportError, match=r"should return logits \[N, 3\] and nothing else.*returns a tuple"
         ):
             export_bundle(make_bundle(tmp_path / "bundle", "TwoHeads"), "paddle", tmp_path / "out")
-
-
-class TestBeforeAnythingHeavy:
-    """Mistakes that show at once."""
-
-    def test_unknown_target(self, source, tmp_path):
-        with pytest.raises(
-            UnknownNameError, match=r"Unknown export target 'onxx'. Did you mean 'onnx'"
-        ):
-            export_bundle(source, "onxx", tmp_path / "out")
-
-    def test_option_of_another_target(self):
-        with pytest.raises(
-            ConfigError, match=r"paddle has no option 'opset'. It takes: batch, image_size, ir, "
-        ):
-            make_exporter("paddle", {"opset": 17})
-
-    def test_option_with_a_wrong_value(self):
-        with pytest.raises(
-            ConfigError, match=r"target paddle: option 'ir': .*'pir' or 'old' \(got 'new'\)"
-        ):
-            make_exporter("paddle", {"ir": "new"})
-
-    def test_a_folder_that_is_no_export_is_never_replaced(self, source, tmp_path):
-        (tmp_path / "thesis.txt").write_text("years of work")
-        with pytest.raises(ExportError, match="exists and is no export, so it is not replaced"):
-            export_bundle(source, "onnx", tmp_path, overwrite=True)
-        with pytest.raises(ExportError, match="exists and is no export"):
-            export_bundle(source, "onnx", source.folder, overwrite=True)
-        assert (tmp_path / "thesis.txt").read_text() == "years of work"
-
-    def test_an_export_is_replaced_only_when_told(self, source, tmp_path):
-        out = tmp_path / "out"
-        out.mkdir()
-        manifest = source.manifest.replace(
-            kind="export", export={"engine": "onnxruntime"}, files={}
-        )
-        (out / "bundle.json").write_text(manifest.model_dump_json())
-        with pytest.raises(
-            ExportError, match=r"holds an export already. Replace it with --overwrite"
-        ):
-            export_bundle(source, "onnx", out)
-
-    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
-    def test_a_folder_that_cannot_be_written(self, source, tmp_path):
-        tmp_path.chmod(0o500)
-        with pytest.raises(ExportError, match=r"cannot be written.*-o"):
-            export_bundle(source, "onnx", tmp_path / "out")
-
-    def test_where_exports_go(self, source, tmp_path):
-        assert default_output(source, "onnx") == source.folder.parent / "bundle-onnx"
-        assert str(default_output(source, "onnx", "MobileNetV2")) == "MobileNetV2-onnx"
-        run = tmp_path / "run"
-        shutil.copytree(source.folder, run / "bundle")
-        (run / "config.yaml").touch()
-        assert default_output(Bundle.load(run), "onnx") == run / "export-onnx"
 
 
 def shape(value):

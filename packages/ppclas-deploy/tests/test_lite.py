@@ -1,108 +1,174 @@
 """Finding a Python for Paddle-Lite, and what goes to a phone with the model."""
 
+import gc
 import json
-import shutil
-import subprocess
+import platform
 import sys
 
 import numpy as np
 import pytest
-from ppclas_core.errors import ConfigError, ExportError, MissingDependencyError
+from ppclas_core.errors import BundleError, ConfigError, ExportError, MissingDependencyError
 from ppclas_deploy.engines.lite import LiteProcess
 from ppclas_deploy.export import make_exporter
 from ppclas_deploy.lite import interpreters
-from ppclas_deploy.lite.interpreters import find_runtime
-from ppclas_deploy.lite.phone import write_phone_files
+from ppclas_deploy.lite.interpreters import find_runtime, make_ready
 
 IMAGES = {"batch": None, "input": "images", "output": "logits"}
 
 
 @pytest.fixture
-def pythons(tmp_path, monkeypatch):
-    """Interpreters that answer the probe as they are told, in a pyenv of this test; nothing else is
-    on the machine.
+def machine(tmp_path, monkeypatch):
+    """A machine of this test's own: interpreters in its pyenv and on its PATH that answer the probe
+    as they are told, and a uv that knows of others.
     """
-    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(interpreters.VARIABLE, raising=False)
-    monkeypatch.setattr(interpreters, "_uv", lambda: "/bin/uv")
-    monkeypatch.setattr(interpreters, "_has_wheels", lambda: True)
-    monkeypatch.setattr(interpreters.shutil, "which", lambda name: None)
-    monkeypatch.setattr(interpreters, "_known_to_uv", lambda: iter(()))
-
-    def add(version, answer):
-        python = tmp_path / "versions" / version / "bin" / "python"
-        python.parent.mkdir(parents=True)
-        python.write_text(
-            f"#!/bin/sh\necho '{answer if isinstance(answer, str) else json.dumps(answer)}'\n"
-        )
-        python.chmod(0o755)
-        return str(python)
-
-    return add
+    return Machine(tmp_path)
 
 
-def test_the_one_that_can_compute_is_preferred(pythons):
-    pythons("3.10.13", [[3, 10], "CPython", 64, ""])
-    old = pythons("3.7.16", [[3, 7], "CPython", 64, ""])
-    runtime = find_runtime()
-    assert (runtime.python, runtime.version, runtime.computes) == (old, "2.12", True)
-    assert runtime.script("run", "model.nb") == [
-        *("/bin/uv", "run", "--quiet", "--no-project", "--python", old),
-        *(
-            "--with",
-            "paddlelite==2.12",
-            "--with",
-            "numpy",
-            "python",
-            str(interpreters.SCRIPT),
-            "run",
-            "model.nb",
-        ),
-    ]
+class Machine:
+    def __init__(self, folder):
+        self.folder = folder
+        self.uv = self.write("bin/uv", "echo '[]'")
+
+    def write(self, place, script):
+        path = self.folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def python(self, version, answer, place=None):
+        """One whose probe prints ``answer``."""
+        said = answer if isinstance(answer, str) else json.dumps(answer)
+        return self.write(place or f"pyenv/versions/{version}/bin/python", f"echo '{said}'")
+
+    def known_to_uv(self, *pythons):
+        listed = [
+            {"path": path, "version_parts": {"major": major, "minor": minor, "patch": 1}}
+            for path, major, minor in pythons
+        ]
+        self.write("bin/uv", f"echo '{json.dumps(listed)}'")
 
 
-def test_a_converter_alone_is_not_asked_to_compute(pythons):
-    newer = pythons("3.10.13", [[3, 10], "CPython", 64, ""])
-    assert find_runtime().python == newer
-    assert not find_runtime().computes
-    with pytest.raises(
-        MissingDependencyError, match=r"needs CPython 3\.7 \(for paddlelite 2\.12\) on 64-bit Linux"
-    ):
-        find_runtime(computing=True)
-
-
-def test_one_that_has_it_needs_no_uv(pythons, monkeypatch):
-    monkeypatch.setattr(interpreters, "_uv", lambda: None)
-    python = pythons("3.7.16", [[3, 7], "CPython", 64, "v2.12"])
-    assert find_runtime().command == (python,)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "pyenv: python3.7: command not found",
-        [[3, 7], "PyPy", 64, ""],
-        [[3, 7], "CPython", 32, ""],
-        [[3, 9], "CPython", 64, ""],
-    ],
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="no wheels of Paddle-Lite"
 )
-def test_shims_and_strangers_are_passed_over(pythons, answer):
-    python = pythons("3.7.16", answer)
-    with pytest.raises(
-        MissingDependencyError, match=r"--lite-python PATH or PPCLAS_LITE_PYTHON.*--ir old"
-    ):
-        find_runtime()
-    with pytest.raises(
-        ConfigError, match="is no interpreter for Paddle-Lite: expected a 64-bit CPython"
-    ):
-        find_runtime(python)
+class TestInterpreters:
+    def test_the_one_that_can_compute_is_preferred(self, machine):
+        machine.python("3.10.13", [[3, 10], "CPython", 64, ""])
+        old = machine.python("3.7.16", [[3, 7], "CPython", 64, ""])
+        runtime = find_runtime()
+        assert (runtime.python, runtime.version, runtime.computes) == (old, "2.12", True)
+        assert runtime.script("run", "model.nb") == [
+            *(machine.uv, "run", "--quiet", "--no-project", "--python", old),
+            *("--with", "paddlelite==2.12", "--with", "numpy", "python"),
+            *(str(interpreters.SCRIPT), "run", "model.nb"),
+        ]
 
+    def test_a_converter_alone_is_not_asked_to_compute(self, machine):
+        newer = machine.python("3.10.13", [[3, 10], "CPython", 64, ""])
+        runtime = find_runtime()
+        assert (runtime.python, runtime.version, runtime.computes) == (newer, "2.13rc0", False)
+        with pytest.raises(
+            MissingDependencyError,
+            match=r"needs CPython 3\.7 \(for paddlelite 2\.12\) on 64-bit Linux",
+        ):
+            find_runtime(computing=True)
+        with pytest.raises(
+            MissingDependencyError,
+            match=r"paddlelite 2\.13rc0, whose x86 runtime computes nonsense",
+        ):
+            find_runtime(newer, computing=True)
 
-def test_the_variable_names_one(pythons, monkeypatch):
-    pythons("3.7.16", [[3, 7], "CPython", 64, ""])
-    other = pythons("3.8.18", [[3, 8], "CPython", 64, ""])
-    monkeypatch.setenv(interpreters.VARIABLE, other)
-    assert (find_runtime().python, find_runtime().version) == (other, "2.13rc0")
+    @pytest.mark.parametrize(
+        ("said", "version", "computes"),
+        [
+            ("v2.12", "2.12", True),
+            ("2.12.1", "2.12.1", True),
+            ("v2.13-rc", "2.13rc0", False),
+            ("v2.1", "2.1", False),
+            ("v2.120", "2.120", False),
+            ("81ef66554", "81ef66554", False),  # a build of one's own is called by its commit
+        ],
+    )
+    def test_one_that_has_it_is_taken_as_it_is(self, machine, said, version, computes):
+        python = machine.python("3.7.16", [[3, 7], "CPython", 64, said])
+        runtime = find_runtime()
+        assert runtime.command == (python,)
+        assert (runtime.version, runtime.computes) == (version, computes)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "pyenv: python3.7: command not found",
+            [[3, 7], "PyPy", 64, ""],
+            [[3, 7], "CPython", 32, ""],
+            [[3, 9], "CPython", 64, ""],
+        ],
+    )
+    def test_shims_and_strangers_are_passed_over(self, machine, answer):
+        python = machine.python("3.7.16", answer)
+        with pytest.raises(
+            MissingDependencyError, match=r"--lite-python PATH or PPCLAS_LITE_PYTHON.*--ir old"
+        ):
+            find_runtime()
+        with pytest.raises(
+            ConfigError, match="is no interpreter for Paddle-Lite: expected a 64-bit CPython"
+        ):
+            find_runtime(python)
+
+    def test_the_variable_names_one(self, machine, monkeypatch):
+        machine.python("3.7.16", [[3, 7], "CPython", 64, ""])
+        other = machine.python("3.8.18", [[3, 8], "CPython", 64, ""])
+        monkeypatch.setenv(interpreters.VARIABLE, other)
+        assert (find_runtime().python, find_runtime().version) == (other, "2.13rc0")
+        given = machine.python("3.10.1", [[3, 10], "CPython", 64, ""])
+        assert find_runtime(given).python == given  # what is given comes before the variable
+
+    def test_the_newest_of_a_release_and_pyenv_before_path(self, machine):
+        on_path = machine.python("", [[3, 7], "CPython", 64, ""], "bin/python3.7")
+        assert find_runtime().python == on_path
+        machine.python("3.7.3", [[3, 7], "CPython", 64, ""])
+        newest = machine.python("3.7.9", [[3, 7], "CPython", 64, ""])
+        assert find_runtime().python == newest
+
+    def test_uv_knows_others(self, machine):
+        python = machine.python("", [[3, 7], "CPython", 64, ""], "elsewhere/python")
+        newer = machine.python("", [[3, 12], "CPython", 64, ""], "elsewhere/python312")
+        machine.known_to_uv((newer, 3, 12), (python, 3, 7))
+        assert find_runtime(computing=True).python == python
+
+    def test_a_uv_that_fails_knows_none(self, machine):
+        machine.write("bin/uv", "echo broken; exit 2")
+        with pytest.raises(MissingDependencyError, match="none was found"):
+            find_runtime()
+
+    def test_a_path_that_is_no_program(self, machine):
+        with pytest.raises(ConfigError, match="nothing-here is no interpreter"):
+            find_runtime(str(machine.folder / "nothing-here"))
+
+    def test_it_is_fetched_when_the_cache_has_none(self, machine, capsys):
+        """The first try is offline; the second may use the network, and leaves its marks."""
+        python = machine.python("3.7.16", [[3, 7], "CPython", 64, ""])
+        log = machine.folder / "log"
+        machine.write("bin/uv", 'test -z "$UV_OFFLINE" && echo "fetched with $*" || exit 1')
+        make_ready(find_runtime(python), log)
+        assert "--with paddlelite==2.12 --with numpy" in log.read_text()
+        assert f"Fetching paddlelite 2.12 for {python}" in capsys.readouterr().err
+        machine.write("bin/uv", "echo 'error: no route to host'; exit 2")
+        with pytest.raises(
+            MissingDependencyError,
+            match=r"could not be fetched .*no route to host.*pip install paddlelite==2\.12 numpy",
+        ):
+            make_ready(find_runtime(python), log)
+
+    def test_what_is_installed_is_not_fetched(self, machine):
+        python = machine.python("3.7.16", [[3, 7], "CPython", 64, "v2.12"])
+        machine.write("bin/uv", "exit 1")
+        make_ready(find_runtime(python), machine.folder / "log")
+        assert not (machine.folder / "log").exists()
 
 
 def test_int8_weights_are_refused_where_they_would_be_chance():
@@ -112,157 +178,54 @@ def test_int8_weights_are_refused_where_they_would_be_chance():
         make_exporter("lite", {"place": "x86", "weights": "int8"}).check()
 
 
-def test_rounding_to_steps_of_a_channel():
-    pytest.importorskip("paddle", reason="needs the extra [cpu]")
-    from ppclas_deploy.lite.rounding import round_to_steps
-
-    weights = np.array(
-        [[12.7, 0.06, -0.04], [0.0, 0.0, 0.0]], np.float32
-    )  # steps of 0.1; nothing to divide by
-    np.testing.assert_allclose(
-        round_to_steps(weights, 0, 8), [[12.7, 0.1, 0.0], [0, 0, 0]], atol=1e-6
-    )
-    np.testing.assert_allclose(
-        round_to_steps(weights.T, 1, 8), [[12.7, 0], [0.1, 0], [0.0, 0]], atol=1e-6
-    )
-    np.testing.assert_allclose(round_to_steps(weights, 0, 16), weights, atol=12.7 / 32767 / 2)
-
-
 def test_a_runtime_that_dies_is_an_error_with_its_last_words():
     process = LiteProcess([sys.executable, "-c", "import sys; sys.exit('no kernel for conv9d')"])
-    with pytest.raises(Exception, match=r"Paddle-Lite ended \(exit code 1\): no kernel for conv9d"):
+    with pytest.raises(
+        BundleError, match=r"Paddle-Lite ended \(exit code 1\): no kernel for conv9d"
+    ):
         process.ask(np.zeros((1, 3, 4, 5), np.float32))
 
 
-def test_the_commands_and_constants_of_this_bundle(bundle, tmp_path):
-    write_phone_files(bundle, tmp_path, IMAGES, "arm")
-    readme = (tmp_path / "README.md").read_text()
-    assert "2. Resize: short 72.\n3. CenterCrop: size (48, 64)." in readme
-    assert "--input_shape=1,3,48,64" in readme
-    assert "logits; softmax makes probabilities" in readme
-    assert (
-        "classify $LITE/cxx/lib/libpaddle_light_api_shared.so photo.rgb /data" in readme
-    )  # all that the program opens
-    for name in ("classify.cc", "Classifier.java"):
-        code = (tmp_path / name).read_text()
-        assert "0.485f, 0.456f, 0.406f" in code
-        assert "0.229f, 0.224f, 0.225f" in code
+class TestProcess:
+    """Answers through a pipe, from a stand-in for ``script.py run`` that sums the planes."""
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("batch", [None, 3])
-def test_the_cpp_sample_prepares_pixels_as_the_bundle_does(bundle, tmp_path, batch):
-    if shutil.which("g++") is None:
-        pytest.skip("needs g++")
-    write_phone_files(bundle, tmp_path, {**IMAGES, "batch": batch}, "arm")
-    (tmp_path / "paddle_api.h").write_text(FAKE_API)
-    build = [
-        "g++",
-        "-std=c++11",
-        "-Wall",
-        "-Werror",
-        "-I",
-        str(tmp_path),
-        str(tmp_path / "classify.cc"),
-        "-o",
-    ]
-    subprocess.run([*build, str(tmp_path / "classify")], check=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    (tmp_path / "photo.rgb").write_bytes(pixels.tobytes())
-    ran = subprocess.run(
-        [tmp_path / "classify", "model.nb", tmp_path / "photo.rgb"],
-        capture_output=True,
-        text=True,
-        check=True,
+    SUMS = (
+        "import struct, sys, numpy as np\n"
+        "source, out = sys.stdin.buffer, sys.stdout.buffer\n"
+        "while True:\n"
+        "    head = source.read(20)\n"
+        "    if len(head) < 20: break\n"
+        "    kind, *shape = struct.unpack('<5I', head)\n"
+        "    dtype = np.dtype(np.uint8 if kind else np.float32)\n"
+        "    data = source.read(dtype.itemsize * int(np.prod(shape)))\n"
+        "    values = np.frombuffer(data, dtype).reshape(shape)\n"
+        "    sums = values.sum((2, 3) if not kind else (1, 2)).astype(np.float32)\n"
+        "    out.write(struct.pack('<2I', *sums.shape) + sums.tobytes()); out.flush()\n"
     )
-    planes = bundle.normalize(pixels[None])[0]
-    # The stand-in for Paddle-Lite answers with the sums of the three planes.
-    best = planes.sum((1, 2)).argmax()
-    said, value = ran.stdout.rsplit(" ", 1)
-    assert said == f"class_id: {best}, output:"
-    assert float(value) == pytest.approx(planes[best].sum(), rel=1e-3)
 
+    def test_batches_of_any_size_and_both_kinds(self):
+        process = LiteProcess([sys.executable, "-c", self.SUMS])
+        rng = np.random.default_rng(0)
+        for count in (1, 4, 2):
+            images = rng.normal(size=(count, 3, 4, 5)).astype(np.float32)
+            np.testing.assert_allclose(
+                process.ask(images), images.sum((2, 3)), rtol=1e-4, atol=1e-5
+            )
+            pixels = rng.integers(0, 256, (count, 4, 5, 3), dtype=np.uint8)
+            np.testing.assert_array_equal(process.ask(pixels), pixels.sum((1, 2), dtype=np.float32))
 
-@pytest.mark.slow
-def test_the_java_sample_fills_a_fixed_batch(bundle, tmp_path):
-    """It compiles against the calls of Paddle-Lite's Java API, and the photo is the first image of
-    the batch.
-    """
-    if shutil.which("javac") is None:
-        pytest.skip("needs javac")
-    write_phone_files(bundle, tmp_path, {**IMAGES, "batch": 2}, "arm")
-    lite = tmp_path / "com" / "baidu" / "paddle" / "lite"
-    lite.mkdir(parents=True)
-    for name, body in FAKE_JAVA.items():
-        (lite / f"{name}.java").write_text(f"package com.baidu.paddle.lite; public {body}")
-    (tmp_path / "android" / "graphics").mkdir(parents=True)
-    (tmp_path / "android" / "graphics" / "Bitmap.java").write_text(
-        "package android.graphics; public class Bitmap {"
-        "  public void getPixels(int[] p, int o, int s, int x, int y, int w, int h) {"
-        "    for (int i = 0; i < p.length; i++) p[i] = 0xff00ff00; } }"  # opaque green
-    )
-    (tmp_path / "Main.java").write_text(
-        "public class Main { public static void main(String[] a) {"
-        '  System.out.println(new Classifier("model.nb").classify(new android.graphics.Bitmap())); } }'
-    )
-    subprocess.run(["javac", "-Xlint:all", "-Werror", "Main.java"], cwd=tmp_path, check=True)
-    ran = subprocess.run(
-        ["java", "-cp", ".", "Main"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.split() == [
-        "2",
-        "3",
-        "48",
-        "64",
-        "1",
-    ]  # the shape, and that the green plane is the largest
+    def test_half_an_answer_is_an_error(self):
+        code = "import sys, time; sys.stdout.buffer.write(bytes([2, 0, 0, 0, 3, 0, 0, 0, 1, 2]))"
+        process = LiteProcess([sys.executable, "-c", code])
+        with pytest.raises(
+            BundleError, match=r"Paddle-Lite ended \(exit code 0\): it said nothing"
+        ):
+            process.ask(np.zeros((1, 3, 4, 5), np.float32))
 
-
-FAKE_JAVA = {
-    "PowerMode": "enum PowerMode { LITE_POWER_HIGH }",
-    "MobileConfig": "class MobileConfig { public void setModelFromFile(String f) {} public void "
-    "setThreads(int n) {} public void setPowerMode(PowerMode m) {} }",
-    "Tensor": "class Tensor { float[] data; public boolean resize(long[] shape) { for (long side "
-    ": shape) System.out.println(side); return true; } public boolean setData(float[] "
-    "d) { data = d; return true; } public boolean setData(byte[] d) { return true; } "
-    "public float[] getFloatData() { return data; } }",
-    "PaddlePredictor": "class PaddlePredictor { Tensor in = new Tensor(), out = new Tensor(); "
-    "public static PaddlePredictor createPaddlePredictor(MobileConfig c) { "
-    "return new PaddlePredictor(); } public Tensor getInput(int i) { return "
-    "in; } public Tensor getOutput(int i) { return out; } public boolean run() "
-    "{ out.data = new float[6]; for (int c = 0; c < 6; c++) for (int i = 0; i "
-    "< 48 * 64; i++) out.data[c] += in.data[c * 48 * 64 + i]; out.data[5] += "
-    "1e9f; return true; } }",
-}
-
-FAKE_API = """
-#include <memory>
-#include <string>
-#include <vector>
-namespace paddle { namespace lite_api {
-struct Tensor {
-  std::vector<float> floats; std::vector<unsigned char> bytes;
-  void Resize(std::vector<int> shape) { size_t n = 1; for (int s : shape) n *= s; floats.resize(n); bytes.resize(n); }
-  template <class T> T* mutable_data();
-  template <class T> const T* data() { return floats.data(); }
-};
-template <> inline float* Tensor::mutable_data<float>() { return floats.data(); }
-template <> inline unsigned char* Tensor::mutable_data<unsigned char>() { return bytes.data(); }
-struct MobileConfig { void set_model_from_file(std::string) {} void set_threads(int) {} };
-struct Predictor {
-  Tensor in, out;
-  Tensor* GetInput(int) { return &in; }
-  Tensor* GetOutput(int) { return &out; }
-  void Run() {
-    out.floats.assign(3, 0.f);
-    size_t plane = 48 * 64;
-    for (int c = 0; c < 3; ++c) {
-      double sum = 0;
-      for (size_t i = 0; i < plane; ++i) sum += in.floats[c * plane + i];
-      out.floats[c] = sum;
-    }
-  }
-};
-template <class C> std::shared_ptr<Predictor> CreatePaddlePredictor(const C&) { return std::make_shared<Predictor>(); }
-}}
-"""
+    def test_it_ends_with_its_object(self):
+        process = LiteProcess([sys.executable, "-c", self.SUMS])
+        running = process._process
+        assert running.poll() is None
+        del process
+        gc.collect()
+        assert running.poll() is not None

@@ -1,5 +1,7 @@
 """Which photos an export is proven on."""
 
+import tarfile
+
 import cv2
 import numpy as np
 import pytest
@@ -62,3 +64,48 @@ def test_a_run_whose_photos_are_gone_says_so(make_bundle, tmp_path):
     photos = choose_photos(bundle, None, 4)
     assert photos.origin == "the built-in photos"
     assert "validation photos cannot be used" in photos.notes[0]
+
+
+def test_an_unreadable_stretch_is_left_out(bundle, folder):
+    """Two photos to choose from in a stretch, and neither can be read."""
+    for name in ("0.png", "1.png"):
+        (folder / "a" / name).write_bytes(b"no photo")
+    photos = choose_photos(bundle, str(folder), 4)
+    assert photos.names() == ["a/2.png", "b/0.png", "b/2.png"]
+    assert [note.split(":")[0].rsplit("/", 1)[1] for note in photos.notes] == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [
+        (1, ["a/0.png"]),
+        (2, ["a/0.png", "b/0.png"]),
+        (3, ["a/0.png", "a/2.png", "b/1.png"]),  # stretches begin at 0, 8/3 and 16/3
+        (8, [f"{folder}/{index}.png" for folder in "ab" for index in range(4)]),
+    ],
+)
+def test_they_are_spread_evenly(bundle, folder, count, names):
+    assert choose_photos(bundle, str(folder), count).names() == names
+
+
+def test_a_list_of_files(bundle, folder):
+    (folder / "list.txt").write_text("b/3.png 0\na/1.png 1\n")
+    assert choose_photos(bundle, str(folder / "list.txt"), 9).names() == ["b/3.png", "a/1.png"]
+
+
+def test_where_there_is_nothing(bundle, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        choose_photos(bundle, str(tmp_path / "empty"), 4)
+
+
+def test_a_run_in_archives_takes_the_built_in_ones_and_says_why(make_bundle, folder, tmp_path):
+    bundle = make_bundle(tmp_path / "run" / "bundle")
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        archive.add(folder, arcname="photos")
+    config = f"data: {{train: {tmp_path / 'photos.tar'}, val: {tmp_path / 'photos.tar'}}}\n"
+    (tmp_path / "run" / "config.yaml").write_text(config)
+    photos = choose_photos(bundle, None, 4)
+    assert photos.origin == "the built-in photos"
+    assert len(photos.notes) == 1
+    assert "cannot be used" in photos.notes[0]

@@ -12,7 +12,7 @@ from ppclas_core.errors import BundleError, DataError, ExportError
 from ppclas_core.normalize import normalize_batch
 from ppclas_deploy.quantize.judge import Judge, relative_error
 from ppclas_deploy.quantize.network import FloatNetwork
-from ppclas_deploy.quantize.photos import choose, spread
+from ppclas_deploy.quantize.photos import choose
 from ppclas_deploy.quantize.ptq import quantize_guarded, sensitivities
 from ppclas_deploy.quantize.receipt import report
 from ppclas_deploy.quantize.run import quantize_bundle
@@ -335,10 +335,6 @@ class TestPhotos:
         with pytest.raises(DataError, match="--calibrate"):
             choose(write_export(tmp_path / "export"), None, None, count=3, judged=9)
 
-    def test_spread(self):
-        assert spread(10, 4) == [0, 2, 5, 7]
-        assert spread(3, 10) == [0, 1, 2]
-
 
 class TestTraining:
     @pytest.fixture(autouse=True)
@@ -366,25 +362,6 @@ class TestTraining:
             onnx.numpy_helper.to_array(t).tolist()
             for t in onnx.ModelProto.FromString(before).graph.initializer
         ]
-
-    def test_gradients_of_rounding(self, paddle):
-        """Learned Step Size Quantization, eq. 3: round(v) - v inside, the bound itself outside;
-        times the step.
-        """
-        from ppclas_deploy.quantize.qdq_layer import FakeQuantize
-
-        x = paddle.to_tensor([0.26, -0.9, 9.0], stop_gradient=False)
-        log_scale = paddle.zeros([1])
-        log_scale.stop_gradient = False
-        rounded = FakeQuantize.apply(x, log_scale, 0.5, -1.0, 2.0)
-        assert rounded.tolist() == [0.5, -0.5, 1.0]
-        rounded.sum().backward()
-        assert x.grad.tolist() == [
-            1.0,
-            0.0,
-            0.0,
-        ]  # -0.9 / 0.5 = -1.8 is below -1 by more than a half
-        assert log_scale.grad.item() == pytest.approx(0.5 * ((1 - 0.52) - 1 + 2))
 
     def test_training_learns_ranges_that_were_far_too_small(self, easy, judge_of, tmp_path):
         from ppclas_data.loading.pipeline import Pipeline

@@ -1,6 +1,4 @@
-"""Runs with a teacher on tiny photos: what the teacher is left as, what a stop changes, who counts
-for what.
-"""
+"""Runs with a teacher on tiny photos: how it is left, what a stop changes, who counts."""
 
 from __future__ import annotations
 
@@ -22,11 +20,12 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.sources.photo_files import image_files
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
-from ppclas_engine.runs.session import resume, train
+from ppclas_engine.session import resume, train
+from ppclas_engine.testing import FakePlugin
 from safetensors.numpy import load_file
 
 paddle = pytest.importorskip("paddle")
@@ -354,7 +353,7 @@ def test_a_teacher_of_other_classes_is_refused(photos, teacher, tmp_path):
 
 
 def test_a_teachers_classes_may_come_in_another_order():
-    from ppclas_distill.teacher import _columns
+    from ppclas_distill.opening import _columns
 
     assert _columns(("a", "b", "c"), ("c", "a", "b"), "run") == [2, 0, 1]
     assert _columns(("a", "b"), ("a", "b"), "run") is None
@@ -395,7 +394,8 @@ def test_no_photo_beside_the_labelled_ones_is_an_error(photos, teacher, tmp_path
     ],
 )
 def test_a_teacher_that_is_not_there_is_told_as_it_was_written(source, error, words):
-    from ppclas_distill.teacher import TeacherConfig, open_bundle
+    from ppclas_distill.opening import open_bundle
+    from ppclas_distill.teacher import TeacherConfig
 
     with pytest.raises(error, match=words):
         open_bundle(TeacherConfig(source=source).resolved())

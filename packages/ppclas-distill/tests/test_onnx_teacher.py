@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.errors import ConfigError
-from ppclas_distill.teacher import Student, TeacherConfig, open_teacher
+from ppclas_distill.opening import open_teacher
+from ppclas_distill.teacher import Student, TeacherConfig
 
 paddle = pytest.importorskip("paddle")
 onnx = pytest.importorskip("onnx")

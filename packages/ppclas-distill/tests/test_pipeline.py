@@ -11,7 +11,7 @@ import yaml
 from ppclas_core.config.load import load_config
 from ppclas_core.errors import ConfigError
 from ppclas_core.plugins import get_registries
-from ppclas_distill.pipeline import load_pipeline, shipped
+from ppclas_distill.stages import load_pipeline, shipped
 
 RECIPES = Path(__file__).parents[4] / "shared" / "spec" / "recipes.json"
 
@@ -156,12 +156,13 @@ def test_every_recipe_is_a_config():
 def test_a_pipeline_runs_its_stages_and_goes_on(tmp_path):
     pytest.importorskip("paddle")
     from ppclas_core.config.schema import Config, DataSection, ModelSection, TrainSection
-    from ppclas_core.testing import FakePlugin, use_plugin
+    from ppclas_core.testing import use_plugin
     from ppclas_data.sources.photo_files import image_files
     from ppclas_data.testing import make_tiny_dataset
     from ppclas_distill.pipeline import run_pipeline
     from ppclas_engine.console import Console
-    from ppclas_engine.runs.session import train
+    from ppclas_engine.session import train
+    from ppclas_engine.testing import FakePlugin
     from safetensors.numpy import load_file
 
     make_tiny_dataset(tmp_path / "photos" / "train", classes=3, per_class=8, size=40)

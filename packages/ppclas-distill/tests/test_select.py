@@ -163,7 +163,8 @@ def answer(paths):
     return rng.random((len(paths), 1000), dtype=np.float32), []
 
 names = [str(i) for i in range(1000)]
-result = select(str(folder / "pool.txt"), answer, names, folder / "out", per_class=400, batch_size=256)
+pool, out = str(folder / "pool.txt"), folder / "out"
+result = select(pool, answer, names, out, per_class=400, batch_size=256)
 assert result.photos == 1_000_000 and result.chosen == 400_000, result
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

@@ -1,6 +1,4 @@
-"""Twenty training steps beside PyTorch's, where it has the same thing: the weights stay equal to
-1e-6.
-"""
+"""Twenty training steps beside PyTorch's, where it has the same: weights stay equal to 1e-6."""
 
 import numpy as np
 import pytest

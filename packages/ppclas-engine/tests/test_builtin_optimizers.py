@@ -1,6 +1,4 @@
-"""Five steps of each optimizer against its formula written in NumPy, in three groups of
-parameters.
-"""
+"""Five steps of each optimizer against its formula in NumPy, in three groups of parameters."""
 
 import numpy as np
 import pytest

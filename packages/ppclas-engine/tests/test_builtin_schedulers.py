@@ -94,6 +94,19 @@ def test_linear_ends_with_the_run_where_no_steps_are_given():
     assert schedule.value(30, 10, 3) == pytest.approx(0.02)
 
 
+def test_piecewise_with_warmup_is_paddles():
+    import paddle
+
+    # Paddle's steps count from the end of the warmup: 3 and 6 epochs of 10 steps after 2 of them.
+    reference = paddle.optimizer.lr.LinearWarmup(
+        paddle.optimizer.lr.PiecewiseDecay([30, 60], [0.1, 0.01, 0.001]), 20, 0.0, 0.1
+    )
+    schedule = Piecewise(lr=0.1, decay_epochs=(5, 8), warmup_epochs=2)
+    for step in range(100):
+        assert schedule.value(step, 10, 10) == pytest.approx(reference())
+        reference.step()
+
+
 def test_piecewise_wants_rising_epochs():
     with pytest.raises(
         ValidationError, match=r"decay_epochs must rise, for example \[30, 60, 90\]; got \[60, 30\]"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
+import textwrap
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,15 +23,16 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ConfigError, DataError, TrainingError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import logistic_regression, probe_class_weights, probe_set
 from ppclas_engine.planning.plan import make_plan
-from ppclas_engine.results.evaluate import evaluate, score
 from ppclas_engine.results.pictures import draw_confusion, draw_curves
 from ppclas_engine.results.predict import expand_paths, predict
 from ppclas_engine.runs.run import RunFolder, create_run_folder, find_unfinished
+from ppclas_engine.scoring.evaluate import evaluate, score
+from ppclas_engine.testing import FakePlugin
 
 
 def test_metrics_by_hand():
@@ -83,16 +88,15 @@ def test_a_weight_of_several_labels_is_that_of_the_images_that_have_it():
     np.testing.assert_allclose(bias, [np.log(1 / 3), 0.0], atol=0.03)
 
 
-def test_probe_set_is_even_over_classes(monkeypatch):
-    monkeypatch.setattr("ppclas_engine.loop.probe.MAX_IMAGES", 9)
+def test_probe_set_is_even_over_classes():
     labels = [0] * 50 + [1] * 2 + [2] * 30
     images = ImageSet(
         tuple(Record(str(i), label, str(i)) for i, label in enumerate(labels)), ("a", "b", "c"), "x"
     )
-    chosen = probe_set(images).labels()
+    chosen = probe_set(images, 9).labels()
     assert np.bincount(chosen).tolist() == [4, 2, 3]
-    assert probe_class_weights(images, (1.0, 25.0, 2.0)) is None  # evened out already
-    assert probe_class_weights(images.subset(range(9)), (1.0, 25.0, 2.0)) == (1.0, 25.0, 2.0)
+    assert probe_class_weights(images, (1.0, 25.0, 2.0), 9) is None  # evened out already
+    assert probe_class_weights(images.subset(range(9)), (1.0, 25.0, 2.0), 9) == (1.0, 25.0, 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -253,23 +257,27 @@ def test_without_a_terminal_there_is_a_line_every_so_many_steps():
         (120, "1/22 6:20 left  loss 2.1034  103.1 img/s  wait 12%  0.9 GB  lr 9.99e-04"),
     ],
 )
-def test_a_narrow_terminal_shows_the_bar_and_fewer_facts(monkeypatch, columns, shown):
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}.items():
-        monkeypatch.setenv(name, value)
-    stream = io.StringIO()
-    with Console(stream=stream).bar("epoch 1/8", 22) as bar:
-        bar.advance("6:20 left  loss 2.1034  103.1 img/s  wait 12%  0.9 GB  lr 9.99e-04")
-    drawn = (
-        re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
-    )
+def test_a_narrow_terminal_shows_the_bar_and_fewer_facts(columns, shown):
+    program = """
+        from ppclas_engine.console import Console
+        with Console().bar("epoch 1/8", 22) as bar:
+            bar.advance("6:20 left  loss 2.1034  103.1 img/s  wait 12%  0.9 GB  lr 9.99e-04")
+    """
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, **terminal},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stderr
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said).replace("\r", "\n").splitlines()
     assert any(line.endswith(shown) and "━━━━━━" in line for line in drawn), drawn
     assert max(map(len, drawn)) <= columns
 
 
 def _reads_the_corner(sizes: list[int]) -> Any:
-    """An engine whose logits are the first pixel, for a bundle without transforms; notes the size
-    of each batch.
-    """
+    """An engine whose logits are the first pixel; it notes the size of each batch."""
 
     def logits(images: np.ndarray) -> np.ndarray:
         sizes.append(len(images))

@@ -1,6 +1,4 @@
-"""Losses for several labels an image, and the focal loss: against PyTorch, the papers and numerical
-slopes.
-"""
+"""Losses for several labels per image, and focal: against PyTorch, papers and numerical slopes."""
 
 import numpy as np
 import pytest

@@ -104,9 +104,7 @@ def test_one_label_against_scikit_learn():
 
 
 def test_best_thresholds_by_hand():
-    """Five images: F1 of the first class is 0.8 with the first three, less with any other number of
-    them.
-    """
+    """Five images: F1 of the first class is 0.8 with the first three, less with any others."""
     probabilities = np.array(
         [[0.9, 0.1, 0.3], [0.7, 0.2, 0.3], [0.4, 0.3, 0.6], [0.2, 0.4, 0.6], [0.1, 0.5, 0.6]]
     )

@@ -1,6 +1,4 @@
-"""Mixed precision, as far as a CPU can tell: what is asked for is measured on the first batch, or
-refused.
-"""
+"""Mixed precision, as far as a CPU can tell: it is measured on the first batch, or refused."""
 
 import contextlib
 
@@ -16,12 +14,14 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.models import create_model
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
-from ppclas_engine.planning import plan
+from ppclas_engine.loop.train import Trainer
+from ppclas_engine.planning.plan import plan_run
 from ppclas_engine.planning.precision import MixedPrecision, check_precision
-from ppclas_engine.runs.session import train
+from ppclas_engine.runs.run import create_run_folder
+from ppclas_engine.testing import FakePlugin
 
 
 @pytest.fixture
@@ -36,21 +36,21 @@ def images():
     return paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32))
 
 
-def logits_times(factor):
-    """Stands in for Paddle's automatic casts, which a CPU has not: logits inside are ``factor``
-    times as large.
-    """
+class Scaled(MixedPrecision):
+    """Stands in for Paddle's automatic casts, which a CPU has not: logits are multiplied inside."""
+
+    def __init__(self, factor, precision, level="O1"):
+        super().__init__(precision, level)
+        self.factor = factor
 
     @contextlib.contextmanager
     def forward(self):
         linear = paddle.nn.functional.linear
-        paddle.nn.functional.linear = lambda *args, **kwargs: factor * linear(*args, **kwargs)
+        paddle.nn.functional.linear = lambda *args, **kwargs: self.factor * linear(*args, **kwargs)
         try:
             yield
         finally:
             paddle.nn.functional.linear = linear
-
-    return forward
 
 
 @pytest.mark.parametrize("level", ["O1", "O2"])
@@ -64,31 +64,28 @@ def test_casts_that_do_not_take_place_are_an_error(model, images, level):
 
 
 @pytest.mark.filterwarnings("ignore:AmpScaler can only be enabled")
-def test_the_distance_from_float32_is_said(model, images, monkeypatch):
-    monkeypatch.setattr(MixedPrecision, "forward", logits_times(1.03))
+def test_the_distance_from_float32_is_said(model, images):
     model.train()
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
-    said = MixedPrecision("fp16", "O2").measure(model, images)
+    said = Scaled(1.03, "fp16", "O2").measure(model, images)
     assert said == "fp16 (O2): the first batch's logits are 3% from float32's"
     assert model.training
     assert all((value.numpy() == before[name]).all() for name, value in model.state_dict().items())
 
 
 @pytest.mark.filterwarnings("ignore:AmpScaler can only be enabled")
-def test_an_overflow_says_what_to_try(model, images, monkeypatch):
-    monkeypatch.setattr(MixedPrecision, "forward", logits_times(float("inf")))
+def test_an_overflow_says_what_to_try(model, images):
     with pytest.raises(
         TrainingError,
         match=r"not finite, in float32 they are\. Try train\.amp_level=O1 or --amp bf16",
     ):
-        MixedPrecision("fp16", "O2").measure(model, images)
+        Scaled(float("inf"), "fp16", "O2").measure(model, images)
 
 
-def test_a_classifier_of_zeros_tells_nothing(model, images, monkeypatch):
-    monkeypatch.setattr(MixedPrecision, "forward", logits_times(2.0))
+def test_a_classifier_of_zeros_tells_nothing(model, images):
     for parameter in model.parameters():
         parameter.set_value(paddle.zeros_like(parameter))
-    assert MixedPrecision("bf16").measure(model, images) == ""
+    assert Scaled(2.0, "bf16").measure(model, images) == ""
 
 
 def test_float32_measures_nothing(model, images):
@@ -129,18 +126,20 @@ def test_what_would_do_nothing_is_refused(precision, level, message):
         check_precision(precision, level, "cpu")
 
 
-def test_a_run_says_it_once(tmp_path, monkeypatch, capsys):
+def test_a_run_says_it_once(tmp_path, capsys):
     make_tiny_dataset(tmp_path / "photos", classes=2, per_class=8, size=32)
-    monkeypatch.setattr(plan, "check_precision", lambda *_: None)
-    monkeypatch.setattr(MixedPrecision, "forward", logits_times(0.5))
     config = Config(
         model=ModelSection(name="FakeNet", pretrained=False),
         data=DataSection(train=str(tmp_path / "photos"), image_size=32, batch_size=4, workers=0),
         schedule=ComponentConfig(name="Constant", lr=0.01),
-        train=TrainSection(epochs=2, device="cpu", output=str(tmp_path / "run"), precision="bf16"),
+        train=TrainSection(epochs=2, device="cpu"),
     )
     with use_plugin(FakePlugin()):
-        train(config, Console())
+        trainer = Trainer(
+            plan_run(config), create_run_folder(str(tmp_path / "run"), "x"), Console()
+        )
+        trainer._trained.precision = Scaled(0.5, "bf16")
+        trainer.fit()
     assert (
         capsys.readouterr().err.count("bf16 (O1): the first batch's logits are 50% from float32's")
         == 1

@@ -1,6 +1,4 @@
-"""How ranks share batches and are described; batch norm over all of them (here: over the one there
-is).
-"""
+"""How ranks share batches and are described; batch norm over all of them (here: over one)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Tables, pictures and the report page, made from evaluations worked out by hand; runs with several
-labels an image.
-"""
+"""Tables, pictures and report page of evaluations worked out by hand; runs with several labels."""
 
 from __future__ import annotations
 
@@ -24,18 +22,19 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.contracts.data import SEVERAL, ImageSet, Record
 from ppclas_core.errors import ConfigError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_engine.console import Console
-from ppclas_engine.planning.monitor import gain, height, is_better, metric_names, plan_monitor
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.planning.task import balanced_weights, check_task
-from ppclas_engine.results.evaluate import score
 from ppclas_engine.results.pictures import draw_confusion, draw_curves, thumbnail, top_confusions
 from ppclas_engine.results.predict import predict
 from ppclas_engine.results.report import Page, write_report
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring, report_scoring
 from ppclas_engine.results.tables import read_tables, write_tables
-from ppclas_engine.runs.session import train
+from ppclas_engine.scoring.evaluate import score
+from ppclas_engine.scoring.monitor import gain, height, is_better, metric_names, plan_monitor
+from ppclas_engine.session import train
+from ppclas_engine.testing import FakePlugin
 
 NAMES = ("<b>cat</b>", "dog|wolf", "猫")
 LOGITS = np.array([[2, 0, 0], [0, 2, 0], [2, 1, 0], [0, 0, 2]], np.float32)
@@ -110,9 +109,8 @@ def test_the_answer_for_each_image_with_several_labels(tmp_path, images):
         ("dog", "猫"),
     ]
     assert [answer.right for answer in tables.answers] == [True, False, True, False]
-    assert tables.answers[1].label_probability == pytest.approx(
-        1 / (1 + np.e), rel=1e-5
-    )  # of dog, which is there
+    # Of dog, which is there.
+    assert tables.answers[1].label_probability == pytest.approx(1 / (1 + np.e), rel=1e-5)
 
 
 def test_top_confusions():
@@ -155,9 +153,7 @@ class Checker(HTMLParser):
 
 
 def check_page(path):
-    """A page that is closed in order, loads nothing from anywhere and whose pictures are pictures;
-    its text.
-    """
+    """A page closed in order that loads nothing and whose pictures are pictures; its text."""
     text = path.read_text(encoding="utf-8")
     checker = Checker()
     checker.feed(text)
@@ -197,9 +193,56 @@ def test_a_page_is_whole_and_needs_no_network(tmp_path, images, evaluated):
     text, sources = check_page(tmp_path / "report.html")
     for said in ("A <title>", "ppclas train 'a&b'", "<b>cat</b>", "猫", "Mistakes ("):
         assert said in text
-    assert len(sources) == 4 + (
-        3 if evaluation.confusion is not None else 2
-    )  # photos; curves, reliability, confusion
+    pictures = 2 if evaluation.confusion is None else 3  # curves, reliability, confusion
+    assert len(sources) == 4 + pictures
+
+
+HOSTILE = (
+    "</td><script>alert(1)</script>",
+    '"><img alt=x src=x onerror=alert(2)>',
+    "{{ 7 * 7 }}{% raw %}",
+)
+
+
+def test_hostile_names_are_text(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = [f"{name.replace('/', '∕')}.png" for name in HOSTILE]
+    for name in names:
+        # cv2.imwrite takes no such names everywhere.
+        (folder / name).write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1])
+    records = tuple(Record(str(folder / name), i, str(i)) for i, name in enumerate(names))
+    images = ImageSet(records, HOSTILE, str(folder))
+    evaluation = score(LOGITS[[1, 2, 3]], np.arange(3), np.arange(3), HOSTILE)
+    write_tables(tmp_path, evaluation, images)
+    first, second, third = HOSTILE
+    page = Page(
+        first,
+        second,
+        evaluation.metrics,
+        [(third, first)],
+        {second: {third: first}},
+        [{"epoch": 1, second: third, **evaluation.metrics}],
+        1,
+        {first: second},
+    )
+    write_report(tmp_path, page, read_tables(tmp_path), images)
+    elements, attributes = [], []
+
+    class Elements(HTMLParser):
+        def handle_starttag(self, tag, found):
+            elements.append(tag)
+            attributes.extend(found)
+
+    text, sources = check_page(tmp_path / "report.html")
+    Elements().feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert elements.count("script") == 1  # the page's own
+    assert len(sources) == elements.count("img") == 3 + 3  # photos; curves, reliability, confusion
+    assert {name for name, _ in attributes if name.startswith("on")} == set()
+    for name in (*HOSTILE, *names):
+        assert name in text
+    paths = {str(folder / name) for name in names}
+    assert {value for name, value in attributes if name == "title"} == paths
 
 
 def test_a_vanished_photo_leaves_a_grey_place(tmp_path, images):

@@ -1,15 +1,16 @@
 """Event files are read back with their makers' own readers."""
 
-import importlib.util
 import struct
 
 import pytest
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection
 from ppclas_core.errors import MissingDependencyError
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.hookspecs import hookimpl
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.builtin.trackers import TensorBoard, VisualDL, flat_settings, tag_of
 from ppclas_engine.planning.plan import make_plan
+from ppclas_engine.testing import FakePlugin
 
 ROWS = [
     {
@@ -119,22 +120,31 @@ def test_visualdl(tmp_path):
     ("tracker", "module", "extra"),
     [(TensorBoard, "tensorboardX", "tensorboard"), (VisualDL, "visualdl", "vdl")],
 )
-def test_a_missing_package_is_named_before_training(tracker, module, extra, tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec",
-        lambda name, *more: None if name == module else find(name, *more),
-    )
-    said = rf'needs the package {module}.* pip install "ppclas-engine\[{extra}\]"'
+def test_a_missing_package_is_named_before_training(tracker, module, extra, tmp_path):
+    assert (tracker.package, tracker.extra) == (module, extra)
+
+    class Elsewhere(tracker):
+        package = "not_installed_anywhere"
+
+    class Stranger:
+        @hookimpl
+        def register_trackers(self, registry):
+            registry.register("Elsewhere", Elsewhere)
+
+    said = rf'needs the package not_installed_any.* pip install "ppclas-engine\[{extra}\]"'
     with pytest.raises(MissingDependencyError, match=said):
-        tracker().check()
+        Elsewhere().check()
     make_tiny_dataset(tmp_path, classes=2, per_class=4, size=40)
     config = Config(
         model=ModelSection(name="FakeNet", pretrained=False),
         data=DataSection(train=str(tmp_path), batch_size=2),
-        trackers=(ComponentConfig(name=tracker.__name__),),
+        trackers=(ComponentConfig(name="Elsewhere"),),
     )
-    with use_plugin(FakePlugin()), pytest.raises(MissingDependencyError, match=said):
+    with (
+        use_plugin(FakePlugin()),
+        use_plugin(Stranger(), "stranger"),
+        pytest.raises(MissingDependencyError, match=said),
+    ):
         make_plan(config, "cpu")
 
 

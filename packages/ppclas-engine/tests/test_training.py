@@ -1,6 +1,4 @@
-"""The training loop on tiny photos: hooks, trackers, metrics, freezing, evaluation that repeats to
-the last digit.
-"""
+"""The training loop on tiny photos: hooks, trackers, metrics, freezing, evaluation that repeats."""
 
 from __future__ import annotations
 
@@ -19,11 +17,12 @@ from ppclas_core.config.schema import (
 )
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
-from ppclas_engine.runs.session import train
+from ppclas_engine.session import train
+from ppclas_engine.testing import FakePlugin
 from safetensors.numpy import load_file
 
 
@@ -180,9 +179,7 @@ def test_a_loss_that_explodes_stops_the_run_and_says_what_to_try(photos, tmp_pat
 
 
 def test_a_smaller_rate_for_the_backbone_is_applied(photos, tmp_path, console):
-    """With a factor of zero and no weight decay the backbone stays; its batch-norm statistics do
-    not.
-    """
+    """With factor 0 and no weight decay the backbone stays; its batch-norm statistics do not."""
     with use_plugin(FakePlugin()):
         still = OptimizerSection(lr_mult={"backbone": 0.0}, weight_decay=0.0)
         one = train(config(photos, tmp_path, optimizer=still), console).run.path

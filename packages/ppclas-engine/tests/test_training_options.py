@@ -1,6 +1,4 @@
-"""What a run can be told beside the everyday: accumulation, guards, early ends, averages, another
-recipe on resume.
-"""
+"""What else a run can be told: accumulation, guards, early ends, averages, changes on resume."""
 
 from __future__ import annotations
 
@@ -21,13 +19,14 @@ from ppclas_core.config.schema import (
 from ppclas_core.contracts.training import Loss
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.hookspecs import hookimpl
-from ppclas_core.testing import FakePlugin, use_plugin
+from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.progress import Progress
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.runs.checkpoint import load_checkpoint
-from ppclas_engine.runs.session import check_same_recipe, resume, tell_changes, train
+from ppclas_engine.session import check_same_recipe, resume, tell_changes, train
+from ppclas_engine.testing import FakePlugin
 from safetensors.numpy import load_file
 
 
@@ -66,9 +65,7 @@ def last(run):
 
 
 def test_accumulated_batches_are_one_large_batch(photos, tmp_path, console):
-    """With statistics that do not move, batch norm sees no difference either: 7 + 7 + 7 and 3 are
-    21 and 3.
-    """
+    """With fixed statistics batch norm sees no difference: 7 + 7 + 7 and 3 are 21 and 3."""
     fixed = {"freeze_norm_statistics": True}
     small = train(config(photos, tmp_path / "a", batch_size=7, accumulate=3, **fixed), console)
     large = train(config(photos, tmp_path / "b", batch_size=21, **fixed), console)
@@ -238,14 +235,12 @@ def test_layer_decay_by_hand():
 def test_the_rate_follows_the_images_a_step(photos, tmp_path, rule, expected):
     given = config(photos, tmp_path, lr=0.1, accumulate=2, lr_batch_size=4, lr_scaling=rule)
     plan = make_plan(given, "cpu")
-    assert plan.config.schedule.params["lr"] == pytest.approx(
-        expected
-    )  # 16 images a step, four times as many
+    # 16 images per step, four times as many.
+    assert plan.config.schedule.params["lr"] == pytest.approx(expected)
     assert any("scaled to 16" in note for note in plan.notes)
     again = make_plan(plan.config, "cpu")
-    assert (
-        again.config.schedule == plan.config.schedule
-    )  # a resumed run is not scaled a second time
+    # A resumed run is not scaled a second time.
+    assert again.config.schedule == plan.config.schedule
 
 
 @pytest.mark.slow

@@ -566,9 +566,7 @@ def test_names_of_torchvision(architecture, expected):
 def torch_like(
     architecture: str, state: dict[str, np.ndarray], which: int = 0
 ) -> OrderedDict[str, TensorOf]:
-    """``state`` as torch would save it: under its names, linear weights as [out, in], before any
-    scaling.
-    """
+    """``state`` as torch saves it: its names, linear weights as [out, in], before any scaling."""
     naming = torch_names(architecture)[which]
     return OrderedDict(
         (

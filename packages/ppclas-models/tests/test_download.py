@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from ppclas_core.errors import WeightsError
-from ppclas_core.weights import pretrained_path
 from ppclas_models import weights
 from ppclas_models.catalog import load_catalog
 from ppclas_models.download import Patience, download
 from ppclas_models.shapes import shapes_of
+from ppclas_models.weights import locate
 
 HASTY = Patience(tries=3, stall=0.5, pause=0.01)
 FILE = np.random.default_rng(0).bytes(300_000)
@@ -28,9 +28,7 @@ FILE = np.random.default_rng(0).bytes(300_000)
 
 @dataclass
 class Served:
-    """What the server has, and the ways in which it serves each answer in turn; the last one
-    stays.
-    """
+    """What the server has, and how it serves each answer in turn; the last way stays."""
 
     content: bytes = FILE
     ways: list[str] = field(default_factory=lambda: ["well"])
@@ -345,13 +343,13 @@ def home(monkeypatch, tmp_path, served):
 
 def test_published_weights_come_from_the_mirror_into_the_cache(served, home, capsys):
     served.content = squeezenet()
-    path = pretrained_path("SqueezeNet1_0", download=True)
+    path = locate("SqueezeNet1_0", download=True)
     assert path == home / "SqueezeNet1_0_pretrained.pdparams"
     assert path.read_bytes() == served.content
     published = load_catalog()["SqueezeNet1_0"].weights_url
     assert served.paths == ["/mirror/" + published.split("/", 3)[3]]
-    assert pretrained_path("SqueezeNet1_0") == path
-    assert pretrained_path("SqueezeNet1_0", download=True) == path
+    assert locate("SqueezeNet1_0") == path
+    assert locate("SqueezeNet1_0", download=True) == path
     assert len(served.paths) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -360,27 +358,27 @@ def test_published_weights_come_from_the_mirror_into_the_cache(served, home, cap
 
 def test_published_weights_go_to_a_folder(served, home, tmp_path):
     served.content = squeezenet()
-    path = pretrained_path("SqueezeNet1_0", download=True, folder=tmp_path / "here")
+    path = locate("SqueezeNet1_0", download=True, folder=tmp_path / "here")
     assert path == tmp_path / "here" / "SqueezeNet1_0_pretrained.pdparams"
     assert not home.exists()
     path.write_bytes(b"\x80something else")
     with pytest.raises(WeightsError, match="damaged"):
-        pretrained_path("SqueezeNet1_0", download=True, folder=tmp_path / "here")
+        locate("SqueezeNet1_0", download=True, folder=tmp_path / "here")
 
 
 def test_carried_weights_need_no_network_but_the_published_file_can_be_had(served, home, tmp_path):
-    assert pretrained_path("SqueezeNet1_1", download=True).parent == weights.CARRIED
+    assert locate("SqueezeNet1_1", download=True).parent == weights.CARRIED
     served.ways = ["404"]
     with pytest.raises(WeightsError, match="404"):
-        pretrained_path("SqueezeNet1_1", download=True, folder=tmp_path / "here")
+        locate("SqueezeNet1_1", download=True, folder=tmp_path / "here")
 
 
 def test_nothing_is_downloaded_unasked_or_offline(served, home, monkeypatch):
     with pytest.raises(WeightsError, match="Run 'ppclas models download SqueezeNet1_0'"):
-        pretrained_path("SqueezeNet1_0")
+        locate("SqueezeNet1_0")
     monkeypatch.setenv("PPCLAS_OFFLINE", "1")
     with pytest.raises(WeightsError) as caught:
-        pretrained_path("SqueezeNet1_0", download=True)
+        locate("SqueezeNet1_0", download=True)
     assert "nothing is downloaded while PPCLAS_OFFLINE is set" in str(caught.value)
     assert str(home / "SqueezeNet1_0_pretrained.pdparams") in str(caught.value)
     assert served.paths == []
@@ -403,7 +401,7 @@ def test_nothing_is_downloaded_unasked_or_offline(served, home, monkeypatch):
 def test_other_content_is_refused_and_removed(served, home, content, words):
     served.content = content
     with pytest.raises(WeightsError, match=words) as caught:
-        pretrained_path("SqueezeNet1_0", download=True)
+        locate("SqueezeNet1_0", download=True)
     assert "gives something else than was published" in str(caught.value)
     assert f"put the file at {home / 'SqueezeNet1_0_pretrained.pdparams'} yourself" in str(
         caught.value

@@ -9,7 +9,8 @@ import math
 import numpy as np
 import paddle
 import pytest
-from ppclas_models.families.efficientnet import MBConv, Stage, same_padding
+from ppclas_models.families.efficientnet import MBConv, Stage
+from ppclas_models.layers.conv import same_padding
 
 
 @pytest.mark.parametrize(

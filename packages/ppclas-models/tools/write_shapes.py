@@ -1,8 +1,8 @@
 """Write ``shapes.json.xz``: the state-dict names and shapes of every published architecture with
 1000 classes.
 
-``python tools/write_shapes.py FOLDER`` reads ``FOLDER/<Architecture>.json``, lists of ``[name,
-shape, dtype]``.
+``python tools/write_shapes.py FOLDER...`` reads ``FOLDER/<Architecture>.json`` of each folder,
+lists of ``[name, shape, dtype]``; a fourth element marks what holds no learned value.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 from ppclas_models.shapes import TABLE
 
 
-def main(folder: Path) -> None:
-    """Collect the lists of ``folder``; a file of another form describes an architecture without
+def main(folders: list[Path]) -> None:
+    """Collect the lists of ``folders``; a file of another form describes an architecture without
     published weights.
     """
     table = {}
-    for file in sorted(folder.glob("*.json")):
+    for file in [file for folder in folders for file in sorted(folder.glob("*.json"))]:
         rows = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(rows, list):
-            table[file.stem] = {name: shape for name, shape, _ in rows}
+            table[file.stem] = {name: shape for name, shape, _, *mark in rows if not mark}
     TABLE.write_bytes(lzma.compress(json.dumps(table, separators=(",", ":")).encode(), preset=9))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(folder) for folder in sys.argv[1:]])

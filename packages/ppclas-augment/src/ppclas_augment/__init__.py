@@ -1,5 +1,4 @@
-"""Augmentations for ppclas as plugins: policies of colours and shapes, erasing, and mixing of whole
-batches.
+"""Augmentations for ppclas as plugins: policies of operations, erasing, mixing of whole batches.
 
 Importing this module imports neither Paddle nor NumPy.
 """

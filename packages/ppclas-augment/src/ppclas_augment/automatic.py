@@ -1,6 +1,4 @@
-"""AutoAugment and its successors: draw operations and their strengths, then apply them. For uint8
-[H, W, 3].
-"""
+"""AutoAugment and its successors for uint8 [H, W, 3]: operations of random kind and strength."""
 
 from __future__ import annotations
 
@@ -58,10 +56,24 @@ class _Automatic(Transform):
 
 
 class AutoAugment(_Automatic):
-    """One of 25 pairs of operations found by search on ImageNet (Cubuk et al. 2018,
-    https://arxiv.org/abs/1805.09501).
+    """One of 25 pairs of operations found by search on ImageNet.
 
-    A policy of one's own is a list of lists of steps.
+    Each step of the pair is done with its own probability and at its own magnitude. A policy of
+    one's own is a list of lists of steps.
+
+    Example:
+        Pixels 200 inverted are 55:
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> steps = [{"op": "Invert", "probability": 1.0}]
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> changed = AutoAugment(policy=[steps])(image, Draw(np.random.default_rng(0)))
+        >>> changed.shape, changed[0, 0].tolist()
+        ((8, 8, 3), [55, 55, 55])
+
+    Paper: "AutoAugment: Learning Augmentation Policies from Data", Cubuk et al. 2018,
+    https://arxiv.org/abs/1805.09501
     """
 
     policy: Literal["imagenet"] | Annotated[Policy, Field(min_length=1)] = "imagenet"
@@ -85,8 +97,20 @@ class AutoAugment(_Automatic):
 
 
 class RandAugment(_Automatic):
-    """A few operations at random, all of the same strength (Cubuk et al. 2019,
-    https://arxiv.org/abs/1909.13719).
+    """``num_layers`` operations at random, all of the strength ``magnitude / 10``.
+
+    Example:
+        One solarisation at full strength inverts every pixel, threshold ``256 · (1 - 10 / 10)``:
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> solarize = RandAugment(ops=("Solarize",), num_layers=1, magnitude=10)
+        >>> solarize(image, Draw(np.random.default_rng(0)))[0, 0].tolist()
+        [55, 55, 55]
+
+    Paper: "RandAugment: Practical automated data augmentation with a reduced search space", Cubuk
+    et al. 2019, https://arxiv.org/abs/1909.13719
     """
 
     num_layers: PositiveInt = 2
@@ -110,10 +134,20 @@ class RandAugment(_Automatic):
 
 
 class TrivialAugment(_Automatic):
-    """One operation at a random strength, nothing to tune (Müller & Hutter 2021,
-    https://arxiv.org/abs/2103.10158).
+    """One operation at the strength ``k / (num_strengths - 1)``, k uniform: nothing to tune.
 
     The wide ranges: shears to 0.99, rotations to 135 degrees.
+
+    Example:
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> invert = TrivialAugment(ops=("Invert",))
+        >>> invert(image, Draw(np.random.default_rng(0)))[0, 0].tolist()
+        [55, 55, 55]
+
+    Paper: "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", Müller & Hutter
+    2021, https://arxiv.org/abs/2103.10158
     """
 
     num_strengths: Annotated[int, Field(ge=2)] = 31
@@ -129,10 +163,23 @@ class TrivialAugment(_Automatic):
 
 
 class AugMix(_Automatic):
-    """Several chains of operations, blended with the image (Hendrycks et al. 2019,
-    https://arxiv.org/abs/1912.02781).
+    """Several chains of operations, blended with the image: ``(1 - m) · x + m · Σ wᵢ · chainᵢ(x)``.
 
-    The images only: the paper's consistency loss between three views is not part of it.
+    The weights w are drawn from Dirichlet(alpha, …), m from Beta(alpha, alpha). The images only:
+    the paper's consistency loss between three views is not part of it.
+
+    Example:
+        Whatever is drawn, a grey image is a blend of 200 and its inversion, 55:
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> mixed = AugMix(ops=("Invert",), depth=1)(image, Draw(np.random.default_rng(0)))
+        >>> mixed.shape, bool((55 <= mixed).all() and (mixed <= 200).all())
+        ((8, 8, 3), True)
+
+    Paper: "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty",
+    Hendrycks et al. 2019, https://arxiv.org/abs/1912.02781
     """
 
     fill: tuple[Channel, Channel, Channel] = (0, 0, 0)
@@ -180,7 +227,25 @@ class AugMix(_Automatic):
 
 
 class ColorJitter(Transform):
-    """Brightness, contrast, saturation and hue, each by a random amount, in random order."""
+    """Brightness, contrast, saturation and hue, each by a random amount, in random order.
+
+    Brightness is ``f · x``, contrast ``f · x + (1 - f) · mean grey of x`` and saturation ``f · x +
+    (1 - f) · grey of each pixel``, f uniform in 1 ± the parameter. The hue turns on the circle of
+    HSV.
+
+    Example:
+        A grey image has neither contrast nor colour, so only the brightness shows: 200 · (1 ± 0.4).
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> jittered = ColorJitter(brightness=0.4)(image, Draw(np.random.default_rng(0)))
+        >>> jittered.shape, bool(120 <= jittered.min() == jittered.max() <= 255)
+        ((8, 8, 3), True)
+
+    Paper: "Some Improvements on Deep Convolutional Neural Network Based Image Classification",
+    Howard 2013, https://arxiv.org/abs/1312.5402
+    """
 
     brightness: NonNegativeFloat = 0.4
     """The factor is uniform in 1 ± this, not below 0."""
@@ -237,9 +302,7 @@ def check_pixels(image: Image, name: str) -> None:
 
 
 def _value(op: Op, ranges: Mapping[str, Range], strength: float, sign: float) -> float:
-    """The value of an operation at ``strength``; ``sign``, drawn uniformly from 0..1, makes a
-    signed one negative.
-    """
+    """The value of an operation at ``strength``; signed ones are negative for ``sign`` < 0.5."""
     values = ranges.get(op)
     if values is None:
         return 0.0

@@ -97,10 +97,29 @@ class _Mixing(BatchTransform):
 
 
 class Mixup(_Mixing):
-    """Blend each image with another of the batch, ``λ · own + (1 - λ) · other``, and the labels
-    alike.
+    """Blend each image with another, ``λ · own + (1 - λ) · other``, and the labels alike.
 
-    λ is drawn from Beta(alpha, alpha) (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
+    λ is drawn from Beta(alpha, alpha). Images are mixed where they lie, in place, on a CPU.
+
+    Example:
+        What a black and a white image keep of their own is the weight of their labels:
+
+        >>> import numpy as np
+        >>> import paddle
+        >>> from ppclas_core.contracts.data import Draw
+        >>> from ppclas_core.contracts.training import Targets
+        >>> black_white = paddle.stack([paddle.zeros([3, 8, 8]), paddle.ones([3, 8, 8])])
+        >>> targets = Targets(paddle.to_tensor([0, 1]))
+        >>> draw = Draw(np.random.default_rng(0))
+        >>> images, mixed = Mixup(alpha=1.0)(black_white, targets, draw)
+        >>> own = 1.0 - abs(images.mean(axis=[1, 2, 3]) - paddle.to_tensor([0.0, 1.0]))
+        >>> list(images.shape), bool(paddle.allclose(own, mixed.weight, atol=1e-6))
+        ([2, 3, 8, 8], True)
+        >>> mixed.mixed_labels.tolist()
+        [1, 0]
+
+    Paper: "mixup: Beyond Empirical Risk Minimization", Zhang et al. 2018,
+    https://arxiv.org/abs/1710.09412
     """
 
     alpha: PositiveFloat = 0.2
@@ -112,11 +131,28 @@ class Mixup(_Mixing):
 
 
 class CutMix(_Mixing):
-    """Paste a box of another image of the batch into each (Yun et al. 2019,
-    https://arxiv.org/abs/1905.04899).
+    """Paste a box of another image of the batch into each: ``M · own + (1 - M) · other``.
 
-    λ is drawn from Beta(alpha, alpha) and decides the size of the box. The labels are weighted by
-    the area that the box really covers: it may reach over the border.
+    λ is drawn from Beta(alpha, alpha); the box has ``√(1 - λ)`` of the height and of the width. The
+    labels are weighted by the area that the box really covers: it may reach over the border.
+
+    Example:
+        >>> import numpy as np
+        >>> import paddle
+        >>> from ppclas_core.contracts.data import Draw
+        >>> from ppclas_core.contracts.training import Targets
+        >>> black_white = paddle.stack([paddle.zeros([3, 8, 8]), paddle.ones([3, 8, 8])])
+        >>> targets = Targets(paddle.to_tensor([0, 1]))
+        >>> draw = Draw(np.random.default_rng(0))
+        >>> images, mixed = CutMix()(black_white, targets, draw)
+        >>> own = 1.0 - abs(images.mean(axis=[1, 2, 3]) - paddle.to_tensor([0.0, 1.0]))
+        >>> list(images.shape), bool(paddle.allclose(own, mixed.weight, atol=1e-6))
+        ([2, 3, 8, 8], True)
+        >>> mixed.mixed_labels.tolist()
+        [1, 0]
+
+    Paper: "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+    Yun et al. 2019, https://arxiv.org/abs/1905.04899
     """
 
     alpha: PositiveFloat = 1.0
@@ -130,10 +166,28 @@ class CutMix(_Mixing):
 
 
 class FMix(_Mixing):
-    """Mix by masks of random, connected shapes (Harris et al. 2020,
-    https://arxiv.org/abs/2002.12047).
+    """Mix by masks M of random, connected shapes: ``M · own + (1 - M) · other``.
 
-    A mask is the brightest λ of a picture of low frequencies.
+    A mask is the brightest λ of a picture whose amplitudes fall as ``1 / f ** decay_power`` with
+    the frequency f.
+
+    Example:
+        >>> import numpy as np
+        >>> import paddle
+        >>> from ppclas_core.contracts.data import Draw
+        >>> from ppclas_core.contracts.training import Targets
+        >>> black_white = paddle.stack([paddle.zeros([3, 8, 8]), paddle.ones([3, 8, 8])])
+        >>> targets = Targets(paddle.to_tensor([0, 1]))
+        >>> draw = Draw(np.random.default_rng(0))
+        >>> images, mixed = FMix()(black_white, targets, draw)
+        >>> own = 1.0 - abs(images.mean(axis=[1, 2, 3]) - paddle.to_tensor([0.0, 1.0]))
+        >>> list(images.shape), bool(paddle.allclose(own, mixed.weight, atol=1e-6))
+        ([2, 3, 8, 8], True)
+        >>> mixed.mixed_labels.tolist()
+        [1, 0]
+
+    Paper: "FMix: Enhancing Mixed Sample Data Augmentation", Harris et al. 2020,
+    https://arxiv.org/abs/2002.12047
     """
 
     alpha: PositiveFloat = 1.0
@@ -166,7 +220,25 @@ _ALPHA_BESIDE_CUTMIX = 0.8
 
 
 class MixupOrCutMix(BatchTransform):
-    """Mixup for some batches, CutMix for the others."""
+    """Mixup for some batches, CutMix for the others, by ``cutmix_share``.
+
+    Example:
+        With a share of 1 every pixel comes from one of the two images, as CutMix pastes them:
+
+        >>> import numpy as np
+        >>> import paddle
+        >>> from ppclas_core.contracts.data import Draw
+        >>> from ppclas_core.contracts.training import Targets
+        >>> black_white = paddle.stack([paddle.zeros([3, 8, 8]), paddle.ones([3, 8, 8])])
+        >>> targets = Targets(paddle.to_tensor([0, 1]))
+        >>> draw = Draw(np.random.default_rng(0))
+        >>> images, mixed = MixupOrCutMix(cutmix_share=1.0)(black_white, targets, draw)
+        >>> sorted(set(images.flatten().tolist()))
+        [0.0, 1.0]
+
+    Paper: "Training data-efficient image transformers & distillation through attention", Touvron et
+    al. 2020, https://arxiv.org/abs/2012.12877 (both, one or the other by chance, in appendix A)
+    """
 
     mixup: Mixup = Mixup(alpha=_ALPHA_BESIDE_CUTMIX)
     """Parameters of Mixup; alpha is 0.8 unless given, as is usual beside CutMix."""
@@ -212,9 +284,7 @@ def _mixed_images(images: Tensor, mix: Mix, partner: NDArray[np.int64]) -> Tenso
 def _mixed_targets(
     targets: Targets, shares: NDArray[np.float32], partner: NDArray[np.int64]
 ) -> Targets:
-    """Two class indices and a weight for each sample; where targets are vectors [N, C] already,
-    their mixture.
-    """
+    """Two class indices and a weight for each sample; of targets [N, C] the mixture."""
     import paddle
 
     labels = targets.labels

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.contracts.data import Draw, SampleDraws, Transform
+from ppclas_core.contracts.data import SampleDraws
 from ppclas_core.contracts.readers import (
     BadImage,
     BatchReader,
@@ -29,32 +29,16 @@ from ppclas_core.contracts.readers import (
 from ppclas_core.errors import ImageError
 from ppclas_data.decoding.decode import decode, plain_jpeg_size
 from ppclas_data.loading.workers import Workers
-from ppclas_data.transforms.basic import (
-    CenterCrop,
-    RandomFlip,
-    RandomResizedCrop,
-    Resize,
-    size_pair,
-)
-from ppclas_data.transforms.framing import Letterbox
-from ppclas_data.transforms.functional import Interpolation, fill_color, fitting_size
 from ppclas_data.transforms.window import Window
 
-_FILTERS = {"bilinear": "INTERP_LINEAR", "bicubic": "INTERP_CUBIC", "lanczos": "INTERP_LANCZOS3"}
-"""Where DALI resizes as OpenCV does. Its nearest neighbour is another pixel, and it has no area
-average."""
-_ABLE_TO = (
-    "RandomResizedCrop, Resize (size), Resize (short) with CenterCrop, Letterbox, each with "
-    "RandomFlip after it"
-)
+from ppclas_augment.dali_frame import FILTERS, Frame, Placement
+
 _AHEAD = 4
 """Batches that are being read or decoded while one is consumed."""
 
 
 class Dali(BatchReader):
-    """NVIDIA DALI (the extra ``[dali]``). Where it cannot run or lacks a transform, the worker
-    processes read.
-    """
+    """NVIDIA DALI (extra ``[dali]``); what it cannot do here, the worker processes do."""
 
     device: Literal["gpu", "cpu"] = "gpu"
     """gpu: decode on the GPU that Paddle trains on. cpu: decode in ``data.workers`` threads of the
@@ -84,89 +68,6 @@ class Dali(BatchReader):
         except ImportError as error:
             return f"it cannot be imported ({error}); pip install 'ppclas-augment[dali]'"
         return None
-
-
-class Placement(NamedTuple):
-    """Where a picture goes: a box of it is resized, a part of ``Frame.size`` is cut from that, and
-    mirrored.
-    """
-
-    window: Window
-    top: int
-    """Of the cut in the resized box, in pixels; negative: rows of the fill colour come first."""
-    left: int
-    mirrored: tuple[bool, bool]
-    """Left-right, and top-bottom."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a list of transforms does to the frame of a picture, where that is all that it does."""
-
-    sizing: Resize | RandomResizedCrop | Letterbox
-    crop: CenterCrop | None
-    flips: tuple[RandomFlip, ...]
-
-    @classmethod
-    def of(cls, transforms: Sequence[Transform]) -> Frame | str:
-        """The frame, or why there is none."""
-        sizing = transforms[0] if transforms else None
-        # Not subclasses: they may do more.
-        if type(sizing) not in (Resize, RandomResizedCrop, Letterbox):
-            name = type(sizing).__name__ if transforms else "no transform at all"
-            return f"{name} is not what it can begin with; it can do {_ABLE_TO}"
-        assert isinstance(sizing, Resize | RandomResizedCrop | Letterbox)
-        rest = list(transforms[1:])
-        by_short_side = isinstance(sizing, Resize) and sizing.short is not None
-        crop = rest.pop(0) if by_short_side and rest and type(rest[0]) is CenterCrop else None
-        assert crop is None or isinstance(crop, CenterCrop)
-        for transform in rest:
-            if type(transform) is not RandomFlip:
-                return f"{type(transform).__name__} is more than it can do, which is {_ABLE_TO}"
-        if by_short_side and crop is None:
-            return f"Resize (short) alone leaves photos of several sizes; it can do {_ABLE_TO}"
-        if sizing.interpolation not in _FILTERS:
-            return (
-                f"it has no interpolation {sizing.interpolation!r} as OpenCV has it, only "
-                f"{', '.join(_FILTERS)}"
-            )
-        return cls(sizing, crop, tuple(flip for flip in rest if isinstance(flip, RandomFlip)))
-
-    @property
-    def interpolation(self) -> Interpolation:
-        """Of the resize."""
-        return self.sizing.interpolation
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of what comes out."""
-        size = self.sizing.size if self.crop is None else self.crop.size
-        assert size is not None  # Resize by its short side has a crop
-        return size_pair(size)
-
-    @property
-    def fill(self) -> tuple[int, int, int]:
-        """RGB of what lies outside the picture."""
-        fill = self.crop.fill if self.crop is not None else getattr(self.sizing, "fill", None)
-        red, green, blue = fill_color(fill, 3, np.dtype(np.uint8)).tolist()
-        return red, green, blue
-
-    def place(self, height: int, width: int, draw: Draw) -> Placement:
-        """The placement of a picture of ``height`` x ``width``; draws what the transforms would, in
-        their order.
-        """
-        if isinstance(self.sizing, Letterbox):
-            fitting = fitting_size(height, width, self.size)
-            window = Window(0, 0, height, width, fitting, self.interpolation)
-        else:
-            window = self.sizing.window(height, width, draw)
-        top, left = (_middle(have, want) for have, want in zip(window.size, self.size, strict=True))
-        mirrored = {"horizontal": False, "vertical": False}
-        for flip in self.flips:
-            if draw.rng.random() < flip.probability:
-                for axis in mirrored:
-                    mirrored[axis] ^= flip.axis in (axis, "both")
-        return Placement(window, top, left, (mirrored["horizontal"], mirrored["vertical"]))
 
 
 @dataclass(frozen=True)
@@ -271,18 +172,14 @@ class _DaliReader(OpenReader):
 
 
 class _Decoder:
-    """A DALI pipeline from encoded files to a batch [N, H, W, 3] uint8 RGB, on the CPU or in the
-    GPU's memory.
-    """
+    """Encoded files to a batch [N, H, W, 3] uint8 RGB, on the CPU or in the GPU's memory."""
 
     def __init__(self, frame: Frame, threads: int, gpu: int | None) -> None:
         self._frame, self._threads, self._gpu = frame, threads, gpu
         self._pipeline: Any = None
 
     def __call__(self, files: list[NDArray[np.uint8]], placements: list[Placement]) -> Any:
-        """NumPy on the CPU; on the GPU a tensor of DALI's, which keeps its memory: DALI takes other
-        for the next.
-        """
+        """A NumPy array on the CPU; on the GPU a tensor of DALI's that keeps its memory."""
         if self._pipeline is None or len(files) > self._pipeline.max_batch_size:
             self._pipeline = self._build(len(files))
         windows = [placement.window for placement in placements]
@@ -331,7 +228,7 @@ class _Decoder:
             images = fn.resize(
                 images,
                 size=given("resized", types.FLOAT, 1),
-                interp_type=getattr(types, _FILTERS[self._frame.interpolation]),
+                interp_type=getattr(types, FILTERS[self._frame.interpolation]),
                 antialias=False,  # as OpenCV
             )
             images = fn.slice(
@@ -372,17 +269,8 @@ def _count(number: int, what: str, plural: str = "s") -> str:
     return f"{number} {what}{'' if number == 1 else plural}"
 
 
-def _middle(have: int, want: int) -> int:
-    """Where the middle ``want`` of ``have`` pixels begins; of an odd number of missing ones, the
-    last is at the end.
-    """
-    return (have - want) // 2 if have >= want else -((want - have) // 2)
-
-
 def _reduced(window: Window) -> tuple[int, int]:
-    """(height, width) to which a box is averaged first: what the workers' JPEG decoder would give
-    of it.
-    """
+    """(height, width) a box is averaged to first, as the workers' JPEG decoder would do."""
     scale = next(
         (
             n

@@ -61,10 +61,20 @@ class _Erasing(Transform):
 
 
 class Cutout(_Erasing):
-    """Fill squares of one size, centred anywhere (DeVries & Taylor 2017,
-    https://arxiv.org/abs/1708.04552).
+    """Fill squares of one size, centred anywhere; less of one that reaches over the border is seen.
 
-    A square may reach over the border, so that less of it is seen.
+    Example:
+        Of a square of 4 x 4 pixels, between 2 x 2 and all are in the image:
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> erased = Cutout(length=4, color=(0, 0, 0))(image, Draw(np.random.default_rng(0)))
+        >>> erased.shape, bool(4 <= np.sum(erased[..., 0] == 0) <= 16)
+        ((8, 8, 3), True)
+
+    Paper: "Improved Regularization of Convolutional Neural Networks with Cutout", DeVries & Taylor
+    2017, https://arxiv.org/abs/1708.04552
     """
 
     length: PositiveInt | None = None
@@ -85,10 +95,24 @@ class Cutout(_Erasing):
 
 
 class RandomErasing(_Erasing):
-    """Fill a rectangle of random place, area and shape (Zhong et al. 2017,
-    https://arxiv.org/abs/1708.04896).
+    """Fill a rectangle of random place, area and shape.
 
-    A rectangle that does not fit into the image is drawn again.
+    For a share a of the image's area S and an aspect r its height is ``√(a · S · r)`` and its width
+    ``√(a · S / r)``. A rectangle that does not fit into the image is drawn again.
+
+    Example:
+        A quarter of 8 x 8 pixels as a square is 4 x 4 = 16 pixels:
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> quarter = RandomErasing(
+        ...     probability=1.0, area=(0.25, 0.25), aspect=(1.0, 1.0), color=(0, 0, 0)
+        ... )
+        >>> int(np.sum(quarter(image, Draw(np.random.default_rng(0)))[..., 0] == 0))
+        16
+
+    Paper: "Random Erasing Data Augmentation", Zhong et al. 2017, https://arxiv.org/abs/1708.04896
     """
 
     probability: Fraction = 0.5
@@ -158,7 +182,22 @@ _PAPER_CELLS = (0, 16, 32, 44, 56)
 
 
 class HideAndSeek(_Erasing):
-    """Hide the cells of a grid by chance (Singh & Lee 2017, https://arxiv.org/abs/1811.02545)."""
+    """Hide the cells of a grid, each with ``hide_probability``.
+
+    Example:
+        Cells of 4 x 4 pixels are hidden as a whole:
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> hide = HideAndSeek(grid_sizes=(4,), color=(0, 0, 0))
+        >>> hidden = hide(image, Draw(np.random.default_rng(0)))[..., 0] == 0
+        >>> sorted({int(cell.sum()) for row in np.split(hidden, 2) for cell in np.split(row, 2, 1)})
+        [0, 16]
+
+    Paper: "Hide-and-Seek: A Data Augmentation Technique for Weakly-Supervised Localization and
+    Beyond", Singh et al. 2018, https://arxiv.org/abs/1811.02545
+    """
 
     grid_sizes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
     """Sides of the cells in pixels, of which one is drawn for an image; 0 leaves it as it is.
@@ -183,9 +222,23 @@ class HideAndSeek(_Erasing):
 
 
 class GridMask(_Erasing):
-    """Remove the squares of a turned grid (Chen et al. 2020, https://arxiv.org/abs/2001.04086).
+    """Remove the squares of a turned grid: ``(1 - ratio)²`` of the image.
 
-    The probability grows with the epochs, from 0 to ``probability``.
+    In epoch e of E the probability is ``probability · min(1, e / (ramp · E))``.
+
+    Example:
+        Bars of 2 pixels every 4 leave squares of 2 x 2, a quarter of the image:
+
+        >>> import numpy as np
+        >>> from ppclas_core.contracts.data import Draw
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> grid = GridMask(
+        ...     probability=1.0, period=(4, 4), ratio=0.5, rotate=0, color=(0, 0, 0)
+        ... )
+        >>> float(np.mean(grid(image, Draw(np.random.default_rng(0))) == 0))
+        0.25
+
+    Paper: "GridMask Data Augmentation", Chen et al. 2020, https://arxiv.org/abs/2001.04086
     """
 
     probability: Fraction = 0.8

@@ -111,9 +111,7 @@ def contrast(image: Image, factor: float) -> Image:
 
 
 def saturation(image: Image, factor: float) -> Image:
-    """Away from each pixel's own grey level: 0 is a grey image, 1 the image. ``Color`` in the
-    papers; RGB only.
-    """
+    """``Color`` in the papers: ``factor`` 0 gives each pixel's grey, 1 the image; RGB only."""
     return _mix_channels(image, (1.0 - factor) * np.tile(_LUMA, (3, 1)) + factor * np.eye(3), 0.0)
 
 
@@ -167,9 +165,7 @@ def _mix_channels(image: Image, matrix: NDArray[np.float64], shift: ArrayLike) -
 def shear_x(
     image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest"
 ) -> Image:
-    """Shift each row by ``slope`` times its distance from the top: to the left where that is
-    positive.
-    """
+    """Shift each row left by ``slope`` times its distance from the top; right where negative."""
     if resampling != "nearest":
         return _warp(image, ((1.0, slope), (0.0, 1.0)), fill, resampling)
     # By the nearest pixel, rows move as a whole: each is a cut from a row of the image with fill
@@ -193,18 +189,14 @@ def shear_x(
 def shear_y(
     image: Image, slope: float, fill: Sequence[float], resampling: Resampling = "nearest"
 ) -> Image:
-    """Shift each column by ``slope`` times its distance from the left: upwards where that is
-    positive.
-    """
+    """Shift each column up by ``slope`` times its distance from the left; down where negative."""
     return _warp(image, ((1.0, 0.0), (slope, 1.0)), fill, resampling)
 
 
 def rotate(
     image: Image, degrees: float, fill: Sequence[float], resampling: Resampling = "nearest"
 ) -> Image:
-    """Turn the image about its centre, counterclockwise where ``degrees`` is positive; what leaves
-    it is lost.
-    """
+    """Turn the image about its centre, counterclockwise where ``degrees`` is positive."""
     height, width = image.shape[:2]
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return _warp(image, ((cos, -sin), (sin, cos)), fill, resampling, centre=(width / 2, height / 2))
@@ -233,9 +225,7 @@ def _warp(
     resampling: Resampling,
     centre: tuple[float, float] = (0.0, 0.0),
 ) -> Image:
-    """The pixel at x, y comes from ``matrix · ((x, y) - centre) + centre``, where pixels have their
-    centres at .5.
-    """
+    """The pixel at p comes from ``matrix · (p - centre) + centre``; pixel centres are at .5."""
     height, width = image.shape[:2]
     (a, b), (c, d) = matrix
     x, y = 0.5 - centre[0], 0.5 - centre[1]
@@ -295,9 +285,7 @@ def keep_where(image: Image, mask: NDArray[np.uint8], color: ArrayLike) -> Image
 
 
 def cell_mask(cells: NDArray[np.uint8], cell: int, height: int, width: int) -> NDArray[np.uint8]:
-    """``cells`` [rows, columns] blown up to squares of ``cell`` pixels: [height, width], the last
-    ones cut off.
-    """
+    """``cells`` [rows, columns] as squares of ``cell`` pixels, cut to [height, width]."""
     return np.ascontiguousarray(cells.repeat(cell, axis=1)[:, :width]).repeat(cell, axis=0)[:height]
 
 
@@ -346,9 +334,7 @@ def _turned_bars(
     offset: tuple[int, int],
     degrees: float,
 ) -> NDArray[np.uint8]:
-    """A part [h, w] of a grid of ``side`` that is turned about its middle, at ``centre`` (y, x) of
-    the part.
-    """
+    """A part [h, w] of a grid of ``side`` turned about its middle, which is ``centre`` (y, x)."""
     height, width = shape
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     (y, x), middle = centre, (side - 1) / 2
@@ -368,9 +354,7 @@ def _turned_bars(
 
 
 def _row(color: ArrayLike, width: int, image: Image) -> NDArray[np.generic]:
-    """A row [width, C] of one colour: NumPy copies rows several times faster than it repeats three
-    values.
-    """
+    """A row [width, C] of one colour: NumPy copies rows several times faster than pixels."""
     row: NDArray[np.generic] = np.empty((width, image.shape[2]), image.dtype)
     row[...] = np.asarray(color)
     return row

@@ -45,9 +45,7 @@ class Mix:
         return (slice(None),)
 
     def _mix_one(self, index: int, image: NDArray[np.float32], other: NDArray[np.float32]) -> None:
-        """Mix that part of sample ``index``, ``image`` [C, h, w], in place with its partner's,
-        ``other``.
-        """
+        """Mix ``image`` [C, h, w], that part of sample ``index``, in place with ``other``."""
         raise NotImplementedError
 
 

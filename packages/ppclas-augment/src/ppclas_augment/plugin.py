@@ -14,9 +14,7 @@ ppclas_load_order = 0
 
 @hookimpl
 def register_transforms(registry: Registry) -> None:
-    """Add the augmentations of single images; ``preview`` is what 'ppclas data preview' shows of
-    them.
-    """
+    """Add the augmentations of single images; ``preview``: what 'ppclas data preview' shows."""
     for name, summary in {
         "AutoAugment": "a pair of operations from a searched policy, or from your own",
         "RandAugment": "a few random operations of one strength",

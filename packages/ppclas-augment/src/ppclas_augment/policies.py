@@ -1,6 +1,4 @@
-"""What the automatic augmentations draw from, as data: operations, their ranges, and AutoAugment's
-sub-policies.
-"""
+"""The operations of the automatic augmentations, their ranges, and AutoAugment's sub-policies."""
 
 from __future__ import annotations
 
@@ -230,9 +228,7 @@ _OPERATIONS: Mapping[str, Callable[[Image, float, Look], Image]] = {
 
 
 def apply_operations(image: Image, operations: Sequence[tuple[Op, float]], look: Look) -> Image:
-    """``image`` [H, W, 3] uint8 after operations with their values (0 where an operation has none),
-    in order.
-    """
+    """``image`` [H, W, 3] uint8 after operations with their values (0: it has none), in order."""
     for op, value in operations:
         # A value that changes nothing costs nothing.
         if value or op not in _NEUTRAL_AT_ZERO:

@@ -1,1 +1,3 @@
 """The ppclas command."""
+
+__all__: list[str] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from ppclas_core.near import near_names
+from ppclas_core.wording import near_names
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
-"""The bundle: one definition of architecture, preprocessing, labels and activation, read by
-everything after training.
+"""The bundle: architecture, preprocessing, labels and activation, for all that follows training.
 
 A bundle is a folder with ``bundle.json`` and ``model.safetensors``; an export is a bundle with the
-engine's files and ``parity.json`` beside it. Reading one executes nothing and needs no Paddle until
-the model is built.
+engine's files and ``parity.json`` beside it. Reading one executes nothing and needs no Paddle.
 """
 
 from __future__ import annotations
@@ -46,15 +44,12 @@ class Architecture(Params):
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the model beside the class count."""
     distribution: str = ""
-    """The package that registered the name, and its version: what to install where the name is
-    unknown."""
+    """The package that registered the name, and its version: what to install if it is unknown."""
     version: str = ""
 
 
 class Preprocessing(Params):
-    """From encoded bytes to what the model takes: decode to RGB, ``transforms``, then
-    ``normalize``.
-    """
+    """Encoded bytes to what the model takes: decode to RGB, ``transforms``, ``normalize``."""
 
     color: Literal["RGB"] = "RGB"
     image_size: tuple[PositiveInt, PositiveInt]
@@ -84,8 +79,7 @@ class Manifest(Params):
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     """Turns the model's logits into probabilities; never inside the model."""
     thresholds: tuple[float, ...] | None = None
-    """Of multilabel: the probability from which an image has a label, one for each. Nothing:
-    0.5."""
+    """Of multilabel: the probability from which an image has each label. Nothing: 0.5."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """What the weights scored on the validation photos."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -104,9 +98,7 @@ class Manifest(Params):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk, or one made up in memory around published weights (then ``weights_file`` is
-    that file).
-    """
+    """A bundle on disk, or one in memory around published weights, its ``weights_file``."""
 
     folder: Path
     manifest: Manifest
@@ -125,15 +117,11 @@ class Bundle:
         for name, entry in manifest.files.items():
             file = folder / name
             if root not in file.resolve().parents:
-                raise BundleError(
-                    f"{folder / MANIFEST} lists {name!r}, which lies outside the bundle. Do not "
-                    "use it."
-                )
+                listed = f"{folder / MANIFEST} lists {name!r}"
+                raise BundleError(f"{listed}, which lies outside the bundle. Do not use it.")
             if not file.is_file():
-                raise BundleError(
-                    f"{file} is missing; {MANIFEST} lists it with {entry.bytes} bytes. Copy the "
-                    "whole folder."
-                )
+                listed = f"{MANIFEST} lists it with {entry.bytes} bytes"
+                raise BundleError(f"{file} is missing; {listed}. Copy the whole folder.")
             if file.stat().st_size != entry.bytes or sha256(file) != entry.sha256:
                 raise BundleError(
                     f"{file} is not the file that {MANIFEST} describes ({file.stat().st_size} "
@@ -161,8 +149,7 @@ class Bundle:
         """The model with its weights, in eval mode.
 
         Raises:
-            UnknownNameError: no installed package has the architecture; the message names the one
-                that had it.
+            BundleError: no installed package has the architecture, or the weights no classifier.
             WeightsError: the weights do not fit it.
         """
         from ppclas_core.models import create_model
@@ -178,10 +165,8 @@ class Bundle:
         model = create_model(architecture.name, architecture.num_classes, **architecture.params)
         report = load_weights(model, self.weights_file)
         if not report.head_loaded:
-            raise BundleError(
-                f"{self.weights_file} has no classifier of {architecture.num_classes} classes: "
-                f"{report}."
-            )
+            wanted = f"classifier of {architecture.num_classes} classes"
+            raise BundleError(f"{self.weights_file} has no {wanted}: {report}.")
         model.eval()
         return model
 
@@ -205,9 +190,7 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[Any]]) -> Bundle:
-    """Write a bundle to ``folder``, replacing one that is there only when the new one is
-    complete.
-    """
+    """Write a bundle to ``folder``; one that is there is replaced only by a complete one."""
     from ppclas_core.weights import save_state
 
     with building_folder(folder) as temporary:
@@ -217,16 +200,12 @@ def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[A
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write ``bundle.json`` with the sizes and hashes of every other file in ``folder``
-    (recursively).
-    """
-    files = {
-        file.relative_to(folder).as_posix(): FileEntry(
-            bytes=file.stat().st_size, sha256=sha256(file)
-        )
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != MANIFEST
-    }
+    """Write ``bundle.json`` with size and hash of every other file in ``folder``, at any depth."""
+    files = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != MANIFEST:
+            entry = FileEntry(bytes=file.stat().st_size, sha256=sha256(file))
+            files[file.relative_to(folder).as_posix()] = entry
     complete = manifest.replace(files=files)
     complete = complete.replace(seals=_seals(complete))
     write_json(folder / MANIFEST, complete.model_dump(mode="json"))
@@ -291,10 +270,8 @@ def _find(path: Path) -> Path:
 def _read_manifest(path: Path) -> Manifest:
     try:
         if path.stat().st_size > _LARGEST_MANIFEST:
-            raise BundleError(
-                f"{path} has {path.stat().st_size} bytes; a manifest is smaller. Copy or export it "
-                "again."
-            )
+            size = f"{path.stat().st_size} bytes"
+            raise BundleError(f"{path} has {size}; a manifest is smaller. Copy or export it again.")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise BundleError(f"{path} cannot be read ({error}). Copy or export it again.") from error

@@ -1,4 +1,4 @@
-"""The pydantic base of everything with parameters, and how a config becomes such an object."""
+"""From a config's component to the object that it names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ppclas_core.errors import ConfigError
-from ppclas_core.registry import resolve
+from ppclas_core.registry import Registry, resolve
 
 if TYPE_CHECKING:
     from ppclas_core.config.schema import ComponentConfig
-    from ppclas_core.registry import Registry
 
 
 def build_component(registry: Registry, config: ComponentConfig) -> Any:

@@ -1,28 +1,10 @@
-"""Every error that ppclas raises on purpose.
-
-PpclasError                 anything a user can cause; the command line prints it as one line
-├── ConfigError             a config file, an override or a component's parameters
-├── UnknownNameError        a name that no registry knows; suggests near ones
-├── PluginError             a plugin that fails to load or registers something twice
-├── DataError               a data set, list file or label that cannot be used
-│   └── ImageError          one image that cannot be read
-├── ShapeError              an array or tensor of the wrong shape, layout or dtype
-├── WeightsError            weights that cannot be read or do not fit the model
-├── BundleError             a bundle, run folder or export that cannot be read
-├── CheckpointError         a checkpoint that cannot be written or resumed from
-├── TrainingError           a run that cannot go on
-├── ExportError             a converter that failed
-│   └── ParityError         an export whose answers differ from the model's
-└── MissingDependencyError  a package that is needed and not installed
-"""
+"""Every error that ppclas raises on purpose: all are a ``PpclasError``, shown in one line."""
 
 from __future__ import annotations
 
 
 class PpclasError(Exception):
-    """Something the user can put right. The message says what was expected, what came, what to try
-    next.
-    """
+    """What the user can put right. The message says what was expected, what came, what to try."""
 
 
 class ConfigError(PpclasError):
@@ -74,6 +56,4 @@ class ParityError(ExportError):
 
 
 class MissingDependencyError(PpclasError):
-    """A package that is needed here and not installed; the message names the command that installs
-    it.
-    """
+    """A needed package that is not installed; the message names the command that installs it."""

@@ -17,11 +17,9 @@ _CHUNK = 1 << 20
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary name in ``path``'s folder, flush the file to disk, then
-    rename it to ``path``.
+    """Let ``write`` write a file beside ``path``, flush it to disk, then rename it to ``path``.
 
-    A kill at any moment leaves either the old file or the new one. When ``write`` raises, nothing
-    is left.
+    A kill at any moment leaves the old file or the new one; an error in ``write`` the old.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -32,16 +30,14 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_atomic`` of UTF-8 text; bytes of a file name that are no UTF-8 become ``\\udcXX``, as
-    JSON has them.
-    """
+    """``write_atomic`` of UTF-8 text; other bytes of file names become ``\\udcXX``, as in JSON."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(text.encode(errors="backslashreplace"))
@@ -56,8 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def building_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling of ``path`` to fill; it becomes ``path`` when the block ends, and goes
-    when it raises.
+    """A temporary sibling of ``path`` to fill: it becomes ``path`` unless the block raises.
 
     An existing ``path`` is replaced: moved aside first, removed last.
     """
@@ -77,7 +72,7 @@ def building_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)

@@ -1,5 +1,4 @@
-"""Every hook that ppclas calls. Hooks are add-only, take keyword arguments, and may name a subset
-of them.
+"""Every hook that ppclas calls: add-only, with keyword arguments, of which any may be left out.
 
 A plugin is a module (or object) with functions marked ``@hookimpl``, named by an entry point of the
 group ``ppclas``. The ``register_*`` hooks run once, when the registries are filled: keep them and
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from ppclas_core.contracts.context import TrainContext
+    from ppclas_core.contracts.training import TrainContext
     from ppclas_core.registry import Registry
 
 PROJECT = "ppclas"
@@ -28,9 +27,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def register_models(registry: Registry) -> None:
-    """Add models: ``params`` is a ``ModelConfig``, the builder takes it and returns a
-    ``paddle.nn.Layer``.
-    """
+    """Add models: ``params`` is a ``ModelConfig``, what is built a ``paddle.nn.Layer``."""
 
 
 @hookspec
@@ -40,9 +37,7 @@ def register_transforms(registry: Registry) -> None:
 
 @hookspec
 def register_batch_transforms(registry: Registry) -> None:
-    """Add batch transforms (Mixup, CutMix): subclasses of
-    ``ppclas_core.contracts.data.BatchTransform``.
-    """
+    """Add transforms of batches: subclasses of ``ppclas_core.contracts.data.BatchTransform``."""
 
 
 @hookspec
@@ -52,16 +47,12 @@ def register_losses(registry: Registry) -> None:
 
 @hookspec
 def register_feature_losses(registry: Registry) -> None:
-    """Add losses between feature maps: subclasses of
-    ``ppclas_core.contracts.feature_loss.FeatureLoss``.
-    """
+    """Add losses of features: subclasses of ``ppclas_core.contracts.training.FeatureLoss``."""
 
 
 @hookspec
 def register_objectives(registry: Registry) -> None:
-    """Add what a training step minimises: subclasses of
-    ``ppclas_core.contracts.objective.Objective``.
-    """
+    """Add what a step minimises: subclasses of ``ppclas_core.contracts.objective.Objective``."""
 
 
 @hookspec
@@ -118,9 +109,7 @@ def register_recipes(registry: Registry) -> None:
 
 @hookspec
 def register_commands(registry: Registry) -> None:
-    """Add subcommands of ``ppclas``: the builder is a ``click.Command`` or the string where one
-    will be found.
-    """
+    """Add subcommands of ``ppclas``: the builder is a ``click.Command``, or where one is."""
 
 
 @hookspec
@@ -135,9 +124,7 @@ def on_step_end(context: TrainContext) -> None:
 
 @hookspec
 def on_epoch_end(context: TrainContext) -> None:
-    """After an epoch and its evaluation, before the checkpoint; ``context.metrics`` is the epoch's
-    row.
-    """
+    """After an epoch's evaluation, before the checkpoint; ``context.metrics`` is its row."""
 
 
 @hookspec

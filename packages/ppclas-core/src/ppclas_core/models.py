@@ -1,4 +1,4 @@
-"""Build a model by name. Importing this module does not import Paddle; building does.
+"""List models and build one by name. Importing this module does not import Paddle; building does.
 
 What ppclas reads from the ``metadata`` of a registered model, where it is given:
 
@@ -9,7 +9,9 @@ What ppclas reads from the ``metadata`` of a registered model, where it is given
     published weights of the registered name, or raises ``WeightsError`` with a message that says
     how to get them. Only with ``download`` may it use the network; then ``folder`` (a path; None: a
     cache) and ``mirror`` (an address; None: the published one) say where to and where from.
-    ``ppclas_core.weights.pretrained_path`` calls it.
+    ``ppclas_engine.bundles.pretrained_path`` calls it.
+``weights_url``
+    Where these weights are published; None: nowhere, and ``pretrained`` says why.
 ``about``
     A ``"module:function"``. ``function(name)`` returns more facts, by name: those that are too long
     for a listing. ``ppclas models info`` prints them.
@@ -17,7 +19,8 @@ What ppclas reads from the ``metadata`` of a registered model, where it is given
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import ValidationError
@@ -29,6 +32,23 @@ from ppclas_core.registry import resolve
 if TYPE_CHECKING:
     from ppclas_core.contracts.feature_extractor import FeatureExtractor
     from ppclas_core.contracts.image_model import ImageModel
+
+
+def list_models(pattern: str = "*", *, pretrained: bool | None = None) -> list[str]:
+    """Names of the installed models that fit a glob in any case: ``list_models("resnet50*")``.
+
+    With ``pretrained`` those with published weights, with False those without. Nothing is built.
+    """
+    models = get_registries().models
+    names = [name for name in models if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
+    if pretrained is None:
+        return names
+    facts = {name: models.entry(name).metadata for name in names}
+    return [name for name in names if _is_published(facts[name]) == pretrained]
+
+
+def _is_published(facts: Mapping[str, Any]) -> bool:
+    return "pretrained" in facts and facts.get("weights_url", "") is not None
 
 
 @overload
@@ -57,8 +77,7 @@ def create_model(
 
     The layer maps images [N, in_channels, H, W] (float32, normalised) to logits [N, num_classes],
     never softmaxed; with ``num_classes=0`` to pooled features [N, C]. With ``features_only`` it
-    gives the feature maps instead, a list from fine to coarse: those of ``feature_info()`` that
-    ``out_indices`` picks (default: all).
+    gives the feature maps instead, finest first: ``out_indices`` of ``feature_info()``, or all.
 
     Raises:
         UnknownNameError: no installed package has that model.

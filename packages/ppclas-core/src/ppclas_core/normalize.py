@@ -1,6 +1,4 @@
-"""From pixels to what a model takes: the one normalisation that training, evaluation, exports and
-engines share.
-"""
+"""From pixels to what a model takes: the normalisation of training, exports and engines."""
 
 from __future__ import annotations
 
@@ -18,8 +16,7 @@ if TYPE_CHECKING:
 def normalize_batch(images: NDArray[Any], config: NormalizeConfig) -> NDArray[np.float32]:
     """Images [N, H, W, C] → float32 [N, C, H, W], ``(image / 255 - mean) / std``.
 
-    uint8 images are pixels in 0..255. float32 ones have been through a Normalize transform and only
-    change layout.
+    uint8 images are pixels in 0..255. float32 ones are normalised and only change layout.
     """
     # Transposing while the pixels are bytes moves a quarter of the memory.
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -33,21 +30,19 @@ def normalize_batch(images: NDArray[Any], config: NormalizeConfig) -> NDArray[np
 
 
 def normalize_on_device(images: NDArray[Any] | Tensor, config: NormalizeConfig) -> Tensor:
-    """``normalize_batch`` as a tensor on Paddle's current device; a GPU gets the bytes and does the
-    arithmetic.
+    """``normalize_batch`` as a tensor on Paddle's device; a GPU gets bytes and does the rest.
 
     Images that are a tensor already, [N, H, W, C] uint8, stay on their device.
     """
     import paddle
 
-    if isinstance(images, np.ndarray) and (
-        images.dtype != np.uint8 or paddle.get_device() == "cpu"
-    ):
-        return paddle.to_tensor(normalize_batch(images, config))
-    scale, shift = (
-        paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in _scale_and_shift(config)
-    )
-    pixels = paddle.to_tensor(images) if isinstance(images, np.ndarray) else images
+    pixels = images
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or paddle.get_device() == "cpu":
+            return paddle.to_tensor(normalize_batch(images, config))
+        pixels = paddle.to_tensor(images)
+    per_channel = (values.reshape(1, -1, 1, 1) for values in _scale_and_shift(config))
+    scale, shift = (paddle.to_tensor(values) for values in per_channel)
     return pixels.transpose([0, 3, 1, 2]).astype("float32") * scale + shift
 
 

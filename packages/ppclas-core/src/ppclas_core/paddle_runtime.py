@@ -24,8 +24,7 @@ def require_paddle(purpose: str) -> Any:
     """Import and return ``paddle``.
 
     Raises:
-        MissingDependencyError: it is not installed or does not import; the message says for what it
-            is needed.
+        MissingDependencyError: it is not installed or does not import.
     """
     if not has_paddle():
         raise MissingDependencyError(

@@ -1,10 +1,13 @@
-"""``Params``: the pydantic base of everything with parameters."""
+"""The pydantic base of everything with parameters, and how a config becomes such an object."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+if TYPE_CHECKING:
+    pass
 
 Self = TypeVar("Self", bound="Params")
 
@@ -14,8 +17,7 @@ class Params(BaseModel):
 
     An unknown key or a value of another type is an error, never a conversion; an ``int`` where a
     ``float`` is wanted is the one exception. Sequences are tuples; a list, as YAML gives it, is
-    taken for one. Give each field a docstring with its unit and range: it appears in the JSON
-    Schema.
+    taken for one. Give each field a docstring with unit and range: the JSON Schema shows it.
     """
 
     model_config = ConfigDict(
@@ -25,9 +27,9 @@ class Params(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _lists_are_tuples(cls, data: Any) -> Any:
-        return (
-            {key: _tuples(value) for key, value in data.items()} if isinstance(data, dict) else data
-        )
+        if not isinstance(data, dict):
+            return data
+        return {key: _tuples(value) for key, value in data.items()}
 
     def replace(self: Self, **changes: Any) -> Self:
         """A validated copy with ``changes``."""

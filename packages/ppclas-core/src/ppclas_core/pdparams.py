@@ -1,8 +1,7 @@
 """Read ``.pdparams`` files, which are pickles, without executing anything in them.
 
 The reader knows the handful of globals that a pickle of arrays by name needs, and stands in for
-each with a class of its own, so that neither code nor NumPy's own unpickling ever sees the file's
-content.
+each with a class of its own: neither code nor NumPy's unpickling ever sees the content.
 """
 
 from __future__ import annotations
@@ -107,8 +106,7 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
     """The arrays in the ``content`` of ``file``, by name.
 
     Raises:
-        WeightsError: it is damaged, holds something else than arrays by name, or asks to run
-            something.
+        WeightsError: it is damaged, holds no arrays by name, or asks to run something.
     """
     try:
         loaded = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
@@ -118,18 +116,15 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
             "loaded. A .pdparams file holds arrays by name; do not trust where this one comes "
             "from."
         ) from None
-    except (
-        Exception
-    ) as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
+    # All of them, because a broken stream makes the unpickler and the stand-ins raise anything.
+    except Exception as error:
         raise WeightsError(
             f"{file} is a damaged .pdparams file, perhaps cut off at {len(content)} bytes "
             f"({type(error).__name__}: {error}). Get it again."
         ) from error
     if not isinstance(loaded, dict):
-        raise WeightsError(
-            f"{file} holds a {type(loaded).__name__}: expected arrays by name, as paddle.save "
-            "writes them"
-        )
+        expected = "arrays by name, as paddle.save writes them"
+        raise WeightsError(f"{file} holds a {type(loaded).__name__}: expected {expected}")
     loaded.pop(_PARAMETER_NAMES, None)
     state: dict[str, NDArray[Any]] = {}
     slices = loaded.pop(_BIG_ARRAYS, {})
@@ -145,9 +140,7 @@ def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _joined(file: Path, state: dict[str, NDArray[Any]], slices: Any) -> dict[str, NDArray[Any]]:
-    """Put arrays back together that ``paddle.save`` cut up because old pickle protocols stop at 4
-    GiB.
-    """
+    """Join arrays that ``paddle.save`` cut up: old pickle protocols stop at 4 GiB."""
     try:
         for key, info in slices.items():
             parts = [state.pop(part) for part in info["slices"]]

@@ -1,8 +1,7 @@
 """Find plugins, load each in isolation, and fill the registries.
 
 One plugin that fails takes nothing else down: what it registered is taken back, one line says so on
-stderr, and ``ppclas plugins`` shows its traceback. ``PPCLAS_STRICT_PLUGINS=1`` makes the failure
-fatal.
+stderr, and ``ppclas plugins`` shows its traceback. ``PPCLAS_STRICT_PLUGINS=1`` makes it fatal.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import pluggy
 
 from ppclas_core import hookspecs
 from ppclas_core.errors import PluginError
-from ppclas_core.near import near_names
 from ppclas_core.registry import Registry
+from ppclas_core.wording import near_names
 
 GROUP = hookspecs.PROJECT
 
@@ -101,17 +100,14 @@ class PluginManager:
                 for kind, registry in self.registries.all().items():
                     stack.enter_context(registry.owned_by(owner))
                     self._pluggy.subset_hook_caller(f"register_{kind}", others)(registry=registry)
-        except BaseException as error:
-            if self._pluggy.is_registered(
-                plugin
-            ):  # before pluggy 1.7 also when it refused the plugin
+        except BaseException as error:  # Ctrl-C too: nothing of the plugin stays
+            # Before pluggy 1.7 also a plugin that it refused.
+            if self._pluggy.is_registered(plugin):
                 self._pluggy.unregister(plugin)
-            if isinstance(error, pluggy.PluginValidationError):
-                said = " ".join(str(error).split())
-                raise PluginError(
-                    f"plugin {name!r} has a hook of the wrong form: {said}"
-                ) from error
-            raise
+            if not isinstance(error, pluggy.PluginValidationError):
+                raise
+            said = " ".join(str(error).split())
+            raise PluginError(f"plugin {name!r} has a hook of the wrong form: {said}") from error
         module = getattr(plugin, "__name__", type(plugin).__module__)
         self.plugins.append(PluginInfo(name, owner, version, module))
 
@@ -121,9 +117,8 @@ class PluginManager:
         self._pluggy.unregister(plugin)
         for registry in self.registries.all().values():
             registry.drop(owner)
-        self.plugins = [
-            info for info in self.plugins if (info.name, info.distribution) != (name, owner)
-        ]
+        gone = (name, owner)
+        self.plugins = [info for info in self.plugins if (info.name, info.distribution) != gone]
 
     def load_entry_points(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load every installed plugin, first-party ones first, each on its own.
@@ -137,14 +132,8 @@ class PluginManager:
             with self._isolated(entry_point):
                 loaded.append((entry_point, entry_point.load()))
         for entry_point, plugin in sorted(loaded, key=_order):
-            distribution = entry_point.dist
             with self._isolated(entry_point):
-                self.add(
-                    plugin,
-                    entry_point.name,
-                    distribution.name if distribution else "",
-                    distribution.version if distribution else "",
-                )
+                self.add(plugin, entry_point.name, *_distribution(entry_point))
 
     def _check(self, plugin: object, name: str, owner: str) -> None:
         """Refuse what pluggy would take in silence or word for its own developers."""
@@ -158,11 +147,7 @@ class PluginManager:
             raise PluginError(
                 f"plugin {name!r} of {owner} is loaded already. Name it in one entry point only."
             )
-        known = [
-            hook
-            for hook in dir(hookspecs)
-            if self._pluggy.parse_hookspec_opts(hookspecs, hook) is not None
-        ]
+        known = [name for name in dir(hookspecs) if name.startswith(("register_", "on_"))]
         for attribute in dir(plugin):
             options = self._pluggy.parse_hookimpl_opts(plugin, attribute)
             if options is None:
@@ -192,26 +177,16 @@ class PluginManager:
     def _refuse(self, entry_point: metadata.EntryPoint, error: BaseException) -> None:
         import traceback  # deferred: every command loads plugins, few of them fail
 
-        distribution = entry_point.dist.name if entry_point.dist else ""
-        version = entry_point.dist.version if entry_point.dist else ""
+        name, (distribution, version) = entry_point.name, _distribution(entry_point)
         text = str(error).splitlines()[0] if str(error) else ""
         reason = text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
         if os.environ.get("PPCLAS_STRICT_PLUGINS", "0") not in ("", "0"):
-            raise PluginError(
-                f"plugin {entry_point.name!r} ({distribution}) failed: {reason}"
-            ) from error
-        self.plugins.append(
-            PluginInfo(
-                entry_point.name,
-                distribution,
-                version,
-                entry_point.value,
-                reason,
-                traceback.format_exc(),
-            )
-        )
+            raise PluginError(f"plugin {name!r} ({distribution}) failed: {reason}") from error
+        said = traceback.format_exc()
+        info = PluginInfo(name, distribution, version, entry_point.value, reason, said)
+        self.plugins.append(info)
         print(
-            f"warning: plugin {entry_point.name!r} of {distribution or 'an unknown package'} is "
+            f"warning: plugin {name!r} of {distribution or 'an unknown package'} is "
             f"left out: {reason} (see 'ppclas plugins')",
             file=sys.stderr,
         )
@@ -221,8 +196,14 @@ def _order(loaded: tuple[metadata.EntryPoint, object]) -> tuple[int, str, str]:
     # Where two plugins register one name the later one is refused: what ships with ppclas sets
     # ``ppclas_load_order = 0`` and so wins over a stranger.
     entry_point, plugin = loaded
-    distribution = entry_point.dist.name if entry_point.dist else ""
-    return (getattr(plugin, "ppclas_load_order", 100), distribution, entry_point.name)
+    order = getattr(plugin, "ppclas_load_order", 100)
+    return (order, _distribution(entry_point)[0], entry_point.name)
+
+
+def _distribution(entry_point: metadata.EntryPoint) -> tuple[str, str]:
+    """Name and version of the package that has the entry point; empty where none is known."""
+    found = entry_point.dist
+    return (found.name, found.version) if found else ("", "")
 
 
 def make_plugin_manager(*, discover: bool = True) -> PluginManager:

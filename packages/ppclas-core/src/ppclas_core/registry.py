@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ppclas_core.errors import PluginError, UnknownNameError
-from ppclas_core.near import near_names
 from ppclas_core.paddle_runtime import require_paddle
+from ppclas_core.wording import near_names
 
 if TYPE_CHECKING:
     from ppclas_core.params import Params
@@ -68,20 +68,15 @@ class Entry:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def params_model(self) -> type[Params]:
-        """The pydantic model of this entry's parameters; importing it may import the owner's
-        module.
-        """
+        """The pydantic model of the parameters; may import the owner's module."""
         target = resolve(self.builder if self.params is None else self.params)
-        # A builder that learns its parameters only when its family is imported (a LazyModel) is
-        # asked for them.
+        # A LazyModel knows its parameters only when its family is imported, and is asked then.
         model: type[Params] = target.params_model() if hasattr(target, "params_model") else target
         return model
 
 
 class Registry:
-    """The names of one kind of component ("model", "transform", …), case-sensitive, each registered
-    once.
-    """
+    """The names of one kind of component ("model", …), case-sensitive, each registered once."""
 
     def __init__(self, kind: str, list_command: str | None = None) -> None:
         self.kind = kind
@@ -112,20 +107,17 @@ class Registry:
                     f"{self.kind} {new!r} is registered twice: by {taken.owner} and by "
                     f"{self._owner}. Uninstall one of the two, or rename it there."
                 )
-        self._entries[name] = Entry(
-            name, builder, self._owner, params, summary, dict(metadata or {})
-        )
+        facts = dict(metadata or {})
+        self._entries[name] = Entry(name, builder, self._owner, params, summary, facts)
         self._aliases.update(dict.fromkeys(aliases, name))
 
     @contextmanager
     def owned_by(self, owner: str) -> Iterator[None]:
-        """Note ``owner`` on what is registered inside; take all of it back when the block
-        raises.
-        """
+        """Note ``owner`` on what is registered inside; take it back if the block raises."""
         before, self._owner = (self._owner, dict(self._entries), dict(self._aliases)), owner
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C too
             _, self._entries, self._aliases = before
             raise
         finally:
@@ -133,12 +125,9 @@ class Registry:
 
     def drop(self, owner: str) -> None:
         """Forget every name that ``owner`` registered."""
-        self._entries = {
-            name: entry for name, entry in self._entries.items() if entry.owner != owner
-        }
-        self._aliases = {
-            alias: name for alias, name in self._aliases.items() if name in self._entries
-        }
+        entries, aliases = self._entries.items(), self._aliases.items()
+        self._entries = {name: entry for name, entry in entries if entry.owner != owner}
+        self._aliases = {alias: name for alias, name in aliases if name in self._entries}
 
     def names(self) -> list[str]:
         """Every name in registration order, without aliases."""

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
 from ppclas_core.pdparams import read_pdparams
-from ppclas_core.plugins import get_registries
-from ppclas_core.registry import resolve
 from ppclas_core.wording import first_few
 
 if TYPE_CHECKING:
@@ -59,26 +57,21 @@ class LoadReport:
         elif in_file is not None and in_model is None:
             parts.append(f"head of {in_file} classes left out")
         if self.missing:
-            parts.append(
-                f"{len(self.missing)} not in the file and newly initialised: "
-                f"{first_few(self.missing)}"
-            )
+            count, named = len(self.missing), first_few(self.missing)
+            parts.append(f"{count} not in the file and newly initialised: {named}")
         if self.extra:
-            parts.append(
-                f"{len(self.extra)} in the file and not in the model: {first_few(self.extra)}"
-            )
+            count, named = len(self.extra), first_few(self.extra)
+            parts.append(f"{count} in the file and not in the model: {named}")
         return ", ".join(parts)
 
 
 def read_state(path: str | Path) -> State:
-    """The arrays of a ``.pdparams`` or ``.safetensors`` file by name, in the file's order and
-    dtypes (bf16 as float32).
+    """The arrays of a ``.pdparams`` or ``.safetensors`` file, in its order (bf16 as float32).
 
     ``path`` may leave the suffix out. Arrays may be read-only views of the file's content.
 
     Raises:
-        WeightsError: there is no such file, it is empty, cut off or of another kind, or its pickle
-            asks for anything but arrays.
+        WeightsError: there is no such file, it is damaged, or asks for anything but arrays.
     """
     file = _find(Path(path))
     try:
@@ -86,18 +79,15 @@ def read_state(path: str | Path) -> State:
     except OSError as error:
         raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}") from error
     if not content:
-        raise WeightsError(
-            f"{file} is empty (0 bytes). The download or copy was interrupted: get it again."
-        )
-    # First, because a .safetensors file starts with the length of its header, whose lowest byte can
-    # be a pickle's 0x80.
+        interrupted = "The download or copy was interrupted: get it again."
+        raise WeightsError(f"{file} is empty (0 bytes). {interrupted}")
+    # First: a .safetensors file starts with a length, whose lowest byte can be a pickle's 0x80.
     if content[5:9] == b"\0\0\0{":
         return _read_safetensors(file, content)
     if content[:1] == b"\x80":
         return read_pdparams(file, content)
-    raise WeightsError(
-        f"{file} is no weight file: expected .pdparams or .safetensors, found {_kind(content)}"
-    )
+    expected = "expected .pdparams or .safetensors"
+    raise WeightsError(f"{file} is no weight file: {expected}, found {_kind(content)}")
 
 
 def fit_state(
@@ -111,8 +101,7 @@ def fit_state(
     reported. Nothing is copied when an error is raised.
 
     Raises:
-        WeightsError: nothing matches, or tensors outside the head differ in shape or are missing;
-            all are named.
+        WeightsError: nothing matches, or tensors outside the head differ or are missing.
     """
     target = model.state_dict()
     body = [key for key in target if not model.is_head(key)]
@@ -145,10 +134,8 @@ def fit_state(
     head_loaded = all(key in state and _shape(state[key]) == _shape(target[key]) for key in head)
     chosen = matched + (head if head_loaded else [])
     for key in chosen:
-        if state[key].dtype.kind not in "fiu":
-            raise WeightsError(
-                f"the tensor {key} of the file is {state[key].dtype}: expected numbers"
-            )
+        if (kind := state[key].dtype).kind not in "fiu":
+            raise WeightsError(f"the tensor {key} of the file is {kind}: expected numbers")
     for key in chosen:
         dtype = str(target[key].dtype).removeprefix("paddle.")
         target[key].set_value(np.ascontiguousarray(state[key], dtype=dtype))
@@ -178,29 +165,6 @@ def load_weights(model: ImageModel, path: str | Path, *, strict: bool = True) ->
         raise WeightsError(f"{path}: {error}") from error
 
 
-def pretrained_path(
-    name: str, *, download: bool = False, folder: Path | None = None, mirror: str | None = None
-) -> Path:
-    """Where the published weights of the registered model ``name`` are, as its package knows.
-
-    With ``download`` they are fetched where they are not on this machine: into ``folder``, or else
-    the cache, from the host of ``mirror`` if given.
-
-    Raises:
-        UnknownNameError: no installed package has that model.
-        WeightsError: there are none, they are not on this machine, or cannot be fetched; the
-            message says what to do.
-    """
-    locate = get_registries().models.entry(name).metadata.get("pretrained")
-    if locate is None:
-        raise WeightsError(
-            f"the package that brings the model {name} knows no published weights for it. "
-            f"Give a weight file instead, or train from random weights."
-        )
-    path: Path = resolve(locate)(name, download=download, folder=folder, mirror=mirror)
-    return path
-
-
 def model_state(model: ImageModel) -> State:
     """The model's tensors by key, copied to the host."""
     return {key: tensor.numpy() for key, tensor in model.state_dict().items()}
@@ -209,18 +173,15 @@ def model_state(model: ImageModel) -> State:
 def save_state(
     path: str | Path, state: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays as ``.safetensors``, with strings beside them; a kill at any moment leaves the
-    old file or the new.
+    """Write arrays and strings as ``.safetensors``; a kill leaves the old file or the new.
 
     Raises:
         WeightsError: the file cannot be written.
     """
     from safetensors.numpy import save
 
-    content = save(
-        {key: np.ascontiguousarray(array) for key, array in state.items()},
-        dict(metadata or {}) or None,
-    )
+    arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
+    content = save(arrays, dict(metadata or {}) or None)
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
@@ -288,15 +249,13 @@ def _read_safetensors(file: Path, content: bytes) -> State:
     for name, tensor in tensors:
         shape, dtype, data = tensor["shape"], tensor["dtype"], tensor["data"]
         if dtype == "BF16":  # the upper half of a float32
-            state[name] = (
-                (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
-            )
+            widened = np.frombuffer(data, "<u2").astype("<u4") << 16
+            state[name] = widened.view("<f4").reshape(shape)
         elif dtype in _SAFETENSORS_DTYPES:
             state[name] = np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
         else:
-            raise WeightsError(
-                f"{file}: the tensor {name} has the dtype {dtype}, which cannot be read here"
-            )
+            said = f"the tensor {name} has the dtype {dtype}, which cannot be read here"
+            raise WeightsError(f"{file}: {said}")
     return state
 
 

@@ -1,4 +1,4 @@
-"""Words that messages have in common."""
+"""Words that messages have in common, and what somebody may have meant."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def escaped(text: str) -> str:
 def escaped_lines(text: str) -> str:
     """The same for each line of ``text``."""
     return "\n".join(map(escaped, text.split("\n")))
+
+
+def near_names(word: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """Up to ``count`` of the ``known`` names that look like ``word`` in any case, best first."""
+    import difflib  # takes a tenth of a start, and is needed after a mistake only
+
+    spellings = {name.lower(): name for name in known}
+    matches = difflib.get_close_matches(word.lower(), spellings, n=count, cutoff=0.6)
+    return [spellings[match] for match in matches]

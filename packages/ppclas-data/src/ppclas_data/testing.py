@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.readers import BatchReader
-from ppclas_core.testing.components import check_params, expect
+from ppclas_core.testing.components import check_params, expect, fail
 
 from ppclas_data.loading.loader import Batch, Loader
 from ppclas_data.loading.pipeline import Pipeline
@@ -46,9 +46,7 @@ def make_tiny_dataset(
 def _striped_photo(
     kind: float, height: int, width: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """RGB [height, width, 3]; ``kind`` in 0..1 is the hue as a share of the circle and the stripes'
-    direction of π.
-    """
+    """RGB [height, width, 3]; ``kind`` in 0..1 is the hue (of the circle) and the angle (of π)."""
     y, x = np.mgrid[0:height, 0:width]
     along = x * np.cos(np.pi * kind) + y * np.sin(np.pi * kind)
     stripes = 0.5 + 0.5 * np.sin(along / 3.0 + rng.uniform(0, 2 * np.pi))
@@ -62,10 +60,8 @@ def check_reader(reader: BatchReader, folder: Path, difference: float = 4.0) -> 
     """A reader keeps the contract of ``ppclas_core.contracts.readers.BatchReader``.
 
     It reads photos that are written to ``folder``, one of which is no image, and is compared with
-    reading in this
-    process: order, labels, bad images, and the pixels of each photo to within ``difference`` of 255
-        on average. An
-    epoch is entered in the middle and left in the middle.
+    reading in this process: order, labels, bad images, and the pixels of each photo to within
+    ``difference`` of 255 on average. An epoch is entered in the middle and left in the middle.
     """
     name = type(reader).__name__
     check_params(reader)
@@ -90,16 +86,12 @@ def check_reader(reader: BatchReader, folder: Path, difference: float = 4.0) -> 
         with loader(reader, workers) as tried:
             next(tried.epoch(0))
             batches = list(tried.epoch(1))
-            expect(
-                len(batches) == len(expected),
-                f"{name} gives {len(batches)} batches, not {len(expected)}",
-            )
+            if len(batches) != len(expected):
+                fail(f"{name} gives {len(batches)} batches, not {len(expected)}")
             for batch, wanted in zip(batches, expected, strict=True):
                 _expect_same(name, batch, wanted, difference)
-            expect(
-                tried.bad_images == left_out,
-                f"{name} tells of bad images {tried.bad_images}, expected {left_out}",
-            )
+            if tried.bad_images != left_out:
+                fail(f"{name} tells of bad images {tried.bad_images}, expected {left_out}")
             for batch, wanted in zip(tried.epoch(1, start=3), expected[3:], strict=True):
                 _expect_same(
                     f"{name}, entered in the middle of an epoch,", batch, wanted, difference
@@ -109,16 +101,16 @@ def check_reader(reader: BatchReader, folder: Path, difference: float = 4.0) -> 
 
 def _expect_same(name: str, batch: Batch, wanted: Batch, difference: float) -> None:
     place = f"in batch {wanted.position}"
-    expect(
-        batch.indices.tolist() == wanted.indices.tolist(),
-        f"{name} gives the images {batch.indices.tolist()} {place}, expected "
-        f"{wanted.indices.tolist()}",
-    )
+    if batch.indices.tolist() != wanted.indices.tolist():
+        fail(
+            f"{name} gives the images {batch.indices.tolist()} {place}, expected "
+            f"{wanted.indices.tolist()}"
+        )
     images, expected = np.asarray(batch.images), np.asarray(wanted.images)
-    expect(
-        images.shape == expected.shape and images.dtype == expected.dtype,
-        f"{name} gives {images.dtype} {list(images.shape)} {place}, expected {expected.dtype} "
-        f"{list(expected.shape)}",
-    )
+    if not (images.shape == expected.shape and images.dtype == expected.dtype):
+        fail(
+            f"{name} gives {images.dtype} {list(images.shape)} {place}, expected {expected.dtype} "
+            f"{list(expected.shape)}"
+        )
     found = np.abs(images.astype(np.float32) - expected).mean(axis=(1, 2, 3)).max().item()
     expect(found <= difference, f"{name} shows an image that differs by {found:.1f} of 255 {place}")

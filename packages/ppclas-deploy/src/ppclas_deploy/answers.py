@@ -19,7 +19,7 @@ from ppclas_core.normalize import normalize_on_device
 from ppclas_core.paddle_runtime import require_paddle
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.pipeline import bundle_pipeline
-from ppclas_engine.results.predictors import model_predictor
+from ppclas_engine.scoring.predictors import model_predictor
 
 from ppclas_deploy.isolate import bundle_of
 

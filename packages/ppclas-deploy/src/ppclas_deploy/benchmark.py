@@ -17,8 +17,8 @@ from ppclas_core.files import write_atomic
 from ppclas_data.loading.loader import Loader, available_cpus
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_engine.console import Console
-from ppclas_engine.results.predictors import open_engine
 from ppclas_engine.results.score import Scoring
+from ppclas_engine.scoring.predictors import open_engine
 
 from ppclas_deploy.engine_choice import runnable
 from ppclas_deploy.measuring import Measurement, measure_engine

@@ -15,14 +15,18 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def has_vnni() -> bool | None:
-    """Whether this CPU multiplies bytes without overflow: x86 with VNNI, or another kind. None:
-    cannot be told.
+def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> bool | None:
+    """Whether a CPU multiplies bytes without overflow: x86 with VNNI, or another kind. None: cannot
+    be told.
+
+    Args:
+        cpuinfo: the file in which Linux lists what the CPU can do.
+        machine: its kind, as ``platform.machine()`` says it. Nothing: this machine's.
     """
-    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
+    if (machine or platform.machine()).lower() not in ("x86_64", "amd64", "i686"):
         return True
     try:
-        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        said = cpuinfo.read_text(encoding="utf-8")
     except OSError:
         return None
     return re.search(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", said) is not None

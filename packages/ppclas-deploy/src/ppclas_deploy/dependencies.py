@@ -19,7 +19,8 @@ def need(*modules: str, purpose: str, extra: str) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise MissingDependencyError(
-            f'{purpose} needs {" and ".join(missing)}, not installed here. Run: pip install "ppclas-deploy[{extra}]"'
+            f"{purpose} needs {' and '.join(missing)}, not installed here. "
+            f'Run: pip install "ppclas-deploy[{extra}]"'
         )
 
 

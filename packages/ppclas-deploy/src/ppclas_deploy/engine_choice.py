@@ -8,19 +8,19 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.export import Engine, export_facts
-from ppclas_core.errors import BundleError, ExportError, PpclasError
+from ppclas_core.errors import BundleError, ExportError, ParityError, PpclasError
 from ppclas_core.files import write_json
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.loader import available_cpus
 from ppclas_engine.console import Console
-from ppclas_engine.results.predictors import open_engine
+from ppclas_engine.scoring.predictors import open_engine
 
 from ppclas_deploy import parity
 from ppclas_deploy.export import export_bundle
@@ -160,13 +160,14 @@ def cached_export(bundle: Bundle, target: str, console: Console) -> Bundle:
     return Bundle.load(folder)
 
 
-def readers(threads: int | None) -> int:
+def readers(threads: int | None, cpus: int | None = None) -> int:
     """How many photos to read at a time beside an engine with ``threads``: on the CPUs that it
-    leaves, 1 to 8.
+    leaves of ``cpus`` (nothing: of this process), 1 to 8.
 
     Where it takes all, two: they run while it waits.
     """
-    left = available_cpus() - (threads or available_cpus())
+    cpus = cpus or available_cpus()
+    left = cpus - (threads or cpus)
     return min(8, left) if left > 0 else 2
 
 
@@ -194,37 +195,55 @@ def _measure(bundle: Bundle, threads: int | None, console: Console) -> Choice:
     names = candidates(bundle)
     names.sort(key=lambda name: name != reference)  # what the others are compared with comes first
     console.line(f"Measuring engines on {len(photos.paths)} photos: {', '.join(names)}")
-    measured: dict[str, tuple[Bundle, Measurement]] = {}
+    found: list[tuple[Bundle, Measurement]] = []
     for name in names:
         try:
             ready = runnable(bundle, name, console)
-            found = measure_engine(ready, name, photos.paths, batches=[PHOTOS], threads=threads)
+            one = measure_engine(ready, name, photos.paths, batches=[PHOTOS], threads=threads)
         except PpclasError as error:
             console.line(f"  {name}: not used: {error}")
             continue
-        speed = found.latencies[PHOTOS].images_per_second
-        first = next(iter(measured.values()), (ready, found))[1]
-        same = parity.compare(first.logits, found.logits, photos.names(), TOLERANCE)
-        if same.agrees:
-            measured[name] = (ready, found)
-        said = f"{speed:.1f} photos/s" + (
-            "" if same.agrees else f", but other answers: {same.summary()}"
-        )
-        console.line(f"  {name}: {said}")
-    if not measured:
+        console.line(f"  {name}: {_speed(one):.1f} photos/s")
+        found.append((ready, one))
+    return fastest(found, photos.names(), console)
+
+
+def fastest(
+    found: Sequence[tuple[Bundle, Measurement]], photos: Sequence[str], console: Console
+) -> Choice:
+    """The fastest of the engines whose logits are those of the first.
+
+    Args:
+        found: what each engine loaded and how it did in batches of ``PHOTOS``, the reference first.
+        photos: names of the photos that were answered.
+        console: where it is said which answers were others.
+
+    Raises:
+        ExportError: there is none.
+    """
+    right: list[tuple[Bundle, Measurement]] = []
+    for bundle, one in found:
+        try:
+            same = parity.compare(found[0][1].logits, one.logits, photos, TOLERANCE)
+            why = "" if same.agrees else f"other answers: {same.summary()}"
+        except ParityError as error:  # a logit that is not finite, or another number of classes
+            why = str(error)
+        if why:
+            console.line(f"  {one.engine}: not used: {why}")
+        else:
+            right.append((bundle, one))
+    if not right:
         raise ExportError(
             "no engine here runs this model. Run 'ppclas doctor' to see what is missing."
         )
-    ranking = sorted(measured, key=lambda name: -_speed(measured[name][1]))
-    best = ranking[0]
-    others = ", ".join(f"{name} {_speed(measured[name][1]):.0f}" for name in ranking[1:])
-    reason = f"{_speed(measured[best][1]):.0f} photos/s in batches of {PHOTOS}" + (
+    right.sort(key=lambda each: -_speed(each[1]))
+    (bundle, best), *slower = right
+    others = ", ".join(f"{one.engine} {_speed(one):.0f}" for _, one in slower)
+    reason = f"{_speed(best):.0f} photos/s in batches of {PHOTOS}" + (
         f" ({others})" if others else ""
     )
     return Choice(
-        best,
-        measured[best][0],
-        f"{reason}; all give the same answers on {len(photos.paths)} photos",
+        best.engine, bundle, f"{reason}; all give the same answers on {len(photos)} photos"
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
-from ppclas_engine.results.predictors import open_engine
+from ppclas_engine.scoring.predictors import open_engine
 
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.isolate import bundle_job, bundle_of, run_isolated

@@ -248,9 +248,10 @@ def require_agreement(parity: Parity, doubt: str = "") -> None:
         hint = (
             f" It is a narrow miss: --option tolerance={_NARROW * parity.tolerance:.1g} accepts it."
         )
+        why = f" (In double precision: {doubt})" if doubt else ""
         raise ParityError(
             f"the export does not give the trained model's answers: {parity.summary()}; worst on "
-            f"{worst.file}.{hint if parity.is_narrow else ''}{f' (In double precision: {doubt})' if doubt else ''}"
+            f"{worst.file}.{hint if parity.is_narrow else ''}{why}"
         )
 
 

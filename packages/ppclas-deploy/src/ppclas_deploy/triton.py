@@ -10,7 +10,7 @@ from typing import Any
 
 from ppclas_core.errors import BundleError
 
-from ppclas_deploy.prototext import Field
+from ppclas_deploy.prototext import Message, declare, enum_name
 
 CONFIG = "config.pbtxt"
 MODEL = "model.onnx"
@@ -21,72 +21,72 @@ TYPES = {
 }
 """ONNX Runtime's type → Triton's."""
 
-_TYPE_NAMES = tuple(TYPES.values())
-_INPUT_END = {
-    "name": Field(1, "string"),
-    "data_type": Field(2, "enum", values=_TYPE_NAMES),
-    "dims": Field(4, "int", repeated=True),
-}
-_OUTPUT_END = {
-    **_INPUT_END,
-    "dims": Field(3, "int", repeated=True),
-    "label_filename": Field(4, "string"),
-}
-_PAIR = {"key": Field(1, "string"), "value": Field(2, "string")}
-_STEP = {
-    "model_name": Field(1, "string"),
-    "model_version": Field(2, "int"),
-    "input_map": Field(3, "message", repeated=True, fields=_PAIR),
-    "output_map": Field(4, "message", repeated=True, fields=_PAIR),
-}
-_ACCELERATOR = {
-    "name": Field(1, "string"),
-    "parameters": Field(2, "message", repeated=True, fields=_PAIR),
-}
-SCHEMA = {
-    "name": Field(1, "string"),
-    "platform": Field(2, "string"),
-    "backend": Field(17, "string"),
-    "max_batch_size": Field(4, "int"),
-    "input": Field(5, "message", repeated=True, fields=_INPUT_END),
-    "output": Field(6, "message", repeated=True, fields=_OUTPUT_END),
-    "dynamic_batching": Field(
-        11,
-        "message",
-        fields={
-            "preferred_batch_size": Field(1, "int", repeated=True),
-            "max_queue_delay_microseconds": Field(2, "int"),
+ModelConfig = declare(
+    "inference",
+    {
+        "ModelConfig": {
+            "name": (1, "string"),
+            "platform": (2, "string"),
+            "backend": (17, "string"),
+            "max_batch_size": (4, "int32"),
+            "input": (5, "ModelInput", "repeated"),
+            "output": (6, "ModelOutput", "repeated"),
+            "instance_group": (7, "ModelInstanceGroup", "repeated"),
+            "dynamic_batching": (11, "ModelDynamicBatching"),
+            "optimization": (12, "ModelOptimizationPolicy"),
+            "ensemble_scheduling": (15, "ModelEnsembling"),
         },
-    ),
-    "instance_group": Field(
-        7,
-        "message",
-        repeated=True,
-        fields={
-            "count": Field(2, "int"),
-            "kind": Field(4, "enum", values=("KIND_AUTO", "KIND_GPU", "KIND_CPU")),
+        "ModelInput": {
+            "name": (1, "string"),
+            "data_type": (2, "DataType"),
+            "dims": (4, "int64", "repeated"),
         },
-    ),
-    "optimization": Field(
-        12,
-        "message",
-        fields={
-            "execution_accelerators": Field(
-                4,
-                "message",
-                fields={
-                    "gpu_execution_accelerator": Field(
-                        1, "message", repeated=True, fields=_ACCELERATOR
-                    )
-                },
-            )
+        "ModelOutput": {
+            "name": (1, "string"),
+            "data_type": (2, "DataType"),
+            "dims": (3, "int64", "repeated"),
+            "label_filename": (4, "string"),
         },
-    ),
-    "ensemble_scheduling": Field(
-        15, "message", fields={"step": Field(1, "message", repeated=True, fields=_STEP)}
-    ),
-}
-"""The part of inference.ModelConfig that is written here."""
+        "ModelInstanceGroup": {"count": (2, "int32"), "kind": (4, "Kind")},
+        "ModelDynamicBatching": {
+            "preferred_batch_size": (1, "int32", "repeated"),
+            "max_queue_delay_microseconds": (2, "uint64"),
+        },
+        "ModelOptimizationPolicy": {"execution_accelerators": (4, "ExecutionAccelerators")},
+        "ExecutionAccelerators": {"gpu_execution_accelerator": (1, "Accelerator", "repeated")},
+        "Accelerator": {"name": (1, "string"), "parameters": (2, "Pair", "repeated")},
+        "ModelEnsembling": {"step": (1, "Step", "repeated")},
+        "Step": {
+            "model_name": (1, "string"),
+            "model_version": (2, "int64"),
+            "input_map": (3, "Pair", "repeated"),
+            "output_map": (4, "Pair", "repeated"),
+        },
+        "Pair": {"key": (1, "string"), "value": (2, "string")},
+    },
+    {
+        "DataType": {
+            "TYPE_INVALID": 0,
+            "TYPE_BOOL": 1,
+            "TYPE_UINT8": 2,
+            "TYPE_UINT16": 3,
+            "TYPE_UINT32": 4,
+            "TYPE_UINT64": 5,
+            "TYPE_INT8": 6,
+            "TYPE_INT16": 7,
+            "TYPE_INT32": 8,
+            "TYPE_INT64": 9,
+            "TYPE_FP16": 10,
+            "TYPE_FP32": 11,
+            "TYPE_FP64": 12,
+            "TYPE_STRING": 13,
+            "TYPE_BF16": 14,
+        },
+        "Kind": {"KIND_AUTO": 0, "KIND_GPU": 1, "KIND_CPU": 2, "KIND_MODEL": 3},
+    },
+)["ModelConfig"]
+"""The part of Triton's ``inference.ModelConfig`` that is written here. A map is a repeated pair in
+text and on the wire alike; the fields stand in the order in which they are written."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def network_config(
     batch: int | None,
     most: int,
     options: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The configuration of an ONNX model.
+) -> Message:
+    """The configuration (a ``ModelConfig``) of an ONNX model.
 
     Args:
         name: of the model and of its folder.
@@ -121,26 +121,14 @@ def network_config(
             request may wait for others) and ``tensorrt`` (whether ONNX Runtime is to use it).
     """
     fixed = [] if batch is None else [batch]
-    config: dict[str, Any] = {
-        "name": name,
-        "backend": "onnxruntime",
-        "max_batch_size": most if batch is None else 0,
-        "input": [
-            {"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]}
-            for end in inputs
-        ],
-        "output": [
-            {"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]}
-            for end in outputs
-        ],
-        "instance_group": [
-            {"count": options["instances"], "kind": f"KIND_{options['kind'].upper()}"}
-        ],
-    }
+    inside, outside = (
+        [{"name": end.name, "data_type": end.type, "dims": [*fixed, *end.shape]} for end in ends]
+        for ends in (inputs, outputs)
+    )
+    more: dict[str, Any] = {}
     if batch is None:
-        preferred = sorted({max(1, most // 4), max(1, most // 2), most})
-        config["dynamic_batching"] = {
-            "preferred_batch_size": preferred,
+        more["dynamic_batching"] = {
+            "preferred_batch_size": sorted({max(1, most // 4), max(1, most // 2), most}),
             "max_queue_delay_microseconds": options["delay"],
         }
     if options["tensorrt"]:
@@ -148,52 +136,58 @@ def network_config(
             "name": "tensorrt",
             "parameters": [{"key": "precision_mode", "value": "FP16"}],
         }
-        config["optimization"] = {
+        more["optimization"] = {
             "execution_accelerators": {"gpu_execution_accelerator": [accelerator]}
         }
-    return config
+    return ModelConfig(
+        name=name,
+        backend="onnxruntime",
+        max_batch_size=most if batch is None else 0,
+        input=inside,
+        output=outside,
+        instance_group=[{"count": options["instances"], "kind": f"KIND_{options['kind'].upper()}"}],
+        **more,
+    )
 
 
-def ensemble_config(
-    name: str, first: Mapping[str, Any], second: Mapping[str, Any]
-) -> dict[str, Any]:
+def ensemble_config(name: str, first: Message, second: Message) -> Message:
     """The configuration of two models, each with one input and one output, one after the other."""
     between = "prepared"
+    steps = [
+        _step(first, first.input[0].name, between),
+        _step(second, between, second.output[0].name),
+    ]
+    return ModelConfig(
+        name=name,
+        platform="ensemble",
+        max_batch_size=first.max_batch_size,
+        input=first.input,
+        output=second.output,
+        ensemble_scheduling={"step": steps},
+    )
+
+
+def _step(model: Message, takes: str, gives: str) -> dict[str, Any]:
     return {
-        "name": name,
-        "platform": "ensemble",
-        "max_batch_size": first["max_batch_size"],
-        "input": first["input"],
-        "output": second["output"],
-        "ensemble_scheduling": {
-            "step": [
-                _step(first, first["input"][0]["name"], between),
-                _step(second, between, second["output"][0]["name"]),
-            ]
-        },
+        "model_name": model.name,
+        "model_version": -1,  # the newest
+        "input_map": [{"key": model.input[0].name, "value": takes}],
+        "output_map": [{"key": model.output[0].name, "value": gives}],
     }
 
 
-def _step(model: Mapping[str, Any], takes: str, gives: str) -> dict[str, Any]:
-    return {
-        "model_name": model["name"],
-        "model_version": -1,
-        "input_map": [{"key": model["input"][0]["name"], "value": takes}],
-        "output_map": [{"key": model["output"][0]["name"], "value": gives}],
-    }
-
-
-def require_ends(config: Mapping[str, Any], session: Any) -> None:
+def require_ends(config: Message, session: Any) -> None:
     """Compare a model's configuration with an ONNX Runtime session of it.
 
     Raises:
         BundleError: a name, a type or a shape differs.
     """
-    for side, ends in (("input", session.get_inputs()), ("output", session.get_outputs())):
-        said = [(end["name"], end["data_type"], end["dims"]) for end in config[side]]
-        skip = 1 if config["max_batch_size"] else 0  # Triton adds the batch axis itself
+    skip = 1 if config.max_batch_size else 0  # Triton adds the batch axis itself
+    for side, ends, described in (
+        ("input", session.get_inputs(), config.input),
+        ("output", session.get_outputs(), config.output),
+    ):
+        said = [(end.name, enum_name(end, "data_type"), list(end.dims)) for end in described]
         real = [(end.name, TYPES.get(end.type, end.type), list(end.shape)[skip:]) for end in ends]
         if said != real:
-            raise BundleError(
-                f"{config['name']}/{CONFIG} says {side} {said}; the model has {real}."
-            )
+            raise BundleError(f"{config.name}/{CONFIG} says {side} {said}; the model has {real}.")

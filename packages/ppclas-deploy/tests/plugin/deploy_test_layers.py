@@ -44,3 +44,13 @@ class TwoHeads(Tiny):
     def forward(self, x):
         logits = super().forward(x)
         return logits, logits * 2
+
+
+@models.register(SinglePrecision=ModelConfig())
+class SinglePrecision(Tiny):
+    """As a layer with a kernel of its own may be."""
+
+    def forward(self, x):
+        if str(x.dtype) != "paddle.float32":
+            raise TypeError("no float64 kernel")
+        return super().forward(x)

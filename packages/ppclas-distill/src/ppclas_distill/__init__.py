@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ppclas_distill.features import FitNet, Similarity
     from ppclas_distill.losses import DKD, JS, KL, SSLD, SoftCE
     from ppclas_distill.objective import Distill
-    from ppclas_distill.teacher import TeacherConfig, open_teacher
+    from ppclas_distill.opening import open_teacher
+    from ppclas_distill.teacher import TeacherConfig
 
 __all__ = [
     "DKD",
@@ -31,7 +32,8 @@ _HOMES = {
     "losses": ("DKD", "JS", "KL", "SSLD", "SoftCE"),
     "features": ("FitNet", "Similarity"),
     "objective": ("Distill",),
-    "teacher": ("TeacherConfig", "open_teacher"),
+    "opening": ("open_teacher",),
+    "teacher": ("TeacherConfig",),
 }
 
 

@@ -153,9 +153,7 @@ class LookAlikes:
         return None
 
     def _candidates(self, grey: Grey) -> list[tuple[int, int, bool]]:
-        """(different bits, place of the validation photo, mirrored), most alike first, each photo
-        and side once.
-        """
+        """(different bits, validation photo, mirrored), most alike first, each of them once."""
         ours = _small(grey)
         views = _views(ours)
         # Bits, photo and side, and which crop of the pool photo looks like which of the validation
@@ -207,9 +205,7 @@ class LookAlikes:
 def find_look_alikes(
     pool: Iterable[str], look_alikes: LookAlikes, threads: int = 2
 ) -> Iterator[tuple[str, Match | ImageError | None]]:
-    """Each pool photo, in order, with its match, None, or why it cannot be read; a few are held at
-    a time.
-    """
+    """Each pool photo, in order, with its match, None, or why it cannot be read."""
 
     def look(path: str) -> tuple[str, Match | ImageError | None]:
         try:
@@ -302,9 +298,7 @@ def _thumb(grey: Grey) -> Grey:
 def _nearest(
     queries: NDArray[np.uint8], known: NDArray[np.uint8], count: int
 ) -> list[tuple[int, int, int]]:
-    """(query, row, different bits) of the ``count`` nearest rows of each query, in blocks that
-    OpenCV can take.
-    """
+    """(query, row, different bits) of each query's ``count`` nearest rows, block by block."""
     matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
     found = []
     for start in range(0, len(known), _BLOCK):
@@ -327,9 +321,7 @@ def _features(grey: Grey) -> _Features:
 
 
 def _matches(ours: _Features, theirs: _Features, ratio: float) -> NDArray[np.int64]:
-    """[M, 2] places of features that belong together, in ``ours`` and ``theirs``; no feature of
-    theirs twice.
-    """
+    """[M, 2] places of features that match, in ``ours`` and in ``theirs``; none of theirs twice."""
     if ours.descriptors is None or theirs.descriptors is None or len(theirs.points) < 2:
         return np.empty((0, 2), np.int64)
     pairs: dict[int, tuple[float, int]] = {}
@@ -345,9 +337,7 @@ def _matches(ours: _Features, theirs: _Features, ratio: float) -> NDArray[np.int
 
 
 def _aligned_correlation(ours: Grey, theirs: Grey, homography: NDArray[np.float64]) -> float:
-    """Correlation where ``homography`` lays ``theirs`` over ``ours``; -1 where that is hardly
-    anywhere.
-    """
+    """Correlation where ``homography`` lays ``theirs`` over ``ours``; -1: hardly anywhere."""
     height, width = ours.shape
     warped = cv2.warpPerspective(theirs, homography, (width, height))
     covered = cv2.warpPerspective(np.full_like(theirs, 255), homography, (width, height)) == 255

@@ -143,9 +143,7 @@ def _written(found: Findings, against: int, output: Path) -> DedupReport:
 
 
 def draw_pairs(report: DedupReport, path: Path) -> None:
-    """A contact sheet: each pool photo with its validation photo at its right, the least alike
-    first.
-    """
+    """A contact sheet: each pool photo beside its validation photo, the least alike first."""
     shown = sorted(report.matches, key=lambda match: match.correlation)[:_PAIRS]
     pairs = [_pair(match) for match in shown]
     columns = min(_COLUMNS, len(pairs))
@@ -199,9 +197,7 @@ def _print(image: NDArray[np.uint8], text: str, left: int, top: int) -> None:
 
 
 def _shortened(text: str, width: int) -> str:
-    """``text`` without its middle, where it is wider than ``width`` pixels; bytes that are not
-    UTF-8 are spelt out.
-    """
+    """``text`` without its middle if wider than ``width`` pixels; spells out what is not UTF-8."""
     shown = text = text.encode(errors="backslashreplace").decode()  # OpenCV 5 crashes at such bytes
     while cv2.getTextSize(shown, *_FONT, 1)[0][0] > width - 8:
         keep = (len(shown) - 4) // 2

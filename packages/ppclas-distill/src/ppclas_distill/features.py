@@ -1,13 +1,11 @@
-"""Losses between feature maps of a student and its teacher, for the ``losses`` of the objective
-``Distill``.
-"""
+"""Losses between a student's and a teacher's feature maps, for the ``losses`` of ``Distill``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ppclas_core.contracts.feature_loss import FeatureLoss
+from ppclas_core.contracts.training import FeatureLoss
 from ppclas_core.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -16,10 +14,20 @@ if TYPE_CHECKING:
 
 
 class FitNet(FeatureLoss):
-    """Mean square of ``teacher - r(student)``, r a trained 1 x 1 convolution (Romero et al. 2015,
-    arXiv:1412.6550).
+    """Mean square of ``teacher - r(student)``, r a trained 1 x 1 convolution.
 
     A student's map of another size is resized to the teacher's after the convolution.
+
+    Example:
+        With r the identity, maps of 1 and of 3 differ by (3 - 1)²:
+
+        >>> import paddle
+        >>> student, teacher = paddle.ones([2, 4, 7, 7]), paddle.full([2, 4, 7, 7], 3.0)
+        >>> float(FitNet().between(student, teacher, {"projection": paddle.nn.Identity()}))
+        4.0
+
+    Paper: "FitNets: Hints for Thin Deep Nets", Romero et al. 2015,
+    https://arxiv.org/abs/1412.6550
     """
 
     def layers(self, student: Feature, teacher: Feature) -> Mapping[str, nn.Layer]:
@@ -40,8 +48,21 @@ class Similarity(FeatureLoss):
     """``1/N² ‖G(t) - G(s)‖²``: photos that look alike to the teacher should to the student.
 
     G is the [N, N] matrix of inner products of the photos' flattened maps, each row scaled to
-    length 1 (similarity-preserving distillation, Tung & Mori 2019, arXiv:1907.09682). Nothing has
-    to be projected: N is all that the two maps share. A batch of one photo costs nothing.
+    length 1. Nothing has to be projected: N is all that the two maps share. A batch of one photo
+    costs nothing.
+
+    Example:
+        Two photos that have nothing in common for the teacher and are the same for the student: the
+        rows of G are (1, 0), (0, 1) and twice (√½, √½), so the loss is ``1 - √½``.
+
+        >>> import paddle
+        >>> teacher = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]]).reshape([2, 2, 1, 1])
+        >>> student = paddle.to_tensor([[1.0, 0.0], [1.0, 0.0]]).reshape([2, 2, 1, 1])
+        >>> round(float(Similarity().between(student, teacher, {})), 4)
+        0.2929
+
+    Paper: "Similarity-Preserving Knowledge Distillation", Tung & Mori 2019,
+    https://arxiv.org/abs/1907.09682
     """
 
     def between(self, student: Tensor, teacher: Tensor, layers: Mapping[str, nn.Layer]) -> Tensor:

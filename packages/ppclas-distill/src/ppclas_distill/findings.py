@@ -1,6 +1,4 @@
-"""What a comparison with the validation photos has found so far, on disk, so that a stopped one
-goes on.
-"""
+"""What a comparison with the validation photos has found, on disk: a stopped one goes on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The objective ``Distill``: a student learns from one teacher or several, and from labels where
-there are any.
-"""
+"""The objective ``Distill``: a student learns from teachers, and from labels if there are any."""
 
 from __future__ import annotations
 
@@ -13,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config
-from ppclas_core.contracts.feature_loss import FeatureLoss
 from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
-from ppclas_core.contracts.training import Loss, Targets
+from ppclas_core.contracts.training import FeatureLoss, Loss, Targets
 from ppclas_core.errors import ConfigError, PpclasError
 from ppclas_core.plugins import get_registries
 from ppclas_engine.builtin.losses import log_softmax
@@ -23,7 +20,8 @@ from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests
 from ppclas_distill.maps import MapRecorder
-from ppclas_distill.teacher import Student, Teacher, TeacherConfig, open_teacher
+from ppclas_distill.opening import open_teacher
+from ppclas_distill.teacher import Student, Teacher, TeacherConfig
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn

@@ -20,9 +20,7 @@ _TYPES: Mapping[str, Any] = {
 
 
 class OnnxFile:
-    """One input of images [N, 3, H, W] of floats; its first output, [N, C], is taken: logits or
-    probabilities.
-    """
+    """Images [N, 3, H, W] of floats in; its first output, [N, C], is logits or probabilities."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -119,9 +117,7 @@ class OnnxFile:
         return answers.shape[1], sums_to_one
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Answers [N, C] for images [N, 3, H, W]; a file made for one batch size is asked piece by
-        piece.
-        """
+        """Answers [N, C] for images [N, 3, H, W], in pieces where the file has one batch size."""
         step = self._shape[0] if isinstance(self._shape[0], int) else len(images)
         pieces = []
         for start in range(0, len(images), step):

@@ -19,11 +19,12 @@ from ppclas_data.loading.pipeline import (
     bundle_pipeline,
     default_eval_transforms,
 )
-from ppclas_engine.results.predictors import bundle_predictor
+from ppclas_engine.scoring.predictors import bundle_predictor
 
 from ppclas_distill.onnx_file import OnnxFile
+from ppclas_distill.opening import ONNX_SUFFIX, bundle_fingerprint, open_bundle
 from ppclas_distill.select import Answers, check_listable
-from ppclas_distill.teacher import ONNX_SUFFIX, TeacherConfig, bundle_fingerprint, open_bundle
+from ppclas_distill.teacher import TeacherConfig
 
 _THREADS = 2
 """That decode photos while the teacher computes; OpenCV does so without holding the interpreter's
@@ -41,9 +42,7 @@ class Scorer:
     _probabilities: Callable[[NDArray[Any]], NDArray[np.float32]]
 
     def answer(self, paths: list[str]) -> Answers:
-        """Probabilities [N, C] of the photos, NaN for those that cannot be read, and of these place
-        and reason.
-        """
+        """Probabilities [N, C] of the photos; NaN where unreadable, with place and reason."""
         draw = Draw(np.random.default_rng(0))
 
         def read(path: str) -> NDArray[Any] | str:

@@ -47,9 +47,7 @@ class TopPerClass:
         """Of each class the score below which nothing can enter any more."""
 
     def add(self, places: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
-        """Consider photos: places [N] in the pool, ascending, and probabilities [N, C]; rows of NaN
-        are passed over.
-        """
+        """Consider photos: places [N] in the pool, ascending, and probabilities [N, C] or NaN."""
         readable = ~np.isnan(probabilities).any(axis=1)
         places, probabilities = places[readable], probabilities[readable]
         if not len(places):

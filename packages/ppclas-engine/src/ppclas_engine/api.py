@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ppclas_core.bundle import Bundle
-from ppclas_core.config.load import FLAGS, load_config
+from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
 
+from ppclas_engine import session
 from ppclas_engine.classifier import Classifier, Picture
 from ppclas_engine.console import Console
 from ppclas_engine.loop.train import RunResult
-from ppclas_engine.results.evaluate import Evaluation
 from ppclas_engine.results.predict import Prediction
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
-from ppclas_engine.runs import session
+from ppclas_engine.scoring.evaluate import Evaluation
 
 _Path = str | os.PathLike[str]
 
@@ -64,20 +64,24 @@ def train(
     Raises:
         PpclasError: what was given cannot be trained with; nothing that was saved is lost.
     """
-    settings: dict[str, Any] = {
-        "data.train": data,
-        "data.val": val,
-        "data.batch_size": batch_size,
-        "data.image_size": image_size,
-        "model.name": model,
-        "model.pretrained": pretrained,
-        "schedule.lr": lr,
-        "train.epochs": epochs,
-        "train.output": output,
-        "train.device": device,
-        "train.seed": seed,
+    settings: dict[str, tuple[str, Any]] = {
+        "data": ("data.train", data),
+        "val": ("data.val", val),
+        "batch_size": ("data.batch_size", batch_size),
+        "image_size": ("data.image_size", image_size),
+        "model": ("model.name", model),
+        "pretrained": ("model.pretrained", pretrained),
+        "lr": ("schedule.lr", lr),
+        "epochs": ("train.epochs", epochs),
+        "output": ("train.output", output),
+        "device": ("train.device", device),
+        "seed": ("train.seed", seed),
     }
-    given = {key: _plain(value) for key, value in settings.items() if value is not None}
+    given = {
+        f"{name}=": (key, _plain(value))
+        for name, (key, value) in settings.items()
+        if value is not None
+    }
     if isinstance(data, Config):
         if len(given) > 1 or config is not None or overrides:
             raise ConfigError(
@@ -87,8 +91,7 @@ def train(
         return session.train(data, console)
     console = console or Console()
     source = None if config is None else os.fspath(config)
-    options = {key: option for option, key in FLAGS.items()}
-    loaded = load_config(source, overrides, {options[key]: value for key, value in given.items()})
+    loaded = load_config(source, overrides, given)
     for note in loaded.notes:
         console.line(note)
     return session.train(loaded.config, console)

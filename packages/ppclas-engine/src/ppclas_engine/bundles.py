@@ -1,4 +1,4 @@
-"""Bundles around published weights, which come without one."""
+"""Published weights: where they are, and bundles around them, as they come without one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from ppclas_core.bundle import Bundle, Manifest, Preprocessing, architecture_of, versions
-from ppclas_core.errors import BundleError
+from ppclas_core.errors import BundleError, WeightsError
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
+from ppclas_core.registry import resolve
 from ppclas_core.weights import read_state
 from ppclas_data.loading.pipeline import default_eval_transforms
+
+
+def pretrained_path(
+    name: str, *, download: bool = False, folder: Path | None = None, mirror: str | None = None
+) -> Path:
+    """Where the published weights of the registered model ``name`` are, as its package knows.
+
+    With ``download`` they are fetched where they are not on this machine: into ``folder``, or else
+    the cache, from the host of ``mirror`` if given.
+
+    Raises:
+        UnknownNameError: no installed package has that model.
+        WeightsError: there are none, they are not on this machine, or cannot be fetched; the
+            message says what to do.
+    """
+    locate = get_registries().models.entry(name).metadata.get("pretrained")
+    if locate is None:
+        raise WeightsError(
+            f"the package that brings the model {name} knows no published weights for it. "
+            f"Give a weight file instead, or train from random weights."
+        )
+    path: Path = resolve(locate)(name, download=download, folder=folder, mirror=mirror)
+    return path
 
 
 def bundle_from_weights(

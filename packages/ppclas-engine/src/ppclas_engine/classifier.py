@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -14,7 +16,7 @@ from ppclas_data.decoding.arrays import rgb_pixels
 from ppclas_data.decoding.decode import as_seen, decode
 
 from ppclas_engine.results.predict import Prediction, expand_paths, predict
-from ppclas_engine.results.predictors import bundle_predictor, open_engine
+from ppclas_engine.scoring.predictors import bundle_predictor, open_engine
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -56,22 +58,24 @@ class Classifier:
     ) -> list[Prediction]:
         """Names and probabilities of an image, or of several, in their order.
 
-        A folder stands for every photo below it, a ``.txt`` list for its lines, a pattern for what
-        it matches. An image that cannot be read gets a prediction with ``error`` set.
+        An array [N, H, W, C] is a batch of pixels. A folder stands for every photo below it, a
+        ``.txt`` list for its lines, a pattern for what
+        it matches. A file that is missing or cannot be read gets a prediction with ``error`` set.
 
         Raises:
-            DataError: a name stands for no file, or there is no image at all.
+            DataError: a folder or a pattern stands for no image, or something is no image at all.
             ShapeError: pixels of another shape or dtype; the message says how to turn them.
         """
-        single = isinstance(images, str | os.PathLike | bytes | np.ndarray) or _is_pillow(images)
+        single = (
+            isinstance(images, str | os.PathLike | bytes)
+            or (isinstance(images, np.ndarray) and images.ndim < 4)
+            or _is_pillow(images)
+        )
         given: Iterable[Any] = [images] if single else images  # type: ignore[assignment]
-        each = list(_expanded(given))
-        if not each:
-            raise DataError("expected one image or more, got none")
         return list(
             predict(
                 self.bundle,
-                each,
+                list(_expanded(given)),
                 top_k=top_k,
                 batch_size=batch_size,
                 threads=self._readers,
@@ -89,7 +93,13 @@ def _expanded(images: Iterable[Any]) -> Iterator[str | NDArray[np.uint8]]:
     for number, image in enumerate(images, 1):
         name = f"image {number}"
         if isinstance(image, str | os.PathLike):
-            yield from expand_paths([os.fspath(image)])
+            path = os.fspath(image)
+            # One file may be missing, or have a name that looks like a pattern.
+            is_list = path.lower().endswith(".txt")
+            if is_list or Path(path).is_dir() or (glob.has_magic(path) and not Path(path).exists()):
+                yield from expand_paths([path])
+            else:
+                yield path
         elif isinstance(image, bytes):
             yield decode(image, name)
         elif isinstance(image, np.ndarray):

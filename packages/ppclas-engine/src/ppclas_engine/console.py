@@ -1,6 +1,4 @@
-"""What a person sees of a run: lines and a bar on stderr, and the same lines with times in
-``log.txt``.
-"""
+"""What a person sees of a run: lines and a bar on stderr; the lines with times in ``log.txt``."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ class Console:
         self.log(f"warning: {text}")
 
     def log(self, text: str) -> None:
-        """A line for the log alone; a log that cannot be written ends with a warning, and the run
-        goes on.
-        """
+        """A line for the log alone; a log that cannot be written ends with a warning."""
         if self._log is None:
             return
         try:
@@ -96,9 +92,7 @@ class Console:
 
 
 class Bar:
-    """Counts steps; without a terminal it prints a line every so many steps, or else every few
-    seconds.
-    """
+    """Counts steps; without a terminal it prints a line after so many steps, or so many seconds."""
 
     SECONDS_BETWEEN_LINES = 10.0
 
@@ -110,9 +104,7 @@ class Bar:
         self._last_line = time.monotonic()
 
     def advance(self, facts: str = "") -> None:
-        """One step is done; ``facts`` stand beside the count, two spaces apart, what matters most
-        first.
-        """
+        """One step is done; ``facts`` stand beside the count, the most important first."""
         self._done += 1
         now = time.monotonic()
         due = (
@@ -137,9 +129,7 @@ class _TerminalBar(Bar):
 
 
 class _FactsColumn(ProgressColumn):
-    """As many facts as fit in the line, each of them whole; how long it still takes where there are
-    none.
-    """
+    """As many whole facts as fit in the line; the time that is left where there are none."""
 
     def __init__(self, console: RichConsole, bar_width: int) -> None:
         super().__init__()
@@ -149,9 +139,8 @@ class _FactsColumn(ProgressColumn):
         """The facts that fit."""
         facts = str(task.fields["facts"]) or self._time_left(task)
         count = 2 * len(f"{task.total:.0f}") + 1
-        room = (
-            self._console.width - cell_len(task.description) - self._bar_width - count - 3
-        )  # spaces between columns
+        taken = cell_len(task.description) + self._bar_width + count
+        room = self._console.width - taken - 3  # spaces between columns
         shown = ""
         for fact in facts.split("  "):
             longer = f"{shown}  {fact}" if shown else fact

@@ -25,14 +25,15 @@ class CatalogRow:
     paper_url: str | None
 
     image_size: int
-    """Side of the centre crop that the accuracy was measured on, pixels."""
+    """Side of the centre crop that the accuracy was measured on, pixels. Where the notes say that
+    no evaluation settings are published: what the architecture was made for."""
     resize_short: int
     """Short side before the crop, pixels."""
     interpolation: Literal["bilinear", "bicubic"]
-    """OpenCV's."""
+    """As ``resize_backend`` understands it."""
 
-    top1: float
-    """ImageNet validation accuracy in 0..1, as the 2020 tables print it; also ``top5``."""
+    top1: float | None
+    """ImageNet validation accuracy in 0..1, as the published tables print it; also ``top5``."""
     top5: float | None
     reference_top1: float | None
     """What the paper, or whoever trained the model first, reports; also ``reference_top5``."""
@@ -43,24 +44,40 @@ class CatalogRow:
 
     flops_g: float | None
     """10⁹ operations at the published size, a multiply-add counted as two, as the tables print
-    it."""
+    it. Those after 2020 count it as one: their figures are doubled here."""
     params_m: float | None
-    """10⁶ parameters, as the tables print it."""
+    """10⁶ parameters, as the tables print it. Those after 2020 include batch-norm statistics."""
     params: int | None
     """Parameters counted, without batch-norm statistics."""
     macs_g: float | None
-    """10⁹ multiply-adds of convolutions and linear layers, counted at ``image_size``."""
+    """10⁹ multiply-adds of convolutions and linear layers, counted at ``image_size``; None for what
+    was not counted."""
     latency_ms: dict[str, float]
     """``<device>_<precision>_bs<batch>`` → milliseconds a batch, as the tables print it."""
     storage_mb: float | None
 
     weights_url: str | None
     """The ``.pdparams`` file."""
-    legacy_weights_url: str
-    """The archive of the 2020 static-graph release."""
+    legacy_weights_url: str | None
+    """The archive of the 2020 static-graph release; None for what came later."""
     notes: str
     """Where the published facts disagree with each other or with what was counted; empty where they
     agree."""
+
+    year: int | None = None
+    """Of the paper's first version, or of the release where there is no paper; the architectures of
+    2020 and before have None."""
+    weights_origin: str | None = None
+    """Where the weights come from if they were converted from the authors' files, whose licence may
+    then hold for them; None: trained by the PaddleClas project, Apache-2.0."""
+    mean: tuple[float, float, float] | None = None
+    """What the evaluation subtracts from the pixels on a scale of 0..1, and divides them by
+    (``std``); None: ImageNet's."""
+    std: tuple[float, float, float] | None = None
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """Of the pixels that the weights were trained on."""
+    resize_backend: Literal["cv2", "pil"] = "cv2"
+    """Whose resizing the evaluation used: only Pillow's averages over what it leaves out."""
 
 
 @functools.lru_cache(maxsize=1)

@@ -71,9 +71,7 @@ class _Content:
         return cls(url, etag if etag.startswith('"') else headers.get("Last-Modified"), length)
 
     def continues(self, other: _Content) -> bool:
-        """Whether ``other``, of an answer to ``If-Range``, is the same content; it need not repeat
-        the validator.
-        """
+        """Whether ``other``, an answer to ``If-Range``, is the same content."""
         return other.length == (self.length or other.length) and other.validator in (
             None,
             self.validator,
@@ -203,9 +201,7 @@ def _fetch(job: _Job) -> bool:
 
 
 def _try(job: _Job) -> None:
-    """Append what is missing, or start over where the content is another or the server cannot go
-    on.
-    """
+    """Append what is missing; start over where the content changed or cannot be resumed."""
     part = job.part
     known, size = part.content(job.url), part.size
     if known is not None and size == known.length:
@@ -237,9 +233,7 @@ def _try(job: _Job) -> None:
 def _copy(
     job: _Job, response: http.client.HTTPResponse, file: IO[bytes], done: int, length: int | None
 ) -> int:
-    """Write the answer to ``file``, which has ``done`` bytes, up to just over ``max_bytes``; the
-    bytes it has then.
-    """
+    """Write the answer to ``file`` from byte ``done`` to just over ``max_bytes``; its new size."""
     mark, mark_time = done, time.monotonic()
     job.progress(done, length)
     while done <= job.max_bytes:

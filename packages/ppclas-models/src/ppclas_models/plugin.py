@@ -1,6 +1,4 @@
-"""What this package registers: each catalogue name whose family is built. Nothing heavy is imported
-here.
-"""
+"""What this package registers: each catalogue name whose family is built."""
 
 from __future__ import annotations
 
@@ -38,5 +36,7 @@ def register_models(registry: Registry) -> None:
 
 
 def _summary(row: CatalogRow) -> str:
-    size = f", {row.params_m:g} M parameters" if row.params_m is not None else ""
-    return f"{row.series}: top-1 {row.top1 * 100:g} %{size}"
+    accuracy = [f"top-1 {row.top1 * 100:g} %"] if row.top1 is not None else []
+    size = [f"{row.params_m:g} M parameters"] if row.params_m is not None else []
+    facts = ", ".join(accuracy + size)
+    return f"{row.series}: {facts}" if facts else row.series

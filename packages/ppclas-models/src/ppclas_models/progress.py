@@ -15,9 +15,7 @@ _WIDTH = 40
 
 @contextmanager
 def shown(title: str) -> Iterator[tuple[Callable[[int, int | None], None], Callable[[str], None]]]:
-    """Say that ``title`` is downloaded; gives what shows the bytes done and in all, and what says a
-    sentence.
-    """
+    """Say that ``title`` is downloaded; gives what shows bytes (done, all) and what says more."""
     line = _Line(sys.stderr)
     line.say(f"downloading {title}")
     try:

@@ -11,9 +11,7 @@ from ppclas_models.catalog import load_catalog
 
 
 def about(name: str) -> dict[str, Any]:
-    """``series_description`` and ``citations`` (a list) of the series that the catalogue name
-    belongs to.
-    """
+    """``series_description`` and ``citations`` (a list) of a catalogue name's series."""
     series = _load()[load_catalog()[name].series]
     return {"series_description": series["description"], "citations": series["citations"]}
 

@@ -25,12 +25,13 @@ def shapes_of(architecture: str) -> Shapes:
     """State-dict name → shape, in the model's order, for 1000 classes.
 
     Raises:
-        WeightsError: no weights of that architecture are published, so no names are.
+        WeightsError: its names are not known: no weights of it are published, or none were read.
     """
     table = _load()
     if architecture not in table:
         raise WeightsError(
-            f"the tensor names of {architecture} are not published: no weights of it are"
+            f"the names of the tensors in weights of {architecture} are not known here, so that "
+            "no file can be checked"
         )
     return table[architecture]
 

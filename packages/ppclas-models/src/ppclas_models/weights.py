@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from platformdirs import user_cache_path
 from ppclas_core.errors import WeightsError
 
 from ppclas_models.catalog import CatalogRow, load_catalog
@@ -15,9 +16,9 @@ CARRIED = Path(__file__).with_name("pretrained")
 
 
 def cache_folder() -> Path:
-    """``$PPCLAS_HOME/weights``; ``PPCLAS_HOME`` is ``~/.cache/ppclas`` where it is not set."""
+    """``$PPCLAS_HOME/weights``, or where the system keeps caches: ``~/.cache/ppclas/weights``."""
     home = os.environ.get("PPCLAS_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "ppclas") / "weights"
+    return (Path(home) if home else user_cache_path("ppclas", appauthor=False)) / "weights"
 
 
 def locate(
@@ -39,10 +40,15 @@ def locate(
         return carried
     if row.weights_url is None:
         reason = f" ({row.notes})" if row.notes else ""
+        archive = (
+            ", or what 'ppclas models convert' makes of the archive of 2020, "
+            f"{row.legacy_weights_url}, if it knows its names"
+            if row.legacy_weights_url is not None
+            else ""
+        )
         raise WeightsError(
             f"no .pdparams weights of {name} are published{reason}. Give a weight file of your "
-            "own, or what 'ppclas models convert' makes of the archive of 2020, "
-            f"{row.legacy_weights_url}, if it knows its names."
+            f"own{archive}."
         )
     file = (cache_folder() if folder is None else folder) / row.weights_url.rsplit("/", 1)[1]
     if file.is_file():

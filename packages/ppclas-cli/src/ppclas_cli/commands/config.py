@@ -5,6 +5,7 @@ right.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import click
 from ppclas_core.errors import ConfigError
@@ -38,7 +39,6 @@ def show_command(
       ppclas config show finetune -o schedule.lr=0.01
       ppclas config show --plain > my.yaml
     """
-    from ppclas_core.config.dump import annotate
     from ppclas_core.config.load import dump_config, load_config
 
     loaded = load_config(source, overrides)
@@ -50,7 +50,7 @@ def show_command(
         )
     else:
         text = dump_config(loaded.config)
-        click.echo(text if plain else annotate(text, loaded.origins), nl=False)
+        click.echo(text if plain else _annotate(text, loaded.origins), nl=False)
 
 
 @config.command("validate")
@@ -102,10 +102,33 @@ def schema_command() -> None:
     Then, in the first line of a YAML file:
       # yaml-language-server: $schema=ppclas.schema.json
     """
-    from ppclas_core.config.load import config_schema
     from ppclas_core.plugins import get_registries
 
+    from ppclas_cli.config_schema import config_schema
+
     click.echo(json.dumps(config_schema(get_registries()), ensure_ascii=False, indent=2))
+
+
+def _annotate(text: str, origins: Mapping[str, str]) -> str:
+    """The YAML of ``dump_config`` with ``# origin`` behind each value that has one in
+    ``origins``.
+    """
+    from ppclas_core.config.check import leaves
+    from ppclas_core.config.explain import dotted
+    from ppclas_core.config.yaml_source import parse_yaml
+
+    lines = text.splitlines()
+    document = parse_yaml(text, "config")
+    comments = {
+        document.values[path].line - 1: origins[dotted(path)]
+        for path in leaves(document.value)
+        if dotted(path) in origins
+    }
+    width = min(60, max((len(lines[line]) for line in comments), default=0))
+    return "".join(
+        f"{line:<{width}}  # {comments[number]}\n" if number in comments else f"{line}\n"
+        for number, line in enumerate(lines)
+    )
 
 
 def _is_valid(file: str) -> bool:

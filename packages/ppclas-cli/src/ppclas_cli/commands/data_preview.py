@@ -121,7 +121,7 @@ def _configured(
     from ppclas_data.inspection.preview import choose_photos, preview_config
     from ppclas_engine.planning.plan import make_plan
 
-    loaded = load_config(source, overrides, {"DATA": data})
+    loaded = load_config(source, overrides, {"DATA": ("data.train", data)})
     plan = make_plan(loaded.config, "cpu")
     assert plan.config.train.epochs is not None
     notes: list[str] = []

@@ -348,7 +348,8 @@ def pipeline_command(source: str, folder: str, overrides: tuple[str, ...], dry_r
       ppclas distill pipeline -c pipeline.yaml --output runs/ssld
       ppclas distill pipeline -c ssld-mobilenetv3-large --output runs/ssld --dry-run
     """
-    from ppclas_distill.pipeline import load_pipeline, run_pipeline
+    from ppclas_distill.pipeline import run_pipeline
+    from ppclas_distill.stages import load_pipeline
     from ppclas_engine.console import Console
 
     run_pipeline(load_pipeline(source, overrides), Path(folder), Console(), dry_run=dry_run)

@@ -17,7 +17,7 @@ from ppclas_cli.output import print_table
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
     from ppclas_core.contracts.data import ImageSet
-    from ppclas_engine.results.evaluate import Evaluation
+    from ppclas_engine.scoring.evaluate import Evaluation
 
 
 @click.command(name="eval")
@@ -111,7 +111,7 @@ def _as_json(evaluation: Evaluation, per_class: bool) -> dict[str, Any]:
 
 
 def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: bool) -> None:
-    from ppclas_engine.planning.monitor import TITLES, format_metric
+    from ppclas_engine.scoring.monitor import TITLES, format_metric
 
     click.echo(
         f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos"

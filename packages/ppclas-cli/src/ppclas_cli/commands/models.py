@@ -155,7 +155,7 @@ def download_command(name: str, folder: Path | None, mirror: str | None, as_json
       ppclas models download ResNet50_vd_ssld
       ppclas models download MobileNetV2 -p weights/
     """
-    from ppclas_core.weights import pretrained_path
+    from ppclas_engine.bundles import pretrained_path
 
     path = pretrained_path(name, download=True, folder=folder, mirror=mirror)
     if as_json:

@@ -189,7 +189,7 @@ def command(
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
-    from ppclas_engine.runs.session import (
+    from ppclas_engine.session import (
         follow,
         follow_elsewhere,
         join_launched,
@@ -202,7 +202,9 @@ def command(
     if change_recipe and resume is None:
         raise click.UsageError("--change-recipe goes with --resume.")
     said = bool(
-        source or overrides or any(flags[flag] is not None for flag in flags if flag != "--output")
+        source
+        or overrides
+        or any(value is not None for option, (_, value) in flags.items() if option != "--output")
     )
     loaded = load_config(source, overrides, flags) if said or resume is None else None
     console = Console()
@@ -261,7 +263,7 @@ def _resume(
     What was said beside ``--resume`` must agree with it, unless ``change_recipe``.
     """
     from ppclas_engine.runs.run import RunFolder
-    from ppclas_engine.runs.session import (
+    from ppclas_engine.session import (
         check_same_recipe,
         make_launch,
         resume,
@@ -293,7 +295,7 @@ def _print_result(result: RunResult | None) -> None:
     if result is None:
         return
     from ppclas_engine.console import Console
-    from ppclas_engine.planning.monitor import format_metric
+    from ppclas_engine.scoring.monitor import format_metric
 
     best, run = result.best, result.run.path
     console = Console()
@@ -313,7 +315,8 @@ def _print_result(result: RunResult | None) -> None:
     console.line(f"  ppclas export {name} --target onnx")
 
 
-def _flags(given: dict[str, Any]) -> dict[str, Any]:
+def _flags(given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Option → the dotted key of the config that it sets, and its value; None where not given."""
     data, train_list = given["data"], given["train_list"]
     if data is not None and train_list is not None:
         raise click.UsageError(
@@ -321,28 +324,28 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
         )
     pretrained = given["pretrained"]
     return {
-        "DATA": data,
-        "--train": train_list,
-        "--val": given["val"],
-        "--model": given["model"],
-        "--pretrained": True if pretrained == "true" else pretrained,
-        "--epochs": given["epochs"],
-        "--batch-size": given["batch_size"],
-        "--lr": given["lr"],
-        "--image-size": given["image_size"],
-        "--resize-mode": given["resize_mode"],
-        "--device": given["device"],
-        "--devices": given["devices"],
-        "--output": given["output"],
-        "--seed": given["seed"],
-        "--workers": given["workers"],
-        "--reader": given["reader"],
-        "--class-weights": given["class_weights"],
-        "--tracker": _trackers(given["trackers"], given["vdl_dir"]),
-        "--amp": given["amp"],
-        "--ema": given["ema"],
-        "--accumulate": given["accumulate"],
-        "--compile": given["compile"],
+        "DATA": ("data.train", data),
+        "--train": ("data.train", train_list),
+        "--val": ("data.val", given["val"]),
+        "--model": ("model.name", given["model"]),
+        "--pretrained": ("model.pretrained", True if pretrained == "true" else pretrained),
+        "--epochs": ("train.epochs", given["epochs"]),
+        "--batch-size": ("data.batch_size", given["batch_size"]),
+        "--lr": ("schedule.lr", given["lr"]),
+        "--image-size": ("data.image_size", given["image_size"]),
+        "--resize-mode": ("data.resize_mode", given["resize_mode"]),
+        "--device": ("train.device", given["device"]),
+        "--devices": ("train.devices", given["devices"]),
+        "--output": ("train.output", given["output"]),
+        "--seed": ("train.seed", given["seed"]),
+        "--workers": ("data.workers", given["workers"]),
+        "--reader": ("data.reader.name", given["reader"]),
+        "--class-weights": ("loss.class_weights", given["class_weights"]),
+        "--tracker": ("trackers", _trackers(given["trackers"], given["vdl_dir"])),
+        "--amp": ("train.precision", given["amp"]),
+        "--ema": ("train.ema_decay", given["ema"]),
+        "--accumulate": ("train.accumulate", given["accumulate"]),
+        "--compile": ("train.compile", given["compile"]),
     }
 
 

@@ -17,6 +17,7 @@ from ppclas_cli.paddleclas.schema_2x import translate_2x
 from ppclas_cli.paddleclas.schema_2020 import KEYS as KEYS_2020
 from ppclas_cli.paddleclas.schema_2020 import translate_2020
 from ppclas_cli.paddleclas.translation import Translation
+from ppclas_cli.paddleclas.values import with_literals
 
 __all__ = ["PaddleClasFormat"]
 
@@ -32,6 +33,7 @@ class PaddleClasFormat(ConfigFormat):
         return "ARCHITECTURE" in values or "Arch" in values or "Global" in values
 
     def translate(self, values: dict[str, Any]) -> TranslatedConfig:
+        values = with_literals(values)
         translation = Translation(values)
         if "ARCHITECTURE" in values:
             translate_2020(translation)

@@ -1,6 +1,4 @@
-"""Check the plain values of a config against the schema, and each component against its own
-parameters.
-"""
+"""Check a config's plain values against the schema, and components against their parameters."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ def value_at(values: Any, path: KeyPath) -> Any:
 def _components(
     values: dict[str, Any], registries: Registries
 ) -> Iterator[tuple[KeyPath, dict[str, Any], Registry]]:
-    """Each component that was given, with its registry; what is not shaped like one is left to the
-    schema.
-    """
+    """Each given component with its registry; what is not shaped like one the schema will tell."""
     for path, registry in single_components(registries).items():
         value = value_at(values, path)
         if _is_component(value):
@@ -119,9 +115,8 @@ def _component_problems(
 
 def _lists_that_take(name: str, registries: Registries) -> list[str]:
     """Dotted keys of the lists that a component of this name may stand in."""
-    return [
-        dotted(path) for path, registry in component_lists(registries).items() if name in registry
-    ]
+    lists = component_lists(registries).items()
+    return [dotted(path) for path, registry in lists if name in registry]
 
 
 def _params_problems(
@@ -139,17 +134,14 @@ def _params_problems(
             message = problem.message
             if problem.about_key and len(problem.path) == 1:
                 message = unknown_key(str(problem.path[0]), [*model.model_fields, *common])
-            problems.append(
-                Problem((*path, *problem.path), f"{entry.name}: {message}", problem.about_key)
-            )
+            said, place = f"{entry.name}: {message}", (*path, *problem.path)
+            problems.append(Problem(place, said, problem.about_key))
         return problems
     return []
 
 
 def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[str]]:
-    """Mistakes in the model's name and, where any are given, its parameters; checking those imports
-    Paddle.
-    """
+    """Mistakes in the model's name and, where given, its parameters, which imports Paddle."""
     if not isinstance(section, dict):
         return [], []
     name = section.get("name", Config().model.name)
@@ -164,11 +156,8 @@ def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[st
         return [], []
     path = ("model", "params")
     if "num_classes" in params:
-        return [
-            Problem(
-                (*path, "num_classes"), "the class count comes from the data; leave it out.", True
-            )
-        ], []
+        message = "the class count comes from the data; leave it out."
+        return [Problem((*path, "num_classes"), message, about_key=True)], []
     try:
         if isinstance(entry.builder, LazyModel):
             # A variant fixes what its family requires: its own parameters are the defaults here.
@@ -183,29 +172,33 @@ def _check_model(section: Any, models: Registry) -> tuple[list[Problem], list[st
 
 
 def _known_keys(registries: Registries) -> list[str]:
-    """Every dotted key of the schema and of the default components, to find where a misplaced key
-    belongs.
-    """
+    """Every dotted key of the schema and the default components: where a key may belong."""
     known = [dotted(path) for path in paths(Config().model_dump())]
     for path, registry in single_components(registries).items():
         name = default_component(path)
         if name in registry:
-            known += [
-                f"{dotted(path)}.{key}" for key in registry.entry(name).params_model().model_fields
-            ]
+            fields = registry.entry(name).params_model().model_fields
+            known += [f"{dotted(path)}.{key}" for key in fields]
     return known
 
 
 def paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     """The path of everything inside a plain tree, containers before what they hold."""
-    items = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list | tuple)
-        else ()
-    )
-    for key, item in items:
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    for key, item in value.items() if isinstance(value, dict) else ():
         here = (*path, key)
         yield here
         yield from paths(item, here)
+
+
+def leaves(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The path of every value in a plain tree: scalars, lists of plain values, empty maps."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, index))
+    else:
+        yield path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ppclas_core.config.yaml_source import KeyPath
-from ppclas_core.near import near_names
+from ppclas_core.wording import near_names
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -57,13 +57,9 @@ def problems_of(
     grouped: dict[KeyPath, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         grouped.setdefault(_real_path(details, tree), []).append(details)
-    # A union reports every branch: where one of them fails deeper inside, that is the one that was
-    # meant.
-    deepest = [
-        path
-        for path in grouped
-        if not any(len(other) > len(path) and other[: len(path)] == path for other in grouped)
-    ]
+    # A union reports every branch: one that fails deeper inside than the others was meant.
+    above = {path[:depth] for path in grouped for depth in range(len(path))}
+    deepest = [path for path in grouped if path not in above]
     return [_problem(path, grouped[path], model, elsewhere) for path in deepest]
 
 
@@ -110,9 +106,8 @@ def _problem(
         known = parent.model_fields if parent else ()
         return Problem(path, unknown_key(str(path[-1]), known, elsewhere), about_key=True)
     if first["type"] == "missing" and isinstance(path[-1], int):
-        return Problem(
-            path[:-1], f"expected {path[-1] + 1} values or more, got {describe(first['input'])}."
-        )
+        got = describe(first["input"])
+        return Problem(path[:-1], f"expected {path[-1] + 1} values or more, got {got}.")
     if first["type"] == "missing":
         return Problem(path[:-1], f"the key {path[-1]!r} is missing.")
     if first["type"] == "value_error":
@@ -152,9 +147,7 @@ def _hint(errors: list[ErrorDetails], value: Any) -> str:
 
 
 def _real_path(details: ErrorDetails, tree: Any) -> KeyPath:
-    """The error's place in ``tree``: pydantic's, without the names of union branches that it mixes
-    in.
-    """
+    """The error's place in ``tree``: pydantic's, without its names of union branches."""
     path: list[str | int] = []
     location = details["loc"]
     for depth, part in enumerate(location):

@@ -1,13 +1,12 @@
-"""One config from a file or recipe, ``-o`` overrides and command-line flags, each value with its
-origin.
+"""One config from file or recipe, ``-o`` overrides and flags, each value with its origin.
 
 Later ones win: schema defaults, then the file, then ``-o`` in order, then flags. Everything is
-checked before any of it is used, and every mistake is reported, each in one line with the place
-where it was written.
+checked before any of it is used, and every mistake is reported with its place, a line each.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,46 +14,25 @@ from typing import Any
 
 import yaml
 
-from ppclas_core.config.check import check, default_component, paths, single_components, value_at
-from ppclas_core.config.dump import dump_config, leaves
+from ppclas_core.config.check import (
+    check,
+    default_component,
+    leaves,
+    paths,
+    single_components,
+    value_at,
+)
 from ppclas_core.config.explain import Problem, dotted
-from ppclas_core.config.json_schema import config_schema
 from ppclas_core.config.overrides import apply_override
 from ppclas_core.config.schema import Config
 from ppclas_core.config.yaml_source import Document, Dumper, KeyPath, read_yaml
 from ppclas_core.contracts.config_format import ConfigFormat
 from ppclas_core.errors import ConfigError, UnknownNameError
-from ppclas_core.near import near_names
 from ppclas_core.plugins import Registries, get_registries
 from ppclas_core.registry import Registry
+from ppclas_core.wording import near_names
 
-__all__ = ["FLAGS", "LoadedConfig", "config_schema", "dump_config", "load_config", "migrate"]
-
-FLAGS: Mapping[str, str] = {
-    "DATA": "data.train",
-    "--train": "data.train",
-    "--val": "data.val",
-    "--model": "model.name",
-    "--pretrained": "model.pretrained",
-    "--epochs": "train.epochs",
-    "--batch-size": "data.batch_size",
-    "--lr": "schedule.lr",
-    "--image-size": "data.image_size",
-    "--resize-mode": "data.resize_mode",
-    "--device": "train.device",
-    "--devices": "train.devices",
-    "--output": "train.output",
-    "--seed": "train.seed",
-    "--workers": "data.workers",
-    "--reader": "data.reader.name",
-    "--class-weights": "loss.class_weights",
-    "--tracker": "trackers",
-    "--amp": "train.precision",
-    "--ema": "train.ema_decay",
-    "--accumulate": "train.accumulate",
-    "--compile": "train.compile",
-}
-"""What the everyday flags of ``ppclas train`` set."""
+__all__ = ["LoadedConfig", "dump_config", "load_config", "migrate"]
 
 DEFAULT = "default"
 """The origin of what nobody said."""
@@ -69,8 +47,7 @@ class LoadedConfig:
     """Dotted key of every value → ``default``, ``run.yaml:12``, ``-o data.batch_size=8`` or
     ``--lr``. A list of plain values is one value."""
     notes: tuple[str, ...] = field(default=())
-    """What was translated from an old schema, and what could not be checked here, a sentence
-    each."""
+    """What was translated from an old schema and what could not be checked, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +66,19 @@ class _Tree:
     def __init__(self, document: Document | None) -> None:
         self.values: dict[str, Any] = {}
         self.said: dict[KeyPath, _Said] = {}
-        if document is not None and document.value is not None:
+        self.notes: tuple[str, ...] = ()
+        if document is not None and document.value is None:
+            self.notes = (f"{document.name} is empty: everything is at its default",)
+        elif document is not None:
             if not isinstance(document.value, dict):
-                raise ConfigError(
-                    f"{document.name}: expected a map with the keys "
-                    f"{', '.join(Config.model_fields)}."
-                )
+                keys = ", ".join(Config.model_fields)
+                raise ConfigError(f"{document.name}: expected a map with the keys {keys}.")
             self.values = document.value
             for path, value in document.values.items():
-                key = document.keys.get(path, value)
-                self.said[path] = _Said(
-                    f"{document.name}:{value.line}",
-                    f"{document.name}:{key.line}:{key.column}",
-                    f"{document.name}:{value.line}:{value.column}",
-                    (value.line, value.column),
-                )
+                key, line = document.keys.get(path, value), f"{document.name}:{value.line}"
+                at_key = f"{document.name}:{key.line}:{key.column}"
+                order = (value.line, value.column)
+                self.said[path] = _Said(line, at_key, f"{line}:{value.column}", order)
 
     def override(self, assignment: str) -> None:
         defaults = Config().model_dump()
@@ -117,23 +92,20 @@ class _Tree:
         self.said[path] = _Said(label, label, label, (1 << 30, 0))
 
     def translate(self, written_in: ConfigFormat) -> tuple[str, ...]:
-        """Replace a tree of another schema by its translation; what became of each key, a line
-        each.
-        """
+        """Replace a tree of another schema by its translation; a line on each old key."""
         translation = written_in.translate(self.values)
         if translation.problems:
             raise ConfigError(_report(translation.problems, self))
         said: dict[KeyPath, _Said] = {}
         for path, source in translation.origins.items():
             found = (self.who(source) if source else None) or _Said(written_in.implied, "", "")
-            said[path] = replace(
-                found, origin=f"{found.origin} ({dotted(source)})" if source else found.origin
-            )
+            behind = f" ({dotted(source)})" if source else ""
+            said[path] = replace(found, origin=f"{found.origin}{behind}")
         self.values, self.said = translation.values, said
         return translation.lines
 
-    def flag(self, option: str, value: Any) -> None:
-        path: KeyPath = tuple(FLAGS[option].split("."))
+    def flag(self, option: str, key: str, value: Any) -> None:
+        path: KeyPath = tuple(key.split("."))
         node = self.values
         for part in path[:-1]:
             if not isinstance(node.get(str(part)), dict):
@@ -154,16 +126,12 @@ class _Tree:
         return None
 
     def name_components(self, places: Iterable[KeyPath]) -> None:
-        """Give a component without a name the default one: ``schedule: {lr: 0.1}`` keeps the
-        default schedule.
-        """
+        """Name the default component where there is no name: ``schedule: {lr: 0.1}``."""
         for path in places:
             value = value_at(self.values, path)
             if isinstance(value, dict) and "name" not in value:
-                value_at(self.values, path[:-1])[path[-1]] = {
-                    "name": default_component(path),
-                    **value,
-                }
+                named = {"name": default_component(path), **value}
+                value_at(self.values, path[:-1])[path[-1]] = named
                 name: KeyPath = (*path, "name")
                 self.said[name] = _Said(DEFAULT, "", "")
 
@@ -171,73 +139,69 @@ class _Tree:
 def load_config(
     source: str | Path | None = None,
     overrides: Sequence[str] = (),
-    flags: Mapping[str, Any] | None = None,
+    flags: Mapping[str, tuple[str, Any]] | None = None,
     *,
     registries: Registries | None = None,
 ) -> LoadedConfig:
-    """The config that a YAML file or the name of a recipe, ``KEY=VALUE`` overrides and flags give
-    together.
+    """The config that a YAML file or a recipe's name, ``KEY=VALUE`` overrides and flags give.
 
-    ``flags`` maps options of ``FLAGS`` to values; those that are None were not given.
+    ``flags`` maps options of a command to the dotted key that each sets and its value; those whose
+    value is None were not given: ``{"--lr": ("schedule.lr", 0.1)}``.
 
     Raises:
-        ConfigError: with every mistake, each in one line: where it stands, what was expected, what
-            came.
+        ConfigError: with every mistake, a line each: its place, what was expected, what came.
     """
     registries = registries or get_registries()
     tree, notes = _open_tree(source, overrides, registries)
-    for option, value in (flags or {}).items():
+    for option, (key, value) in (flags or {}).items():
         if value is not None:
-            tree.flag(option, value)
+            tree.flag(option, key, value)
     config, more = _check_tree(tree, registries)
-    return LoadedConfig(
-        config, _origins(config, tree), (*(f"translated: {note}" for note in notes), *more)
-    )
+    translated = [f"translated: {note}" for note in notes]
+    return LoadedConfig(config, _origins(config, tree), (*translated, *tree.notes, *more))
+
+
+def dump_config(config: Config) -> str:
+    """YAML that loads back as an equal config: every value, defaults too."""
+    return _dump(config.model_dump(), width=float("inf"))
 
 
 def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
-    """The YAML that says what the config of another schema at ``path`` says, and what became of
-    each old key, a line each.
+    """YAML for what a config of another schema says, and what became of its keys, a line each.
 
     ``overrides`` are ``KEY=VALUE`` in the old words or the new ones.
 
     Raises:
-        ConfigError: it is in no such schema, or something in it cannot be translated; with its
-            place.
+        ConfigError: it is in no such schema, or what is at a place cannot be translated.
     """
     registries = get_registries()
     tree, lines = _open_tree(path, overrides, registries)
     if not lines:
         known = " or ".join(written_in.description for written_in in _formats(registries))
-        raise ConfigError(
-            f"{path}: expected {known or 'a config of another schema'}; got another one."
-        )
+        known = known or "a config of another schema"
+        raise ConfigError(f"{path}: expected {known}; got another one.")
     _check_tree(tree, registries)
-    return yaml.dump(
-        tree.values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120
-    ), lines
+    return _dump(tree.values, width=120), lines
+
+
+def _dump(values: dict[str, Any], width: float) -> str:
+    return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width)
 
 
 def _open_tree(
     source: str | Path | None, overrides: Sequence[str], registries: Registries
 ) -> tuple[_Tree, tuple[str, ...]]:
-    """The values of a file or recipe with ``overrides``; what became of the keys of an old schema,
-    a line each.
-    """
+    """The values of a file or recipe with ``overrides``; a line on each key of an old schema."""
     tree = _Tree(None if source is None else _read(source, registries.recipes))
     lines: tuple[str, ...] = ()
     formats = (each for each in _formats(registries) if each.recognises(tree.values))
     if (written_in := next(formats, None)) is not None:
         # Overrides in the old words change the old tree, those in the new ones its translation.
-        old = [
-            assignment
-            for assignment in overrides
-            if assignment.partition(".")[0].partition("=")[0] in written_in.keys
-        ]
+        old = [each for each in overrides if re.split("[.=]", each)[0] in written_in.keys]
         for assignment in old:
             tree.override(assignment)
         lines = tree.translate(written_in)
-        overrides = [assignment for assignment in overrides if assignment not in old]
+        overrides = [each for each in overrides if each not in old]
     for assignment in overrides:
         tree.override(assignment)
     return tree, lines
@@ -260,23 +224,20 @@ def _check_tree(tree: _Tree, registries: Registries) -> tuple[Config, Sequence[s
 def _read(source: str | Path, recipes: Registry) -> Document:
     """The document of a file, or of a recipe where a bare word names one."""
     path = Path(source)
-    is_word = (
-        isinstance(source, str) and len(path.parts) == 1 and path.suffix not in (".yaml", ".yml")
-    )
-    if is_word and str(source) in recipes:
-        return read_yaml(Path(recipes.build(str(source))), f"recipe {source}")
-    if is_word and not path.exists():
-        try:
-            recipes.entry(str(source))
-        except UnknownNameError as error:
-            raise ConfigError(f"There is no file {source} here. {error}") from error
+    if isinstance(source, str) and len(path.parts) == 1 and path.suffix not in (".yaml", ".yml"):
+        if source in recipes:
+            return read_yaml(Path(recipes.build(source)), f"recipe {source}")
+        if not path.exists():
+            try:
+                recipes.entry(source)
+            except UnknownNameError as error:
+                raise ConfigError(f"There is no file {source} here. {error}") from error
     if not path.exists():
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         near = near_names(path.name, beside) or near_names(path.stem, recipes)
-        hint = (
-            f" Did you mean {near[0]!r}?" if near else f" Recipes: {', '.join(recipes) or 'none'}."
-        )
-        raise ConfigError(f"There is no file {path}.{hint}")
+        listed = f"Recipes: {', '.join(recipes) or 'none'}."
+        hint = f"Did you mean {near[0]!r}?" if near else listed
+        raise ConfigError(f"There is no file {path}. {hint}")
     return read_yaml(path)
 
 
@@ -285,27 +246,20 @@ def _report(problems: Sequence[Problem], tree: _Tree) -> str:
     for problem in problems:
         said = tree.who(problem.path) or _Said(DEFAULT, "", "")
         where = said.key if problem.about_key else said.value
-        found.append(
-            (
-                said.order,
-                ": ".join(part for part in (where, dotted(problem.path), problem.message) if part),
-            )
-        )
+        parts = (where, dotted(problem.path), problem.message)
+        found.append((said.order, ": ".join(filter(None, parts))))
     lines = [line for _, line in sorted(found, key=lambda item: item[0])]
-    return (
-        lines[0]
-        if len(lines) == 1
-        else "\n  ".join([f"the config has {len(lines)} mistakes:", *lines])
-    )
+    if len(lines) > 1:
+        lines.insert(0, f"the config has {len(lines)} mistakes:")
+    return "\n  ".join(lines)
 
 
 def _origins(config: Config, tree: _Tree) -> dict[str, str]:
     origins = {}
     for path in leaves(config.model_dump(mode="json")):
         inside = {tree.who(p) for p in _paths_below(tree.values, path)}
-        origins[dotted(path)] = (
-            ", ".join(sorted({said.origin for said in inside if said})) or DEFAULT
-        )
+        said = {said.origin for said in inside if said}
+        origins[dotted(path)] = ", ".join(sorted(said)) or DEFAULT
     return origins
 
 

@@ -1,6 +1,4 @@
-"""``-o a.b.c=value``: one value of a config tree replaced from the command line. Values are parsed,
-never evaluated.
-"""
+"""``-o a.b.c=value`` replaces one value of a config tree. Values are parsed, never evaluated."""
 
 from __future__ import annotations
 
@@ -18,8 +16,7 @@ def parse_value(text: str) -> Any:
     """What the text right of ``=`` stands for.
 
     A number, ``number/number``, true or false in any case, ``null`` or ``None``, a quoted text, a
-    list ``[…]`` or map ``{…}`` as YAML or JSON write them; everything else, the empty text too,
-    stands for itself.
+    list ``[…]`` or map ``{…}`` as YAML or JSON write them; all else stands for itself.
 
     Raises:
         ConfigError: an unfinished quote, list or map, or a division by zero.
@@ -44,12 +41,10 @@ def apply_override(tree: dict[str, Any], assignment: str, defaults: Any = None) 
     """Carry out ``a.b.c=value`` on ``tree`` and return the path that was set.
 
     Parts of the path are keys of maps and indices of lists, negative ones from the end. A map that
-    is missing on the way is created; a list that is missing is copied from ``defaults``, a tree of
-    the same shape.
+    is missing on the way is created; a list is copied from ``defaults``, a tree of this shape.
 
     Raises:
-        ConfigError: no ``=``, an index out of range, a part inside a plain value; the message
-            starts with the option.
+        ConfigError: no ``=``, an index out of range, a part inside a plain value.
     """
     key, equals, text = assignment.partition("=")
     key = key.strip()
@@ -76,9 +71,8 @@ def _assign(node: Any, parts: list[str], value: Any, defaults: Any) -> KeyPath:
         elif isinstance(node, dict):
             here, default = part, defaults.get(part, {}) if isinstance(defaults, dict) else {}
         else:
-            raise ConfigError(
-                f"{'.'.join(parts[:depth])} is {node!r}, which has nothing inside called {part!r}."
-            )
+            where = ".".join(parts[:depth])
+            raise ConfigError(f"{where} is {node!r}, which has nothing inside called {part!r}.")
         path.append(here)
         if depth == len(parts) - 1:
             node[here] = value
@@ -112,9 +106,8 @@ def _index(items: list[Any], part: str, where: str) -> int:
 
 
 def _count(items: list[Any]) -> str:
-    return {0: "no items", 1: "1 item, index 0"}.get(
-        len(items), f"{len(items)} items, 0 to {len(items) - 1}"
-    )
+    many = f"{len(items)} items, 0 to {len(items) - 1}"
+    return {0: "no items", 1: "1 item, index 0"}.get(len(items), many)
 
 
 def _copy(value: Any) -> Any:

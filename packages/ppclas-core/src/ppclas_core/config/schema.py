@@ -26,9 +26,7 @@ Side = Annotated[int, Field(gt=0, le=16384)]
 Size = Side | tuple[Side, Side]
 """A side for squares, or (height, width), in pixels."""
 ResizeMode = Literal["center", "squash", "letterbox", "none"]
-"""How a photo gets the image size. center: the short side is resized and the middle kept; squash:
-all of it, resized to the size, whatever that does to its aspect; letterbox: all of it, with bars;
-none: the middle, not resized."""
+"""How a photo gets the image size; see ``DataSection.resize_mode``."""
 Task = Literal["classification", "multilabel"]
 """One label an image, or any number of them."""
 
@@ -61,11 +59,9 @@ class NormalizeConfig(Params):
 
     @model_validator(mode="after")
     def _as_many_means_as_stds(self) -> NormalizeConfig:
-        if len(self.mean) != len(self.std):
-            raise ValueError(
-                f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel in "
-                "both"
-            )
+        means, stds = len(self.mean), len(self.std)
+        if means != stds:
+            raise ValueError(f"mean has {means} values and std {stds}: give one a channel in both")
         return self
 
 
@@ -92,8 +88,7 @@ class ModelSection(Params):
     the weights that come with the installed packages where this model has some, random ones
     otherwise."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Further parameters of the architecture. The class count is not among them: it comes from the
-    data."""
+    """Further parameters of the architecture, except the class count: that is the data's."""
 
     @field_validator("pretrained")
     @classmethod
@@ -111,24 +106,20 @@ class DataSection(Params):
     train: str | None = None
     """A folder of class folders, a list file or a CSV. Nothing: the built-in photos."""
     val: str | None = None
-    """The same for validation. Nothing: ``val``/``test`` beside ``train`` where they exist, else a
-    split by rule."""
+    """The same for validation. Nothing: ``val``/``test`` beside ``train``, else a split by rule."""
     train_extra: str | None = None
     """Photos without labels to train on as well: a folder, at any depth, or a list file with a path
     a line. For an objective that learns without labels (Distill)."""
     root: str | None = None
-    """Folder that the paths of list files and CSVs are relative to. Nothing: the list's own
-    folder."""
+    """Folder that paths in list files and CSVs are relative to. Nothing: the list's own."""
     labels: str | None = None
     """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
     task: Task | None = None
-    """``classification``: one label an image; ``multilabel``: any number. Nothing: as the training
-    set is written."""
+    """``classification``: one label an image; ``multilabel``: any number. Nothing: as written."""
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each class that is held out where there is no validation set."""
     image_size: Size | None = None
-    """What the model sees, (height, width) or a side. Nothing: inferred from the photos and the
-    weights."""
+    """(height, width) or a side that the model sees. Nothing: inferred from photos and weights."""
     resize_mode: ResizeMode = "center"
     """How photos get the image size. ``center``: short side resized, middle kept in evaluation,
     random boxes in training; ``squash``: all of the photo, whatever that does to its aspect;
@@ -137,16 +128,14 @@ class DataSection(Params):
     resize_short: PositiveInt | None = None
     """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] | None = None
-    """Resampling of every default resize. Nothing: what the model was published with, mostly
-    bilinear."""
+    """Resampling of default resizes. Nothing: what the model was published with."""
     train_transforms: tuple[ComponentConfig, ...] | None = None
     """On each training image. Nothing: RandomResizedCrop, RandomFlip."""
     repeat_draws_after: PositiveInt | None = None
     """Epochs after which a photo's random crops and flips come again; 1: it looks the same in each,
     but for transforms that grow with the epochs (GridMask). Nothing: never."""
     eval_transforms: tuple[ComponentConfig, ...] | None = None
-    """On each image everywhere else, and kept in the bundle. Nothing: Resize (short side),
-    CenterCrop."""
+    """Everywhere else, and kept in the bundle. Nothing: Resize (short side), CenterCrop."""
     sampling: SamplingConfig = SamplingConfig()
     """How often each training image is shown."""
     batch_transforms: tuple[ComponentConfig, ...] = ()
@@ -198,8 +187,7 @@ class TrainSection(Params):
     """Several processes that train together: GPU numbers (``0,1,2,3``), or processes on the CPU
     (``cpu:2``). Each takes its part of every batch. Nothing: this process alone."""
     sync_batch_norm: bool = False
-    """Normalise by the mean and variance of the batch over all devices, not over each one's part of
-    it."""
+    """Normalise by the batch's mean and variance over all devices, not over each one's part."""
     join_seconds: PositiveFloat = 300.0
     """Longest time for all devices to find each other before the first step."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
@@ -208,37 +196,28 @@ class TrainSection(Params):
     """What ``precision`` is for: the layers that Paddle lists as safe and worth it (O1), or all but
     those it lists as unsafe (O2)."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """Keep a moving average of the weights, evaluate both, and keep the better one. Nothing: no
-    average."""
+    """Evaluate a moving average of the weights too, and keep the better. Nothing: no average."""
     ema_statistics: bool = False
-    """Average the statistics of batch norms as well; otherwise they are those of the weights as
-    they are."""
+    """Average the statistics of batch norms as well; otherwise they are those of the weights."""
     accumulate: PositiveInt = 1
-    """Batches whose gradients make one step: it is that of ``data.batch_size · accumulate``
-    images."""
+    """Batches whose gradients make one step, of ``data.batch_size · accumulate`` images."""
     lr_batch_size: PositiveInt | None = None
     """Images a step that ``schedule.lr`` is meant for; with another number it is scaled by
     ``lr_scaling``. Nothing: ``schedule.lr`` is taken as it is."""
     lr_scaling: Literal["linear", "sqrt"] = "linear"
-    """How the learning rate follows the images a step: in proportion (SGD), or with the square root
-    (Adam)."""
+    """How the rate follows the images a step: in proportion (SGD), or as their root (Adam)."""
     bad_steps: NonNegativeInt = 3
-    """Steps in a row that may be left out because the loss or a gradient is not finite; one more
-    ends the run."""
+    """Steps in a row left out for a loss or gradient that is not finite; one more ends the run."""
     patience: PositiveInt | None = None
-    """End the run when ``monitor`` has not improved by more than ``min_delta`` for so many epochs.
-    Nothing: never."""
+    """Epochs without ``monitor`` improving by ``min_delta`` that end the run. Nothing: never."""
     min_delta: Fraction = 0.0
     """Improvement of ``monitor`` that counts for ``patience``; shares are in 0..1."""
     max_minutes: PositiveFloat | None = None
-    """Time for the whole run, resumes included: then it is evaluated, kept and finished. Nothing:
-    no limit."""
+    """Time for the run with its resumes: then it is evaluated and finished. Nothing: no limit."""
     average_last: Annotated[int, Field(ge=2)] | None = None
-    """At the end evaluate the mean of the weights of so many last epochs too, and keep it if it is
-    the best."""
+    """Evaluate the mean of so many last epochs' weights too, and keep it if it is the best."""
     compile: bool = False
-    """Trace the model into a graph (``paddle.jit.to_static``) for training. The first step then
-    takes longer."""
+    """Train a traced graph (``paddle.jit.to_static``) of the model; the first step takes longer."""
     output: str | None = None
     """The run folder itself. Nothing: ``runs/<model>-<n>``. Never overwritten."""
     probe_head: bool | None = None
@@ -272,8 +251,7 @@ class Config(Params):
     data: DataSection = DataSection()
     loss: ComponentConfig = ComponentConfig(name="CrossEntropy")
     objective: ComponentConfig = ComponentConfig(name="Supervised")
-    """What a step minimises: ``loss`` against the labels, or what a plugin makes of it
-    (distillation)."""
+    """What a step minimises: ``loss`` against the labels, or a plugin's choice (distillation)."""
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ComponentConfig = ComponentConfig(name="CosineWarmup")
     """The learning-rate schedule; ``lr`` is its peak. Nothing given for ``lr``: inferred."""

@@ -1,7 +1,8 @@
 """YAML as plain values that remember where they stood.
 
-The YAML 1.2 core rules are used instead of PyYAML's 1.1 ones: ``1e-4`` is a number, ``yes``,
-``on``, ``1:30`` and ``010`` are not booleans, sexagesimals and octals. Nothing but maps with text
+The YAML 1.2 core rules are used instead of PyYAML's 1.1 ones: ``1e-4`` is a number, ``yes``, ``on``
+and ``1:30`` are not booleans and sexagesimals. ``010``, ten to one and eight to the other, is
+refused. Nothing but maps with text
 keys, lists, text, numbers, true/false and null can come out; no tag constructs anything else.
 """
 
@@ -41,20 +42,17 @@ _FIRST_CHARACTERS = {
     "merge": ["<"],
 }
 """PyYAML asks only the patterns filed under a scalar's first character."""
+_TWO_MEANINGS = re.compile(r"[-+]?0[0-9]+\Z")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the core rules; it only composes nodes here, it constructs
-    nothing.
-    """
+    """PyYAML's safe loader with the core rules; it only composes nodes, it constructs nothing."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what the loader reads back equal: text that either rule set would take for something
-    else is quoted.
-    """
+    """Writes what the loader reads back equal: what either rule set would misread is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write shared values twice instead of with anchors."""
@@ -144,9 +142,8 @@ def parse_yaml(text: str, name: str) -> Document:
         if node is not None:
             document.value = _Builder(document).build(node, ())
     except yaml.MarkedYAMLError as error:
-        problem = f"not valid YAML: {error.problem}" + (
-            f" ({error.context})" if error.context else ""
-        )
+        context = f" ({error.context})" if error.context else ""
+        problem = f"not valid YAML: {error.problem}{context}"
         if error.problem == "but found another document":
             problem = "a second document starts here; a config is one document"
         raise ConfigError(_located(name, error.problem_mark, problem)) from error
@@ -161,7 +158,11 @@ def parse_yaml(text: str, name: str) -> Document:
 
 
 def read_scalar(text: str) -> Any:
-    """What the plain scalar ``text`` stands for: None, a boolean, a number, or the text itself."""
+    """What the plain scalar ``text`` stands for: None, a boolean, a number, or the text itself.
+
+    Raises:
+        ConfigError: a whole number that begins with 0.
+    """
     for kind, pattern in _PATTERNS.items():
         if pattern.match(text):
             return _convert(kind, text)
@@ -174,6 +175,11 @@ def _convert(kind: str, text: str) -> Any:
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":
+        if _TWO_MEANINGS.match(text):
+            raise ConfigError(
+                f"{text} is an octal number to some programs and a decimal one to others; write it "
+                "without the leading zero, or in quotes if it is a text"
+            )
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         return int(text[2:] if base != 10 else text, base)
     if kind == "float":
@@ -209,14 +215,11 @@ class _Builder:
         own: dict[str, yaml.Node] = {}
         for key_node, value_node in node.value:
             if key_node.tag == f"{_TAG}merge":
-                sources = (
-                    value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
-                )
-                for source in sources:
+                several = isinstance(value_node, yaml.SequenceNode)
+                for source in value_node.value if several else [value_node]:
                     if not isinstance(source, yaml.MappingNode):
                         raise self.error(source, "'<<' takes a map, or a list of maps")
-                    # As YAML 1.1 defines it: of several merged maps the first one that has a key
-                    # gives it.
+                    # As YAML 1.1 defines it, the first of several maps that has a key gives it.
                     merged = {**self.mapping(source, path), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
@@ -241,16 +244,16 @@ class _Builder:
             raise self.error(node, f"{node.value!r} does not fit its tag !!{kind}")
         try:
             return _convert(kind, node.value)
+        except ConfigError as error:
+            raise self.error(node, str(error)) from None
         except ValueError as error:
             raise self.error(node, f"the number is too long ({len(node.value)} digits)") from error
 
     def expect_tag(self, node: yaml.Node, *kinds: str) -> None:
         if node.tag not in {_TAG + kind for kind in kinds}:
-            raise self.error(
-                node,
-                f"the tag {node.tag.replace(_TAG, '!!')} is not accepted; a config holds plain "
-                "values only",
-            )
+            tag = node.tag.replace(_TAG, "!!")
+            said = f"the tag {tag} is not accepted; a config holds plain values only"
+            raise self.error(node, said)
 
     def error(self, node: yaml.Node, message: str) -> ConfigError:
         return ConfigError(_located(self.document.name, node.start_mark, message))
@@ -261,14 +264,9 @@ def _position(node: yaml.Node) -> Position:
 
 
 def _located(name: str, mark: yaml.Mark | None, message: str) -> str:
-    """``name:line:column: message.``; a text without a name has no lines that a user would
-    count.
-    """
-    place = (
-        f"{name}:{mark.line + 1}:{mark.column + 1}: "
-        if name and mark
-        else f"{name}: "
-        if name
-        else ""
+    """``name:line:column: message.``; in a text without a name nobody would count lines."""
+    if not name:
+        return f"{message}."
+    return (
+        f"{name}:{mark.line + 1}:{mark.column + 1}: {message}." if mark else f"{name}: {message}."
     )
-    return f"{place}{message}."

@@ -1,6 +1,4 @@
-"""Other schemas that a config may be written in: how one is recognised, and what its translation
-says.
-"""
+"""Other schemas of configs: how one is recognised, and what its translation says."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ class TranslatedConfig:
     lines: tuple[str, ...] = ()
     """What became of each old key, a line each."""
     problems: tuple[Problem, ...] = ()
-    """What could not be translated, at its place in the old tree; where there are any, nothing else
-    counts."""
+    """What could not be translated, with its place in the old tree; then nothing else counts."""
 
 
 class ConfigFormat:
@@ -33,8 +30,7 @@ class ConfigFormat:
     description: ClassVar[str]
     """What such a file is and how it is told apart, for messages: "a … config (KEY: …)"."""
     keys: ClassVar[frozenset[str]]
-    """Its top-level keys. An override that begins with one of them changes the old tree before it
-    is translated."""
+    """Its top-level keys. An override of one of them is made before the tree is translated."""
     implied: ClassVar[str]
     """The origin of values that the old schema implies: "as … trains"."""
 

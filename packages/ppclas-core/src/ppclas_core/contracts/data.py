@@ -27,9 +27,7 @@ Image = NDArray[Any]
 
 @dataclass(frozen=True)
 class Draw:
-    """Where a random transform gets its randomness: one generator for each (seed, epoch,
-    sample).
-    """
+    """A random transform's randomness: a generator of its own for each (seed, epoch, sample)."""
 
     rng: np.random.Generator
     epoch: int = 0
@@ -59,9 +57,7 @@ class SampleDraws:
         self._rng = np.random.Generator(self._philox)
 
     def __call__(self, epoch: int, index: int, repeat: int = 0) -> Draw:
-        """The draw of sample ``index`` (0-based) when it comes for the ``repeat``-th time (0-based)
-        in ``epoch``.
-        """
+        """Sample ``index`` when it comes for the ``repeat``-th time in ``epoch``, all 0-based."""
         # One number at a time: NumPy takes several times as long for a tuple.
         self._key[1] = epoch if self._repeat_after is None else epoch % self._repeat_after
         self._counter[1] = index
@@ -71,9 +67,7 @@ class SampleDraws:
 
 
 def sample_draw(seed: int, epoch: int, index: int, epochs: int = 1, repeat: int = 0) -> Draw:
-    """The draw of sample ``index`` in ``epoch``: the same for any number of workers, ranks and
-    resumes.
-    """
+    """The draw of sample ``index`` in ``epoch``: the same for any workers, ranks and resumes."""
     return SampleDraws(seed, epochs)(epoch, index, repeat)
 
 
@@ -81,9 +75,7 @@ _WORD = 2**64 - 1
 
 
 class Transform(Params):
-    """Map one image [H, W, C] to another. Random ones draw from ``draw.rng`` and nothing else,
-    draws first.
-    """
+    """Map one image [H, W, C] to another. Random ones draw from ``draw.rng`` alone, and first."""
 
     def __call__(self, image: Image, draw: Draw) -> Image:
         """The transformed image; ``image`` itself is never written to."""
@@ -120,20 +112,15 @@ class Record:
     member: str = ""
     """Name inside ``path`` where that is an archive."""
     span: tuple[int, int] | None = None
-    """Where ``ImageSet.read`` finds the image in ``path``: offset and size in bytes. Nothing: it is
-    the whole file."""
+    """Offset and size in bytes of the image in ``path``. Nothing: it is the whole file."""
 
     @property
     def name(self) -> str:
-        """What tells it from the other records of its set: the path, and the name inside an
-        archive.
-        """
+        """What tells it from other records of its set: path, and name inside an archive."""
         return f"{self.path}/{self.member}" if self.member else self.path
 
     def about(self, said: str) -> str:
-        """``said`` of the image, to stand behind ``where``: with its file's name, unless that is
-        said there.
-        """
+        """``said`` of the image, behind ``where``: with its file's name unless it is there."""
         return said if self.where.startswith(self.path) else f"{self.name}: {said}"
 
     @property
@@ -151,8 +138,7 @@ class ImageSet:
     origin: str
     """What the user gave: a folder, a list file, a CSV."""
     notes: tuple[str, ...] = field(default=())
-    """What was decided on the way (delimiter, header, skipped files), a sentence each, for the
-    console."""
+    """What was decided on the way (delimiter, header, skipped files), a sentence each."""
     task: Task = "classification"
     """``multilabel``: an image may have several labels."""
 
@@ -173,14 +159,12 @@ class ImageSet:
         return np.array([record.label for record in self.records], dtype=np.int64)
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of an image. Sources with other places for them than files and archives
-        subclass this.
+        """The encoded bytes of an image. Sources other than files and archives override this.
 
         Several threads may call it at once.
 
         Raises:
-            OSError: there is no such file, it is closed, or it is a pipe or a device, which might
-                never end.
+            OSError: there is no such file, it is closed, or a pipe or device that may never end.
         """
         record = self.records[index]
         if not stat.S_ISREG(os.stat(record.path).st_mode):  # noqa: PTH116 - fast

@@ -26,25 +26,19 @@ class Exporter(Params):
     timeout: PositiveFloat = 600.0
     """Seconds that each step may take before it is ended."""
     tolerance: PositiveFloat = 1e-4
-    """Largest accepted difference of a logit, as a share of the root mean square of the trained
-    model's logits."""
+    """Largest accepted difference of a logit, as a share of the logits' root mean square."""
     image_size: Size | None = None
     """Take images of this size, a side or (height, width) in pixels, instead of the bundle's."""
 
     def check(self) -> None:
-        """Called before anything heavy: raise if a package that the target needs is not
-        installed.
-        """
+        """Called before anything heavy: raise if a package of the target is not installed."""
 
     def accepted(self, facts: Mapping[str, Any]) -> float:
-        """The tolerance for an export with these facts: ``tolerance``, unless the target knows
-        better.
-        """
+        """For an export with these facts: ``tolerance``, unless the target knows better."""
         return self.tolerance
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Write the engine's files into ``folder``, and what the converter said into ``export.log``
-        there.
+        """Write the engine's files, and ``export.log`` of the converter, into ``folder``.
 
         Returns what ``bundle.json`` says of them under ``export``: ``engine`` (a registered
         engine), ``model`` (a file in ``folder``), ``batch`` where the batch size is fixed,
@@ -59,8 +53,7 @@ class Exporter(Params):
 
 
 class Engine(Params):
-    """Run an export: build it, ``load`` an export once, then ask for ``logits``. It owns its
-    session.
+    """Run an export in a session of its own: build it, ``load`` once, then ask for ``logits``.
 
     What an export takes is its ``input``: ``images``, normalised float32 [N, 3, H, W], or
     ``pixels``, uint8 [N, H, W, 3], where the normalisation is inside; ``prepare`` makes the one
@@ -88,9 +81,8 @@ class Engine(Params):
         self._batch = facts.get("batch")
         self._pixels = facts.get("input") == "pixels"
         self._input = (*bundle.image_size, 3) if self._pixels else (3, *bundle.image_size)
-        self._activation = (
-            bundle.manifest.activation if facts.get("output") == "probabilities" else "none"
-        )
+        inside = facts.get("output") == "probabilities"
+        self._activation = bundle.manifest.activation if inside else "none"
         self._normalize = bundle.manifest.preprocessing.normalize
         self.open(bundle)
 
@@ -117,8 +109,7 @@ class Engine(Params):
         return np.log(likely) - np.log1p(-np.minimum(likely, np.float32(1.0 - 2.0**-24)))
 
     def answers(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """What the export gives for what ``prepare`` gives, for any N of 1 or more: logits or
-        probabilities [N, C].
+        """Logits or probabilities [N, C] for what ``prepare`` gives, for any N of 1 or more.
 
         An export with a fixed batch size is fed such batches, the last one filled up with zeros.
 
@@ -126,12 +117,8 @@ class Engine(Params):
             ShapeError: the images are not what the export takes.
         """
         kind = np.dtype(np.uint8 if self._pixels else np.float32)
-        if (
-            images.ndim != 4
-            or images.shape[1:] != self._input
-            or images.dtype != kind
-            or not len(images)
-        ):
+        fits = images.ndim == 4 and images.shape[1:] == self._input and images.dtype == kind
+        if not fits or not len(images):
             how = "the bundle's pipeline" if self._pixels else "the bundle's pipeline and normalize"
             raise ShapeError(
                 f"the export takes {kind} images [N, {', '.join(map(str, self._input))}]; "
@@ -141,10 +128,8 @@ class Engine(Params):
             return self.run(np.ascontiguousarray(images))
         missing = -len(images) % self._batch
         padded = np.concatenate([images, np.zeros((missing, *self._input), kind)])
-        parts = [
-            self.run(padded[start : start + self._batch])
-            for start in range(0, len(padded), self._batch)
-        ]
+        starts = range(0, len(padded), self._batch)
+        parts = [self.run(padded[start : start + self._batch]) for start in starts]
         return np.concatenate(parts)[: len(images)]
 
     def open(self, bundle: Bundle) -> None:
@@ -152,9 +137,7 @@ class Engine(Params):
         raise NotImplementedError
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """What the export gives for one contiguous batch of the size that it takes; ``answers``
-        calls it.
-        """
+        """What the export gives for one contiguous batch of its size; for ``answers``."""
         raise NotImplementedError
 
     def versions(self) -> dict[str, str]:
@@ -180,8 +163,7 @@ def export_facts(bundle: Bundle) -> dict[str, Any]:
 def export_file(bundle: Bundle, key: str) -> Path:
     """The file of an export that ``bundle.json`` names under ``export.<key>``.
 
-    Only a file listed under ``files`` (its hash is verified on load) is given: never one outside
-    the folder.
+    Only a file listed under ``files`` is given: its hash is verified, and it is in the folder.
 
     Raises:
         BundleError: the export names no such file.

@@ -11,8 +11,7 @@ from ppclas_core.errors import ConfigError
 
 
 class FeatureExtractor(nn.Layer):
-    """Images [N, in_channels, H, W] → feature maps [N, channels, ~H / stride, ~W / stride], from
-    fine to coarse.
+    """Images [N, in_channels, H, W] → maps [N, channels, ~H / stride, ~W / stride], finest first.
 
     ``info`` has the layer, the channels and the stride of each map. ``model`` is the model itself:
     load weights into that (``load_weights(backbone.model, path)``). Parameters that come after the
@@ -41,9 +40,7 @@ class FeatureExtractor(nn.Layer):
 
 
 class _Keep:
-    """A hook that puts its layer's output into ``maps``. An object, no closure: a deep copy gets
-    maps of its own.
-    """
+    """A hook, and no closure: a deep copy puts outputs into ``maps`` of its own."""
 
     def __init__(self, maps: dict[str, Tensor], name: str) -> None:
         self._maps, self._name = maps, name

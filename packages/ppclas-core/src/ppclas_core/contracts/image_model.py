@@ -23,6 +23,10 @@ class Feature:
     """Input pixels per feature pixel, along height and width."""
 
 
+def _begins(key: str, prefix: str) -> bool:
+    return key == prefix or key.startswith(f"{prefix}.")
+
+
 class ImageModel(nn.Layer):
     """Classify images [N, in_channels, H, W] (float32, normalised) as logits [N, num_classes].
 
@@ -31,8 +35,7 @@ class ImageModel(nn.Layer):
     """
 
     head: ClassVar[tuple[str, ...]] = ("fc",)
-    """Prefixes of the state-dict keys of the classifier: what is re-initialised for another number
-    of classes."""
+    """Prefixes of the classifier's state-dict keys: re-initialised for other numbers of classes."""
 
     config: ModelConfig
 
@@ -48,55 +51,41 @@ class ImageModel(nn.Layer):
         raise NotImplementedError
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [N, num_classes]; the pooled features [N, C] if ``pre_logits`` or ``num_classes``
-        is 0.
-        """
+        """Logits [N, num_classes]; pooled [N, C] if ``pre_logits`` or without classes."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
 
     def feature_info(self) -> list[Feature]:
-        """The maps a detector or segmenter can use, from fine to coarse, one a stride; the last is
-        the last stage's.
-        """
+        """Maps for detectors, fine to coarse, one a stride; the last is the last stage's."""
         raise NotImplementedError
 
     def stages(self) -> dict[str, tuple[str, ...]]:
-        """Stage name → prefixes of its parameters' names, from the input to the output, ``head``
-        last.
+        """Stage name → prefixes of its parameters' names, from input to output, ``head`` last.
 
-        Every parameter belongs to exactly one stage. Per-stage learning rates, freezing and layer
-        decay go by it.
+        Every parameter is in one stage. Learning rates, freezing and layer decay go by it.
         """
         raise NotImplementedError
 
     def stage_of(self, key: str) -> str:
-        """The stage that the parameter or buffer ``key`` belongs to (the longest matching prefix
-        wins).
-        """
-        matches = [
-            (len(prefix), stage)
-            for stage, prefixes in self.stages().items()
-            for prefix in prefixes
-            if key == prefix or key.startswith(f"{prefix}.")
-        ]
+        """The stage of the parameter or buffer ``key``; the longest matching prefix wins."""
+        prefixes = ((prefix, stage) for stage, group in self.stages().items() for prefix in group)
+        matches = [(len(prefix), stage) for prefix, stage in prefixes if _begins(key, prefix)]
         if not matches:
             raise ConfigError(f"{type(self).__name__}: no stage holds the parameter {key!r}")
         return max(matches)[1]
 
     def is_head(self, key: str) -> bool:
         """Whether a state-dict key belongs to the classifier."""
-        return any(key == prefix or key.startswith(f"{prefix}.") for prefix in self.head)
+        return any(_begins(key, prefix) for prefix in self.head)
 
     def trainable(self) -> Iterator[tuple[str, Tensor]]:
         """Name and parameter of everything that takes gradients (batch-norm statistics do not)."""
         return ((name, p) for name, p in self.named_parameters() if not p.stop_gradient)
 
     def train(self) -> None:
-        """Training mode, except for batch norms that keep their running statistics: all of them, or
-        frozen ones.
-        """
+        """Training mode, except for batch norms that are frozen or all keep their statistics."""
         super().train()
         for layer in self.sublayers():
             if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm) and (
@@ -105,8 +94,7 @@ class ImageModel(nn.Layer):
                 layer.eval()
 
     def layer_decay(self, decay: float) -> dict[str, float]:
-        """Stage name → factor on the learning rate (an ``lr_mult``): 1 for the head, ``decay`` less
-        for each before it.
+        """Stage name → factor on the learning rate: 1 for the head, ``decay`` less for each before.
 
         For fine-tuning: early layers, which are of use everywhere, change least.
         """
@@ -122,10 +110,8 @@ class ImageModel(nn.Layer):
         known = self.stages()
         for stage in stages:
             if stage not in known:
-                raise ConfigError(
-                    f"{type(self).__name__} has no stage {stage!r} to freeze. It has: "
-                    f"{', '.join(known)}."
-                )
+                name, listed = type(self).__name__, ", ".join(known)
+                raise ConfigError(f"{name} has no stage {stage!r} to freeze. It has: {listed}.")
         for name, parameter in self.named_parameters():
             if self.stage_of(name) in stages:
                 parameter.stop_gradient = True

@@ -1,8 +1,6 @@
-"""What a training step minimises: ``Supervised`` compares the model with the labels; plugins add
-others (distillation).
+"""What a training step minimises: ``Supervised`` compares with the labels, plugins add others.
 
-An objective is built from the config's ``objective`` section. Importing this module does not import
-Paddle.
+It is built from the config's ``objective`` section. Importing this does not import Paddle.
 """
 
 from __future__ import annotations
@@ -71,8 +69,7 @@ class StepLoss:
 
 
 class Objective(Params):
-    """Turn a batch into a loss. The fields are what a config may set; what is built from them is
-    private.
+    """Turn a batch into a loss. Fields are what a config sets; what is built of them is private.
 
     ``prepare`` is called once. Layers that train beside the model (projections of feature losses)
     are given by ``layers``; arrays that a resumed run needs beyond them (a teacher's running
@@ -80,16 +77,13 @@ class Objective(Params):
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it can be used for: one label an image (``classification``), several (``multilabel``),
-    or both."""
+    """What it is for: one label an image (``classification``), several (``multilabel``), both."""
     learns_without_labels: ClassVar[bool] = False
     """Whether photos without a label can be trained on. Their label is
     ``ppclas_data.sources.unlabelled.UNLABELLED``."""
 
     def resolved(self) -> Objective:
-        """The same with every path absolute: what a run's ``config.yaml`` says, which is read from
-        any folder.
-        """
+        """The same with every path absolute, for a run's ``config.yaml``, read from anywhere."""
         return self
 
     def prepare(self, context: ObjectiveContext) -> None:
@@ -101,9 +95,7 @@ class Objective(Params):
         raise NotImplementedError
 
     def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
-        """The loss of ``batch``; ``forward`` runs the model in training (in the run's precision and
-        on its devices).
-        """
+        """The loss of ``batch``; ``forward`` trains in the run's precision, on its devices."""
         raise NotImplementedError
 
     def layers(self) -> Mapping[str, nn.Layer]:

@@ -1,6 +1,4 @@
-"""Who reads the batches of a loader (``data.reader``): what a reader is asked, what it gives,
-and how it is opened.
-"""
+"""Who reads a loader's batches (``data.reader``): what it is asked, gives, and how it opens."""
 
 from __future__ import annotations
 
@@ -57,8 +55,7 @@ class Samples:
     """The readable images of a batch."""
 
     images: NDArray[Any] | Tensor
-    """[N, H, W, C] uint8 (float32 if the transforms normalise); a tensor where they are on a GPU
-    already."""
+    """[N, H, W, C] uint8 (float32 if transforms normalise); a tensor where on a GPU already."""
     indices: NDArray[np.int64]
     """[N] places in the image set."""
     bad: tuple[BadImage, ...]
@@ -94,13 +91,7 @@ class Reader(Protocol):
         records: tuple[Record, ...],
         earlier: Sequence[int] | None = None,
     ) -> Samples:
-        """The images of a batch.
-
-        Args:
-            epoch: 0-based.
-            indices: places in the whole image set, one for each record.
-            records: where the images are.
-            earlier: how many times each has come before in this epoch. None: not once.
+        """The images of a batch: the arguments are the fields of a ``Request``.
 
         Raises:
             ShapeError: images of one batch come out in different shapes or dtypes.
@@ -118,12 +109,10 @@ class OpenReader:
 
         ``requests`` are those of the rest of an epoch. A reader that reads ahead takes the next
         ones before it gives the samples of the first, and no more of them than it can hold. An
-        epoch may be left in the middle: the iterator is closed then, and later ``read`` is called
-        again.
+        epoch may be left in the middle: its iterator is closed, and ``read`` called later.
 
         Raises:
-            PpclasError: a batch could not be read at all. Single bad images are left out, see
-                ``Samples.bad``.
+            PpclasError: a batch cannot be read at all; single bad images are in ``Samples.bad``.
         """
         raise NotImplementedError
 
@@ -132,9 +121,7 @@ class OpenReader:
 
 
 class BatchReader(Params):
-    """A way to read batches. Its fields are what a config may set beside the name in
-    ``data.reader``.
-    """
+    """A way to read batches. Its fields are what ``data.reader`` may set beside the name."""
 
     def open(self, plain: Reader, workers: int, note: Callable[[str], None]) -> OpenReader:
         """Start reading.
@@ -143,7 +130,6 @@ class BatchReader(Params):
             plain: reads one batch in this process. Every reader gives its samples: the same images
                 left out, and the same pixels but for what decoders and resizers differ in.
             workers: processes or threads, ``data.workers``; 0: none beside the training process.
-            note: takes a line for the console: who reads, and what else is done where this reader
-                cannot run.
+            note: takes a console line: who reads, and what is done where this cannot run.
         """
         raise NotImplementedError

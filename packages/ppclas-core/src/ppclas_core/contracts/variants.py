@@ -1,7 +1,6 @@
 """Named variants of a model family, and how they are registered without importing it.
 
-Importing this module imports neither Paddle nor pydantic, so that a plugin can use it while names
-are listed.
+Importing it imports neither Paddle nor pydantic: plugins use it while names are listed.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ class Variant:
 
 
 class Variants(dict[str, Variant]):
-    """The variants of one family file: ``models = Variants()``, then
-    ``@models.register(Name=Config(...), ...)``.
-    """
+    """A family's variants: ``models = Variants()``, ``@models.register(Name=Config(...))``."""
 
     def register(self, **configs: ModelConfig) -> Callable[[Model], Model]:
         """Decorate the layer class that these configurations build."""
@@ -46,11 +43,9 @@ class Variants(dict[str, Variant]):
 
 @dataclass(frozen=True)
 class LazyModel:
-    """A registry builder: the variant ``name`` of the ``Variants`` found at ``table``
-    ("module:attribute").
+    """A registry builder: the variant ``name`` of the ``Variants`` at ``table``.
 
-    Several registered names may stand for one variant: published weights that share an architecture
-    do.
+    Several registered names may stand for one variant, as those of published weights do.
     """
 
     table: str
@@ -72,8 +67,6 @@ class LazyModel:
 
 
 def register_variants(registry: Registry, table: str, *names: str, **entry: Any) -> None:
-    """Register variants of the ``Variants`` at ``table`` without importing it; ``entry`` goes to
-    ``register``.
-    """
+    """Register variants of ``table`` without importing it; ``entry`` goes to ``register``."""
     for name in names:
         registry.register(name, LazyModel(table, name), **entry)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from ppclas_core.params import Params
 
 
+def fail(message: str) -> NoReturn:
+    """Say what does not keep its contract."""
+    raise AssertionError(message)
+
+
 def expect(condition: bool, message: str) -> None:
-    """Raise AssertionError with ``message`` unless ``condition``; unlike ``assert`` also under
-    ``python -O``.
-    """
+    """``fail`` unless ``condition``: an ``assert`` that ``python -O`` keeps."""
     if not condition:
-        raise AssertionError(message)
+        fail(message)
 
 
 def check_params(component: Params, documented: bool = True) -> None:
     """A component's parameters survive being written to a config and read again.
 
-    With ``documented`` each of its own fields must also have a docstring, which is what users see
-    of it.
+    With ``documented`` its own fields must also have docstrings, which is what users see.
     """
     kind = type(component)
     expect(isinstance(component, Params), f"{kind.__name__} is not a ppclas_core.params.Params")
@@ -26,11 +30,8 @@ def check_params(component: Params, documented: bool = True) -> None:
     silent = [
         name for name, field in kind.model_fields.items() if name in own and not field.description
     ]
-    expect(
-        not (documented and silent),
-        f"{kind.__name__}: fields without a docstring below them: {', '.join(silent)}",
-    )
+    if documented and silent:
+        fail(f"{kind.__name__}: fields without a docstring below them: {', '.join(silent)}")
     again = kind(**component.model_dump(mode="json"))
-    expect(
-        again == component, f"{kind.__name__}: {component!r} reads back from a config as {again!r}"
-    )
+    if again != component:
+        fail(f"{kind.__name__}: {component!r} reads back from a config as {again!r}")

@@ -21,7 +21,7 @@ from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.contracts.export import Engine, Exporter
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
-from ppclas_core.testing.components import check_params, expect
+from ppclas_core.testing.components import check_params, expect, fail
 from ppclas_core.weights import model_state
 
 Array = NDArray[np.float32]
@@ -37,8 +37,8 @@ def make_tiny_bundle(
     """A bundle of an untrained model, for square images of ``image_size`` pixels.
 
     ``transforms`` bring photos to that size in evaluation; without any they have it already.
-    ``FakeNet`` is there inside ``use_plugin(FakePlugin())``. An exporter that works in a process of
-    its own needs a model of an installed package.
+    ``FakeNet`` is there inside ``use_plugin(FakeNetPlugin())``. An exporter that works in a process
+    of its own needs a model of an installed package.
     """
     size = (image_size, image_size)
     manifest = Manifest(
@@ -51,8 +51,7 @@ def make_tiny_bundle(
 
 
 def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
-    """An exporter keeps the contract of ``ppclas_core.contracts.export.Exporter``, and its engine
-    that of ``Engine``.
+    """An exporter and its engine keep the contracts of ``ppclas_core.contracts.export``.
 
     ``bundle`` is exported into the new ``folder``; the engine must then give the model's logits,
     within the exporter's own tolerance, for batches of 1 and 3. Where that engine cannot run here
@@ -64,33 +63,24 @@ def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
     weights = bundle.weights_file.read_bytes()
     folder.mkdir(parents=True)
     facts = exporter.export(bundle, folder)
-    expect(
-        bundle.weights_file.read_bytes() == weights, f"{name} changes the bundle that it exports"
-    )
+    if bundle.weights_file.read_bytes() != weights:
+        fail(f"{name} changes the bundle that it exports")
     for key in ("engine", "model"):
-        expect(
-            isinstance(facts.get(key), str), f"{name}: export() must return {key!r}; got {facts}"
-        )
-    expect(
-        (folder / facts["model"]).is_file(),
-        f"{name}: export() names {facts['model']!r} and did not write it",
-    )
+        if not isinstance(facts.get(key), str):
+            fail(f"{name}: export() must return {key!r}; got {facts}")
+    if not (folder / facts["model"]).is_file():
+        fail(f"{name}: export() names {facts['model']!r} and did not write it")
     engines = get_registries().engines
     used = facts.get("verified_with", facts["engine"])
     for engine_name in (facts["engine"], used):
         expect(engine_name in engines, f"{name}: nobody registers its engine {engine_name!r}")
-    if used != facts["engine"]:
-        expect(
-            bool(facts.get("verified")),
-            f"{name}: another engine stands in, and no sentence says what it proves",
-        )
+    if used != facts["engine"] and not facts.get("verified"):
+        fail(f"{name}: another engine stands in, and no sentence says what it proves")
 
     write_manifest(folder, bundle.manifest.replace(kind="export", export=facts, files={}))
     engine = engines.build(used)
-    expect(
-        isinstance(engine, Engine),
-        f"the engine {used} is not a ppclas_core.contracts.export.Engine",
-    )
+    if not isinstance(engine, Engine):
+        fail(f"the engine {used} is not a ppclas_core.contracts.export.Engine")
     check_params(engine)
     engine.load(Bundle.load(folder))
     expect(bool(engine.versions()), f"the engine {used} names no versions")
@@ -111,18 +101,13 @@ def _expect_same_logits(
         with paddle.no_grad():
             expected = model(paddle.to_tensor(images)).numpy()
         got = logits_of(images)
-        expect(
-            got.shape == expected.shape and got.dtype == np.float32,
-            f"{name}: its engine gives {got.dtype} {list(got.shape)} for {count} images, "
-            f"not float32 {list(expected.shape)}",
-        )
+        found, wanted = f"{got.dtype} {list(got.shape)}", f"float32 {list(expected.shape)}"
+        if found != wanted:
+            fail(f"{name}: its engine gives {found} for {count} images, not {wanted}")
         scale = float(np.sqrt((expected**2).mean()))
         if centred:
-            expected, got = (
-                logits - logits.mean(axis=1, keepdims=True) for logits in (expected, got)
-            )
+            expected, got = (each - each.mean(axis=1, keepdims=True) for each in (expected, got))
         difference = float(np.abs(got - expected).max()) / max(scale, 1e-12)
-        expect(
-            difference <= tolerance,
-            f"{name}: logits differ by {difference:.2g} of their size; {tolerance:g} is allowed",
-        )
+        if not (difference <= tolerance):
+            found = f"{difference:.2g} of their size; {tolerance:g} is allowed"
+            fail(f"{name}: logits differ by {found}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_core.testing.components import check_params, expect
+from ppclas_core.testing.components import check_params, expect, fail
+from ppclas_core.weights import model_state
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -50,10 +51,8 @@ def check_model(model: str | ImageModel, image_size: int = 64, static: bool = Fa
     if static:
         with paddle.no_grad():
             traced = paddle.jit.to_static(net, full_graph=True)(images).numpy()
-            expect(
-                _close(traced, logits),
-                f"{name}: traced for export it gives other logits than in eval mode",
-            )
+            if not _close(traced, logits):
+                fail(f"{name}: traced for export it gives other logits than in eval mode")
         net = make(CLASSES)
     _check_training(name, net, images)
     _check_freeze(name, make(CLASSES))
@@ -61,54 +60,36 @@ def check_model(model: str | ImageModel, image_size: int = 64, static: bool = Fa
 
 def _check_eval(name: str, net: ImageModel, images: Tensor) -> NDArray[np.float32]:
     output = net(images)
-    expect(
-        not isinstance(output, tuple | list),
-        f"{name} returns {type(output).__name__} in eval mode, not logits only",
-    )
+    if isinstance(output, tuple | list):
+        fail(f"{name} returns {type(output).__name__} in eval mode, not logits only")
     logits: NDArray[np.float32] = output.numpy()
-    expect(
-        logits.shape == (2, CLASSES),
-        f"{name} gives {list(logits.shape)} for 2 images and {CLASSES} classes",
-    )
-    expect(
-        logits.dtype == np.float32 and bool(np.isfinite(logits).all()),
-        f"{name} gives NaN, infinity or not float32",
-    )
+    if logits.shape != (2, CLASSES):
+        fail(f"{name} gives {list(logits.shape)} for 2 images and {CLASSES} classes")
+    if logits.dtype != np.float32 or not np.isfinite(logits).all():
+        fail(f"{name} gives NaN, infinity or not float32")
     sums_to_one = np.allclose(logits.sum(axis=1), 1, atol=1e-4) and bool((logits >= 0).all())
     expect(not sums_to_one, f"{name} ends in a softmax; it must return logits")
-    expect(
-        _close(net(images).numpy(), logits),
-        f"{name} gives other logits for the same images in eval mode",
-    )
-    expect(
-        _close(net(images[1:]).numpy(), logits[1:]),
-        f"{name}: an image's logits depend on its batch in eval mode",
-    )
+    if not _close(net(images).numpy(), logits):
+        fail(f"{name} gives other logits for the same images in eval mode")
+    if not _close(net(images[1:]).numpy(), logits[1:]):
+        fail(f"{name}: an image's logits depend on its batch in eval mode")
     return logits
 
 
 def _check_features(name: str, net: ImageModel, images: Tensor) -> None:
     features = net.forward_features(images)
-    expect(
-        len(features.shape) == 4,
-        f"{name}: forward_features gives {list(features.shape)}, not a map [N, C, h, w]",
-    )
-    expect(
-        _close(net.forward_head(features).numpy(), net(images).numpy()),
-        f"{name}: forward_head(forward_features(images)) is not forward(images)",
-    )
+    if len(features.shape) != 4:
+        fail(f"{name}: forward_features gives {list(features.shape)}, not a map [N, C, h, w]")
+    if not _close(net.forward_head(features).numpy(), net(images).numpy()):
+        fail(f"{name}: forward_head(forward_features(images)) is not forward(images)")
     info, layers = net.feature_info(), dict(net.named_sublayers())
     expect(bool(info), f"{name}: feature_info is empty")
-    expect(
-        [f.stride for f in info] == sorted({f.stride for f in info}),
-        f"{name}: feature_info goes from fine to coarse, one a stride; got strides "
-        f"{[f.stride for f in info]}",
-    )
+    strides = [feature.stride for feature in info]
+    if strides != sorted(set(strides)):
+        fail(f"{name}: feature_info goes from fine to coarse, one a stride; got strides {strides}")
     missing = [f.layer for f in info if f.layer not in layers]
-    expect(
-        not missing,
-        f"{name}: feature_info names sublayers that are not there: {', '.join(missing)}",
-    )
+    if missing:
+        fail(f"{name}: feature_info names sublayers that are not there: {', '.join(missing)}")
     seen: dict[str, list[int]] = {}
 
     def keep(layer: str) -> Callable[[Any, Any, Any], None]:
@@ -119,79 +100,58 @@ def _check_features(name: str, net: ImageModel, images: Tensor) -> None:
     for hook in hooks:
         hook.remove()
     for feature in info:
-        got = seen.get(feature.layer)
-        expect(
-            got is not None,
-            f"{name}: forward_features does not pass {feature.layer}, which feature_info names",
-        )
-        assert got is not None  # for the type checker
-        expect(
-            len(got) == 4 and got[1] == feature.channels,
-            f"{name}: {feature.layer} gives {got}; feature_info says {feature.channels} channels",
-        )
+        layer = feature.layer
+        got = seen.get(layer)
+        if got is None:
+            fail(f"{name}: forward_features does not pass {layer}, which feature_info names")
+        if len(got) != 4 or got[1] != feature.channels:
+            fail(f"{name}: {layer} gives {got}; feature_info says {feature.channels} channels")
         # Without padding a map is a little smaller than the image divided by the stride.
         ideal = images.shape[2] / feature.stride
-        expect(
-            ideal / 1.5 - 1.5 <= got[2] <= ideal * 1.5,
-            f"{name}: {feature.layer} gives a map of {got[2]} pixels for {images.shape[2]}; "
-            f"feature_info says stride {feature.stride}",
-        )
+        if not (ideal / 1.5 - 1.5 <= got[2] <= ideal * 1.5):
+            size = f"a map of {got[2]} pixels for {images.shape[2]}"
+            fail(f"{name}: {layer} gives {size}; feature_info says stride {feature.stride}")
 
 
 def _check_stages(name: str, net: ImageModel) -> None:
     stages = net.stages()
-    expect(
-        list(stages)[-1:] == ["head"], f"{name}: the last stage must be 'head'; got {list(stages)}"
-    )
+    if list(stages)[-1:] != ["head"]:
+        fail(f"{name}: the last stage must be 'head'; got {list(stages)}")
     prefixes = [prefix for group in stages.values() for prefix in group]
     twice = sorted({prefix for prefix in prefixes if prefixes.count(prefix) > 1})
     expect(not twice, f"{name}: prefixes in two stages: {', '.join(twice)}")
     keys = list(net.state_dict())
-    alone = [
-        key
-        for key in keys
-        if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
-    ]
+    alone = [key for key in keys if not any(_begins(key, prefix) for prefix in prefixes)]
     expect(not alone, f"{name}: no stage holds {', '.join(alone[:5])}")
     empty = set(stages) - {net.stage_of(key) for key in keys}
     expect(not empty, f"{name}: stages without a parameter: {', '.join(sorted(empty))}")
     for prefix in net.head:
-        found = [key for key in keys if key == prefix or key.startswith(f"{prefix}.")]
+        found = [key for key in keys if _begins(key, prefix)]
         expect(bool(found), f"{name}: no parameter begins with {prefix!r}, which is in head")
         astray = [key for key in found if net.stage_of(key) != "head"]
-        expect(
-            not astray,
-            f"{name}: classifier parameters outside the stage 'head': {', '.join(astray)}",
-        )
+        if astray:
+            fail(f"{name}: classifier parameters outside the stage 'head': {', '.join(astray)}")
 
 
 def _check_other_heads(
     name: str, net: ImageModel, make: Callable[[int], ImageModel], images: Tensor
 ) -> None:
     ours, other = _shapes(net), _shapes(make(5))
-    expect(
-        ours.keys() == other.keys(),
-        f"{name}: the number of classes changes the names of the parameters",
-    )
+    if ours.keys() != other.keys():
+        fail(f"{name}: the number of classes changes the names of the parameters")
     changed = {key for key in ours if ours[key] != other[key]}
     expect(bool(changed), f"{name}: the number of classes changes no parameter")
     outside = sorted(key for key in changed if not net.is_head(key))
-    expect(
-        not outside,
-        f"{name}: the number of classes changes parameters outside head: {', '.join(outside)}",
-    )
+    if outside:
+        fail(f"{name}: the number of classes changes parameters outside head: {', '.join(outside)}")
     pooled = net.forward_head(net.forward_features(images), pre_logits=True)
-    expect(
-        len(pooled.shape) == 2,
-        f"{name}: pre_logits gives {list(pooled.shape)}, not pooled features [N, C]",
-    )
+    if len(pooled.shape) != 2:
+        fail(f"{name}: pre_logits gives {list(pooled.shape)}, not pooled features [N, C]")
     headless = make(0)
     headless.eval()
-    expect(
-        list(headless(images).shape) == list(pooled.shape),
-        f"{name}: with num_classes=0 it gives {list(headless(images).shape)}; pooled features are "
-        f"{list(pooled.shape)}",
-    )
+    got, wanted = list(headless(images).shape), list(pooled.shape)
+    if got != wanted:
+        fail(f"{name}: with num_classes=0 it gives {got}; pooled features are {wanted}")
 
 
 def _check_weights(
@@ -202,18 +162,12 @@ def _check_weights(
     logits: NDArray[np.float32],
 ) -> None:
     copy = make(CLASSES)
-    missing, unexpected = copy.set_state_dict(
-        {key: value.numpy() for key, value in net.state_dict().items()}
-    )
-    expect(
-        not missing and not unexpected,
-        f"{name}: its own weights do not fit it: {missing or unexpected}",
-    )
+    missing, unexpected = copy.set_state_dict(model_state(net))
+    if missing or unexpected:
+        fail(f"{name}: its own weights do not fit it: {missing or unexpected}")
     copy.eval()
-    expect(
-        _close(copy(images).numpy(), logits),
-        f"{name}: a copy with the same weights gives other logits",
-    )
+    if not _close(copy(images).numpy(), logits):
+        fail(f"{name}: a copy with the same weights gives other logits")
 
 
 def _check_training(name: str, net: ImageModel, images: Tensor) -> None:
@@ -221,10 +175,8 @@ def _check_training(name: str, net: ImageModel, images: Tensor) -> None:
     output = net(images)
     logits = output if isinstance(output, tuple | list) else (output,)
     for each in logits:
-        expect(
-            list(each.shape) == [2, CLASSES],
-            f"{name} gives {list(each.shape)} in train mode, not [2, {CLASSES}]",
-        )
+        if list(each.shape) != [2, CLASSES]:
+            fail(f"{name} gives {list(each.shape)} in train mode, not [2, {CLASSES}]")
     sum(each.square().mean() for each in logits).backward()
     without = [key for key, parameter in net.trainable() if parameter.grad is None]
     expect(not without, f"{name}: no gradient reaches {', '.join(without[:5])}")
@@ -234,11 +186,12 @@ def _check_freeze(name: str, net: ImageModel) -> None:
     net.freeze([stage for stage in net.stages() if stage != "head"])
     left = [key for key, _ in net.trainable()]
     expect(bool(left), f"{name}: freezing every stage but the head leaves nothing to train")
-    moving = [key for key in left if net.stage_of(key) != "head"]
-    expect(
-        not moving,
-        f"{name}: freezing every stage but the head leaves {', '.join(moving[:5])} in training",
-    )
+    moving = ", ".join([key for key in left if net.stage_of(key) != "head"][:5])
+    expect(not moving, f"{name}: freezing every stage but the head leaves {moving} in training")
+
+
+def _begins(key: str, prefix: str) -> bool:
+    return key == prefix or key.startswith(f"{prefix}.")
 
 
 def _shapes(net: ImageModel) -> dict[str, list[int]]:
@@ -246,6 +199,5 @@ def _shapes(net: ImageModel) -> dict[str, list[int]]:
 
 
 def _close(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    return a.shape == b.shape and float(np.abs(a - b).max()) <= 1e-4 * (
-        1e-6 + float(np.abs(b).max())
-    )
+    tolerance = 1e-4 * (1e-6 + float(np.abs(b).max()))
+    return a.shape == b.shape and float(np.abs(a - b).max()) <= tolerance

@@ -1,6 +1,4 @@
-"""The model of ``FakePlugin``: 3 stages, about 6000 parameters. Importing this module imports
-Paddle.
-"""
+"""``FakeNet``, the model of ``FakeNetPlugin``. Importing this module imports Paddle."""
 
 from __future__ import annotations
 
@@ -32,12 +30,7 @@ class TinyNet(ImageModel):
     def __init__(self, config: TinyNetConfig) -> None:
         super().__init__(config)
         widths = [config.in_channels, *(config.width * 2**index for index in range(3))]
-        self.blocks = nn.LayerList(
-            nn.Sequential(
-                nn.Conv2D(before, after, 3, 2, 1, bias_attr=False), nn.BatchNorm2D(after), nn.ReLU()
-            )
-            for before, after in itertools.pairwise(widths)
-        )
+        self.blocks = nn.LayerList(_block(*channels) for channels in itertools.pairwise(widths))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2D(1), nn.Flatten())
         if config.num_classes:
             self.fc = nn.Linear(widths[-1], config.num_classes)
@@ -54,15 +47,13 @@ class TinyNet(ImageModel):
         return pooled if pre_logits or not self.config.num_classes else self.fc(pooled)
 
     def feature_info(self) -> list[Feature]:
-        return [
-            Feature(f"blocks.{index}", self.config.width * 2**index, 2 ** (index + 1))
-            for index in range(3)
-        ]
+        width = self.config.width
+        return [Feature(f"blocks.{i}", width * 2**i, 2 ** (i + 1)) for i in range(3)]
 
     def stages(self) -> dict[str, tuple[str, ...]]:
-        return {
-            "stage1": ("blocks.0",),
-            "stage2": ("blocks.1",),
-            "stage3": ("blocks.2",),
-            "head": ("fc",),
-        }
+        return {**{f"stage{i + 1}": (f"blocks.{i}",) for i in range(3)}, "head": ("fc",)}
+
+
+def _block(before: int, after: int) -> nn.Layer:
+    convolution = nn.Conv2D(before, after, 3, 2, 1, bias_attr=False)
+    return nn.Sequential(convolution, nn.BatchNorm2D(after), nn.ReLU())

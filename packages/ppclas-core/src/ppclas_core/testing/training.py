@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.contracts.training import Loss, Metric, Optimizer, Scheduler, Targets
-from ppclas_core.testing.components import check_params, expect
+from ppclas_core.testing.components import check_params, expect, fail
 
 
 def check_loss(loss: Loss, num_classes: int = 4) -> None:
@@ -25,9 +25,8 @@ def check_loss(loss: Loss, num_classes: int = 4) -> None:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((3, num_classes)).astype(np.float32)
     labels = paddle.to_tensor(rng.integers(0, num_classes, 3))
-    teacher = paddle.to_tensor(
-        rng.standard_normal((3, num_classes)).astype(np.float32), stop_gradient=False
-    )
+    teacher = paddle.to_tensor(rng.standard_normal((3, num_classes)).astype(np.float32))
+    teacher.stop_gradient = False
     targets = Targets(labels, teacher_logits=teacher)
 
     value, gradient = _value_and_gradient(loss, logits, targets)
@@ -40,18 +39,14 @@ def check_loss(loss: Loss, num_classes: int = 4) -> None:
             moved[index] += step
             ends.append(_value_and_gradient(loss, moved, targets)[0])
         numerical = (ends[1] - ends[0]) / 2e-2
-        expect(
-            abs(numerical - gradient[index]) < 2e-3 * (1 + abs(value)),
-            f"{name}: the gradient of logit {index} is {gradient[index]:.5f}; numerically it is "
-            f"{numerical:.5f}",
-        )
+        if not (abs(numerical - gradient[index]) < 2e-3 * (1 + abs(value))):
+            said = f"{gradient[index]:.5f}; numerically it is {numerical:.5f}"
+            fail(f"{name}: the gradient of logit {index} is {said}")
 
     _, far = _value_and_gradient(loss, 100 * logits, targets)
     expect(bool(np.isfinite(far).all()), f"{name}: the gradient is not finite for logits far apart")
-    auxiliary = paddle.to_tensor(logits)
-    _expect_scalar(
-        name, loss((auxiliary, auxiliary, auxiliary), targets), "logits with two auxiliary outputs"
-    )
+    outputs = (paddle.to_tensor(logits),) * 3
+    _expect_scalar(name, loss(outputs, targets), "logits with two auxiliary outputs")
 
 
 def _value_and_gradient(
@@ -76,8 +71,7 @@ def _expect_scalar(name: str, value: Any, given: str) -> float:
 def check_scheduler(scheduler: Scheduler, steps_per_epoch: int = 7, epochs: int = 20) -> None:
     """A schedule keeps the contract of ``ppclas_core.contracts.training.Scheduler``.
 
-    Every value is a finite ``float`` from 0 to the peak ``lr``, and asking in another order gives
-    the same values.
+    Values are finite ``float`` from 0 to the peak ``lr``, in whichever order they are asked for.
     """
     name = type(scheduler).__name__
     check_params(scheduler)
@@ -85,28 +79,21 @@ def check_scheduler(scheduler: Scheduler, steps_per_epoch: int = 7, epochs: int 
     steps = range(steps_per_epoch * epochs)
     values = [filled.value(step, steps_per_epoch, epochs) for step in steps]
     for step, value in zip(steps, values, strict=True):
-        expect(
-            type(value) is float,
-            f"{name}: the rate of step {step} is of type {type(value).__name__}, not float",
-        )
+        if type(value) is not float:
+            fail(f"{name}: the rate of step {step} is of type {type(value).__name__}, not float")
         expect(math.isfinite(value) and value >= 0, f"{name}: the rate of step {step} is {value}")
-        expect(
-            value <= filled.peak * (1 + 1e-9),
-            f"{name}: step {step} has {value}, above the peak lr {filled.peak}",
-        )
+        if not (value <= filled.peak * (1 + 1e-9)):
+            fail(f"{name}: step {step} has {value}, above the peak lr {filled.peak}")
     expect(max(values) > 0, f"{name}: the rate is 0 throughout")
     backwards = [filled.value(step, steps_per_epoch, epochs) for step in reversed(steps)][::-1]
-    expect(
-        backwards == values,
-        f"{name}: a value depends on what was asked before; it must be a function of the step",
-    )
+    if backwards != values:
+        fail(f"{name}: a value depends on what was asked before; it must be a function of the step")
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
     """An optimizer keeps the contract of ``ppclas_core.contracts.training.Optimizer``.
 
-    It lowers a parabola, obeys ``set_lr`` and the factors of its groups, decays weights, and clips
-    by the norm over all groups.
+    It lowers a parabola, obeys ``set_lr`` and the factors of its groups, and decays weights.
     """
     import paddle
 
@@ -114,10 +101,8 @@ def check_optimizer(optimizer: Optimizer) -> None:
     check_params(optimizer)
 
     def start(count: int) -> list[Any]:
-        one = paddle.nn.initializer.Constant(1.0)
-        return [
-            paddle.create_parameter([1], "float32", default_initializer=one) for _ in range(count)
-        ]
+        one = {"default_initializer": paddle.nn.initializer.Constant(1.0)}
+        return [paddle.create_parameter([1], "float32", **one) for _ in range(count)]
 
     full, slow, still = start(3)
     groups = [
@@ -133,23 +118,17 @@ def check_optimizer(optimizer: Optimizer) -> None:
     expect(full.item() < 1.0, f"{name} does not lower a parabola: w goes from 1 to {full.item()}")
     expect(full.item() < slow.item() < 1.0, f"{name} ignores the learning_rate factor of a group")
     expect(still.item() == 1.0, f"{name} moves a parameter whose group has the factor 0")
-    before = full.item()
+    expect(math.isfinite(full.item()), f"{name} gives {full.item()}")
     built.set_lr(0.0)
-    # An update that the optimizer still carries on (RMSProp's momentum holds the rate) may pass;
-    # decay must not.
-    (0.0 * full).sum().backward()
-    expect(
-        built.get_lr() == 0.0, f"{name} ignores set_lr: it answers {built.get_lr()} after set_lr(0)"
-    )
-    expect(math.isfinite(before), f"{name} gives {before}")
+    rate = built.get_lr()
+    expect(rate == 0.0, f"{name} ignores set_lr: it answers {rate} after set_lr(0)")
 
     decayed, kept = start(2)
-    built = optimizer.build(
-        [{"params": [decayed], "weight_decay": 0.1}, {"params": [kept], "weight_decay": 0.0}],
-        0.01,
-        0.0,
-        None,
-    )
+    groups = [
+        {"params": [decayed], "weight_decay": 0.1},
+        {"params": [kept], "weight_decay": 0.0},
+    ]
+    built = optimizer.build(groups, 0.01, 0.0, None)
     (0.0 * (decayed + kept)).sum().backward()
     built.step()
     expect(decayed.item() < 1.0, f"{name} ignores the weight_decay of a group")
@@ -159,8 +138,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
 def check_metric(metric: Metric) -> None:
     """A metric keeps the contract of ``ppclas_core.contracts.training.Metric``.
 
-    Named finite ``float`` results, the same for the samples in any order, with 2 classes or 1
-    sample too.
+    Named finite ``float`` results, the same in any order, with 2 classes or 1 sample too.
     """
     name = type(metric).__name__
     check_params(metric)
@@ -169,19 +147,13 @@ def check_metric(metric: Metric) -> None:
         probabilities = rng.dirichlet(np.ones(num_classes), count).astype(np.float32)
         labels = rng.integers(0, num_classes, count)
         result = metric(probabilities, labels)
-        expect(
-            isinstance(result, dict) and bool(result),
-            f"{name} returns {result!r}, not a dict of named numbers",
-        )
+        if not isinstance(result, dict) or not result:
+            fail(f"{name} returns {result!r}, not a dict of named numbers")
         for key, value in result.items():
-            expect(
-                type(value) is float and math.isfinite(value),
-                f"{name}: {key} of {count} samples and {num_classes} classes is {value!r}, not a "
-                "finite float",
-            )
+            if type(value) is not float or not math.isfinite(value):
+                what = f"{key} of {count} samples and {num_classes} classes"
+                fail(f"{name}: {what} is {value!r}, not a finite float")
         order = rng.permutation(count)
         shuffled = metric(probabilities[order], labels[order])
-        expect(
-            all(math.isclose(shuffled[key], value, abs_tol=1e-6) for key, value in result.items()),
-            f"{name} depends on the order of the samples: {result} became {shuffled}",
-        )
+        if not all(math.isclose(shuffled[key], result[key], abs_tol=1e-6) for key in result):
+            fail(f"{name} depends on the order of the samples: {result} became {shuffled}")

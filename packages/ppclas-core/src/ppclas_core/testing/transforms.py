@@ -8,7 +8,7 @@ import numpy as np
 
 from ppclas_core.contracts.data import BatchTransform, Image, Transform, sample_draw
 from ppclas_core.contracts.training import Targets
-from ppclas_core.testing.components import check_params, expect
+from ppclas_core.testing.components import check_params, expect, fail
 
 SIZES = ((40, 56), (56, 40), (33, 33))
 """(height, width) of the images that a transform is tried on."""
@@ -30,36 +30,25 @@ def check_transform(transform: Transform, draws: int = 5) -> None:
         for index in range(draws):
             states = _global_states()
             result = transform(image, sample_draw(0, 0, index, epochs=2))
-            expect(
-                _global_states() == states,
-                f"{name} draws from the global generators of random or numpy.random; only draw.rng "
-                "may be used",
-            )
+            if _global_states() != states:
+                found = "random or numpy.random; only draw.rng may be used"
+                fail(f"{name} draws from the global generators of {found}")
             _expect_image(name, result)
             expect(bool((image == before).all()), f"{name} writes into the image that it was given")
             again = transform(image, sample_draw(0, 0, index, epochs=2))
-            same = result.shape == again.shape and bool((result == again).all())
-            expect(
-                same, f"{name} gives two results for one draw: something beside draw.rng decides"
-            )
+            if not np.array_equal(result, again):
+                fail(f"{name} gives two results for one draw: something beside draw.rng decides")
 
 
 def _expect_image(name: str, result: Image) -> None:
-    expect(
-        isinstance(result, np.ndarray), f"{name} returns {type(result).__name__}, not a NumPy array"
-    )
-    expect(
-        result.ndim == 3 and 0 not in result.shape,
-        f"{name} returns shape {list(result.shape)}, not [H, W, C]",
-    )
-    expect(
-        result.shape[2] <= 4,
-        f"{name} returns shape {list(result.shape)}; channels come last: [H, W, C]",
-    )
-    expect(
-        result.dtype in (np.uint8, np.float32),
-        f"{name} returns {result.dtype}, not uint8 or float32",
-    )
+    if not isinstance(result, np.ndarray):
+        fail(f"{name} returns {type(result).__name__}, not a NumPy array")
+    if result.ndim != 3 or 0 in result.shape:
+        fail(f"{name} returns shape {list(result.shape)}, not [H, W, C]")
+    if result.shape[2] > 4:
+        fail(f"{name} returns shape {list(result.shape)}; channels come last: [H, W, C]")
+    if result.dtype not in (np.uint8, np.float32):
+        fail(f"{name} returns {result.dtype}, not uint8 or float32")
     expect(bool(np.isfinite(result).all()), f"{name} returns NaN or infinity")
 
 
@@ -84,56 +73,37 @@ def check_batch_transform(transform: BatchTransform, num_classes: int = 5) -> No
         labels = rng.integers(0, num_classes, count)
         images, targets = paddle.to_tensor(pixels), Targets(paddle.to_tensor(labels))
         result, new = transform(images, targets, sample_draw(0, 0, 0))
-        expect(
-            result.shape == images.shape and result.dtype == images.dtype,
-            f"{name} turns images {list(images.shape)} {images.dtype} into {list(result.shape)} "
-            f"{result.dtype}",
-        )
+        given, got = (f"{list(each.shape)} {each.dtype}" for each in (images, result))
+        expect(got == given, f"{name} turns images {given} into {got}")
         expect(bool(np.isfinite(result.numpy()).all()), f"{name} returns NaN or infinity")
         _expect_targets(name, new, count, num_classes)
-        expect(
-            bool((targets.labels.numpy() == labels).all()),
-            f"{name} writes into the labels that it was given",
-        )
+        if not (targets.labels.numpy() == labels).all():
+            fail(f"{name} writes into the labels that it was given")
         again, _ = transform(paddle.to_tensor(pixels), targets, sample_draw(0, 0, 0))
-        expect(
-            bool((again == result).all()),
-            f"{name} gives two results for one draw: something beside draw.rng decides",
-        )
+        if not (again == result).all():
+            fail(f"{name} gives two results for one draw: something beside draw.rng decides")
 
 
 def _expect_targets(name: str, targets: Targets, count: int, num_classes: int) -> None:
     for field in ("labels", "mixed_labels"):
         labels = getattr(targets, field)
         if labels is not None:
-            expect(
-                list(labels.shape) == [count],
-                f"{name} returns {field} of shape {list(labels.shape)}, not [{count}]",
-            )
+            if list(labels.shape) != [count]:
+                fail(f"{name} returns {field} of shape {list(labels.shape)}, not [{count}]")
             values = labels.numpy()
             expect(values.dtype == np.int64, f"{name} returns {field} as {values.dtype}, not int64")
-            expect(
-                0 <= values.min() <= values.max() < num_classes,
-                f"{name} returns {field} outside the classes",
-            )
-    expect(
-        (targets.mixed_labels is None) == (targets.weight is None),
-        f"{name} returns mixed_labels without weight, or the other way round",
-    )
+            if not (0 <= values.min() <= values.max() < num_classes):
+                fail(f"{name} returns {field} outside the classes")
+    if (targets.mixed_labels is None) != (targets.weight is None):
+        fail(f"{name} returns mixed_labels without weight, or the other way round")
     if targets.weight is not None:
         weight = targets.weight.numpy()
-        expect(
-            weight.shape == (count,),
-            f"{name} returns a weight of shape {list(weight.shape)}, not [{count}]",
-        )
+        if weight.shape != (count,):
+            fail(f"{name} returns a weight of shape {list(weight.shape)}, not [{count}]")
         expect(bool(((weight >= 0) & (weight <= 1)).all()), f"{name} returns a weight outside 0..1")
     if targets.soft is not None:
-        expect(
-            list(targets.soft.shape) == [count, num_classes],
-            f"{name} returns soft targets of shape {list(targets.soft.shape)}, not [{count}, "
-            f"{num_classes}]",
-        )
+        shape, wanted = list(targets.soft.shape), [count, num_classes]
+        expect(shape == wanted, f"{name} returns soft targets of shape {shape}, not {wanted}")
         sums = targets.soft.numpy().sum(axis=1)
-        expect(
-            bool((abs(sums - 1) < 1e-4).all()), f"{name}: the targets of a sample do not sum to 1"
-        )
+        if not (abs(sums - 1) < 1e-4).all():
+            fail(f"{name}: the targets of a sample do not sum to 1")

@@ -41,8 +41,6 @@ def rgb_pixels(image: NDArray[Any], where: str = "the image") -> NDArray[np.uint
         hint = ""
         if image.ndim == 3 and image.shape[0] in (1, 3, 4):
             hint = " Are the channels first? Use image.transpose(1, 2, 0)."
-        elif image.ndim == 4:
-            hint = " Is it a batch? Give a list of images: list(images)."
         raise ShapeError(
             f"{where}: expected pixels [H, W], or [H, W, C] with 1, 3 (RGB) or 4 (RGBA) channels, "
             f"got {list(image.shape)}.{hint}"

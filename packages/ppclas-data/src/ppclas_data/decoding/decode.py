@@ -222,9 +222,7 @@ def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
 
 @functools.lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
-    """What Pillow may read: a fixed list, because some of its formats start programs (EPS runs
-    Ghostscript).
-    """
+    """What Pillow may read: a fixed list, because some formats start programs (as EPS does)."""
     from PIL import Image
 
     Image.init()
@@ -244,9 +242,8 @@ def _opened(data: bytes, where: str) -> Iterator[PillowImage.Image]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of large sizes, which are checked here, and of odd metadata
+            # Of large sizes, which are checked here, and of odd metadata.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 _check_size(image.height, image.width, where)
                 yield image

@@ -51,7 +51,8 @@ _OPENCV_FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _DAMAGE = re.compile(
-    r"premature end|bad Huffman|bad arithmetic|instead of RST|marker 0xd[0-7]|inconsistent progression",
+    r"premature end|bad Huffman|bad arithmetic|instead of RST|marker 0xd[0-7]|"
+    r"inconsistent progression",
     re.IGNORECASE,
 )
 """What libjpeg says of a damaged picture. Bytes left over at its end (before marker 0xd9) are some
@@ -204,9 +205,7 @@ def find_damage(data: bytes) -> str:
 
 
 def _scale(window: Window) -> int:
-    """The largest of 8, 4, 2, 1 by which the window may be divided without being enlarged
-    afterwards.
-    """
+    """The largest of 8, 4, 2, 1 by which the window can be divided and is not enlarged later."""
     if window.interpolation == "nearest":  # asks for single pixels of the picture as it is
         return 1
     height, width = window.size
@@ -246,9 +245,7 @@ def _decode_rows(
 
 
 def _factor(height: int, width: int, scale: int) -> dict[str, int]:
-    """What makes simplejpeg divide by ``scale``: it takes the smallest size that is no smaller than
-    asked for.
-    """
+    """What makes simplejpeg divide by ``scale``: it takes the smallest size that is enough."""
     return (
         {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": scale}
         if scale > 1
@@ -257,9 +254,7 @@ def _factor(height: int, width: int, scale: int) -> dict[str, int]:
 
 
 def _shortened(data: bytes, header: JpegHeader, rows: int) -> bytes | bytearray:
-    """The file with a header that says ``rows`` of height: the decoder stops there, the rows above
-    stay the same.
-    """
+    """The file with ``rows`` as its height: the decoder stops there, the rows are the same."""
     if rows == header.stored_height:
         return data
     copy = bytearray(data)
@@ -268,15 +263,13 @@ def _shortened(data: bytes, header: JpegHeader, rows: int) -> bytes | bytearray:
 
 
 def _read_orientation(exif: bytes) -> int:
-    from PIL import (
-        Image,
-    )  # deferred: a worker whose photos have no EXIF data starts sooner without it
+    # Deferred: a worker whose photos have no EXIF data starts sooner without it.
+    from PIL import Image
 
     tags = Image.Exif()
     try:
         tags.load(exif)
         orientation = tags.get(_ORIENTATION, 1)
-    # Pillow raises whatever the damage leads to; without a readable tag the picture stays as it is
-    except Exception:
+    except Exception:  # Pillow raises whatever the damage leads to; without a tag nothing is turned
         return 1
     return orientation if isinstance(orientation, int) else 1

@@ -80,9 +80,7 @@ class Lookalike:
 
 @dataclass(frozen=True)
 class DataReport:
-    """The state of a data set. ``errors`` stop a training, ``warnings`` make its result
-    doubtful.
-    """
+    """The state of a data set: ``errors`` stop a training, ``warnings`` make it doubtful."""
 
     train: SetReport | None
     """None when the data could not be opened."""
@@ -127,9 +125,7 @@ class _Look:
 def check_data(
     section: DataSection, progress: Callable[[int, int], None] | None = None
 ) -> DataReport:
-    """Open the sets of ``section`` and decode every image; ``progress`` is called with (done,
-    total) images.
-    """
+    """Open the sets of ``section`` and decode every image; ``progress`` gets (done, total)."""
     try:
         splits = open_splits(section)
     except DataError as error:
@@ -167,9 +163,8 @@ def look_at_all(
     at_once = _AT_ONCE * available_cpus()
     # Threads will do: OpenCV, Pillow and hashlib release the interpreter while they work.
     with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
-        warnings.simplefilter(
-            "ignore"
-        )  # Pillow's, for all threads: each alone would undo the others' filters
+        # Pillow's, for all threads: each alone would undo the others' filters.
+        warnings.simplefilter("ignore")
         for start in range(0, count, at_once):
             for one in pool.map(look, range(start, min(start + at_once, count))):
                 found.append(one)

@@ -33,9 +33,7 @@ class Row:
 
 
 def draw_sheet(rows: Sequence[Row], path: Path, cell: int) -> None:
-    """Write ``rows`` as a PNG; pictures are shrunk to fit into ``cell`` x ``cell`` pixels, never
-    enlarged.
-    """
+    """Write ``rows`` as a PNG; pictures are shrunk into ``cell`` x ``cell`` pixels, if larger."""
     title_font, small_font = ImageFont.load_default(15), ImageFont.load_default(11)
     layouts = [_Layout.of(row, cell, title_font, small_font) for row in rows]
     columns = max(len(row.images) for row in rows)

@@ -29,9 +29,7 @@ _ROUNDING = 0.01
 
 
 def picture_hash(image: NDArray[np.uint8]) -> bytes:
-    """64 bytes for pixels [H, W, 3] uint8 RGB; none for a picture that shows too little to be
-    compared.
-    """
+    """64 bytes for pixels [H, W, 3] uint8 RGB; None for a picture that shows too little."""
     thumbnail = cv2.cvtColor(
         cv2.resize(image, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
     )

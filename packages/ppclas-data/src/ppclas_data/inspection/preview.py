@@ -269,9 +269,7 @@ def _mixed_row(
     normalize: NormalizeConfig,
     draw: Draw,
 ) -> tuple[Row, NDArray[np.uint8]]:
-    """What ``transform`` makes of images [N, H, W, 3], with each one's share below it; and the
-    images.
-    """
+    """What ``transform`` makes of images [N, H, W, 3], with each one's share; and the images."""
     from ppclas_core.normalize import normalize_batch
     from ppclas_core.paddle_runtime import require_paddle
 

@@ -1,6 +1,4 @@
-"""Numbers about a data set: images of each class, sizes, and the colours that ``data.normalize``
-takes.
-"""
+"""Numbers about a data set: images of each class, sizes, and colours for ``data.normalize``."""
 
 from __future__ import annotations
 

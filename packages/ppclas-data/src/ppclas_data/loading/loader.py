@@ -248,9 +248,7 @@ def available_cpus() -> int:
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores' worth of time that a container's control group grants; None without a limit. ``root``
-    is for tests.
-    """
+    """Cores that a container's control group grants; None without limit. Tests give a ``root``."""
     version_1 = (root / "cpu" / "cpu.cfs_quota_us", root / "cpu" / "cpu.cfs_period_us")
     for files in ((root / "cpu.max",), version_1):
         try:

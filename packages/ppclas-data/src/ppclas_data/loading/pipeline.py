@@ -54,7 +54,7 @@ class Pipeline:
                 window = first.window(height, width, draw)
             except PpclasError:
                 raise
-            except Exception as error:
+            except Exception as error:  # as in _apply
                 raise _explained(error, first, (height, width), where) from error
             if math.prod(window.size) > MAX_PIXELS:
                 raise ImageError(
@@ -157,9 +157,7 @@ def bundle_pipeline(bundle: Bundle) -> Pipeline:
 
 
 def with_all_parameters(components: Sequence[ComponentConfig]) -> tuple[ComponentConfig, ...]:
-    """The components with every parameter written out, so that no later default changes what they
-    do.
-    """
+    """The components with every parameter written out, so that later defaults change nothing."""
     from ppclas_core.plugins import get_registries
 
     registry = get_registries().transforms

@@ -1,6 +1,4 @@
-"""Which images make up which batch: a pure function of (seed, epoch), so that an epoch can be
-entered at any batch.
-"""
+"""Which images make up which batch: a pure function of (seed, epoch), entered at any batch."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from ppclas_core.config.schema import SamplingConfig
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.errors import ConfigError
-from ppclas_core.near import near_names
+from ppclas_core.wording import near_names
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,7 @@ def epoch_order(
 def _drawn(
     order: NDArray[np.int64], count: int, shares: Shares, offset: float
 ) -> NDArray[np.int64]:
-    """[count] draws by systematic sampling (Madow 1949): each image as often as its share, rounded
-    up or down.
-    """
+    """[count] draws by systematic sampling (Madow 1949): each image's share, rounded either way."""
     grouped = order[np.argsort(shares.groups[order], kind="stable")]
     ends = np.cumsum(shares.weights[grouped]) * count
     picks = np.searchsorted(ends, np.arange(count) + offset, side="right")
@@ -108,9 +104,7 @@ def count_earlier(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def count_batches(num_images: int, batch_size: int, *, drop_last: bool) -> int:
-    """Batches an epoch has; ``drop_last`` leaves an incomplete last one out, unless it is the only
-    one.
-    """
+    """Batches per epoch; ``drop_last`` leaves out an incomplete last one if there are others."""
     whole, rest = divmod(num_images, batch_size)
     return whole if whole and (drop_last or not rest) else whole + (rest > 0)
 

@@ -101,9 +101,7 @@ class PipelineReader:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker process said: samples, an error that reading raised, or that the process is
-    gone.
-    """
+    """What a worker process said: samples, an error of reading, or that the process is gone."""
 
     worker: int
     ticket: int | None
@@ -114,9 +112,7 @@ class Answer:
 
 
 class WorkerProcess:
-    """The parent's end of one worker: ``send`` tasks; answers arrive in ``answers``, put there by a
-    thread.
-    """
+    """The parent's end of one worker: ``send`` tasks; a thread fills ``answers``."""
 
     def __init__(self, number: int, packed: bytes, answers: queue.SimpleQueue[Answer]) -> None:
         """``packed`` is a pickled ``PipelineReader``."""
@@ -178,26 +174,18 @@ class WorkerProcess:
                     answers.put(Answer(self.number, ticket, replace(samples, images=images)))
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             answers.put(Answer(self.number, None, exit_code=self._process.wait()))
-        except (
-            Exception
-        ) as error:  # no memory for the batch: without a word the loader would wait for ever
-            said = (
+        # Mostly no memory for the batch. Whatever it is: without an answer the loader would wait
+        # for ever.
+        except Exception as error:
+            failure = TrainingError(
                 f"a batch of a loader worker cannot be taken: {type(error).__name__}: {error}; use "
-                "smaller batches"
+                "smaller batches (data.batch_size) or fewer workers"
             )
-            answers.put(
-                Answer(
-                    self.number,
-                    None,
-                    error=TrainingError(f"{said} (data.batch_size) or fewer workers"),
-                )
-            )
+            answers.put(Answer(self.number, None, error=failure))
 
 
 class WorkerTracebackError(Exception):
-    """Where an error happened inside a worker; the cause of the error that the training process
-    sees.
-    """
+    """Where an error happened inside a worker; the cause of the error in the training process."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -228,7 +216,7 @@ def main() -> None:
             ticket, *task = pickle.load(tasks)
             try:
                 samples = reader.read(*task)
-            except Exception as error:
+            except Exception as error:  # whatever a stranger's transform or image set raises
                 _answer(results, ticket, None, error)
             else:
                 _answer(results, ticket, samples, None)
@@ -274,9 +262,7 @@ def _rebuilt(kind: type[PpclasError] | str, message: str, trace: str) -> PpclasE
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Have a new process begin with Ctrl-C held back: it takes a moment until it can say that it
-    ignores it.
-    """
+    """Start a new process with Ctrl-C held back, until it can say that it ignores it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -297,9 +283,7 @@ def _read_into(stream: Any, array: NDArray[Any]) -> None:
 
 
 def _widen(stream: IO[bytes]) -> None:
-    """Let the pipe hold more than 64 KiB, where that can be had (Linux): fewer switches between the
-    processes.
-    """
+    """Let the pipe hold more than 64 KiB where possible (Linux): fewer process switches."""
     try:
         import fcntl
 

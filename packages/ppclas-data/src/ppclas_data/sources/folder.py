@@ -1,6 +1,4 @@
-"""Where records come from: whatever source recognises a location, and the plainest, a folder of
-class folders.
-"""
+"""Where records come from: any source that recognises a location; the plainest, class folders."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ class FolderSource(Source):
         return Path(location).is_dir()
 
     def load(self) -> ImageSet:
-        """Every photo of every class folder; class ids follow the sorted folder names, or the known
-        class names.
-        """
+        """Every photo of every class folder; ids follow the sorted names, or known class names."""
         top, notes = Path(self.location), []
         found: dict[str, list[str]] = {}
         skipped = 0
@@ -119,7 +115,5 @@ class FolderSource(Source):
 
 
 def _as_text(name: str) -> str:
-    """A folder's name, with bytes that are not UTF-8 spelt out, as in archives: bundles and exports
-    hold text.
-    """
+    """A folder's name as text: bytes that are not UTF-8 are spelt out, as in archives."""
     return os.fsencode(name).decode(errors="backslashreplace")

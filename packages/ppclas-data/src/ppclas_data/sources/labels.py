@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ppclas_core.contracts.data import Record
 from ppclas_core.errors import DataError
-from ppclas_core.near import near_names
-from ppclas_core.wording import first_few
+from ppclas_core.wording import first_few, near_names
 
 
 def read_lines(path: str | Path, *, keep_ends: bool = False) -> list[str]:
@@ -142,9 +141,7 @@ def _line_of(data: bytes, position: int) -> int:
 
 
 def are_ids(names: Sequence[str]) -> bool:
-    """Whether ``names`` are 0, 1, 2 …: what a model without class names (published weights) has in
-    their place.
-    """
+    """Whether ``names`` are 0, 1, 2 …: those of a model without class names (published weights)."""
     return all(name == str(label) for label, name in enumerate(names))
 
 

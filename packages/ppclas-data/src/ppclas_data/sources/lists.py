@@ -51,9 +51,7 @@ class ListSource(Source):
             return b"\0" not in file.read(4096)
 
     def load(self) -> ImageSet:
-        """One record a line; class names from ``labels``, else from label_list.txt beside the
-        list.
-        """
+        """One record per line; class names from ``labels``, else from label_list.txt beside it."""
         lines = [(number, line) for number, line in enumerate(read_lines(self.location), 1)]
         filled = [(number, line.strip()) for number, line in lines if line.strip()]
         notes = (
@@ -102,9 +100,7 @@ class CsvSource(Source):
         return Path(location).is_file() and Path(location).suffix.lower() in (".csv", ".tsv")
 
     def load(self) -> ImageSet:
-        """One record a row; labels that are all whole numbers are ids, others names, sorted into
-        ids.
-        """
+        """One record per row; labels that are all whole numbers are ids, others sorted names."""
         delimiter = self._delimiter()
         rows = [
             (number, [cell.strip() for cell in row])
@@ -176,9 +172,7 @@ class CsvSource(Source):
         )
 
     def _columns(self, header: Sequence[str]) -> tuple[int, int | None, bool]:
-        """Places of the paths and of the labels, and whether there is a header; without the latter
-        it has classes.
-        """
+        """Columns of the paths and of the labels, and whether a header has named them."""
         folded = [cell.lower() for cell in header]
         path_column = next((folded.index(name) for name in PATH_COLUMNS if name in folded), None)
         known = (*LABEL_COLUMNS, *multilabel.LABELS_COLUMNS)
@@ -296,9 +290,7 @@ def _names_file(source: Source) -> str | None:
 
 
 def _split_line(line: str, where: str) -> tuple[str, int]:
-    """Path and label of a line; the label is what follows the last space or tab, so paths may hold
-    spaces.
-    """
+    """Path and label of a line; the label follows the last space or tab: paths may hold some."""
     path, _, label = line.replace("\t", " ").rpartition(" ")
     if path.strip() and _is_id(label):
         return line[: len(path)].strip(), int(label)
@@ -324,8 +316,8 @@ def _numbered_rows(location: str, delimiter: str) -> Iterator[tuple[int, list[st
             number = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{location}:{number}: expected a row of CSV, got one that cannot be read ({error}); close its quotes, and "
-            f'write a quote in a value as ""'
+            f"{location}:{number}: expected a row of CSV, got one that cannot be read ({error}); "
+            'close its quotes, and write a quote in a value as ""'
         ) from None
 
 

@@ -287,9 +287,7 @@ class ManyHot:
 
 
 def _split_line(line: str) -> tuple[str, str | None]:
-    """Path and labels of a line; labels follow the last tab, else the last space; None where there
-    is neither.
-    """
+    """Path and labels, which follow the last tab, else the last space; None if there is neither."""
     if "\t" in line:
         path, _, labels = line.rpartition("\t")
         return path.strip(), labels.strip()

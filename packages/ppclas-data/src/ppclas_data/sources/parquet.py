@@ -19,9 +19,9 @@ from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError, ImageError, MissingDependencyError
 from ppclas_core.wording import first_few
 
-from ppclas_data.sources.archives import files_ending, files_of_one_set, is_pattern
 from ppclas_data.sources.lists import LABEL_COLUMNS, PATH_COLUMNS, settle_labels
 from ppclas_data.sources.photo_files import is_hidden
+from ppclas_data.sources.shards import files_ending, files_of_one_set, is_pattern
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, DataType
@@ -35,15 +35,11 @@ _LARGE_GROUP = 1 << 26
 
 
 class ParquetSource(Source):
-    """Parquet files with a column of encoded images and one of labels: a file, a pattern, or a
-    folder of them.
-    """
+    """Parquet files with encoded images and labels in columns: a file, a pattern, or a folder."""
 
     @classmethod
     def recognises(cls, location: str) -> bool:
-        """Whether it is called .parquet, or is a folder with such files in it or in each of its
-        folders.
-        """
+        """Whether it is called .parquet, or is a folder with such files in it or in its folders."""
         path = Path(location)
         if path.is_dir():
             return _holds_files(path) or bool(_folders_with_files(path))
@@ -243,9 +239,7 @@ def _columns(file: ParquetFile, path: str) -> tuple[str, str]:
 
 
 def _label_column(file: ParquetFile, path: str) -> str | None:
-    """The column ``label``, else the one that the hub's metadata has as ``ClassLabel``, else a
-    usual name.
-    """
+    """The column ``label``, else the ``ClassLabel`` of the hub's metadata, else a usual name."""
     names = file.schema_arrow.names
     label = _first_called(names, ("label",))
     if label is not None:
@@ -278,9 +272,7 @@ def _may_hold_images(kind: DataType) -> bool:
 
 
 def _feature(file: ParquetFile, column: str) -> Mapping[str, Any]:
-    """What the ``datasets`` library has written about a column; nothing if the file is not from
-    there.
-    """
+    """What the ``datasets`` library wrote about a column; nothing if it did not write the file."""
     try:
         feature = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])["info"][
             "features"

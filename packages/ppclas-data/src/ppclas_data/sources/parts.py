@@ -1,6 +1,4 @@
-"""Which part of a data set is for training and which for validation, by what its files and folders
-are called.
-"""
+"""Which part of a data set is for training and which for validation, by the names in it."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def training_part(location: str, notes: list[str]) -> str:
 
 
 def measured_part(location: str, notes: list[str]) -> str:
-    """The training part of a data set's folder, else the validation part, else ``location``
-    itself.
-    """
+    """The training part of a data set's folder, else the validation part, else ``location``."""
     part = training_part(location, notes)
     if part != location:
         return part
@@ -92,9 +88,7 @@ def _looked_into(location: str) -> Path:
 
 
 def _is_class(train: Path, notes: list[str]) -> bool:
-    """Whether the folder ``train`` is a class, told by the folders beside it; if so, that is
-    noted.
-    """
+    """Whether the folder ``train`` is a class, by the folders beside it; if so, a note says it."""
     if not train.is_dir() or not holds_photos(train):
         return False
     beside = [path for path in folders_in(train.parent) if path.name != train.name]

@@ -106,7 +106,5 @@ def is_utf8(name: str) -> bool:
 
 
 def is_listable(path: str) -> bool:
-    """Whether a line of a list can name it: UTF-8 text without tabs, line ends or a space at its
-    end.
-    """
+    """Whether a line of a list can name it: UTF-8 text, no tab or line end, no space at the end."""
     return is_utf8(path) and not any(mark in path for mark in "\r\n\t") and path.rstrip() == path

@@ -1,6 +1,4 @@
-"""The training and the validation set of a run: as given, as found beside each other, or split by
-rule.
-"""
+"""The training and validation set of a run: as given, as found side by side, or split by rule."""
 
 from __future__ import annotations
 
@@ -133,9 +131,7 @@ def split(
 
 
 def _bytes_of(path: str) -> bytes:
-    """UTF-8, whatever the system's encoding, so that splits agree; a name that is not UTF-8 as it
-    is on disk.
-    """
+    """UTF-8 on every system, so that splits agree; a name that is not UTF-8 as it is on disk."""
     return path.encode(errors="surrogateescape")
 
 

@@ -13,8 +13,16 @@ from ppclas_data.transforms.window import Window, WindowTransform
 
 
 class Letterbox(WindowTransform):
-    """All of the image, as large as fits, in the middle of ``size``; bars of one colour fill the
-    rest.
+    """All of the image, as large as fits, in the middle of ``size``, between bars of one colour.
+
+    A white image twice as wide as high gets a row of bars above and below:
+
+    >>> import numpy as np
+    >>> from ppclas_core.contracts.data import sample_draw
+    >>> white = np.full((2, 4, 3), 255, np.uint8)
+    >>> boxed = Letterbox(size=4, fill=0.0)(white, sample_draw(seed=0, epoch=0, index=0))
+    >>> boxed[:, 0, 0].tolist()
+    [0, 255, 255, 0]
     """
 
     size: Size
@@ -36,8 +44,15 @@ class Letterbox(WindowTransform):
 
 
 class RandomCrop(Transform):
-    """A box of ``size`` anywhere in the image, at its own scale; an image smaller than that is
-    padded first.
+    """A box of ``size`` anywhere in the image, at its own scale; smaller images are padded first.
+
+    With padding 4 as for CIFAR (He et al. 2016, section 4.2, https://arxiv.org/abs/1512.03385):
+
+    >>> import numpy as np
+    >>> from ppclas_core.contracts.data import sample_draw
+    >>> photo = np.zeros((32, 32, 3), np.uint8)
+    >>> RandomCrop(size=32, padding=4)(photo, sample_draw(seed=0, epoch=0, index=0)).shape
+    (32, 32, 3)
     """
 
     size: Size

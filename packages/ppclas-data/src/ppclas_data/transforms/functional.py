@@ -156,9 +156,7 @@ def pad_to(image: Image, size: tuple[int, int], fill: Fill = None) -> Image:
 
 
 def center_crop(image: Image, size: tuple[int, int], fill: Fill = None) -> Image:
-    """The middle [height, width, C], offset ``(image - size) // 2``; an image smaller than that is
-    padded first.
-    """
+    """The middle [height, width, C], offset ``(image - size) // 2``; smaller images are padded."""
     padded = pad_to(image, size, fill)
     top, left = ((have - want) // 2 for have, want in zip(padded.shape[:2], size, strict=True))
     return crop(padded, top, left, *size)

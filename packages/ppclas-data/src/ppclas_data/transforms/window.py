@@ -1,6 +1,4 @@
-"""Transforms that resize one box of the image: known before a photo is decoded, the rest of it need
-not be.
-"""
+"""Transforms that resize one box of the image, known before a photo is decoded."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ class Window(NamedTuple):
     interpolation: Interpolation = "bilinear"
 
     def resize(self, pixels: Image, out: Image | None = None) -> Image:
-        """The box's pixels, at any resolution, [h, w, C] to [*size, C]; written to ``out`` if that
-        fits.
-        """
+        """The box's pixels, [h, w, C] of any resolution, to [*size, C]; in ``out`` if that fits."""
         return functional.resize(pixels, self.size, self.interpolation, out)
 
 
@@ -39,9 +35,7 @@ class WindowTransform(Transform):
     """
 
     def window(self, height: int, width: int, draw: Draw) -> Window:
-        """The box of an image of ``height`` x ``width`` pixels; all that is random about the
-        transform.
-        """
+        """The box of an image of ``height`` x ``width`` pixels; all chance is in here."""
         raise NotImplementedError
 
     def finish(self, image: Image) -> Image:

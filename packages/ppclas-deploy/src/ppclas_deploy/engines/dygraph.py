@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class DygraphEngine(Engine):
     """Run a bundle's own model. Not an export: that has no weights that Paddle's layers could
     take.
+
+    ``ppclas_deploy.load("runs/pears").predict("photo.jpg")`` runs a bundle in it.
     """
 
     _model: Any = PrivateAttr(None)
@@ -40,7 +42,11 @@ class DygraphEngine(Engine):
         self.open(bundle)
 
     def open(self, bundle: Bundle) -> None:
-        """Build the model with its weights."""
+        """Build the model with its weights, on the CPU.
+
+        Raises:
+            MissingDependencyError: Paddle is not installed.
+        """
         paddle = require_paddle("the engine dygraph")
         self._version = paddle.__version__
         paddle.set_device("cpu")
@@ -48,7 +54,7 @@ class DygraphEngine(Engine):
         self._model = bundle.build_model()
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits [N, C]."""
+        """Logits, float32 [N, C], of normalised images, float32 [N, 3, H, W]."""
         import paddle
 
         with paddle.no_grad():

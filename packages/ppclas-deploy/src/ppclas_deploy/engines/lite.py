@@ -55,7 +55,18 @@ class LiteEngine(Engine):
         self._versions = {"paddlelite": runtime.version, "model": ran}
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+
+        Raises:
+            BundleError: Paddle-Lite died of it; the message has its last words.
+        """
         assert self._process is not None  # load() comes first
         return self._process.ask(images)
 

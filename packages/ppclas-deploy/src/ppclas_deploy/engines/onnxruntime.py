@@ -32,7 +32,11 @@ _AFTER = {
 
 
 class OnnxRuntimeEngine(Engine):
-    """Run an ONNX export."""
+    """Run an ONNX export.
+
+    ``open_engine(Bundle.load("pears-onnx"), "onnxruntime", threads=1).logits(images)`` gives logits
+    [N, C] for normalised images [N, 3, H, W].
+    """
 
     provider: str = CPU
     """Execution provider, as ``onnxruntime.get_available_providers()`` names them. Never replaced
@@ -74,7 +78,15 @@ class OnnxRuntimeEngine(Engine):
         return {}
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+        """
         answers: NDArray[np.float32] = self._session.run(None, {"images": images})[0]
         return answers
 
@@ -107,8 +119,13 @@ def make_session(
     provider: str = CPU,
     provider_options: Mapping[str, str] = {},
 ) -> Any:
-    """An ``onnxruntime.InferenceSession`` that runs on ``provider``, with ``threads`` (or all CPUs
-    of this process).
+    """An ``onnxruntime.InferenceSession`` that runs on ``provider`` and on nothing instead of it.
+
+    Args:
+        model: an ONNX file, or its content.
+        threads: CPU threads for one operator. Nothing: all CPUs of this process.
+        provider: execution provider, as ``onnxruntime.get_available_providers()`` names it.
+        provider_options: the provider's own options.
 
     Raises:
         MissingDependencyError: this onnxruntime has not got the provider, or fell back to another.
@@ -131,7 +148,7 @@ def make_session(
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers
         )
-    except Exception as error:  # onnxruntime's exceptions share no base class
+    except Exception as error:  # onnxruntime's own derive from nothing narrower
         name = "the model" if isinstance(model, bytes) else model
         raise BundleError(
             f"{name} does not load in onnxruntime {ort.__version__}: {_first_line(error)}"

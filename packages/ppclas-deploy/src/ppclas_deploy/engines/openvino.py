@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OpenVinoEngine(Engine):
-    """Run an OpenVINO or an ONNX export."""
+    """Run an OpenVINO or an ONNX export, in float32 whatever else the CPU has."""
 
     _request: Any = PrivateAttr(None)
     _versions: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -59,7 +59,15 @@ class OpenVinoEngine(Engine):
         }
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+        """
         answers = self._request.infer([images])
         return np.array(
             answers[0], dtype=np.float32

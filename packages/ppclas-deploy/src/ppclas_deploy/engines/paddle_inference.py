@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from packaging.version import Version
 from ppclas_core.contracts.export import Engine, export_file
 from ppclas_core.errors import BundleError
 from ppclas_core.paddle_runtime import require_paddle
@@ -18,6 +19,9 @@ from ppclas_deploy.cpus import usable_cpus
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
+
+PADDLE_ERRORS = (IndexError, MemoryError, OSError, RuntimeError, SystemError, ValueError)
+"""What errors of Paddle's C++ are in Python, by their kind."""
 
 _RESIZE = re.compile(rb"\b(bilinear|nearest|bicubic|linear|trilinear)_interp\b")
 
@@ -55,14 +59,22 @@ class PaddleInferenceEngine(Engine):
             )
         try:
             self._predictor = inference.create_predictor(config)
-        except Exception as error:  # whatever Paddle's C++ raises
+        except PADDLE_ERRORS as error:
             line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise BundleError(
                 f"{model} does not load in Paddle {self._version}: {line[0].strip()}"
             ) from error
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+        """
         self._predictor.get_input_handle(self._predictor.get_input_names()[0]).copy_from_cpu(images)
         self._predictor.run()
         logits: NDArray[np.float32] = self._predictor.get_output_handle(
@@ -79,7 +91,7 @@ def onednn_crashes(version: str) -> bool:
     """Whether this Paddle is known to crash with oneDNN on resize operators: 3.3.x does, 3.0 to 3.2
     do not.
     """
-    return version.startswith("3.3.")
+    return Version(version).release[:2] == (3, 3)
 
 
 def has_resize(model: Path) -> bool:

@@ -57,7 +57,15 @@ class TensorRtEngine(Engine):
             ) from error
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+        """
         if self._session is not None:
             answers: NDArray[np.float32] = self._session.run(None, {"images": images})[0]
             return answers

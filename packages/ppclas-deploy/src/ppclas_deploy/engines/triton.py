@@ -14,17 +14,19 @@ from pydantic import PrivateAttr
 
 from ppclas_deploy.dependencies import load
 from ppclas_deploy.engines.onnxruntime import make_session
-from ppclas_deploy.prototext import parse_text
-from ppclas_deploy.triton import CONFIG, MODEL, SCHEMA, require_ends
+from ppclas_deploy.prototext import Message, parse_text
+from ppclas_deploy.triton import CONFIG, MODEL, ModelConfig, require_ends
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
 
 
 class TritonEngine(Engine):
-    """Run a ``triton`` export without Triton."""
+    """Run a ``triton`` export without Triton: the entry's config.pbtxt says which models run, in
+    which order, and what goes from one to the next.
+    """
 
-    _configs: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)
+    _configs: dict[str, Message] = PrivateAttr(default_factory=dict)
     _sessions: dict[str, Any] = PrivateAttr(default_factory=dict)
     _entry: str = PrivateAttr("")
     _version: str = PrivateAttr("")
@@ -42,10 +44,18 @@ class TritonEngine(Engine):
         self._open(bundle, str(facts.get("repository")), self._entry)
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits or probabilities [N, C]."""
+        """Answers of one batch.
+
+        Args:
+            images: contiguous, as ``prepare`` gives them: float32 [N, 3, H, W], normalised, or
+                uint8 [N, H, W, 3] where normalisation is in the export.
+
+        Returns:
+            float32 [N, C]: logits, or probabilities where the activation is in the export.
+        """
         config = self._configs[self._entry]
-        answers = self._run(self._entry, {config["input"][0]["name"]: images})
-        return np.asarray(answers[config["output"][0]["name"]], dtype=np.float32)
+        answers = self._run(self._entry, {config.input[0].name: images})
+        return np.asarray(answers[config.output[0].name], dtype=np.float32)
 
     def versions(self) -> dict[str, str]:
         """ONNX Runtime; Triton itself does not run."""
@@ -53,15 +63,15 @@ class TritonEngine(Engine):
 
     def _open(self, bundle: Bundle, repository: str, name: str) -> None:
         path = f"{repository}/{name}/{CONFIG}"
-        config = parse_text(_file(bundle, path).decode("utf-8"), SCHEMA, path)
-        if config.get("name") != name:
+        config = parse_text(_file(bundle, path).decode("utf-8"), ModelConfig, path)
+        if config.name != name:
             raise BundleError(
-                f"{path} is called {config.get('name')!r}; Triton wants the name of its folder."
+                f"{path} is called {config.name!r}; Triton wants the name of its folder."
             )
         self._configs[name] = config
-        if config.get("platform") == "ensemble":
-            for step in config["ensemble_scheduling"]["step"]:
-                self._open(bundle, repository, step["model_name"])
+        if config.platform == "ensemble":
+            for step in config.ensemble_scheduling.step:
+                self._open(bundle, repository, step.model_name)
             return
         session = make_session(_file(bundle, f"{repository}/{name}/1/{MODEL}"), self.threads)
         require_ends(config, session)
@@ -69,16 +79,13 @@ class TritonEngine(Engine):
 
     def _run(self, name: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         config = self._configs[name]
-        names = [end["name"] for end in config["output"]]
+        names = [end.name for end in config.output]
         if name in self._sessions:
             return dict(zip(names, self._sessions[name].run(names, tensors), strict=True))
-        for step in config["ensemble_scheduling"]["step"]:
-            taken = {pair["key"]: tensors[pair["value"]] for pair in step["input_map"]}
-            given = self._run(step["model_name"], taken)
-            tensors = {
-                **tensors,
-                **{pair["value"]: given[pair["key"]] for pair in step["output_map"]},
-            }
+        for step in config.ensemble_scheduling.step:
+            taken = {pair.key: tensors[pair.value] for pair in step.input_map}
+            given = self._run(step.model_name, taken)
+            tensors = {**tensors, **{pair.value: given[pair.key] for pair in step.output_map}}
         return {name: tensors[name] for name in names}
 
 

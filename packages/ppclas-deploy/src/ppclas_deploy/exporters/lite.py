@@ -58,7 +58,13 @@ class LiteExporter(NetworkExporter):
     here."""
 
     def check(self) -> None:
-        """Need an interpreter that can load Paddle-Lite, and weights that the place can read."""
+        """Need an interpreter that can load Paddle-Lite, and weights that the place can read.
+
+        Raises:
+            ConfigError: ``lite_python`` is no such interpreter.
+            MissingDependencyError: there is none on this machine.
+            ExportError: integer weights for x86, which cannot read them.
+        """
         if self.weights != "float32" and self.place == "x86":
             raise ExportError(
                 f"Paddle-Lite does not turn {self.weights} weights back on x86: the answers would "
@@ -69,6 +75,10 @@ class LiteExporter(NetworkExporter):
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Trace and patch in one process, convert in Lite's Python, once for the place and once for
         its twin.
+
+        Raises:
+            ExportError: tracing or conversion failed.
+            MissingDependencyError: Paddle-Lite is not there and cannot be fetched.
         """
         runtime, log, interface = (
             find_runtime(self.lite_python),

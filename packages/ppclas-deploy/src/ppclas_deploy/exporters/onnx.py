@@ -41,11 +41,20 @@ class OnnxExporter(HalfPrecisionExporter):
     """Version of the ONNX operator set; never raised silently."""
 
     def check(self) -> None:
-        """Need the converter, the checker and the engine."""
+        """Need the converter, the checker and the engine.
+
+        Raises:
+            MissingDependencyError: paddle2onnx, onnx or onnxruntime is not installed.
+        """
         need_converter("the target onnx")
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Trace and convert in a process of its own, then check the graph."""
+        """Trace and convert in a process of its own, then check the graph.
+
+        Raises:
+            ExportError: tracing or conversion failed, or the bundle's transforms do not end in
+                pixels, which ``with_preprocess`` needs.
+        """
         interface = self.interface(bundle)
         job = self.job(bundle, folder, interface, opset=self.opset, fp16=self.fp16)
         files = run_isolated("onnx", job, folder / LOG, self.timeout)
@@ -80,7 +89,15 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write_onnx(job: Mapping[str, Any], path: Path) -> None:
-    """Trace, convert, tidy, name, describe and check; needs an empty working folder."""
+    """Trace, convert, tidy, name, describe and check; needs an empty working folder.
+
+    Args:
+        job: ``bundle``, ``interface``, ``opset`` and ``fp16`` of a converting step.
+        path: where the ONNX file goes.
+
+    Raises:
+        ExportError: the model does not return logits alone, or paddle2onnx wrote another opset.
+    """
     require_paddle("the export")
     import onnx
     import paddle2onnx

@@ -30,12 +30,20 @@ class OpenVinoExporter(HalfPrecisionExporter):
     """
 
     def check(self) -> None:
-        """Need OpenVINO, and what writes ONNX."""
+        """Need OpenVINO, and what writes ONNX.
+
+        Raises:
+            MissingDependencyError: openvino, paddle2onnx, onnx or onnxruntime is not installed.
+        """
         need("openvino", purpose="the target openvino", extra="openvino")
         need_converter("the target openvino")
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Trace and convert in a process of its own."""
+        """Trace and convert in a process of its own.
+
+        Raises:
+            ExportError: tracing or conversion failed.
+        """
         interface = self.interface(bundle)
         job = self.job(bundle, folder, interface, opset=_OPSET, fp16=False, half_weights=self.fp16)
         files = run_isolated("openvino", job, folder / LOG, self.timeout)

@@ -16,14 +16,22 @@ if TYPE_CHECKING:
 
 
 class PaddleExporter(NetworkExporter):
-    """``inference.json`` (or ``.pdmodel``) and ``inference.pdiparams``, run by Paddle Inference."""
+    """``inference.json`` (or ``.pdmodel``) and ``inference.pdiparams``, run by Paddle Inference.
+
+    The input is ``images``, float32 [N, 3, H, W], normalised; the output logits, float32 [N, C].
+    With ``with_preprocess`` they are uint8 [N, H, W, 3] and probabilities.
+    """
 
     ir: Literal["pir", "old"] = "pir"
     """``pir``: Paddle 3's .json; ``old``: the .pdmodel that Paddle-Lite, Paddle Serving and Paddle
     2 read."""
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Trace the model in a process of its own."""
+        """Trace the model in a process of its own.
+
+        Raises:
+            ExportError: it cannot be traced, or does not return logits alone.
+        """
         interface = self.interface(bundle)
         files = run_isolated(
             "paddle", self.job(bundle, folder, interface, ir=self.ir), folder / LOG, self.timeout

@@ -10,9 +10,10 @@ from ppclas_core.errors import ExportError
 from ppclas_core.files import write_text
 from ppclas_core.paddle_runtime import require_paddle
 
+from ppclas_deploy.engines.paddle_inference import PADDLE_ERRORS
 from ppclas_deploy.exporters.base import Interface, NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, last_words, run_isolated
-from ppclas_deploy.prototext import Field, encode, format_text, parse_text
+from ppclas_deploy.prototext import Field, declare, format_text, parse_text
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -27,19 +28,26 @@ TYPES = {"int64": 0, "float32": 1, "int32": 2, "uint8": 7}
 
 def _variable(type_field: str) -> dict[str, Field]:
     return {
-        "name": Field(1, "string"),
-        "alias_name": Field(2, "string"),
-        "is_lod_tensor": Field(3, "bool"),
-        type_field: Field(4, "int"),
-        "shape": Field(5, "int", repeated=True),
+        "name": (1, "string"),
+        "alias_name": (2, "string"),
+        "is_lod_tensor": (3, "bool"),
+        type_field: (4, "int32"),
+        "shape": (5, "int32", "repeated"),
     }
 
 
-CONFIG = {
-    "feed_var": Field(1, "message", repeated=True, fields=_variable("feed_type")),
-    "fetch_var": Field(2, "message", repeated=True, fields=_variable("fetch_type")),
-}
-"""baidu.paddle_serving.configure.GeneralModelConfig."""
+GeneralModelConfig = declare(
+    "baidu.paddle_serving.configure",
+    {
+        "FeedVar": _variable("feed_type"),
+        "FetchVar": _variable("fetch_type"),
+        "GeneralModelConfig": {
+            "feed_var": (1, "FeedVar", "repeated"),
+            "fetch_var": (2, "FetchVar", "repeated"),
+        },
+    },
+)["GeneralModelConfig"]
+"""What Paddle Serving's server and client read, as text and on the wire."""
 
 
 class ServingExporter(NetworkExporter):
@@ -56,7 +64,11 @@ class ServingExporter(NetworkExporter):
         return interface
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Trace in a process of its own, and describe what came out for both sides."""
+        """Trace in a process of its own, and describe what came out for both sides.
+
+        Raises:
+            ExportError: the model cannot be traced or described, or does not run as described.
+        """
         interface = self.interface(bundle)
         run_isolated("serving", self.job(bundle, folder, interface), folder / LOG, self.timeout)
         write_text(folder / "README.md", _readme(bundle, interface))
@@ -81,15 +93,15 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
         bundle_of(job["bundle"]), Path.cwd() / "inference", job["interface"], "old"
     )
     ends = program_ends(program)
-    config = {
-        "feed_var": [variable(*end, FEED_ALIAS, "feed_type") for end in ends.inputs],
-        "fetch_var": [variable(*end, FETCH_ALIAS, "fetch_type") for end in ends.outputs],
-    }
+    config = GeneralModelConfig(
+        feed_var=[variable(*end, FEED_ALIAS, "feed_type") for end in ends.inputs],
+        fetch_var=[variable(*end, FETCH_ALIAS, "fetch_type") for end in ends.outputs],
+    )
     (server / MODEL).write_bytes(program.read_bytes())
     (server / PARAMS).write_bytes(program.with_suffix(".pdiparams").read_bytes())
     for side, stem in ((server, "serving_server_conf"), (client, "serving_client_conf")):
-        (side / f"{stem}.prototxt").write_text(format_text(config, CONFIG), encoding="utf-8")
-        (side / f"{stem}.stream.prototxt").write_bytes(encode(config, CONFIG))
+        (side / f"{stem}.prototxt").write_text(format_text(config), encoding="utf-8")
+        (side / f"{stem}.stream.prototxt").write_bytes(config.SerializeToString())
         require_ends(
             side / f"{stem}.prototxt",
             server / MODEL,
@@ -103,6 +115,16 @@ def variable(
     name: str, dtype: str, shape: tuple[int, ...], alias: str, type_field: str
 ) -> dict[str, Any]:
     """How Paddle Serving describes a tensor: its batch axis is not mentioned.
+
+    ``variable("x", "float32", (-1, 3, 224, 224), "image", "feed_type")`` has ``feed_type`` 1 and
+    ``shape`` [3, 224, 224].
+
+    Args:
+        name: of the tensor in the program.
+        dtype: Paddle's name of its type.
+        shape: its sides, the batch axis first; -1: any.
+        alias: what clients call it.
+        type_field: ``feed_type`` or ``fetch_type``.
 
     Raises:
         ExportError: Paddle Serving has no such type, or another axis than the batch's is free.
@@ -122,7 +144,13 @@ def variable(
 
 
 def require_ends(config: Path, model: Path, params: Path, batch: int) -> None:
-    """Run the model in Paddle Inference as a configuration says.
+    """Run the model in Paddle Inference as a configuration says, on zeros.
+
+    Args:
+        config: the configuration, a text file.
+        model: the old-IR program.
+        params: its parameters.
+        batch: images to run it with.
 
     Raises:
         ExportError: it has other inputs or outputs than that.
@@ -130,29 +158,27 @@ def require_ends(config: Path, model: Path, params: Path, batch: int) -> None:
     import numpy as np
     from paddle import inference
 
-    said = parse_text(config.read_text(encoding="utf-8"), CONFIG, str(config))
+    said = parse_text(config.read_text(encoding="utf-8"), GeneralModelConfig, str(config))
     settings = inference.Config(str(model), str(params))
     settings.disable_gpu()
     settings.disable_glog_info()
     predictor = inference.create_predictor(settings)
     names = {number: name for name, number in TYPES.items()}
     try:
-        for feed in said["feed_var"]:
-            zeros = np.zeros((batch, *feed["shape"]), names[feed["feed_type"]])
-            predictor.get_input_handle(feed["name"]).copy_from_cpu(zeros)
+        for feed in said.feed_var:
+            zeros = np.zeros((batch, *feed.shape), names[feed.feed_type])
+            predictor.get_input_handle(feed.name).copy_from_cpu(zeros)
         predictor.run()
         given = {
             name: predictor.get_output_handle(name).copy_to_cpu()
             for name in predictor.get_output_names()
         }
-    except Exception as error:  # whatever Paddle's C++ raises
+    except PADDLE_ERRORS as error:
         raise ExportError(
             f"the model does not run as {config.name} says: {last_words(str(error))}"
         ) from error
     real = {name: (str(values.dtype), list(values.shape)) for name, values in given.items()}
-    asked = {
-        end["name"]: (names[end["fetch_type"]], [batch, *end["shape"]]) for end in said["fetch_var"]
-    }
+    asked = {end.name: (names[end.fetch_type], [batch, *end.shape]) for end in said.fetch_var}
     if real != asked:
         raise ExportError(f"{config.name} says that the model gives {asked}; it gives {real}.")
 
@@ -182,6 +208,6 @@ client.connect(["127.0.0.1:9292"])
 answer = client.predict(feed={{"{FEED_ALIAS}": image}}, fetch=["{FETCH_ALIAS}"], batch=False)
 ```
 
-`image` is {takes}; `{FETCH_ALIAS}` has {len(bundle.labels)} numbers in the order of `labels.txt`. `parity.json` says
-what was verified.
+`image` is {takes}; `{FETCH_ALIAS}` has {len(bundle.labels)} numbers in the order of `labels.txt`.
+`parity.json` says what was verified.
 """

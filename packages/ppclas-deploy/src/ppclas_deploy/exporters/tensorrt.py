@@ -53,7 +53,12 @@ class TensorRtExporter(NetworkExporter):
     """Version of the ONNX operator set."""
 
     def check(self) -> None:
-        """Need what writes ONNX, and options that go together."""
+        """Need what writes ONNX, and options that go together.
+
+        Raises:
+            MissingDependencyError: paddle2onnx, onnx or onnxruntime is not installed.
+            ExportError: ``precision`` int8 without ``calibrate`` or through Paddle Inference.
+        """
         if self.via != "paddle":
             need_converter("the target trt")
         if (self.precision == "int8") != (self.calibrate is not None):
@@ -75,8 +80,11 @@ class TensorRtExporter(NetworkExporter):
         ]
 
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
-        """Find out what has TensorRT here, then trace and convert; both in processes of their
-        own.
+        """Find out what has TensorRT here, then trace and convert; both in processes of their own.
+
+        Raises:
+            DataError: ``calibrate`` names no readable photo.
+            ExportError: tracing or conversion failed.
         """
         log, interface = folder / LOG, self.interface(bundle)
         here = run_isolated("tensorrt_here", {}, log, self.timeout)

@@ -14,13 +14,13 @@ from pydantic import NonNegativeInt, PositiveInt
 from ppclas_deploy.exporters.base import HalfPrecisionExporter
 from ppclas_deploy.exporters.onnx import need_converter, write_onnx
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
-from ppclas_deploy.prototext import format_text, parse_text
+from ppclas_deploy.prototext import Message, enum_name, format_text, parse_text
 from ppclas_deploy.triton import (
     CONFIG,
     MODEL,
-    SCHEMA,
     TYPES,
     End,
+    ModelConfig,
     ensemble_config,
     network_config,
     require_ends,
@@ -56,7 +56,12 @@ class TritonExporter(HalfPrecisionExporter):
     """Let ONNX Runtime use TensorRT in half precision; with ``kind: gpu``."""
 
     def check(self) -> None:
-        """Need what writes ONNX, and options that go together."""
+        """Need what writes ONNX, and options that go together.
+
+        Raises:
+            MissingDependencyError: paddle2onnx, onnx or onnxruntime is not installed.
+            ExportError: ``ensemble`` with ``with_preprocess``, or ``tensorrt`` on the CPU.
+        """
         need_converter("the target triton")
         if self.ensemble and self.with_preprocess:
             raise ExportError(
@@ -68,6 +73,9 @@ class TritonExporter(HalfPrecisionExporter):
     def export(self, bundle: Bundle, folder: Path) -> dict[str, Any]:
         """Write the models in a process of its own; the engine ``triton`` reads them back as a
         server would.
+
+        Raises:
+            ExportError: tracing or conversion failed.
         """
         plain = (
             self.replace(with_preprocess=True).interface(bundle)
@@ -104,10 +112,10 @@ class TritonExporter(HalfPrecisionExporter):
         """How to start Triton with the repository, and how to ask the model that ``entry``
         configures.
         """
-        config = parse_text(entry.read_text(encoding="utf-8"), SCHEMA, CONFIG)
-        takes, gives = config["input"][0], config["output"][0]
-        shape = takes["dims"] if self.batch else [1, *takes["dims"]]
-        kind = takes["data_type"].removeprefix("TYPE_")
+        config = parse_text(entry.read_text(encoding="utf-8"), ModelConfig, CONFIG)
+        takes, gives = config.input[0], config.output[0]
+        shape = list(takes.dims) if self.batch else [1, *takes.dims]
+        kind = enum_name(takes, "data_type").removeprefix("TYPE_")
         numpy = {"UINT8": "uint8", "FP32": "float32", "FP16": "float16"}[kind]
         what = (
             "RGB pixels, uint8"
@@ -119,9 +127,9 @@ class TritonExporter(HalfPrecisionExporter):
 # {bundle.manifest.architecture.name} for Triton
 
 ```shell
-docker run --rm -p 8000:8000{gpus} -v "$PWD/{REPOSITORY}:/models" nvcr.io/nvidia/tritonserver:RELEASE-py3 \\
-  tritonserver --model-repository=/models
-curl --fail localhost:8000/v2/models/{config["name"]}/ready
+docker run --rm -p 8000:8000{gpus} -v "$PWD/{REPOSITORY}:/models" \\
+  nvcr.io/nvidia/tritonserver:RELEASE-py3 tritonserver --model-repository=/models
+curl --fail localhost:8000/v2/models/{config.name}/ready
 ```
 
 ```python
@@ -129,13 +137,13 @@ import numpy as np
 import tritonclient.http as triton
 
 images = np.zeros({shape}, np.{numpy})  # put photos here
-given = triton.InferInput("{takes["name"]}", images.shape, "{kind}")
+given = triton.InferInput("{takes.name}", images.shape, "{kind}")
 given.set_data_from_numpy(images)
-answer = triton.InferenceServerClient("localhost:8000").infer("{config["name"]}", [given])
-print(answer.as_numpy("{gives["name"]}"))
+answer = triton.InferenceServerClient("localhost:8000").infer("{config.name}", [given])
+print(answer.as_numpy("{gives.name}"))
 ```
 
-`{takes["name"]}` is {what}; `{gives["name"]}` has {len(bundle.labels)} numbers an image, in the order of
+`{takes.name}` is {what}; `{gives.name}` has {len(bundle.labels)} numbers an image, in the order of
 `labels.txt`. `parity.json` says what was verified.
 """
 
@@ -167,13 +175,13 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
         (network / "1" / "README.txt").write_text(
             "An ensemble has no file of its own.\n", encoding="utf-8"
         )
-    config["output"][0] = {**config["output"][0], "label_filename": "labels.txt"}
+    config.output[0].label_filename = "labels.txt"
     _write(network, config)
     (network / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     return {}
 
 
-def _describe(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(folder: Path, job: Mapping[str, Any]) -> Message:
     """The configuration of the ONNX model in ``folder``, from what it really takes and gives."""
     from ppclas_deploy.engines.onnxruntime import make_session
 
@@ -190,8 +198,8 @@ def _describe(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _write(folder: Path, config: Mapping[str, Any]) -> None:
-    (folder / CONFIG).write_text(format_text(config, SCHEMA), encoding="utf-8")
+def _write(folder: Path, config: Message) -> None:
+    (folder / CONFIG).write_text(format_text(config), encoding="utf-8")
 
 
 def _write_prepare(job: Mapping[str, Any], path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
 from ppclas_core.errors import ConfigError, ExportError, MissingDependencyError
 
 from ppclas_deploy.isolate import OFFLINE, run_command
@@ -46,7 +47,7 @@ class LiteRuntime:
     @property
     def computes(self) -> bool:
         """Whether its x86 runtime gives right answers."""
-        return self.version.startswith("2.12")
+        return (known := _parsed(self.version)) is not None and known.release[:2] == (2, 12)
 
     def script(self, *arguments: str) -> list[str]:
         """The command line that runs ``script.py``."""
@@ -160,7 +161,7 @@ def _runtime(python: str) -> LiteRuntime | None:
     except (OSError, subprocess.TimeoutExpired, ValueError):
         return None
     if installed:
-        return LiteRuntime(python, _plain(installed), (python,))
+        return LiteRuntime(python, str(_parsed(installed) or installed), (python,))
     release, uv = RELEASES.get(tuple(version)), _uv()
     if (
         release is None
@@ -178,10 +179,14 @@ def _runtime(python: str) -> LiteRuntime | None:
     )
 
 
-def _plain(version: str) -> str:
-    """What paddlelite calls itself (v2.12, v2.13-rc), as the package is called."""
-    plain = version.lstrip("v")
-    return "2.13rc0" if plain.startswith("2.13-rc") else plain
+def _parsed(version: str) -> Version | None:
+    """What paddlelite calls itself (v2.12, v2.13-rc) as a version; a build of one's own may be
+    called by its commit.
+    """
+    try:
+        return Version(version)
+    except InvalidVersion:
+        return None
 
 
 def _has_wheels() -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from paddle.base.proto import framework_pb2
 from ppclas_core.errors import ExportError
@@ -89,6 +90,6 @@ def _read(content: bytearray, place: int, name: str) -> tuple[NDArray[Any], int]
         values = np.frombuffer(content, "<f4", int(np.prod(description.dims)), end).reshape(
             tuple(description.dims)
         )
-    except Exception as error:  # protobuf's own errors, short files, strange headers
+    except (DecodeError, ValueError) as error:  # no description; a short file, a strange header
         raise ExportError(f"the parameter {name} cannot be read to round it: {error}") from error
     return values, end + values.nbytes

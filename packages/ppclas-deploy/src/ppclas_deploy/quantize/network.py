@@ -58,7 +58,7 @@ class FloatNetwork:
                 shape_inference.quant_pre_process(
                     str(model), str(prepared), skip_symbolic_shape=True
                 )
-            except Exception as error:  # whatever its passes raise
+            except Exception as error:  # its passes raise plain Exception, and what onnx raises
                 raise ExportError(
                     f"{model} cannot be prepared for quantisation: {error}"
                 ) from error

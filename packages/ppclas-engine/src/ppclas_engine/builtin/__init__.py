@@ -1,3 +1,1 @@
-"""The losses, schedules, optimizers, metrics and trackers that ship, registered like any
-plugin's.
-"""
+"""Losses, schedules, optimizers, metrics and trackers that ship; registered as a plugin's are."""

@@ -1,6 +1,4 @@
-"""What a training step minimises where no plugin says otherwise: the loss between outputs and
-labels.
-"""
+"""What a training step minimises where no plugin says otherwise: the loss of outputs and labels."""
 
 from __future__ import annotations
 

@@ -19,21 +19,43 @@ Factor = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Constant(Scheduler):
-    """``lr`` at every step."""
+    """``lr`` at every step.
+
+    >>> Constant(lr=0.1).value(step=50, steps_per_epoch=10, epochs=10)
+    0.1
+    """
 
     def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         return self.peak
 
 
 class Cosine(Scheduler):
-    """``lr · ½ · (1 + cos(π · e / E))``: half a cosine, constant inside an epoch."""
+    """``lr · ½ · (1 + cos(π · e / E))``: half a cosine, constant inside an epoch.
+
+    Loshchilov & Hutter 2017, equation 5 without restarts, https://arxiv.org/abs/1608.03983. At the
+    sixth of ten epochs the cosine is 0:
+
+    >>> round(Cosine(lr=0.1).value(step=50, steps_per_epoch=10, epochs=10), 4)
+    0.05
+    """
 
     def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         return self.peak * _half_cosine((step // steps_per_epoch) / epochs)
 
 
 class CosineWarmup(Scheduler):
-    """Warmup, then half a cosine over the steps that are left, a new value each step."""
+    """Warmup, then half a cosine over the steps that are left, a new value for each step.
+
+    ``lr · s / (W · S)`` for ``s < W · S``, then
+    ``lr · ½ · (1 + cos(π · (s - W · S) / (E · S - W · S)))`` at step s. Warmup: Goyal et al. 2017,
+    section 2.2, https://arxiv.org/abs/1706.02677; cosine: Loshchilov & Hutter 2017,
+    https://arxiv.org/abs/1608.03983. In the middle of the warmup, and in the middle of what
+    follows:
+
+    >>> schedule = CosineWarmup(lr=0.1, warmup_epochs=2)
+    >>> [round(schedule.value(step, steps_per_epoch=10, epochs=10), 4) for step in (10, 60)]
+    [0.05, 0.05]
+    """
 
     warmup_epochs: NonNegativeFloat = 5.0
     """W, in epochs; fractions are allowed. 0 leaves the warmup out."""
@@ -49,8 +71,14 @@ class CosineWarmup(Scheduler):
 
 
 class ExponentialWarmup(Scheduler):
-    """Warmup, then ``lr · rate^⌊(step - W · S) / (D · S)⌋``, as MobileNetV3 and EfficientNet were
-    trained.
+    """Warmup, then ``lr · rate^⌊(step - W · S) / (D · S)⌋``.
+
+    As EfficientNet was trained (Tan & Le 2019, section 5.2, https://arxiv.org/abs/1905.11946). Here
+    the first decay comes 2.4 epochs of 10 steps after the warmup of 20 steps:
+
+    >>> schedule = ExponentialWarmup(lr=0.1, warmup_epochs=2, decay_epochs=2.4, decay_rate=0.97)
+    >>> [round(schedule.value(step, steps_per_epoch=10, epochs=10), 4) for step in (43, 44)]
+    [0.1, 0.097]
     """
 
     warmup_epochs: NonNegativeFloat = 5.0
@@ -71,7 +99,14 @@ class ExponentialWarmup(Scheduler):
 
 
 class Linear(Scheduler):
-    """``(lr - end) · (1 - min(step, T) / T) + end``: a straight line down to ``end_lr``."""
+    """``(lr - end) · (1 - min(step, T) / T) + end``: a straight line down to ``end_lr``.
+
+    As ShuffleNet was trained (Zhang et al. 2018, section 4, https://arxiv.org/abs/1707.01083).
+    After a quarter of 100 steps:
+
+    >>> round(Linear(lr=0.1).value(step=25, steps_per_epoch=10, epochs=10), 4)
+    0.075
+    """
 
     steps: PositiveInt | None = None
     """T, steps until ``end_lr`` is reached. Nothing: the whole run."""
@@ -84,12 +119,22 @@ class Linear(Scheduler):
 
 
 class Piecewise(Scheduler):
-    """``lr · γ^k``, where k of the ``decay_epochs`` have begun."""
+    """``lr · γ^k``, where k of the ``decay_epochs`` have begun; after a warmup, if there is one.
+
+    As ResNet was trained (He et al. 2016, section 3.4, https://arxiv.org/abs/1512.03385). Before
+    and after the first decay:
+
+    >>> schedule = Piecewise(lr=0.1, decay_epochs=(3, 6))
+    >>> [round(schedule.value(step, steps_per_epoch=10, epochs=10), 4) for step in (29, 30)]
+    [0.1, 0.01]
+    """
 
     decay_epochs: tuple[PositiveInt, ...] = (30, 60, 90)
     """Epochs (0-based, rising) whose first step multiplies the rate by ``gamma``."""
     gamma: Factor = 0.1
     """γ, the factor of one decay, in (0, 1]."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """W, in epochs; fractions are allowed. ``decay_epochs`` count from the start of the run."""
 
     @field_validator("decay_epochs")
     @classmethod
@@ -101,14 +146,15 @@ class Piecewise(Scheduler):
         return epochs
 
     def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        warmup = _warmup_steps(self, self.warmup_epochs, steps_per_epoch, epochs)
+        if step < warmup:
+            return self.peak * step / warmup
         decays = sum(epoch * steps_per_epoch <= step for epoch in self.decay_epochs)
         return float(self.peak * self.gamma**decays)
 
 
 def _half_cosine(progress: float) -> float:
-    """1 at the start of the run, 0 from its end on; ``progress`` is the share of it that is
-    over.
-    """
+    """1 at the start of the run, 0 from its end on; ``progress`` is the share that is over."""
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
 
 

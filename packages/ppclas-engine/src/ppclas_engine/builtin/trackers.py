@@ -29,7 +29,7 @@ class _EventFiles(Tracker):
     """Folder that gets a subfolder for each run. Nothing: a subfolder of the run itself."""
 
     package: ClassVar[str]
-    """Module that is needed, and the extra of ppclas-core that brings it."""
+    """Module that is needed, and the extra of ppclas-engine that brings it."""
     extra: ClassVar[str]
 
     _writer: Any = PrivateAttr(None)
@@ -39,8 +39,8 @@ class _EventFiles(Tracker):
     def check(self) -> None:
         if importlib.util.find_spec(self.package) is None:
             raise MissingDependencyError(
-                f"tracker {type(self).__name__} needs the package {self.package}, which is not installed. "
-                f'Run: pip install "ppclas-engine[{self.extra}]"'
+                f"tracker {type(self).__name__} needs the package {self.package}, which is not "
+                f'installed. Run: pip install "ppclas-engine[{self.extra}]"'
             )
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
@@ -75,9 +75,7 @@ class _EventFiles(Tracker):
 
 
 class TensorBoard(_EventFiles):
-    """Event files for TensorBoard: scalars by epoch, and the settings with the results under
-    HPARAMS.
-    """
+    """Event files for TensorBoard: scalars by epoch; settings and results under HPARAMS."""
 
     package: ClassVar[str] = "tensorboardX"
     extra: ClassVar[str] = "tensorboard"
@@ -98,9 +96,7 @@ class TensorBoard(_EventFiles):
 
 
 class VisualDL(_EventFiles):
-    """Log files for VisualDL: scalars by epoch, and the settings with the results under
-    hyper-parameters.
-    """
+    """Log files for VisualDL: scalars by epoch; settings and results under hyper-parameters."""
 
     package: ClassVar[str] = "visualdl"
     extra: ClassVar[str] = "vdl"
@@ -121,9 +117,7 @@ class VisualDL(_EventFiles):
 
 
 def tag_of(column: str) -> str:
-    """The group and name of a column of ``metrics.jsonl``: ``train/loss``, ``validation/top1``,
-    ``run/lr``.
-    """
+    """Group and name of a column of ``metrics.jsonl``: ``train/loss``, ``validation/top1``."""
     if column.startswith("train_"):
         return f"train/{column.removeprefix('train_')}"
     if column in ("lr", "images_per_second", "wait_share", "skipped_steps"):

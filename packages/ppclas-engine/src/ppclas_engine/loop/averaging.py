@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 
 class LastWeights:
-    """The weights of the last ``count`` epochs, a file each in ``folder``; the files go when the
-    run is finished.
-    """
+    """The weights of the last ``count`` epochs, a file each in ``folder`` until the run ends."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder, self._count = folder, count
@@ -44,9 +42,7 @@ class LastWeights:
 
     @contextmanager
     def applied(self, model: ImageModel, epoch: int) -> Iterator[None]:
-        """The model has the mean of those up to ``epoch`` inside the block, and its own weights
-        again after it.
-        """
+        """The model has the mean of those up to ``epoch`` inside the block, its own after it."""
         own = model_state(model)
         try:
             model.set_state_dict(self._mean(epoch))

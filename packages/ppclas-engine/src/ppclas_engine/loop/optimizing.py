@@ -30,9 +30,7 @@ def expand_stages(model: ImageModel, stages: Sequence[str]) -> list[str]:
 def trained_parameters(
     model: ImageModel, layers: Mapping[str, nn.Layer]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter that trains, with its name: the model's own, and those of the objective's
-    ``layers``.
-    """
+    """Every parameter that trains, with its name: the model's and those of ``layers``."""
     yield from model.trainable()
     for prefix, layer in layers.items():
         for name, parameter in layer.named_parameters():

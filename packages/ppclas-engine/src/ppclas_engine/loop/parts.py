@@ -1,6 +1,4 @@
-"""What a run trains, built from its plan: the model with its weights, objective, optimizer,
-precision, average.
-"""
+"""What a run trains: model with weights, objective, optimizer, precision, moving average."""
 
 from __future__ import annotations
 
@@ -68,9 +66,7 @@ def _build_model(
 
 
 def _head_to_probe(plan: Plan, model: ImageModel, console: Console) -> nn.Linear | None:
-    """The classifier to fit before training; None where the config or the model does not allow
-    it.
-    """
+    """The classifier to fit before training; None where the config or the model forbids it."""
     wanted, name = plan.config.train.probe_head, plan.config.model.name
     if wanted is False:
         return None

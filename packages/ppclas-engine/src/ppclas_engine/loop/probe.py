@@ -49,32 +49,28 @@ def linear_head(model: ImageModel) -> nn.Linear | None:
     return layers[0] if len(layers) == 1 and isinstance(layers[0], nn.Linear) else None
 
 
-def probe_set(images: ImageSet) -> ImageSet:
-    """At most ``MAX_IMAGES`` of the labelled ones, as many of each class as of any other where
-    there are enough.
-    """
+def probe_set(images: ImageSet, most: int = MAX_IMAGES) -> ImageSet:
+    """At most so many of the labelled ones, the same number of each class where possible."""
     images = labelled_part(images)
-    if len(images) <= MAX_IMAGES:
+    if len(images) <= most:
         return images
     if images.task == "multilabel":  # no image belongs to one class: one in so many of all
         return images.subset(
-            np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(np.int64).tolist()
+            np.linspace(0, len(images) - 1, most).round().astype(np.int64).tolist()
         )
     labels = images.labels()
     places = np.empty(len(labels), dtype=np.int64)  # place of each image among those of its class
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         places[members] = np.arange(len(members))
-    return images.subset(np.sort(np.argsort(places, kind="stable")[:MAX_IMAGES]).tolist())
+    return images.subset(np.sort(np.argsort(places, kind="stable")[:most]).tolist())
 
 
 def probe_class_weights(
-    images: ImageSet, class_weights: Sequence[float] | None
+    images: ImageSet, class_weights: Sequence[float] | None, most: int = MAX_IMAGES
 ) -> Sequence[float] | None:
-    """What of the loss's ``class_weights`` is left for ``probe_set``: nothing where it evens out
-    the classes itself.
-    """
-    evened = images.task == "classification" and len(labelled_part(images)) > MAX_IMAGES
+    """The loss's ``class_weights`` for ``probe_set``: None where it evens out the classes."""
+    evened = images.task == "classification" and len(labelled_part(images)) > most
     return None if evened else class_weights
 
 

@@ -60,9 +60,7 @@ class Progress:
     """Whether the last epoch done is the last one, though others were planned."""
 
     def epochs_without_rise(self, epoch: int, value: float, min_delta: float) -> int:
-        """Take in what is to be raised, as it is after ``epoch``; how long ago it last rose by more
-        than that.
-        """
+        """Take in the value to be raised after ``epoch``; epochs since it last rose by more."""
         if self.risen is None or value > self.risen[1] + min_delta:
             self.risen = (epoch, value)
         return epoch - self.risen[0]

@@ -1,6 +1,4 @@
-"""One optimizer step: batches forward and backward, gradients added up over batches and ranks,
-weights moved.
-"""
+"""One optimizer step: forward and backward, gradients summed over batches and ranks, the update."""
 
 from __future__ import annotations
 
@@ -127,9 +125,7 @@ class Stepper:
         return sums
 
     def poisoned(self) -> bool:
-        """Whether weights or batch-norm statistics are no longer finite, so that nothing can be
-        saved.
-        """
+        """Whether weights or batch-norm statistics are no longer finite, so none can be saved."""
         import paddle
 
         tensors = self._trained.model.state_dict().values()
@@ -174,9 +170,7 @@ class Stepper:
         self._count(result, targets, batch, sums)
 
     def _keep_step(self, batch: Batch, epoch: int, sums: StepSums) -> None:
-        """Without images of its own, take part in what the ranks do together, with a weight of
-        nothing.
-        """
+        """Without images of its own, take part in what the ranks do together, with weight 0."""
         import paddle
 
         from ppclas_engine.loop.sync_norm import SyncBatchNorm2D
@@ -248,9 +242,7 @@ class Stepper:
         return self._statistics
 
     def _draw_seed(self, step: int, number: int) -> int:
-        """Of dropout in batch ``number`` of ``step``: another on each rank, so that masks
-        differ.
-        """
+        """Of dropout in batch ``number`` of ``step``; it differs between ranks, and so do masks."""
         key = (number, self._ranks.rank) if number or self._ranks.rank else ()
         sequence = np.random.SeedSequence((self._seed, step), spawn_key=key)
         return int(sequence.generate_state(1)[0])

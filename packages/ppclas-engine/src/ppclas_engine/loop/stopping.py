@@ -11,9 +11,7 @@ from types import FrameType
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Set on SIGINT or SIGTERM, so that the step at hand ends and a checkpoint is written; a second
-    one is not held.
-    """
+    """Set on SIGINT or SIGTERM: the step ends, a checkpoint is written; a second is not held."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -17,9 +17,7 @@ from ppclas_engine.ranks.distributed import current
 
 
 class SyncBatchNorm2D(nn.BatchNorm2D):
-    """A ``BatchNorm2D`` whose mean and variance in training are those of the batch over all
-    ranks.
-    """
+    """A ``BatchNorm2D`` whose mean and variance in training are those of the batch of all ranks."""
 
     counts: bool = True
     """Off while this rank has no images of its own and only keeps step with the others."""
@@ -49,9 +47,7 @@ def synchronize_norms(model: nn.Layer) -> int:
 
 
 class _Normalize(PyLayer):
-    """``(x - mean) / √(variance + epsilon) · weight + bias`` with sums over all ranks, forward and
-    backward.
-    """
+    """``(x - mean) / √(variance + epsilon) · weight + bias``; all sums are over all ranks."""
 
     @staticmethod
     def forward(

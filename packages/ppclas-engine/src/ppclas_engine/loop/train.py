@@ -1,6 +1,4 @@
-"""Train a classifier: one loop, from a plan to a run folder with checkpoints, metrics, pictures and
-a bundle.
-"""
+"""The training loop: from a plan to a run folder with checkpoints, metrics, pictures, a bundle."""
 
 from __future__ import annotations
 
@@ -10,54 +8,38 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ppclas_core.component import build_component
-from ppclas_core.contracts.context import TrainContext
-from ppclas_core.contracts.data import ImageSet
-from ppclas_core.contracts.readers import BadImage, BatchReader
-from ppclas_core.contracts.training import Metric, Scheduler, Tracker
-from ppclas_core.errors import DataError, TrainingError
+from ppclas_core.contracts.training import Scheduler, Tracker, TrainContext
+from ppclas_core.errors import TrainingError
 from ppclas_core.plugins import get_plugin_manager, get_registries
-from ppclas_core.weights import model_state
-from ppclas_data.loading.loader import Loader
-from ppclas_data.loading.pipeline import Pipeline, build_transforms
 from ppclas_data.loading.sampling import count_batches
 
 from ppclas_engine.console import Console
 from ppclas_engine.loop.averaging import LastWeights
+from ppclas_engine.loop.evaluating import Evaluator
+from ppclas_engine.loop.keeping import Keeper
+from ppclas_engine.loop.loaders import Loaders
 from ppclas_engine.loop.parts import build_parts
 from ppclas_engine.loop.probe import fit_linear_head, probe_class_weights, probe_set
 from ppclas_engine.loop.progress import Totals
+from ppclas_engine.loop.reporting import RAW, Pictures, columns, epoch_line, step_facts
 from ppclas_engine.loop.step import Stepper
 from ppclas_engine.loop.stopping import stop_signals
 from ppclas_engine.loop.sums import StepSums
-from ppclas_engine.planning.monitor import TITLES, height, is_better
-from ppclas_engine.planning.plan import Plan
+from ppclas_engine.planning.plan import Plan, given
 from ppclas_engine.ranks.distributed import current
-from ppclas_engine.results.evaluate import Evaluation, evaluate
-from ppclas_engine.results.predictors import model_predictor
-from ppclas_engine.results.reporting import (
-    EMA,
-    MEAN,
-    RAW,
-    Pictures,
-    columns,
-    epoch_line,
-    step_facts,
-)
 from ppclas_engine.results.tables import write_tables
 from ppclas_engine.runs.checkpoint import Checkpoint
-from ppclas_engine.runs.keeping import Keeper
 from ppclas_engine.runs.run import RunFolder
+from ppclas_engine.scoring.evaluate import Evaluation
+from ppclas_engine.scoring.monitor import TITLES, height, is_better
 
 if TYPE_CHECKING:
     from paddle import nn
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,21 +71,18 @@ class Trainer:
         self._plan, self._run, self._console = plan, run, console
         self._ranks = ranks = current()
         config = plan.config
-        self._epochs = _given(config.train.epochs)
+        self._epochs = given(config.train.epochs)
         self._seed = config.train.seed
-        self._monitor = _given(config.train.monitor)
+        self._monitor = given(config.train.monitor)
         paddle.seed(self._seed)
         registries = get_registries()
         self._schedule: Scheduler = build_component(registries.schedulers, config.schedule)
-        self._metrics: list[Metric] = [
-            build_component(registries.metrics, metric) for metric in config.metrics
-        ]
         self._trackers: list[Tracker] = (
             [build_component(registries.trackers, tracker) for tracker in config.trackers]
             if ranks.first
             else []
         )
-        batches = count_batches(len(plan.train), _given(config.data.batch_size), drop_last=False)
+        batches = count_batches(len(plan.train), given(config.data.batch_size), drop_last=False)
         self._accumulate = config.train.accumulate
         self._steps = math.ceil(batches / self._accumulate)
         first_rate = self._schedule.value(0, self._steps, self._epochs)
@@ -112,18 +91,17 @@ class Trainer:
             self._synchronize_norms()
         self._progress = self._trained.progress
         averaged = config.train.average_last
-        self._last_weights = (
-            LastWeights(run.last.parent, averaged) if averaged is not None else None
-        )
-        self._keeper = Keeper(plan, run, self._trained, self._last_weights)
+        last_weights = LastWeights(run.last.parent, averaged) if averaged is not None else None
+        self._keeper = Keeper(plan, run, self._trained, last_weights)
         self._pictures = Pictures(run, plan)
         self._stepper = Stepper(plan, self._trained, ranks, console.line)
-        self._reader: BatchReader = build_component(registries.readers, config.data.reader)
-        self._noted: set[str] = set()
-        self._train_loader = self._loader(plan.train, train=True)
-        self._val_loader = self._loader(plan.val, train=False)
+        self._loaders = Loaders(plan, ranks, console)
+        self._train_loader = self._loaders.make(plan.train, train=True)
+        self._val_loader = self._loaders.make(plan.val, train=False)
+        self._evaluator = Evaluator(
+            plan, self._trained, self._val_loader, last_weights, ranks, console
+        )
         self._evaluation: Evaluation | None = None
-        self._told: set[int] = set()
         self._began = time.monotonic() - self._progress.seconds
         self._context = TrainContext(
             config, run.path, self._trained.model, self._steps, self._epochs
@@ -159,14 +137,12 @@ class Trainer:
             get_plugin_manager().hook.on_train_end(context=context)
             self._keeper.finish()
         return RunResult(
-            self._run, _given(self._progress.best), self._progress.history, self._evaluation
+            self._run, given(self._progress.best), self._progress.history, self._evaluation
         )
 
     @contextmanager
     def _tracking(self) -> Iterator[None]:
-        """Trackers get the rows so far (of a resumed run), then each new one, and are told of any
-        end.
-        """
+        """Trackers get the rows so far (of a resumed run), each new one, and word of any end."""
         plain = self._plan.config.model_dump(mode="json")
         try:
             for tracker in self._trackers:
@@ -182,7 +158,7 @@ class Trainer:
         """Fit the new classifier to the frozen features, and keep the result as epoch 0."""
         plan, model = self._plan, self._trained.model
         if self._ranks.first:
-            loader = self._loader(probe_set(plan.train), train=False, alone=True)
+            loader = self._loaders.make(probe_set(plan.train), train=False, alone=True)
             with (
                 loader,
                 self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar,
@@ -196,7 +172,7 @@ class Trainer:
         self._ranks.share_state([head])
         if self._trained.ema is not None:
             self._trained.ema.start_again()
-        evaluations = {RAW: self._score()}
+        evaluations = {RAW: self._evaluator.raw()}
         row = {"epoch": 0, "step": 0, "lr": 0.0, **Totals().row(), **columns(evaluations)}
         self._keep_epoch(row, evaluations)
 
@@ -254,9 +230,7 @@ class Trainer:
         progress.step_in_epoch = self._steps
 
     def _check(self, sums: StepSums) -> None:
-        """Tolerate a few steps that are not finite, each with a line; then stop, and say where it
-        began.
-        """
+        """Tolerate a few steps that are not finite, each with a line; then stop and say why."""
         progress, allowed = self._progress, self._plan.config.train.bad_steps
         if not sums.bad:
             progress.bad_in_a_row = 0
@@ -282,14 +256,14 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         progress, config, context = self._progress, self._plan.config, self._context
-        self._report_bad_images()
+        self._loaders.report_bad_images(self._train_loader)
         rate = self._schedule.value(max(self._global_step() - 1, 0), self._steps, self._epochs)
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": self._global_step(), "lr": rate}
         row |= progress.totals.row()
         last = progress.epoch + 1 == self._epochs or context.stop
         evaluations: dict[str, Evaluation] = {}
         if last or (progress.epoch + 1) % config.train.eval_every == 0:
-            evaluations = self._evaluate()
+            evaluations = self._evaluator.evaluate()
             row |= columns(evaluations)
             self._lose_patience(row)
         context.metrics = row
@@ -298,9 +272,8 @@ class Trainer:
         context.stop = self._ranks.share(context.stop)
         last = last or context.stop
         if last and not evaluations:  # a hook has just made this epoch the last one
-            evaluations = self._evaluate()
-        if self._last_weights is not None:
-            self._keep_for_the_mean(self._last_weights, evaluations if last else None)
+            evaluations = self._evaluator.evaluate()
+        evaluations |= self._evaluator.mean_of_last(progress.epoch + 1, last=last)
         if evaluations:
             row |= columns(evaluations)
         progress.epoch += 1
@@ -339,14 +312,6 @@ class Trainer:
         self._console.line(epoch_line(row, self._epochs, better is not None, self._monitor))
         self._pictures.draw(progress)
 
-    def _evaluate(self) -> dict[str, Evaluation]:
-        """The weights as they are, and their moving average where there is one."""
-        evaluations = {RAW: self._score()}
-        if self._trained.ema is not None:
-            with self._trained.ema.applied():
-                evaluations[EMA] = self._score()
-        return evaluations
-
     def _lose_patience(self, row: Mapping[str, Any]) -> None:
         train = self._plan.config.train
         if train.patience is None:
@@ -361,28 +326,6 @@ class Trainer:
             )
             self._context.stop = True
 
-    def _keep_for_the_mean(
-        self, last_weights: LastWeights, evaluations: dict[str, Evaluation] | None
-    ) -> None:
-        """Keep this epoch's weights; at the end (then there are ``evaluations``) evaluate the mean
-        of them too.
-        """
-        epoch = self._progress.epoch + 1
-        if self._ranks.first:
-            last_weights.keep(self._trained.model, epoch)
-        if evaluations is None:
-            return
-        if self._ranks.share(last_weights.count(epoch)) < 2:
-            self._console.line("train.average_last: one epoch has nothing to average")
-            return
-        own = model_state(self._trained.model)
-        with (
-            last_weights.applied(self._trained.model, epoch) if self._ranks.first else nullcontext()
-        ):
-            self._ranks.share_state([self._trained.model])
-            evaluations[MEAN] = self._score()
-        self._trained.model.set_state_dict(own)
-
     def _time_is_over(self) -> bool:
         minutes = self._plan.config.train.max_minutes
         return (
@@ -390,23 +333,6 @@ class Trainer:
             and self._ranks.first
             and time.monotonic() - self._began > 60.0 * minutes
         )
-
-    def _score(self) -> Evaluation:
-        self._trained.model.eval()
-        predictor = model_predictor(self._trained.model, self._plan.config.data.normalize)
-        with self._console.bar("evaluating", self._val_loader.batches_per_epoch) as bar:
-            batches, names = self._val_loader.epoch(0), self._plan.train.class_names
-            return evaluate(
-                *(
-                    predictor,
-                    batches,
-                    names,
-                    lambda _: bar.advance(),
-                    self._metrics,
-                    self._ranks.gather,
-                ),
-                thresholds="tuned" if self._plan.config.train.thresholds == "tuned" else None,
-            )
 
     def _save(self) -> None:
         self._progress.seconds = round(time.monotonic() - self._began, 3)
@@ -420,36 +346,6 @@ class Trainer:
             f"Go on with: ppclas train --resume {shlex.quote(str(self._run.path))}"
         )
 
-    def _report_bad_images(self) -> None:
-        """Say which photos other ranks have left out, and hold all of them together against the
-        limit.
-        """
-        if self._ranks.alone:
-            return
-        own = self._train_loader.bad_images
-        found = {bad.index: bad for part in self._ranks.gather(own) for bad in part}
-        known = {bad.index for bad in own}
-        for index, bad in sorted(found.items()):
-            if self._ranks.first and index not in known and index not in self._told:
-                self._told.add(index)
-                self._warn_of(bad)
-        limit = self._plan.config.data.max_bad_fraction
-        if len(found) > limit * len(self._plan.train):
-            raise DataError(
-                f"expected at most {limit:.1%} unreadable images in {self._plan.train.origin}, got "
-                f"{len(found)} of {len(self._plan.train)} so far. Run 'ppclas data check', or "
-                "raise data.max_bad_fraction."
-            )
-
-    def _warn_of(self, bad: BadImage) -> None:
-        self._console.warn(f"{bad.where}: {bad.reason} (left out)")
-
-    def _note_once(self, train: bool, line: str) -> None:
-        # Mostly both loaders have the same to say.
-        if line not in self._noted:
-            self._noted.add(line)
-            self._console.line(line if train else f"in evaluation: {line}")
-
     def _synchronize_norms(self) -> None:
         if self._ranks.alone:
             self._console.line("sync_batch_norm: one device sees the whole batch as it is")
@@ -459,37 +355,5 @@ class Trainer:
         count = synchronize_norms(self._trained.model)
         self._console.line(f"{count} batch norms are computed over all {self._ranks.size} devices")
 
-    def _loader(self, images: ImageSet, *, train: bool, alone: bool = False) -> Loader:
-        """``alone``: this rank reads all of them, not its part."""
-        data, ranks = self._plan.config.data, self._ranks
-        transforms = data.train_transforms if train else data.eval_transforms
-        workers = _given(data.workers)
-        part = None
-        if not ranks.alone and not alone:
-            part = ranks.images_of if train else ranks.batches_of
-            workers = math.ceil(workers / ranks.size)
-        return Loader(
-            images,
-            Pipeline(build_transforms(_given(transforms))),
-            _given(data.batch_size if train else data.eval_batch_size),
-            shuffle=train,
-            seed=self._seed,
-            epochs=self._epochs,
-            workers=workers,
-            reader=self._reader,
-            max_bad_fraction=data.max_bad_fraction,
-            repeat_draws_after=data.repeat_draws_after,
-            sampling=data.sampling if train else None,
-            on_bad=self._warn_of,
-            on_note=partial(self._note_once, train),
-            part=part,
-        )
-
     def _global_step(self) -> int:
         return self._progress.epoch * self._steps + self._progress.step_in_epoch
-
-
-def _given(value: T | None) -> T:
-    """A value that the plan has filled in."""
-    assert value is not None
-    return value

@@ -1,6 +1,4 @@
-"""What changes while a run trains: the model with its objective, optimizer, precision and
-average.
-"""
+"""What changes while a run trains: model, objective, optimizer, precision and moving average."""
 
 from __future__ import annotations
 

@@ -56,9 +56,7 @@ def check_precision(precision: Precision, level: Level, device: str) -> None:
 
 
 class MixedPrecision:
-    """Cast the forward pass, and scale fp16 losses so that small gradients survive (float32 and
-    bf16 need no scale).
-    """
+    """Cast the forward pass; scale fp16 losses so that small gradients do not become 0."""
 
     def __init__(self, precision: Precision, level: Level = "O1") -> None:
         import paddle
@@ -79,9 +77,7 @@ class MixedPrecision:
 
     @property
     def may_overflow(self) -> bool:
-        """Whether gradients that are not finite are now and then part of the method: the scale is
-        being sought.
-        """
+        """Whether gradients that are not finite are normal now and then: the scale is sought."""
         return self._scaler is not None
 
     def forward(self) -> AbstractContextManager[None]:
@@ -152,9 +148,7 @@ class MixedPrecision:
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
 
     def step(self, optimizer: paddle.optimizer.Optimizer, parameters: Sequence[Tensor]) -> bool:
-        """Optimizer step; False where it is left out because a gradient is not finite (and the
-        scale is cut).
-        """
+        """Optimizer step; False where a gradient is not finite: it is left out, the scale cut."""
         if self._scaler is None:
             finite = _all_finite(parameters)
             if finite:

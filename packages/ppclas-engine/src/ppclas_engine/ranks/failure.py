@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppclas_core.errors import PpclasError, TrainingError
 
-FAILURE_FILE = "PPCLASFAILURE_FILE"
+FAILURE_FILE = "PPCLAS_FAILURE_FILE"
 """Environment variable: the file that a rank writes its failure to."""
 
 

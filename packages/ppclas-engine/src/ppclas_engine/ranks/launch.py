@@ -109,7 +109,7 @@ class _Rank:
 
 
 def start_and_watch(launch: Launch, job: Mapping[str, Any], logs: Path) -> None:
-    """Run ``python -m ppclas_engine.ranks.rank`` for each rank of this machine until all have ended
+    """Run ``python -m ppclas_engine.rank`` for each rank of this machine until all have ended
     well.
 
     ``job`` is JSON that each gets; ``logs`` is a folder for ``rank-<n>.txt``.
@@ -171,15 +171,14 @@ def _start(
     terminal: tuple[int, ...] = ()
     if number == 0:
         environment[_CONSOLE] = "2"
-        with contextlib.suppress(
-            OSError, ValueError, AttributeError
-        ):  # stderr that is no file, as in a notebook
+        # Not where stderr is no file, as in a notebook.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             terminal = (os.dup(sys.stderr.fileno()),)
             os.set_inheritable(terminal[0], True)
             environment[_CONSOLE] = str(terminal[0])
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ppclas_engine.ranks.rank"],
+            [sys.executable, "-m", "ppclas_engine.rank"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
@@ -216,9 +215,7 @@ def _wait(ranks: list[_Rank]) -> None:
 
 @contextmanager
 def _forwarding(ranks: list[_Rank]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on, once; a second one ends the ranks. The signals that came are in
-    the list.
-    """
+    """Pass SIGINT and SIGTERM on, once; a second one ends the ranks. The list holds what came."""
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -160,9 +160,7 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
 def top_confusions(
     confusion: NDArray[np.int64], class_names: Sequence[str], limit: int = _LISTED
 ) -> list[tuple[str, str, int, int]]:
-    """(true class, predicted class, count, images of the true class) of the most frequent
-    confusions.
-    """
+    """(true class, predicted class, count, images of the true class) of the largest confusions."""
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
@@ -176,9 +174,7 @@ def top_confusions(
 
 
 def draw_reliability(curve: Reliability, path: Path, *, several: bool = False) -> None:
-    """How often answers of a given confidence are right, and how many there are; with the
-    calibration error.
-    """
+    """How often answers of a given confidence are right, their number, the calibration error."""
     bins = len(curve.count)
     left, width = np.arange(bins) / bins, 1.0 / bins
     filled = curve.count > 0
@@ -231,9 +227,7 @@ def draw_reliability(curve: Reliability, path: Path, *, several: bool = False) -
 def draw_mistakes(
     answers: Sequence[Answer], read: Callable[[int], bytes], path: Path, *, several: bool = False
 ) -> list[Answer]:
-    """The worst photos with what is true and what was said; ``read`` gives the bytes of an image.
-    What was drawn.
-    """
+    """Draw the worst photos with truth and prediction, of encoded bytes by ``read``; which ones."""
     worst = worst_answers(answers)
     rows = max(1, math.ceil(len(worst) / _COLUMNS))
     columns = min(_COLUMNS, max(len(worst), 1))

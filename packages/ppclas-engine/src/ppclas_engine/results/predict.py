@@ -19,7 +19,7 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
 
-from ppclas_engine.results.predictors import Predictor, bundle_predictor, open_engine
+from ppclas_engine.scoring.predictors import Predictor, bundle_predictor, open_engine
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.export import Engine
@@ -160,9 +160,8 @@ def predict(
                 else prediction_of(path, next(probabilities), bundle, top_k)
             )
 
-    with ThreadPoolExecutor(
-        max(1, threads)
-    ) as pool:  # OpenCV decodes without holding the interpreter lock
+    # Threads: OpenCV decodes without holding the interpreter lock.
+    with ThreadPoolExecutor(max(1, threads)) as pool:
         named = (
             (image if isinstance(image, str) else f"image {number}", image)
             for number, image in enumerate(paths, 1)
@@ -193,9 +192,7 @@ def predict(
 
 
 class _Batch:
-    """Where readers lay their images down: [size, ...]. Used again, as memory that was touched
-    before is faster.
-    """
+    """Where readers put their images: [size, ...]; used again, as touched memory is faster."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,29 +1,27 @@
 """``report.html``: everything about a run or an evaluation on one page that needs no network.
 
-The page holds its pictures, styles and the few lines of script that sort its tables.
+What the page looks like is in ``report.html.j2``, with its styles and script; here is what it says.
 """
 
 from __future__ import annotations
 
 import base64
-import html
 import platform
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from ppclas_core.bundle import Bundle, versions
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 from ppclas_data.loading.loader import available_cpus
 
-from ppclas_engine.planning.monitor import TITLES, format_metric
-from ppclas_engine.results.evaluate import Evaluation
 from ppclas_engine.results.pictures import (
     about,
     draw_confusion,
@@ -33,12 +31,19 @@ from ppclas_engine.results.pictures import (
     thumbnail,
 )
 from ppclas_engine.results.tables import Answer, Tables
+from ppclas_engine.scoring.evaluate import Evaluation
+from ppclas_engine.scoring.monitor import TITLES, format_metric
 
 if TYPE_CHECKING:
     from ppclas_engine.planning.plan import Plan
     from ppclas_engine.runs.run import RunFolder
 
 NAME = "report.html"
+_TEMPLATE = "report.html.j2"
+_LAST = ("loss", "ece")
+"""Metrics that come after all others."""
+_CLASS_TITLES = {"images": "photos", "average_precision": "average precision", "auroc": "AUROC"}
+"""Headings of ``per_class.csv`` that are not the name of the column."""
 
 
 @dataclass(frozen=True)
@@ -74,53 +79,43 @@ def write_report(folder: Path, page: Page, tables: Tables, images: ImageSet) -> 
 def render(
     folder: Path, page: Page, tables: Tables, images: ImageSet, worst: Sequence[Answer]
 ) -> str:
-    """The page as HTML; pictures come from ``folder``."""
+    """The page as HTML, by ``report.html.j2``; pictures come from ``folder``."""
     several = tables.confusion is None
-    wrong = sum(not answer.right for answer in tables.answers)
-    sections = [
-        _section("Use it", "".join(_command(what, line) for what, line in page.commands)),
-        _section(
-            "Curves", _picture(folder / "curves.png", "loss, accuracy and learning rate by epoch")
-        )
+    history_columns = dict.fromkeys(key for row in page.history for key in row)
+    shown = {
+        "title": page.title,
+        "subtitle": page.subtitle,
+        "tiles": [
+            {"value": format_metric(key, value).rpartition(" ")[2], "title": TITLES.get(key, key)}
+            # What people ask for first.
+            for key, value in sorted(page.metrics.items(), key=lambda item: item[0] in _LAST)
+        ],
+        "commands": [{"purpose": purpose, "line": line} for purpose, line in page.commands],
+        "curves": _picture(folder / "curves.png") if page.history else None,
+        "classes": _sortable(
+            {key: _CLASS_TITLES.get(key, key) for key in tables.per_class[0]},
+            sorted(tables.per_class, key=lambda row: row["f1"]),
+        ),
+        "confusion": None if several else _picture(folder / "confusion.png"),
+        "mistakes": {
+            "wrong": sum(not answer.right for answer in tables.answers),
+            "total": len(tables.answers),
+            "photos": [_card(answer, images, several) for answer in worst],
+        },
+        "reliability": _picture(folder / "reliability.png"),
+        "facts": page.facts,
+        "history": _sortable({key: key for key in history_columns}, page.history)
         if page.history
-        else "",
-        _section("Classes", _class_table(tables.per_class)),
-        _section("Confusions", _picture(folder / "confusion.png", "confusion matrix"))
-        if not several
-        else "",
-        _section(
-            f"Mistakes ({wrong} of {len(tables.answers)})",
-            "<p>The worst first: wrong answers by how sure they were, then right ones by how unsure.</p>"
-            f'<div class="cards">{"".join(_card(answer, images, several) for answer in worst)}</div>',
-        ),
-        _section(
-            "Can its probabilities be trusted?",
-            "<p>Bars on the dashed line: of all answers given with 80 %, 80 % are right. Below it "
-            "the model is too sure, above it not sure enough.</p>"
-            + _picture(folder / "reliability.png", "reliability curve"),
-        ),
-        *(_section(title, _facts(facts)) for title, facts in page.facts.items()),
-        _section("Epochs", _details("Every epoch", _history_table(page.history)))
-        if page.history
-        else "",
-        "".join(
-            _details(title, f"<pre>{html.escape(text)}</pre>") for title, text in page.texts.items()
-        ),
-    ]
-    tiles = "".join(
-        f'<div class="tile"><b>{html.escape(format_metric(name, value).rpartition(" ")[2])}</b>'
-        f"<span>{html.escape(TITLES.get(name, name))}</span></div>"
-        # What people ask for first.
-        for name, value in sorted(page.metrics.items(), key=lambda item: item[0] in ("loss", "ece"))
+        else None,
+        "texts": page.texts,
+    }
+    templates = Environment(
+        loader=PackageLoader("ppclas_engine", "results"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
-    title = html.escape(page.title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
-        f"<body>\n<header><h1>{title}</h1><p>{html.escape(page.subtitle)}</p>"
-        f'<div class="tiles">{tiles}</div></header>\n<main>\n{"".join(sections)}</main>\n'
-        f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
-    )
+    return templates.get_template(_TEMPLATE).render(shown)
 
 
 def run_page(
@@ -246,150 +241,40 @@ def use_commands(run: Path | str) -> list[tuple[str, str]]:
     ]
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{html.escape(title)}</h2>{content}</section>\n"
-
-
-def _details(title: str, content: str) -> str:
-    return f"<details><summary>{html.escape(title)}</summary>{content}</details>\n"
-
-
-def _command(what: str, line: str) -> str:
-    return f'<p class="command">{html.escape(what)}<br><code>{html.escape(line)}</code></p>'
-
-
-def _picture(path: Path, what: str) -> str:
-    return (
-        f'<img class="plot" alt="{html.escape(what)}" src="{_data_uri(path.read_bytes(), "png")}">'
-    )
-
-
-def _card(answer: Answer, images: ImageSet, several: bool) -> str:
-    pixels = np.ascontiguousarray(thumbnail(images.read, answer)[:, :, ::-1])
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    lines = "".join(
-        f'<span class="{kind}">{html.escape(text)}</span>'
-        for text, kind in about(answer, several=several)
-    )
-    name = html.escape(Path(answer.path).name)
-    source = _data_uri(encoded.tobytes(), "jpeg")
-    return (
-        f'<figure title="{html.escape(answer.path)}"><img alt="{name}" src="{source}">'
-        f"<figcaption>{lines}<small>{name}</small></figcaption></figure>"
-    )
-
-
-def _class_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    titles = {
-        "class": "class",
-        "images": "photos",
-        "average_precision": "average precision",
-        "auroc": "AUROC",
-    }
-    columns = list(rows[0])
-    ordered = sorted(rows, key=lambda row: row["f1"])
-    return "<p>Click a heading to sort.</p>" + _table(
-        [titles.get(c, c) for c in columns], _cells(ordered, columns)
-    )
-
-
-def _history_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return _table(columns, _cells(rows, columns))
-
-
-def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterable[list[Any]]:
-    return ([row.get(column) for column in columns] for row in rows)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    rows = list(rows)
-    numeric = [
-        all(isinstance(row[place], int | float | None) for row in rows)
-        for place in range(len(columns))
+def _sortable(titles: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A table of the columns in ``titles`` (key → heading) for the template."""
+    cells = [[_cell(row.get(key)) for key in titles] for row in rows]
+    columns = [
+        {"title": title, "numeric": all(row[place]["numeric"] for row in cells)}
+        for place, title in enumerate(titles.values())
     ]
-    head = "".join(
-        f'<th{" class=number" if number else ""}><button type="button">{html.escape(column)}</button></th>'
-        for column, number in zip(columns, numeric, strict=True)
-    )
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return {"columns": columns, "rows": cells}
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> dict[str, Any]:
+    """What a cell says, what it is sorted by, and whether that is a number."""
     if value is None:
-        return '<td class="number" data-value="">–</td>'
+        return {"text": "–", "value": "", "numeric": True}
     if isinstance(value, int | float):
         text = str(value) if isinstance(value, int) else f"{value:.4g}"
-        return f'<td class="number" data-value="{value}">{text}</td>'
-    return f'<td data-value="{html.escape(str(value))}">{html.escape(str(value))}</td>'
+        return {"text": text, "value": str(value), "numeric": True}
+    return {"text": str(value), "value": str(value), "numeric": False}
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f'<table class="facts"><tbody>{rows}</tbody></table>'
+def _card(answer: Answer, images: ImageSet, several: bool) -> dict[str, Any]:
+    pixels = np.ascontiguousarray(thumbnail(images.read, answer)[:, :, ::-1])
+    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return {
+        "path": answer.path,
+        "name": Path(answer.path).name,
+        "source": _data_uri(encoded.tobytes(), "jpeg"),
+        "lines": [{"text": text, "kind": kind} for text, kind in about(answer, several=several)],
+    }
+
+
+def _picture(path: Path) -> str:
+    return _data_uri(path.read_bytes(), "png")
 
 
 def _data_uri(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #111827; --soft: #6b7280; --page: #f3f4f6; --card: #fff; --line: #e5e7eb;
-  --right: #15803d; --missed: #c2410c; --wrong: #b91c1c; --accent: #2563eb; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e5e7eb; --soft: #9ca3af; --page: #111827; --card: #1f2937;
-  --line: #374151; --right: #4ade80; --missed: #fb923c; --wrong: #f87171; --accent: #60a5fa; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-header, main { max-width: 1180px; margin: 0 auto; padding: 20px; }
-h1 { margin: 0; font-size: 26px; } h2 { margin: 0 0 12px; font-size: 18px; }
-header p, small { color: var(--soft); margin: 2px 0; }
-section, details { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px;
-  margin-bottom: 18px; }
-section details { border: 0; padding: 0; margin: 0; }
-summary { cursor: pointer; font-weight: 600; }
-.tiles { display: flex; flex-wrap: wrap; gap: 10px; margin-top: 14px; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 10px 18px; }
-.tile b { display: block; font-size: 22px; } .tile span { color: var(--soft); font-size: 13px; }
-.plot { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; border-radius: 8px; }
-.command { margin: 0 0 10px; }
-code, pre { font: 13px/1.5 ui-monospace, monospace; background: var(--page); border-radius: 6px; }
-code { padding: 2px 6px; } pre { padding: 12px; overflow: auto; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 14px; }
-figure { margin: 0; } figure img { width: 100%; border-radius: 8px; display: block; }
-figcaption span, figcaption small { display: block; font-size: 13px; overflow-wrap: anywhere; }
-.right { color: var(--right); } .missed { color: var(--missed); } .wrong { color: var(--wrong); }
-.scroll { overflow: auto; max-height: 620px; }
-table { border-collapse: collapse; width: 100%; }
-th, td { padding: 5px 10px; text-align: left; border-bottom: 1px solid var(--line); }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
-.sortable thead th { position: sticky; top: 0; background: var(--card); }
-.sortable button { all: unset; cursor: pointer; font-weight: 600; }
-.sortable button:focus-visible { outline: 2px solid; }
-.sortable th[aria-sort=ascending] button::after { content: " \\25B2"; }
-.sortable th[aria-sort=descending] button::after { content: " \\25BC"; }
-.facts th { width: 240px; color: var(--soft); font-weight: 500; vertical-align: top; }
-.facts td { overflow-wrap: anywhere; }
-"""
-
-_SCRIPT = """
-document.querySelectorAll("table.sortable").forEach(function (table) {
-  table.querySelectorAll("thead th").forEach(function (head, column) {
-    head.querySelector("button").addEventListener("click", function () {
-      var up = head.getAttribute("aria-sort") !== "ascending";
-      table.querySelectorAll("thead th").forEach(function (other) { other.removeAttribute("aria-sort"); });
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      var body = table.tBodies[0];
-      Array.from(body.rows).sort(function (a, b) {
-        var x = a.cells[column].dataset.value, y = b.cells[column].dataset.value;
-        var order = x === "" || y === "" ? (x === "") - (y === "") :
-          isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-        return up ? order : -order;
-      }).forEach(function (row) { body.appendChild(row); });
-    });
-  });
-});
-"""

@@ -18,8 +18,8 @@ from ppclas_data.sources.opening import open_image_set
 from ppclas_data.sources.splits import open_splits
 
 from ppclas_engine.console import Console
-from ppclas_engine.results.evaluate import Evaluation, evaluate
-from ppclas_engine.results.predictors import bundle_predictor
+from ppclas_engine.scoring.evaluate import Evaluation, evaluate
+from ppclas_engine.scoring.predictors import bundle_predictor
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 
 from ppclas_engine.builtin.metrics import Reliability
-from ppclas_engine.results.evaluate import Evaluation
+from ppclas_engine.scoring.evaluate import Evaluation
 
 NAMES = ("per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv")
 

@@ -2,9 +2,8 @@
 
 A checkpoint is one safetensors file: arrays such as ``model/<key>`` and
 ``optimizer/<accumulator>/<parameter>``, and in its header the training state as JSON with a digest
-over all of it. Optimizer state goes by the model's own parameter
-names: Paddle's are numbered by creation order, so that a layer built earlier in the process would
-    shift them.
+over all of it. Optimizer state goes by the model's own parameter names: Paddle's are numbered by
+creation order, so that a layer built earlier in the process would shift them.
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: it cannot be written; earlier checkpoints are untouched.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     header = {"schema_version": SCHEMA_VERSION, "state": state, "digest": _digest(arrays, state)}
@@ -74,7 +74,7 @@ def save_checkpoint(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, write)
-    except Exception as error:  # safetensors wraps what the system says in its own type
+    except (OSError, SafetensorError) as error:
         after = (
             "Earlier checkpoints are untouched; free some space or permissions there and go on "
             "with --resume."
@@ -88,9 +88,7 @@ def save_checkpoint(
 
 
 def keep_copy(path: Path, copy: Path) -> None:
-    """Make ``copy`` the same file as ``path`` (a hard link where the file system has them),
-    atomically.
-    """
+    """Make ``copy`` the same file as ``path``, atomically; a hard link where there are any."""
     temporary = copy.with_name(f".{copy.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
@@ -111,7 +109,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: it is missing, truncated, changed, or of a newer version.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path}.")
@@ -120,11 +118,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             header = json.loads((file.metadata() or {})[_HEADER])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         version, state, digest = header["schema_version"], header["state"], header["digest"]
-    except Exception as error:  # a damaged file can fail anywhere in the parser
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"The checkpoint {path} is damaged ({_one_line(error)}).") from error
     if version != SCHEMA_VERSION:
         raise CheckpointError(
-            f"The checkpoint {path} has version {version}, and this ppclas-core reads "
+            f"The checkpoint {path} has version {version}, and this ppclas-engine reads "
             f"{SCHEMA_VERSION}. Go on with the release that wrote it; its bundle can be used with "
             "any."
         )

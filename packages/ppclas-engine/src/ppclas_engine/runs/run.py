@@ -86,9 +86,7 @@ class RunFolder:
         )
 
     def discard(self, *, keep_folder: bool) -> None:
-        """Take back what describes a run that never began; what a plugin has written stays, and so
-        does the folder.
-        """
+        """Remove what describes a run that never began; a plugin's files and their folder stay."""
         for name in (
             "config.yaml",
             "command.txt",

@@ -1,3 +1,1 @@
-"""Weights of other origins and formats: read without executing anything, renamed, checked,
-written.
-"""
+"""Weights of other origins and formats: read without executing, renamed, checked, written."""

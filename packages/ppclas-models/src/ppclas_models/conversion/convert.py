@@ -1,6 +1,4 @@
-"""Turn a weight file of any known kind into one of this zoo's, with a report of what became of each
-tensor.
-"""
+"""Turn a weight file of any known kind into one of this zoo's, with a report of each tensor."""
 
 from __future__ import annotations
 

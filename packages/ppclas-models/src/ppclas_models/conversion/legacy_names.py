@@ -47,9 +47,7 @@ def _name(part: Part, namer: Namer) -> str:
 
 
 def _resnet(architecture: str, units: list[str]) -> Namer:
-    """``res4b22_branch2a``: stage 4, block 22, first convolution. Its batch norm begins with bn
-    instead of res.
-    """
+    """``res4b22_branch2a``: stage 4, block 22, first convolution; batch norms begin with bn."""
     positions = residual_positions(units)
     counted = (
         re.search(r"(?:101|152|200)", architecture) is not None
@@ -83,9 +81,7 @@ def _resnet(architecture: str, units: list[str]) -> Namer:
 
 
 def _renamed(*rules: tuple[str, str]) -> Callable[[str, list[str]], Namer]:
-    """Units that match a pattern as a whole get its template; batch norms are
-    ``<convolution>_bn``.
-    """
+    """Units that match a pattern get its template; batch norms are ``<convolution>_bn``."""
 
     def family(_architecture: str, _units: list[str]) -> Namer:
         def both(unit: str) -> tuple[str, str]:

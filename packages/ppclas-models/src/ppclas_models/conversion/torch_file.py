@@ -120,9 +120,7 @@ class _Dict(dict[Any, Any]):
 
 
 class _Namespace:
-    """The command line's options, which training scripts save beside the tensors; all of it is
-    dropped.
-    """
+    """The command line's options, which scripts save beside the tensors; all is dropped."""
 
     def __setstate__(self, _state: object) -> None:
         pass
@@ -198,9 +196,8 @@ def read_torch(path: Path) -> tuple[State, list[str]]:
             f"{path} asks for {str(error)!r}, which no weights need: nothing of it was run or "
             "loaded. Save only the state dict: torch.save(model.state_dict(), FILE)"
         ) from None
-    except (
-        Exception
-    ) as error:  # whatever a broken stream makes the unpickler and the stand-ins raise
+    # Any: a broken stream makes the unpickler and its stand-ins raise whatever comes up.
+    except Exception as error:
         raise WeightsError(
             f"{path} is no state dict as torch.save writes it, or is damaged "
             f"({type(error).__name__}: {error})"

@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 from ppclas_core.errors import WeightsError
 
 from ppclas_models.conversion import torch_families as families
+from ppclas_models.conversion import torch_light_families as light
 from ppclas_models.conversion.parts import Part, parts_of
 
 _LEAVES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_variance": "running_var"}
@@ -143,17 +144,17 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
     r"MobileNetV1": (
         Layout(
             ("timm/mobilenetv1_*",),
-            families.mobilenet_v1_timm,
+            light.mobilenet_v1_timm,
             differences=("its activations stop at 6 (ReLU6), those here do not",),
         ),
     ),
     r"MobileNetV2": (
-        Layout(("torchvision/mobilenet_v2",), families.mobilenet_v2),
-        Layout(("timm/mobilenetv2_*",), families.mobilenet_v2_timm),
+        Layout(("torchvision/mobilenet_v2",), light.mobilenet_v2),
+        Layout(("timm/mobilenetv2_*",), light.mobilenet_v2_timm),
     ),
-    r"MobileNetV2_x2_0": (Layout(("torchvision/mobilenet_v2",), families.mobilenet_v2),),
+    r"MobileNetV2_x2_0": (Layout(("torchvision/mobilenet_v2",), light.mobilenet_v2),),
     r"ShuffleNetV2(_x0_25|_x0_33|_x0_5|_x1_5)?": (
-        Layout(("torchvision/shufflenet_v2_*",), families.shufflenet_v2),
+        Layout(("torchvision/shufflenet_v2_*",), light.shufflenet_v2),
     ),
     r"SqueezeNet1_0": (
         Layout(
@@ -198,13 +199,11 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
     ),
     **{
         f"EfficientNetB{size}": (
-            Layout(("timm/tf_efficientnet_b*",), families.efficientnet_timm, 1e-3),
-            Layout(
-                ("timm/efficientnet_b*",), families.efficientnet_timm, differences=(_SYMMETRIC,)
-            ),
+            Layout(("timm/tf_efficientnet_b*",), light.efficientnet_timm, 1e-3),
+            Layout(("timm/efficientnet_b*",), light.efficientnet_timm, differences=(_SYMMETRIC,)),
             Layout(
                 ("torchvision/efficientnet_b*",),
-                families.efficientnet,
+                light.efficientnet,
                 1e-5 if size < 5 else 1e-3,
                 differences=(_SYMMETRIC,),
             ),

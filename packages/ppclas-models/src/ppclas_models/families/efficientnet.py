@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
+from ppclas_models.layers.conv import same_padding
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
+from ppclas_models.layers.stochastic_depth import Rate
 
 models = Variants()
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
@@ -66,25 +66,14 @@ class EfficientNetConfig(ModelConfig):
     """Side of the images for which the strided convolutions pad as TensorFlow's SAME does, pixels;
     the weights were trained with that. Other sizes work too, with the same padding. None pads by
     half a kernel on all sides."""
+    scaled_ends: bool = True
+    """Whether ``width`` scales the stem and the last convolution as well."""
     squeeze_excite: bool = True
     dropout: Rate = 0.2
     """Share of the features before the classifier that training drops."""
     drop_path_rate: Rate = 0.2
     """Chance that training drops the last block's branch for an image; it grows with the block's
     position, from 0."""
-
-
-def same_padding(size: int, kernel_size: int, stride: int) -> list[int]:
-    """Pixels on top, bottom, left and right with which a convolution puts its windows where
-    TensorFlow's SAME does.
-
-    That depends on ``size``, the side of the map. At the bottom and right there may be more than
-    the last window of such a map needs: it makes maps of every other size come out at ⌈size /
-    stride⌉ too.
-    """
-    before = max((math.ceil(size / stride) - 1) * stride + kernel_size - size, 0) // 2
-    after = kernel_size - 1 - before
-    return [before, after, before, after]
 
 
 class MBConv(nn.Sequential):
@@ -150,7 +139,7 @@ class EfficientNet(ChainModel):
 
     def __init__(self, config: EfficientNetConfig) -> None:
         super().__init__(config)
-        channels = self._scaled(STEM_CHANNELS)
+        channels = self._scaled(STEM_CHANNELS) if config.scaled_ends else STEM_CHANNELS
         stem = Conv(config.in_channels, channels, 3, 2, act=nn.Swish(), padding=self._padding(3, 2))
         self.append("stem", "_ef._conv_stem._conv", stem, channels, 2)
         depths = [math.ceil(stage.depth * config.depth) for stage in STAGES]
@@ -172,7 +161,7 @@ class EfficientNet(ChainModel):
                 name = f"_ef._blocks.{index}." if position == 0 else f"_ef.block.{index}."
                 self.append(f"stage{number}", name, block, channels, stride)
                 index += 1
-        channels = self._scaled(LAST_CHANNELS)
+        channels = self._scaled(LAST_CHANNELS) if config.scaled_ends else LAST_CHANNELS
         self.append(
             f"stage{len(STAGES)}",
             "_conv",

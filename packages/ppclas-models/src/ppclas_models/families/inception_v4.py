@@ -7,69 +7,21 @@ https://arxiv.org/abs/1602.07261. Figure numbers are those of the paper's first 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
 
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
-from ppclas_core.errors import ShapeError
 
-from ppclas_models.layers.chain import ChainModel
-from ppclas_models.layers.conv_norm import UNDERSCORED, ConvNorm
+from ppclas_models.layers import inception
+from ppclas_models.layers.conv_norm import UNDERSCORED
+from ppclas_models.layers.inception import Branch, Conv, InceptionModel, reducing
 
 models = Variants()
 
-SMALLEST = 75
-"""Pixels of the smallest height and width that leave a map of 1x1 at the end."""
-
-
-def conv_relu(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int | tuple[int, int] = 1,
-    stride: int = 1,
-    padding: int | None = None,
-) -> ConvNorm:
-    """[N, in_channels, H, W] → [N, out_channels, h, w]; height and width stay at stride 1 and
-    default ``padding``.
-    """
-    return ConvNorm(
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride,
-        act=nn.ReLU(),
-        padding=padding,
-        keys=UNDERSCORED,
-    )
-
-
-class Conv(NamedTuple):
-    """A convolution of an inception module."""
-
-    name: str
-    out_channels: int
-    kernel_size: int | tuple[int, int] = 1
-    stride: int = 1
-    padding: int | None = None
-
-
-def _reducing(name: str, out_channels: int) -> Conv:
-    """Half the height and width, without padding."""
-    return Conv(name, out_channels, 3, 2, 0)
-
-
-class Branch(NamedTuple):
-    """Convolutions one after another, then some side by side on what comes out."""
-
-    path: tuple[Conv, ...] = ()
-    fork: tuple[Conv, ...] = ()
-    """Where it is empty, the branch ends with ``path``."""
-    pooled: bool = False
-    """Whether the block's pool comes first."""
-
+conv_relu = partial(inception.conv_relu, keys=UNDERSCORED)
 
 INCEPTION_A = (
     Branch(pooled=True, path=(Conv("_conv1", 96),)),
@@ -81,8 +33,8 @@ INCEPTION_A = (
 
 REDUCTION_A = (
     Branch(pooled=True),
-    Branch((_reducing("_conv2", 384),)),
-    Branch((Conv("_conv3_1", 192), Conv("_conv3_2", 224, 3), _reducing("_conv3_3", 256))),
+    Branch((reducing("_conv2", 384),)),
+    Branch((Conv("_conv3_1", 192), Conv("_conv3_2", 224, 3), reducing("_conv3_3", 256))),
 )
 """Figure 7."""
 
@@ -104,13 +56,13 @@ INCEPTION_B = (
 
 REDUCTION_B = (
     Branch(pooled=True),
-    Branch((Conv("_conv2_1", 192), _reducing("_conv2_2", 192))),
+    Branch((Conv("_conv2_1", 192), reducing("_conv2_2", 192))),
     Branch(
         (
             Conv("_conv3_1", 256),
             Conv("_conv3_2", 256, (1, 7)),
             Conv("_conv3_3", 320, (7, 1)),
-            _reducing("_conv3_4", 320),
+            reducing("_conv3_4", 320),
         )
     ),
 )
@@ -168,39 +120,8 @@ class Stem(nn.Layer):
         return paddle.concat([self._conv3(x), F.max_pool2d(x, 3, 2)], axis=1)
 
 
-class Inception(nn.Layer):
-    """[N, in_channels, H, W] → [N, out_channels, h, w]: branches side by side, concatenated in
-    their order.
-    """
-
-    def __init__(self, in_channels: int, pool: nn.Layer, branches: tuple[Branch, ...]) -> None:
-        super().__init__()
-        self.pool = pool
-        self.branches = branches
-        self.out_channels = 0
-        for branch in branches:
-            channels = in_channels
-            for conv in branch.path:
-                self.add_sublayer(conv.name, conv_relu(channels, *conv[1:]))
-                channels = conv.out_channels
-            for conv in branch.fork:
-                self.add_sublayer(conv.name, conv_relu(channels, *conv[1:]))
-            self.out_channels += (
-                sum(conv.out_channels for conv in branch.fork) if branch.fork else channels
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = []
-        for branch in self.branches:
-            y = self.pool(x) if branch.pooled else x
-            for conv in branch.path:
-                y = getattr(self, conv.name)(y)
-            maps += [getattr(self, conv.name)(y) for conv in branch.fork] if branch.fork else [y]
-        return paddle.concat(maps, axis=1)
-
-
 @models.register(InceptionV4=InceptionV4Config())
-class InceptionV4(ChainModel):
+class InceptionV4(InceptionModel):
     """Stem, 4 modules A, 7 B and 3 C with reductions between. Images [N, in_channels, H, W] →
     logits [N, num_classes].
 
@@ -209,6 +130,7 @@ class InceptionV4(ChainModel):
     """
 
     head = ("out",)
+    keys = UNDERSCORED
 
     def __init__(self, config: InceptionV4Config) -> None:
         super().__init__(config)
@@ -227,15 +149,4 @@ class InceptionV4(ChainModel):
 
     def _append(self, stage: str, name: str, branches: tuple[Branch, ...], stride: int = 1) -> None:
         pool = nn.MaxPool2D(3, 2) if stride == 2 else nn.AvgPool2D(3, 1, padding=1)
-        module = Inception(self.out_channels, pool, branches)
-        self.append(f"inception{stage}", name, module, module.out_channels, stride)
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        # Not while tracing for export: there height and width can be symbolic.
-        if paddle.in_dynamic_mode() and min(height, width) < SMALLEST:
-            raise ShapeError(
-                f"InceptionV4 needs images of at least {SMALLEST}x{SMALLEST} pixels; got "
-                f"{height}x{width}. Resize them first."
-            )
-        return super().forward_features(images)
+        self.append_module(f"inception{stage}", name, branches, pool, stride)

@@ -14,10 +14,10 @@ from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveFloat
 
-from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv_norm import ConvNorm
 from ppclas_models.layers.inverted import InvertedRow as Row
+from ppclas_models.layers.last_conv import LastConvModel
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite
 
 models = Variants()
@@ -121,7 +121,7 @@ class InvertedResidual(nn.Layer):
     MobileNetV3_small_x1_0=MobileNetV3Config(size="small"),
     MobileNetV3_small_x1_25=MobileNetV3Config(size="small", width=1.25),
 )
-class MobileNetV3(ChainModel):
+class MobileNetV3(LastConvModel):
     """Inverted residuals in five groups. Images [N, in_channels, H, W] → logits [N, num_classes].
 
     The groups are those that the published training scales learning rates by: three blocks each
@@ -159,16 +159,9 @@ class MobileNetV3(ChainModel):
             Conv(self.out_channels, hidden, 1, act=nn.Hardswish()),
             hidden,
         )
-        self.last_conv = nn.Conv2D(hidden, LAST_FEATURES, 1, bias_attr=False)
         # Scales by 0.8 in evaluation rather than by 1.25 in training.
-        self.close(LAST_FEATURES, nn.Dropout(0.2, mode="downscale_in_infer"))
+        dropout = nn.Dropout(0.2, mode="downscale_in_infer")
+        self.close_last_conv(LAST_FEATURES, nn.Hardswish(), dropout)
 
     def _scaled(self, channels: int) -> int:
         return round_channels(channels * self.config.width, 8)
-
-    def pool(self, features: Tensor) -> Tensor:
-        """[N, C, h, w] → [N, LAST_FEATURES]: the mean over all positions, then ``last_conv``."""
-        return F.hardswish(self.last_conv(F.adaptive_avg_pool2d(features, 1))).flatten(1)
-
-    def stages(self) -> dict[str, tuple[str, ...]]:
-        return {**super().stages(), "head": ("last_conv", *self.head)}

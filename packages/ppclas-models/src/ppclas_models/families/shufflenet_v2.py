@@ -16,6 +16,7 @@ from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
+from ppclas_models.layers.channels import interleave
 from ppclas_models.layers.conv_norm import UNDERSCORED, ConvNorm
 
 models = Variants()
@@ -39,13 +40,6 @@ class ShuffleNetV2Config(ModelConfig):
 
 def _act(name: Literal["relu", "swish"]) -> nn.Layer:
     return nn.ReLU() if name == "relu" else nn.Swish()
-
-
-def interleave(left: Tensor, right: Tensor) -> Tensor:
-    """Two [N, C, H, W] → [N, 2 C, H, W] with their channels in turn: concatenation and channel
-    shuffle in one.
-    """
-    return paddle.stack([left, right], axis=2).flatten(1, 2)
 
 
 class Unit(nn.Layer):
@@ -89,6 +83,8 @@ class DownUnit(nn.Layer):
     ShuffleNetV2_x0_33=ShuffleNetV2Config(stage_channels=(32, 64, 128), last_channels=512),
     ShuffleNetV2_x0_5=ShuffleNetV2Config(stage_channels=(48, 96, 192)),
     ShuffleNetV2=ShuffleNetV2Config(stage_channels=(116, 232, 464)),
+    # The same under the name of later releases.
+    ShuffleNetV2_x1_0=ShuffleNetV2Config(stage_channels=(116, 232, 464)),
     ShuffleNetV2_x1_5=ShuffleNetV2Config(stage_channels=(176, 352, 704)),
     # 224, not the paper's 244: so are the published weights.
     ShuffleNetV2_x2_0=ShuffleNetV2Config(stage_channels=(224, 488, 976), last_channels=2048),

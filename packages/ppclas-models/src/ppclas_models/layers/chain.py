@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paddle import Tensor, nn
+from paddle.nn.initializer import Initializer
 from ppclas_core.contracts.image_model import Feature, ImageModel
 from ppclas_core.contracts.model_config import ModelConfig
 
@@ -24,6 +25,18 @@ class Step:
     """Of its output."""
     stride: int
     """Input pixels per output pixel, along height and width."""
+
+
+class PointClassifier(nn.Conv2D):
+    """Features [N, C] → logits [N, num_classes]; the weights are a 1x1 convolution's, as some
+    checkpoints have them.
+    """
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.unsqueeze([2, 3])).flatten(1)
 
 
 class ChainModel(ImageModel):
@@ -57,24 +70,44 @@ class ChainModel(ImageModel):
         self.add_sublayer(name, layer)
         self._steps.append(Step(name, stage, out_channels, self.out_stride * stride))
 
-    def close(self, in_features: int, dropout: nn.Layer | None = None) -> None:
-        """Add the classifier, and what drops features before it."""
+    def close(
+        self,
+        in_features: int,
+        dropout: nn.Layer | None = None,
+        weight: Initializer | None = None,
+        *,
+        point: bool = False,
+    ) -> None:
+        """Add the classifier, whose weights ``weight`` draws, and what drops features before it;
+        with ``point``, one that is a 1x1 convolution.
+        """
         if dropout is not None:
             self.dropout = dropout
         if self.config.num_classes:
-            self.add_sublayer(self.head[0], nn.Linear(in_features, self.config.num_classes))
+            classes = self.config.num_classes
+            classifier = (
+                PointClassifier(in_features, classes)
+                if point
+                else nn.Linear(in_features, classes, weight_attr=weight)
+            )
+            self.add_sublayer(self.head[0], classifier)
+
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images that the network cannot take; here none."""
 
     def forward_features(self, images: Tensor) -> Tensor:
+        self.check_images(images)
         x = images
         for step in self._steps:
-            x = getattr(self, step.name)(x)
+            x = self._sub_layers[step.name](x)
         return x
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         pooled = self.pool(features)
         if pre_logits or not self.config.num_classes:
             return pooled
-        return getattr(self, self.head[0])(self.dropout(pooled))
+        # Not by ``getattr``: the classifier's name can be that of a class attribute, as "head" is.
+        return self._sub_layers[self.head[0]](self.dropout(pooled))
 
     def pool(self, features: Tensor) -> Tensor:
         """[N, C, h, w] → what the classifier sees, [N, in_features]."""

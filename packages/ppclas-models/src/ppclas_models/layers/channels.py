@@ -1,6 +1,9 @@
-"""Channel counts of scaled networks."""
+"""Channels: their counts in scaled networks, and their order."""
 
 from __future__ import annotations
+
+import paddle
+from paddle import Tensor
 
 
 def round_channels(channels: float, divisor: int) -> int:
@@ -12,3 +15,10 @@ def round_channels(channels: float, divisor: int) -> int:
     """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def interleave(left: Tensor, right: Tensor) -> Tensor:
+    """Two [N, C, H, W] → [N, 2 C, H, W] with their channels in turn: concatenation and channel
+    shuffle in one.
+    """
+    return paddle.stack([left, right], axis=2).flatten(1, 2)

@@ -1,0 +1,164 @@
+"""ViTs as foundations: what CLIP, MoCo v3, MAE, BEiT v2 and CAE learned without labels.
+
+Papers: "Learning Transferable Visual Models From Natural Language Supervision", Radford et al.
+2021, https://arxiv.org/abs/2103.00020 (CLIP);
+"An Empirical Study of Training Self-Supervised Vision Transformers", Chen et al. 2021,
+https://arxiv.org/abs/2104.02057 (MoCo v3);
+"Masked Autoencoders Are Scalable Vision Learners", He et al. 2021,
+https://arxiv.org/abs/2111.06377 (MAE);
+"BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers", Peng et al. 2022,
+https://arxiv.org/abs/2208.06366;
+"Context Autoencoder for Self-Supervised Representation Learning", Chen et al. 2022,
+https://arxiv.org/abs/2202.03026 (CAE)
+
+Published are the networks before a classifier; its weights are those that fine-tuning starts from.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import paddle
+from paddle import Tensor, nn
+from paddle.nn.initializer import TruncatedNormal
+from ppclas_core.contracts.variants import Variants
+
+from ppclas_models.layers.attention import SelfAttention
+from ppclas_models.layers.vision_transformer import VisionTransformer, VisionTransformerConfig
+from ppclas_models.layers.window import relative_position_index
+
+models = Variants()
+
+EMBEDDING = 512
+"""Features of the space that CLIP shares with its texts."""
+
+Base = partial(VisionTransformerConfig, embed_dim=768, depth=12, num_heads=12)
+Large = partial(VisionTransformerConfig, embed_dim=1024, depth=24, num_heads=16)
+
+
+class FoundationViT(VisionTransformer):
+    """What the five share. Images [N, in_channels, image_size, image_size] → logits [N,
+    num_classes].
+
+    All published files hold ``proj`` [embed_dim, 512], which leads to CLIP's space of images and
+    texts; logits do not depend on it, and it does not take gradients.
+    """
+
+    head = ("head.fc_head",)
+    patch_bias = False
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__(config)
+        self.proj = self.create_parameter(
+            [config.embed_dim, EMBEDDING], default_initializer=TruncatedNormal(std=0.02)
+        )
+        self.proj.stop_gradient = True
+
+    def stages(self) -> dict[str, tuple[str, ...]]:
+        stages = super().stages()
+        last = f"block{self.config.depth - 1}"
+        return {**stages, last: (*stages[last], "proj")}
+
+
+@models.register(
+    CLIP_vit_base_patch32_224=Base(patch_size=32, epsilon=1e-5),
+    CLIP_vit_base_patch16_224=Base(epsilon=1e-5),
+    CLIP_vit_large_patch14_224=Large(patch_size=14, epsilon=1e-5),
+    CLIP_vit_large_patch14_336=Large(patch_size=14, epsilon=1e-5, image_size=336),
+)
+class CLIPViT(FoundationViT):
+    """CLIP's network for images: a norm before the first block. Its activation is the GELU, as the
+    published weights are evaluated with; the paper's is an approximation of it.
+
+    Raises:
+        ShapeError: an image of another size than ``image_size``.
+    """
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__(config)
+        self.ln_pre = nn.LayerNorm(config.embed_dim, config.epsilon)
+
+    def add_positions(self, tokens: Tensor) -> Tensor:
+        return self.ln_pre(tokens + self.pos_embed)
+
+    def stages(self) -> dict[str, tuple[str, ...]]:
+        stages = super().stages()
+        return {**stages, "embed": (*stages["embed"], "ln_pre")}
+
+
+@models.register(
+    MOCOV3_vit_small=VisionTransformerConfig(embed_dim=384, depth=12, num_heads=12, epsilon=1e-5),
+    MOCOV3_vit_base=Base(epsilon=1e-5),
+    MAE_vit_base_patch16=Base(epsilon=1e-5),
+    MAE_vit_large_patch16=Large(epsilon=1e-5),
+    MAE_vit_huge_patch14=VisionTransformerConfig(
+        embed_dim=1280, depth=32, num_heads=16, patch_size=14, epsilon=1e-5
+    ),
+)
+class PlainViT(FoundationViT):
+    """MoCo v3's and MAE's network: the plain ViT.
+
+    Raises:
+        ShapeError: an image of another size than ``image_size``.
+    """
+
+
+class RelativeAttention(SelfAttention):
+    """Tokens [N, 1 + grid ** 2, dim] → the same shape: self-attention with a learned bias for each
+    offset between two patches, and three more for the pairs with the image's own token.
+    """
+
+    def __init__(self, dim: int, num_heads: int, grid: int) -> None:
+        super().__init__(dim, num_heads)
+        self.grid = grid
+        self.offsets = (2 * grid - 1) ** 2
+        self.relative_position_bias_table = self.create_parameter(
+            [self.offsets + 3, num_heads], default_initializer=TruncatedNormal(std=0.02)
+        )
+
+    def position_bias(self) -> Tensor:
+        """[num_heads, 1 + grid ** 2, 1 + grid ** 2]."""
+        patches, first = self.grid**2, self.offsets
+        index = relative_position_index(self.grid).reshape([patches, patches])
+        to_patches = paddle.full([1, patches], first, index.dtype)
+        from_patches = paddle.full([patches, 1], first + 1, index.dtype)
+        itself = paddle.full([1, 1], first + 2, index.dtype)
+        top = paddle.concat([itself, to_patches], axis=1)
+        rest = paddle.concat([from_patches, index], axis=1)
+        biases = self.relative_position_bias_table[paddle.concat([top, rest]).flatten()]
+        return biases.transpose([1, 0]).reshape([self.num_heads, patches + 1, patches + 1])
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        return super().forward(x, self.position_bias())
+
+
+@models.register(CAE_vit_base_patch16_224=Base())
+class CAEViT(FoundationViT):
+    """CAE's encoder: position embeddings and biases, and scaled branches.
+
+    Raises:
+        ShapeError: an image of another size than ``image_size``.
+    """
+
+    layer_scale = 0.1
+
+    def attention(self) -> nn.Layer:
+        return RelativeAttention(self.config.embed_dim, self.config.num_heads, self.grid)
+
+
+@models.register(
+    BEiTv2_vit_base_patch16_224=Base(),
+    BEiTv2_vit_large_patch16_224=Large(),
+)
+class BEiTv2(CAEViT):
+    """BEiT v2's network: position biases alone, and scaled branches.
+
+    Raises:
+        ShapeError: an image of another size than ``image_size``.
+    """
+
+    def add_position_embedding(self) -> None:
+        """Add nothing: the biases say where a token stands."""
+
+    def add_positions(self, tokens: Tensor) -> Tensor:
+        return tokens
