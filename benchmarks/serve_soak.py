@@ -130,6 +130,9 @@ def main() -> None:
     port = int(process.stderr.readline().split("/")[2].rpartition(":")[2])
     while "is ready" not in process.stderr.readline():
         pass
+    # What it says is read, or it would wait for that for ever.
+    said = process.stderr
+    threading.Thread(target=lambda: sys.stderr.writelines(said), daemon=True).start()
     started = time.monotonic()
     soak = Soak(port, photos, started + 60 * given.minutes)
     threads = [

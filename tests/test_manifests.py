@@ -76,6 +76,6 @@ def test_a_wrong_option_would_be_found():
 def test_probes_ask_for_what_the_server_has():
     text = "".join(path.read_text() for path in DEPLOY.iterdir())
     asked = set(re.findall(r"/v2/[\w/]+|/metrics", text))
-    from ppclas_deploy.server.openapi import description
+    from ppclas_cli.serving.openapi import description
 
     assert asked <= description(False)["paths"].keys()

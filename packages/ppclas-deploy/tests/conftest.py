@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
+from ppclas_cli.serving.run import Model, Settings, application, listen, named
 from ppclas_core.bundle import (
     Architecture,
     Bundle,
@@ -26,7 +27,6 @@ from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_plugin_manager
 from ppclas_deploy.export import export_bundle
-from ppclas_deploy.server.run import Model, Settings, application, listen, named
 from ppclas_engine.console import Console
 
 PLUGIN = Path(__file__).parent / "plugin"

@@ -332,31 +332,36 @@ def test_several_processes_heal_and_end_cleanly(onnx_export, ppclas_command, tmp
          "--threads", "1"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    port = int(re.search(r":(\d+)/", process.stderr.readline()).group(1))
+    try:
+        port = int(re.search(r":(\d+)/", process.stderr.readline()).group(1))
 
-    def ask():
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("POST", "/v1/predict", PHOTOS[0].read_bytes())
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        def ask():
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("POST", "/v1/predict", PHOTOS[0].read_bytes())
+            status = connection.getresponse().status
+            connection.close()
+            return status
 
-    assert ask() == 200
-    first = workers_of(process)
-    assert len(first) == 2
-    subprocess.run(["kill", "-9", str(first[0])], check=True)
-    while first[0] in workers_of(process):  # what it had accepted dies with it
-        time.sleep(0.05)
-    # The other one answers alone, and the new one asks for nothing before it is proven.
-    assert [ask() for _ in range(50)] == [200] * 50
-    deadline = time.monotonic() + 30
-    while len(workers_of(process)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    metrics = server_metrics(port)
-    assert (
-        float(re.search(r'requests_total{route="/v1/predict",status="200"} (.*)', metrics)[1]) > 2
-    )
-    process.terminate()
-    assert process.wait(30) == 0
-    process.stderr.close()
+        assert ask() == 200
+        first = workers_of(process)
+        assert len(first) == 2
+        subprocess.run(["kill", "-9", str(first[0])], check=True)
+        while first[0] in workers_of(process):  # what it had accepted dies with it
+            time.sleep(0.05)
+        # The other one answers alone, and the new one asks for nothing before it is proven.
+        assert [ask() for _ in range(50)] == [200] * 50
+        deadline = time.monotonic() + 30
+        while len(workers_of(process)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        metrics = server_metrics(port)
+        assert (
+            float(re.search(r'requests_total{route="/v1/predict",status="200"} (.*)', metrics)[1])
+            > 2
+        )
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stderr.close()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ppclas_deploy.proof import proof_photos
-from ppclas_deploy.server.openapi import description
+from ppclas_cli.serving.openapi import description
 
 PHOTO = proof_photos()[0].read_bytes()
 OFTEN = settings(
@@ -130,6 +130,13 @@ def test_every_operation_of_the_description_is_there_and_answers_as_it_says(
     if headers["content-type"] == "application/json":
         reference = facts["responses"]["200"]["content"]["application/json"]["schema"]
         Draft202012Validator({**reference, **schemas}).validate(json.loads(answer))
+
+
+def test_stray_bytes_in_a_form_do_not_fill_the_log(server, caplog):
+    body = b"--x\r\ncontent-disposition: form-data; filename=a\r\n\r\n1\r\n--x--" + b"y" * 5000
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    assert server.ask("POST", "/v1/predict", body, kind)[0] in (400, 422)
+    assert caplog.records == []
 
 
 def test_a_pixel_bomb_is_refused_before_it_is_decoded(server):

@@ -231,7 +231,7 @@ def test_a_changed_folder_takes_over_when_it_is_proven_and_no_request_fails(
 
 
 def test_the_shadow_is_compared_and_answers_nobody(start_server, make_bundle, tmp_path):
-    from ppclas_deploy.server.run import Model
+    from ppclas_cli.serving.run import Model
 
     live = make_bundle(tmp_path / "live")
     other_weights(tmp_path / "other", live, -1)

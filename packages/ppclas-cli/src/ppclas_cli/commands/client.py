@@ -52,8 +52,9 @@ def command(
       ppclas client http://127.0.0.1:8000 cat.jpg
       ppclas client https://photos.example.org photos/ -o answers.csv
     """
-    from ppclas_deploy.server.client import Client
     from ppclas_engine.results.predict import expand_paths
+
+    from ppclas_cli.serving.client import Client
 
     chosen = as_format or format_of(output)
     files = expand_paths(paths)

@@ -1,5 +1,6 @@
-"""The HTTP service: several models behind one port, each proven before it answers.
+"""Models that answer many requests at once, each proven before it does; ``ppclas serve`` puts HTTP
+before them.
 
-``run`` starts it; ``app`` is the ASGI application; ``fleet`` holds the models, ``served`` is one of
-them, and ``batching`` is the queue before its engine.
+``fleet`` holds the models, ``served`` is one of them, ``batching`` is the queue before its engine,
+and ``proving`` asks it about photos whose answers are known.
 """

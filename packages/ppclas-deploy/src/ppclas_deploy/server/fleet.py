@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ppclas_core.bundle import MANIFEST, Bundle
 from ppclas_core.errors import BundleError, PpclasError
-from ppclas_core.near import near_names
+from ppclas_core.wording import near_names
 from ppclas_data.loading.loader import available_cpus
 from ppclas_engine.console import Console
 from ppclas_engine.results.predict import prediction_of

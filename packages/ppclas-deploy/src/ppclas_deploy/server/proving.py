@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.errors import BundleError, ParityError
 from ppclas_core.normalize import normalize_batch
-from starlette.types import ASGIApp, Message
 
 from ppclas_deploy import parity
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.proof import Proof, first_difference, proof_names, proof_photos, read_proof
-from ppclas_deploy.server.answering import by_label
 from ppclas_deploy.server.served import CANDIDATE, Served
 from ppclas_deploy.server.tensors import write_bytes
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message
 
 _SAME = 1e-5
 """As a share of the logits' root mean square: the same engine, asked in batches of another size."""
@@ -117,6 +118,14 @@ def _check_names(served: Served, expected: Proof, named: Sequence[Mapping[str, f
                     f"{photo}: {label!r} should have {probability:.4f}; the server says "
                     f"{said.get(label, 'nothing')}."
                 )
+
+
+def by_label(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The probability of each name: ImageNet has two classes called crane."""
+    found: dict[str, float] = {}
+    for label, probability in pairs:
+        found[label] = found.get(label, 0.0) + probability
+    return found
 
 
 def _diagnosis(served: Served, expected: Proof) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppclas_deploy.server.problems import Problem
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ppclas_deploy.server.problems import Problem
-
 _MOST_HEADERS = 16  # of a part
+# It warns about each stray byte, and a stranger could fill the disk with that.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def read_files(body: bytes, content_type: str) -> list[tuple[str, bytes]]:

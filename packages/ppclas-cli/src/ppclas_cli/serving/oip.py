@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.export import Engine
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-
-from ppclas_deploy.server.answering import Answers, json_response
-from ppclas_deploy.server.bodies import read_object
 from ppclas_deploy.server.fleet import Fleet
 from ppclas_deploy.server.problems import Problem
 from ppclas_deploy.server.served import Photo, Served
 from ppclas_deploy.server.tensors import read_tensor, write_bytes
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ppclas_cli.serving.answering import Answers, json_response
+from ppclas_cli.serving.bodies import read_object
 
 _LENGTH = "inference-header-content-length"
 _EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository"]

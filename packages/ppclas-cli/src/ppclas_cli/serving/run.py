@@ -17,16 +17,14 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ConfigError
 from ppclas_core.params import Params
 from ppclas_data.loading.loader import available_cpus
+from ppclas_deploy.dependencies import need
+from ppclas_deploy.server.problems import Limits
 from ppclas_engine.bundles import bundle_from_weights
 from ppclas_engine.console import Console
 
-from ppclas_deploy.dependencies import need
-from ppclas_deploy.server.problems import Limits
-
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from ppclas_deploy.server.fleet import Source
+    from starlette.types import ASGIApp
 
 _SETTINGS = "PPCLAS_SERVE_SETTINGS"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -113,7 +111,7 @@ def run(settings: Settings, console: Console) -> int:
         os.environ[_SETTINGS] = settings.replace(threads=threads).model_dump_json()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         uvicorn.run(
-            "ppclas_deploy.server.run:worker_application",
+            "ppclas_cli.serving.run:worker_application",
             factory=True,
             workers=settings.workers,
             fd=listening.fileno(),
@@ -150,8 +148,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def application(settings: Settings, console: Console, *, wait: bool = False) -> ASGIApp:
     """The ASGI application of ``settings``; see ``make_app``."""
-    from ppclas_deploy.server.app import make_app
     from ppclas_deploy.server.fleet import Fleet
+
+    from ppclas_cli.serving.app import make_app
 
     fleet = Fleet(
         [source_of(model) for model in settings.models],

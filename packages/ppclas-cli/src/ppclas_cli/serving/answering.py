@@ -5,20 +5,21 @@ reads.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.near import near_names
+from ppclas_core.wording import near_names
+from ppclas_deploy.server.fleet import Fleet
+from ppclas_deploy.server.problems import MEDIA_TYPE, Problem
+from ppclas_deploy.server.proving import by_label
+from ppclas_deploy.server.served import CANDIDATE, Answer, Photo, Served
 from ppclas_engine.results.predict import prediction_of
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ppclas_deploy.server.bodies import Bodies
-from ppclas_deploy.server.fleet import Fleet
-from ppclas_deploy.server.problems import MEDIA_TYPE, Problem
-from ppclas_deploy.server.served import CANDIDATE, Answer, Photo, Served
+from ppclas_cli.serving.bodies import Bodies
 
 
 class Answers:
@@ -71,14 +72,6 @@ def prediction(
         content["wanted"] = {label: known[label] for label in wanted}
     took = {"read": round(answer.read_ms, 3), "answer": round(answer.answer_ms, 3)}
     return {"name": photo.name, **content, "milliseconds": took}
-
-
-def by_label(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """The probability of each name: ImageNet has two classes called crane."""
-    found: dict[str, float] = {}
-    for label, probability in pairs:
-        found[label] = found.get(label, 0.0) + probability
-    return found
 
 
 def check_labels(served: Served, wanted: Sequence[str]) -> None:
