@@ -144,11 +144,15 @@ def running(name: str, command: Sequence[str]) -> Iterator[tuple[int, subprocess
                 time.sleep(0.2)
         yield port, process
     finally:
+        # LitServe leaves processes behind when it is only asked to end.
+        family = [
+            psutil.Process(process.pid),
+            *psutil.Process(process.pid).children(recursive=True),
+        ]
         process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        for each in psutil.wait_procs(family, timeout=10)[1]:
+            each.kill()
+        process.wait()
 
 
 def loaded(

@@ -19,7 +19,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_deploy import load
 from ppclas_deploy.proof import proof_photos
 from ppclas_deploy.server.problems import Limits
-from ppclas_engine.results.predictors import open_engine
+from ppclas_engine.scoring.predictors import open_engine
 
 PHOTOS = proof_photos()
 

@@ -9,7 +9,7 @@ import pytest
 from ppclas_core.bundle import Bundle
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.proof import proof_photos
-from ppclas_engine.results.predictors import open_engine
+from ppclas_engine.scoring.predictors import open_engine
 
 triton = pytest.importorskip("tritonclient.http")
 PHOTOS = proof_photos()[:3]
