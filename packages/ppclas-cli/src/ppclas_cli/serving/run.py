@@ -78,6 +78,7 @@ def run(settings: Settings, console: Console) -> int:
         "prometheus_client",
         purpose="ppclas serve",
         extra="serve",
+        package="ppclas-cli",
     )
     import uvicorn
 
