@@ -151,16 +151,32 @@ class Served:
         found = await asyncio.gather(*(self.batcher.answer(image) for image in images))
         return np.stack([logits for logits, _ in found])
 
+    def _try_to_read(self, photo: Photo) -> NDArray[Any] | str | Problem:
+        """As ``read``; what hinders it is a value.
+
+        An error that is handed from thread to thread keeps the photo in its traceback until the
+        garbage collector comes, which counts objects and not their bytes.
+        """
+        try:
+            return self.read(photo)
+        except Problem as problem:
+            return problem.with_traceback(None)
+        except (PpclasError, MemoryError) as error:
+            return str(error) or f"{photo.name}: not enough memory to read it"
+
     async def _answer(self, photo: Photo, readers: Executor) -> Answer:
         started = time.monotonic()
+        loop = asyncio.get_running_loop()
         try:
-            image = await asyncio.get_running_loop().run_in_executor(readers, self.read, photo)
-        except (PpclasError, MemoryError) as error:
-            self.batcher.expect(-1)
-            return Answer(error=str(error) or "not enough memory to read it")
-        except BaseException:  # over a limit, or cancelled: the batch must not wait for it
+            image = await loop.run_in_executor(readers, self._try_to_read, photo)
+        except BaseException:  # cancelled: the batch must not wait for it
             self.batcher.expect(-1)
             raise
+        if not isinstance(image, np.ndarray):
+            self.batcher.expect(-1)
+            if isinstance(image, Problem):
+                raise image
+            return Answer(error=image)
         read = time.monotonic()
         logits, waited = await self.batcher.answer(image)
         return Answer(logits, read_ms=(read - started) * 1e3, answer_ms=waited * 1e3)
