@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _SETTINGS = "PPCLAS_SERVE_SETTINGS"
+_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_LARGE = 1_000_000  # bytes
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
@@ -164,6 +168,15 @@ def application(settings: Settings, console: Console, *, wait: bool = False) -> 
         console=console,
     )
     return make_app(fleet, token=settings.token, cors=settings.cors, wait=wait)
+
+
+def _give_memory_back() -> None:
+    """Let glibc return large blocks at once. By itself it keeps more and more of them when photos
+    of many sizes come: memory then grows for as long as strangers send damaged headers.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def worker_application() -> ASGIApp:
