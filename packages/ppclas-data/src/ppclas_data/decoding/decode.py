@@ -122,6 +122,20 @@ def plain_jpeg_size(data: bytes, where: str) -> tuple[int, int] | None:
     return header.size if header is not None and _is_plain(header) else None
 
 
+def size_in_header(data: bytes, where: str) -> tuple[int, int]:
+    """(height, width) that the header of an encoded image says, before any turning; nothing is
+    decoded.
+
+    Raises:
+        ImageError: not an image that ``decode`` reads, or more than ``MAX_PIXELS`` pixels.
+    """
+    header = _jpeg_header(data, where)
+    if header is not None:
+        return header.stored_height, header.stored_width
+    with _opened(data, where) as image:
+        return image.height, image.width
+
+
 def count_frames(data: bytes) -> int:
     """Frames of an image that ``decode`` can read: more than one for an animation.
 
@@ -217,6 +231,13 @@ def _formats() -> tuple[str, ...]:
 
 
 def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
+    with _opened(data, where) as image:
+        return as_seen(image, where)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, where: str) -> Iterator[PillowImage.Image]:
+    """The image in Pillow, its size checked; what Pillow raises becomes an ``ImageError``."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -225,7 +246,7 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 _check_size(image.height, image.width, where)
-                return as_seen(image, where)
+                yield image
     except UnidentifiedImageError:
         raise ImageError(f"{where}: not an image: {_guess(data)}") from None
     except Image.DecompressionBombError:

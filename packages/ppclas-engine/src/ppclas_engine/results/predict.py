@@ -157,7 +157,7 @@ def predict(
             yield (
                 Prediction(path, error=error)
                 if error
-                else _prediction(path, next(probabilities), bundle, top_k)
+                else prediction_of(path, next(probabilities), bundle, top_k)
             )
 
     # Threads: OpenCV decodes without holding the interpreter lock.
@@ -242,9 +242,10 @@ def _take(chunks: Iterator[list[Item]], count: int) -> list[list[Item]]:
     return [chunk for _, chunk in zip(range(count), chunks, strict=False)]
 
 
-def _prediction(
+def prediction_of(
     path: str, probabilities: NDArray[np.float32], bundle: Bundle, top_k: int
 ) -> Prediction:
+    """The answer for one image, from its probabilities [C] in the order of the bundle's labels."""
     top = _top(probabilities, bundle.labels, top_k)
     if bundle.manifest.task == "classification":
         return Prediction(path, top)
