@@ -202,8 +202,26 @@ def test_paths_of_every_kind(tmp_path):
     for nothing in ("missing.jpg", str(tmp_path / "*.webp")):
         with pytest.raises(DataError, match="No such file, folder or pattern"):
             expand_paths([nothing])
+    (folder / "._b.jpg").touch()
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "b.jpg").touch()
+    (folder / "link").symlink_to(tmp_path / "beside")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "c.jpg").touch()
+    notes: list[str] = []
+    assert expand_paths([str(folder)], notes) == [*expected, str(folder / "link" / "c.jpg")]
+    assert [note.partition(": ")[2].split(",")[0] for note in notes] == [
+        "1 hidden folder(s)",
+        "1 hidden photo(s)",
+        f"1 file(s) that are no photos by their name are left out (first: {folder}/notes.md).",
+    ]
+    listing.write_bytes("花.jpg\n".encode("gbk"))
+    with pytest.raises(DataError, match=r"list.txt:1: expected UTF-8 text, got the byte 0xbb"):
+        expand_paths([str(listing)])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="has no image in it"):
+    with pytest.raises(
+        DataError, match="expected a folder with photos in it, at any depth; got none"
+    ):
         expand_paths([str(tmp_path / "empty")])
 
 

@@ -85,7 +85,10 @@ def command(
 
     chosen = as_format or _format_of(output)
     bundle = Bundle.load(bundle_path)
-    files = expand_paths(paths)
+    notes: list[str] = []
+    files = expand_paths(paths, notes)
+    for said in notes:
+        note(escaped(said))
     loaded = None
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())

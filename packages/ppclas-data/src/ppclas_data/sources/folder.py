@@ -12,7 +12,14 @@ from ppclas_core.wording import first_few
 
 from ppclas_data.sources.labels import ClassIds, are_ids, read_class_names
 from ppclas_data.sources.parts import VAL_NAMES
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, folders_in, image_files
+from ppclas_data.sources.photo_files import (
+    LeftOut,
+    folders_in,
+    image_files,
+    is_hidden,
+    is_photo,
+    why_no_photos,
+)
 
 
 class FolderSource(Source):
@@ -30,10 +37,9 @@ class FolderSource(Source):
         """Every photo of every class folder; ids follow the sorted names, or known class names."""
         top, notes = Path(self.location), []
         found: dict[str, list[str]] = {}
-        skipped = 0
-        for folder in folders_in(top):
-            photos, others = image_files(folder)
-            skipped += others
+        left_out = LeftOut()
+        for folder in folders_in(top, left_out):
+            photos = image_files(folder, left_out)
             name = _as_text(folder.name)
             if name in found:
                 raise DataError(
@@ -54,17 +60,15 @@ class FolderSource(Source):
                 f"{top}: expected a folder of class folders with photos in them; "
                 f"{self._what_instead()}"
             )
-        if skipped:
-            notes.append(
-                f"{skipped} file(s) in {top} are no photos by their name and are left out."
-            )
+        notes += left_out.notes(top)
         if self.root is not None:
             notes.append(
                 f"data.root ({self.root}) is for the paths in lists and CSVs; it changes nothing "
                 f"in {top}."
             )
         loose = sum(
-            path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES for path in top.iterdir()
+            is_photo(path.name) and not is_hidden(path.name) and path.is_file()
+            for path in top.iterdir()
         )
         if loose:
             notes.append(
@@ -105,13 +109,14 @@ class FolderSource(Source):
         return sorted(found)
 
     def _what_instead(self) -> str:
-        photos, others = image_files(self.location)
+        left_out = LeftOut()
+        photos = image_files(self.location, left_out)
         if photos:
             return (
                 f"it holds {len(photos)} photo(s) without class folders; put each in a folder "
                 "named after its class, or give a list file"
             )
-        return f"it holds no photo at all ({others} other file(s))"
+        return f"it holds no photo at all{why_no_photos(self.location, left_out)}"
 
 
 def _as_text(name: str) -> str:

@@ -17,7 +17,8 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.data import Draw
 from ppclas_core.errors import DataError, ImageError
 from ppclas_data.loading.pipeline import bundle_pipeline
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
+from ppclas_data.sources.labels import read_lines
+from ppclas_data.sources.photo_files import LeftOut, image_files, why_no_photos
 
 from ppclas_engine.scoring.predictors import Predictor, bundle_predictor, open_engine
 
@@ -61,33 +62,35 @@ class Prediction:
         return {"path": self.path, "label": label, "probability": probability, "top": ranking}
 
 
-def expand_paths(inputs: Sequence[str]) -> list[str]:
+def expand_paths(inputs: Sequence[str], notes: list[str] | None = None) -> list[str]:
     """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs
     stand for.
 
+    What a folder's photos are is said by ``walk_photos``; what is passed over goes to ``notes``.
+
     Raises:
-        DataError: an input stands for no file at all.
+        DataError: an input stands for no file at all, or a list is not UTF-8 text.
     """
-    return [path for given in inputs for path in _expand(given)]
+    notes = [] if notes is None else notes
+    return [path for given in inputs for path in _expand(given, notes)]
 
 
-def _expand(given: str) -> list[str]:
+def _expand(given: str, notes: list[str]) -> list[str]:
     path = Path(given)
     if path.is_dir():
-        found = sorted(
-            str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
-        )
+        left_out = LeftOut()
+        found = image_files(given, left_out)
         if not found:
             raise DataError(
-                f"The folder {given} has no image in it (looked for "
-                f"{', '.join(sorted(IMAGE_SUFFIXES))})."
+                f"{given}: expected a folder with photos in it, at any depth; got none"
+                f"{why_no_photos(given, left_out)}"
             )
+        notes += left_out.notes(given)
         return found
     if path.is_file():
         if path.suffix.lower() != ".txt":
             return [given]
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return [_beside(path, line) for line in lines if line.strip()]
+        return [_beside(path, line) for line in read_lines(path) if line.strip()]
     # Path.glob takes no absolute patterns.
     matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
