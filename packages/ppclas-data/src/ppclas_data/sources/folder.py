@@ -10,7 +10,7 @@ from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few
 
-from ppclas_data.sources.labels import ClassIds, are_ids, read_class_names
+from ppclas_data.sources.labels import ClassIds, are_ids, in_class_order, read_class_names
 from ppclas_data.sources.parts import VAL_NAMES
 from ppclas_data.sources.photo_files import (
     LeftOut,
@@ -34,7 +34,7 @@ class FolderSource(Source):
         return Path(location).is_dir()
 
     def load(self) -> ImageSet:
-        """Every photo of every class folder; ids follow the sorted names, or known class names."""
+        """Every photo of every class folder; ids follow known names, else ``in_class_order``."""
         top, notes = Path(self.location), []
         found: dict[str, list[str]] = {}
         left_out = LeftOut()
@@ -100,13 +100,13 @@ class FolderSource(Source):
         if self.class_names is not None:
             nameless = are_ids(self.class_names) and len(self.class_names) == len(found)
             return (
-                sorted(found)
+                in_class_order(found)
                 if nameless and not found.keys() <= set(self.class_names)
                 else self.class_names
             )
         if self.labels is not None:
             return read_class_names(self.labels)
-        return sorted(found)
+        return in_class_order(found)
 
     def _what_instead(self) -> str:
         left_out = LeftOut()

@@ -18,6 +18,8 @@ from ppclas_data.sources.labels import (
     are_ids,
     check_labels,
     check_name,
+    ids_as_meant,
+    in_class_order,
     read_class_names,
     read_lines,
 )
@@ -73,6 +75,12 @@ class ListSource(Source):
             path, label = _split_line(line, where)
             records.append(Record(_join(base, path), label, where))
         names, more = _names_of(self, records)
+        if _names_file(self) is None:
+            said = [(record.label, record.where) for record in records]
+            ids = ids_as_meant(said, names, self.location, more)
+            records = [
+                replace(record, label=label) for record, label in zip(records, ids, strict=True)
+            ]
         check_labels(records, len(names) if names else None, self.location)
         check_files_exist(records, self)
         names = names or tuple(
@@ -253,13 +261,17 @@ def settle_labels(
         elif names != own_names:
             notes += agree_on_names(tuple(names), own_names, source.location)
     if may_be_ids and all(_is_id(label) for label, _ in said):
-        records = [Record("", int(label), where) for label, where in said]
+        numbers = [(int(label), where) for label, where in said]
+        if _names_file(source) is None and own_names is None:
+            ids = ids_as_meant(numbers, names, source.location, notes)
+            numbers = [(label, where) for label, (_, where) in zip(ids, numbers, strict=True)]
+        records = [Record("", label, where) for label, where in numbers]
         check_labels(records, len(names) if names else None, source.location)
         found = [record.label for record in records]
         return found, tuple(names or map(str, range(max(found) + 1))), notes
     for label, where in said:
         check_name(label, where)
-    found_names = tuple(sorted({label for label, _ in said}))
+    found_names = in_class_order(label for label, _ in said)
     if names is None or (are_ids(names) and len(names) == len(found_names)):
         names = found_names
     ids = ClassIds(names, _names_file(source))
