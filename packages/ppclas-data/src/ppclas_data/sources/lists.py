@@ -24,6 +24,7 @@ from ppclas_data.sources.labels import (
     read_lines,
 )
 from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
+from ppclas_data.sources.split_column import find_parts, with_parts
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_path", "img", "filepath", "file_name")
 LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_id", "class_id")
@@ -125,8 +126,11 @@ class CsvSource(Source):
         several = multilabel.read_table(
             named, below, (path_column, label_column), self.location, self.task
         )
+        said: list[str] = []
+        parts = find_parts(named, below, self.location, said) if named is not None else {}
         if several is not None:
-            return _several_labels(self, several, notes)
+            images = with_parts(_several_labels(self, several, notes), parts)
+            return replace(images, notes=(*images.notes, *said))
         if label_column is None:
             raise self._no_columns(rows[0][1])
         if has_header:
@@ -162,12 +166,13 @@ class CsvSource(Source):
             for (path, _, where), label in zip(cells, ids, strict=True)
         ]
         check_files_exist(records, self)
-        return ImageSet(
+        images = ImageSet(
             class_names=tuple(names),
             records=tuple(records),
             origin=self.location,
-            notes=(*notes, *more),
+            notes=(*notes, *more, *said),
         )
+        return with_parts(images, parts)
 
     def _delimiter(self) -> str:
         lines = [line for line in read_lines(self.location)[:_LINES_SNIFFED] if line.strip()]
