@@ -137,13 +137,19 @@ def read_header(data: bytes, where: str) -> JpegHeader:
     position, orientation = 2, 1
     height = width = components = height_at = 0
     while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            raise ImageError(f"{where}: damaged JPEG, no marker at byte {position}")
+        if data[position] != 0xFF or data[position + 1] == 0:
+            # Stray bytes between segments, which libjpeg and every viewer skip.
+            position = data.find(b"\xff", position + 1)
+            if position < 0:
+                break
+            continue
         marker = data[position + 1]
         if marker == 0xFF or marker in _NO_LENGTH:  # fill bytes may precede a marker
             position += 1 if marker == 0xFF else 2
             continue
         length = data[position + 2] << 8 | data[position + 3]
+        if length < 2:
+            raise ImageError(f"{where}: damaged JPEG, a segment of {length} bytes at {position}")
         if marker in _FRAMES and position + 10 <= len(data):
             height_at = position + 5
             height = data[position + 5] << 8 | data[position + 6]
