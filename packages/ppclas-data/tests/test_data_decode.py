@@ -272,7 +272,7 @@ def wide_frame_gif(height, width):
     [
         bomb_png(13_000, 13_000),
         bomb_gif(13_000, 13_000),
-        bomb_gif(6000, 6000),
+        bomb_gif(10_000, 10_000),
         wide_frame_gif(13_000, 13_000),
     ],
     ids=["png", "gif", "small gif", "frame beyond its canvas"],
