@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from ppclas_core.config.schema import DataSection
 from ppclas_core.errors import ImageError
 from ppclas_data.decoding.decode import decode
 from ppclas_data.decoding.depth import used_range
+from ppclas_data.inspection.check import check_data
+from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.sources.splits import open_splits
 
 HEIGHT, WIDTH = 12, 40
 RAMP = np.tile(np.linspace(0, 1, WIDTH), (HEIGHT, 1))
@@ -158,3 +162,28 @@ def test_exif_turns_every_format_and_xmp_none(form, mode, orientation):
 )
 def test_the_range_that_a_picture_uses(data, expected):
     assert used_range(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("brightest", "said"),
+    [
+        (4095, "0..4095 of 0..65535 (12 bits; first: "),
+        (1023, "nothing in them is brighter than 4 of 255"),
+        (16383, "Scale the samples by 4 "),
+        (60000, None),
+    ],
+)
+def test_pictures_that_use_little_of_their_range_are_named(tmp_path, brightest, said):
+    for place in ("train/a/0.tif", "train/b/1.png", "val/a/2.tif", "val/b/3.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / place), np.round(RAMP * brightest).astype(np.uint16))
+    section = DataSection(train=str(tmp_path))
+    for told in (check_data(section).warnings, look_for_dark(open_splits(section).train)):
+        found = [words for words in told if "bits a sample" in words]
+        assert len(found) == (said is not None)
+        assert all(str(said) in words for words in found)
+
+
+def test_shallow_pictures_may_be_dark(tmp_path, folders):
+    folders(tmp_path, a=2, b=2)
+    assert look_for_dark(open_splits(DataSection(train=str(tmp_path))).train) == []
