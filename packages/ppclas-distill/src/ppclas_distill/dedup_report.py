@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json, write_text
+from ppclas_core.wording import csv_cells
 from ppclas_data.decoding.decode import decode
 from ppclas_data.sources.photo_files import LeftOut
 
@@ -230,6 +231,6 @@ def _table(matches: Sequence[Match]) -> str:
     writer.writerow(["pool", "validation", "mirrored", "different_bits", "inliers", "correlation"])
     for m in matches:
         writer.writerow(
-            [m.pool, m.validation, m.mirrored, m.bits, m.inliers, f"{m.correlation:.4f}"]
+            csv_cells([m.pool, m.validation, m.mirrored, m.bits, m.inliers, f"{m.correlation:.4f}"])
         )
     return text.getvalue()

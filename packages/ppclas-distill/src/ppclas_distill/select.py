@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
+from ppclas_core.wording import csv_cells
 from ppclas_data.sources.lists import ListSource
 from ppclas_data.sources.photo_files import LeftOut, is_listable, is_photo, walk_photos
 
@@ -353,7 +354,7 @@ def _write_lists(
             writer = csv.writer(table, lineterminator="\n")
             writer.writerow(["path", "class", "probability"])
             for path, name, probability in rows():
-                writer.writerow([path, name, f"{probability:.6f}"])
+                writer.writerow(csv_cells([path, name, f"{probability:.6f}"]))
                 plain.write(f"{path}\n")
 
     names = output / ".selected.txt.tmp"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
-from ppclas_core.wording import escaped
+from ppclas_core.wording import csv_cells, escaped
 
 from ppclas_cli.output import error, json_text, note
 
@@ -154,9 +154,8 @@ def _write(predictions: Iterable[Prediction], as_format: str, file: TextIO) -> N
         for row in rows:
             values = [value for pair in row.top for value in pair]
             said = ["|".join(name for name, _ in row.labels or ())] if several else []
-            writer.writerow(
-                [row.path, *said, *values, *[""] * (2 * ranks - len(values)), row.error]
-            )
+            missing = [""] * (2 * ranks - len(values))
+            writer.writerow(csv_cells([row.path, *said, *values, *missing, row.error]))
 
 
 def _human(prediction: Prediction) -> str:

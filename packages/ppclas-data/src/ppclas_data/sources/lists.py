@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError
+from ppclas_core.wording import csv_value
 
 from ppclas_data.sources import multilabel
 from ppclas_data.sources.labels import (
@@ -112,7 +113,7 @@ class CsvSource(Source):
         """One record per row; labels that are all whole numbers are ids, others sorted names."""
         delimiter = self._delimiter()
         rows = [
-            (number, [cell.strip() for cell in row])
+            (number, [csv_value(cell.strip()) for cell in row])
             for number, row in _numbered_rows(self.location, delimiter)
             if any(cell.strip() for cell in row)
         ]
