@@ -118,6 +118,12 @@ def command(
     else:
         for prediction in predictions:
             click.echo(escaped(_human(prediction)))
+    for prediction in predictions:
+        if prediction.damage:
+            note(
+                f"warning: {escaped(prediction.path)} is damaged, a part of the picture is lost "
+                f"({escaped(prediction.damage)}); its answer may be wrong"
+            )
     bad = [prediction for prediction in predictions if prediction.error]
     for prediction in bad:
         error(f"{prediction.error}")

@@ -10,7 +10,13 @@ from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few
 
-from ppclas_data.sources.labels import ClassIds, are_ids, in_class_order, read_class_names
+from ppclas_data.sources.labels import (
+    ClassIds,
+    are_ids,
+    composed,
+    in_class_order,
+    read_class_names,
+)
 from ppclas_data.sources.parts import VAL_NAMES
 from ppclas_data.sources.photo_files import (
     LeftOut,
@@ -75,14 +81,14 @@ class FolderSource(Source):
                 f"{loose} photo(s) directly in {top} have no class folder and are left out."
             )
         names = self._names(found, notes)
-        known = set(names)
+        known = {composed(name) for name in names}
         for name in found:
             if name not in known:
                 raise DataError(
                     f"{top / name}: expected a folder of a known class ({first_few(names)}), got "
                     f"{name!r}; rename the folder, or add the class to the training set"
                 )
-        empty = [name for name in names if name not in found]
+        empty = [name for name in names if composed(name) not in found]
         if empty:
             notes.append(
                 f"{top} has no photos of {len(empty)} of {len(names)} classes: {first_few(empty)}."
@@ -101,7 +107,7 @@ class FolderSource(Source):
             nameless = are_ids(self.class_names) and len(self.class_names) == len(found)
             return (
                 in_class_order(found)
-                if nameless and not found.keys() <= set(self.class_names)
+                if nameless and not found.keys() <= {composed(name) for name in self.class_names}
                 else self.class_names
             )
         if self.labels is not None:
@@ -120,5 +126,7 @@ class FolderSource(Source):
 
 
 def _as_text(name: str) -> str:
-    """A folder's name as text: bytes that are not UTF-8 are spelt out, as in archives."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    """A folder's name as text: bytes that are not UTF-8 are spelt out, as in archives, and accents
+    are composed.
+    """
+    return composed(os.fsencode(name).decode(errors="backslashreplace"))

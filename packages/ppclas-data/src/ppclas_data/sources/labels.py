@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -63,6 +64,7 @@ class ClassIds:
         """``file`` is where the names come from, if from a file; an error says its lines."""
         self._names, self._file = tuple(names), file
         self._ids = {name: label for label, name in enumerate(names)}
+        self._composed = {composed(name): label for label, name in enumerate(names)}
         self._shared = {name for name, count in Counter(names).items() if count > 1}
 
     def find(self, name: str, where: str) -> int:
@@ -78,6 +80,8 @@ class ClassIds:
             )
         if name in self._ids:
             return self._ids[name]
+        if len(self._composed) == len(self._names) and composed(name) in self._composed:
+            return self._composed[composed(name)]
         near = near_names(name, self._names, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(
@@ -97,6 +101,11 @@ class ClassIds:
             f"stands on the lines {first_few(map(str, sorted(lines)), separator=' and ')} of "
             f"{self._file}"
         )
+
+
+def composed(name: str) -> str:
+    """A name with its accents in one character each (Unicode NFC): a Mac writes them in two."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def check_name(name: str, where: str) -> None:

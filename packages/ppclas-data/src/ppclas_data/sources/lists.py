@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -269,8 +270,8 @@ def settle_labels(
     if may_be_ids and all(_is_id(label) for label, _ in said):
         numbers = [(int(label), where) for label, where in said]
         if _names_file(source) is None and own_names is None:
-            ids = ids_as_meant(numbers, names, source.location, notes)
-            numbers = [(label, where) for label, (_, where) in zip(ids, numbers, strict=True)]
+            meant = ids_as_meant(numbers, names, source.location, notes)
+            numbers = [(label, where) for label, (_, where) in zip(meant, numbers, strict=True)]
         records = [Record("", label, where) for label, where in numbers]
         check_labels(records, len(names) if names else None, source.location)
         found = [record.label for record in records]
@@ -344,4 +345,9 @@ def _base(source: Source) -> str:
 
 
 def _join(base: str, path: str) -> str:
-    return os.path.join(base, path)  # noqa: PTH118 - a million Paths take seconds
+    joined = os.path.join(base, path)  # noqa: PTH118 - a million Paths take seconds
+    if joined.isascii() or os.path.exists(joined):  # noqa: PTH110 - as above
+        return joined
+    # A Mac writes accents as characters of their own, others compose them.
+    forms = (unicodedata.normalize(form, joined) for form in ("NFC", "NFD"))
+    return next((other for other in forms if os.path.exists(other)), joined)  # noqa: PTH110

@@ -39,6 +39,8 @@ class Prediction:
     labels: tuple[tuple[str, float], ...] | None = None
     """Where an image may have several labels: those whose probability reaches their threshold, best
     first."""
+    damage: str = ""
+    """What is wrong with the image although it was read: a part of the picture is lost."""
 
     @property
     def label(self) -> str | None:
@@ -55,11 +57,13 @@ class Prediction:
         if self.error:
             return {"path": self.path, "error": self.error}
         label, probability = self.top[0]
+        damaged = {"damaged": self.damage} if self.damage else {}
         ranking = [{"label": name, "probability": value} for name, value in self.top]
         if self.labels is not None:
             said = [{"label": name, "probability": value} for name, value in self.labels]
-            return {"path": self.path, "labels": said, "top": ranking}
-        return {"path": self.path, "label": label, "probability": probability, "top": ranking}
+            return {"path": self.path, "labels": said, "top": ranking, **damaged}
+        answer = {"path": self.path, "label": label, "probability": probability, "top": ranking}
+        return {**answer, **damaged}
 
 
 def expand_paths(inputs: Sequence[str], notes: list[str] | None = None) -> list[str]:
@@ -138,30 +142,33 @@ def predict(
         predictor = bundle_predictor(bundle) if engine is None else engine.logits
     pipeline, draw = bundle_pipeline(bundle), Draw(np.random.default_rng(0))
 
-    def read(named: tuple[str, str | NDArray[np.uint8]], batch: _Batch, row: int) -> str:
-        """Put the image into a row of the batch. What hindered that, or nothing."""
+    def read(named: tuple[str, str | NDArray[np.uint8]], batch: _Batch, row: int) -> _Read:
+        """Put the image into a row of the batch. What hindered that, and what is lost of it."""
         path, image = named
+        damage = ""
         try:
             if isinstance(image, str):
-                pixels = pipeline(Path(image).read_bytes(), draw, path)
+                data = Path(image).read_bytes()
+                pixels = pipeline(data, draw, path)
+                damage = jpeg.find_damage(data) if data.startswith(jpeg.SIGNATURE) else ""
             else:
                 pixels = pipeline.transform(image, draw, path)
             batch.put(row, pixels if engine is None else engine.prepare(pixels[None])[0], path)
         except ImageError as error:
-            return str(error)
+            return _Read(str(error))
         except OSError as error:
-            return f"{path}: {error.strerror or error}"
-        return ""
+            return _Read(f"{path}: {error.strerror or error}")
+        return _Read(damage=damage)
 
-    def answer(paths: list[str], errors: list[str], batch: _Batch) -> Iterator[Prediction]:
-        good = [row for row, error in enumerate(errors) if not error]
+    def answer(paths: list[str], found: list[_Read], batch: _Batch) -> Iterator[Prediction]:
+        good = [row for row, one in enumerate(found) if not one.error]
         probabilities = iter(bundle.probabilities(predictor(batch.images(good))) if good else ())
-        for path, error in zip(paths, errors, strict=True):
-            yield (
-                Prediction(path, error=error)
-                if error
-                else _prediction(path, next(probabilities), bundle, top_k)
-            )
+        for path, one in zip(paths, found, strict=True):
+            if one.error:
+                yield Prediction(path, error=one.error)
+            else:
+                answered = _prediction(path, next(probabilities), bundle, top_k)
+                yield replace(answered, damage=one.damage)
 
     # Threads: OpenCV decodes without holding the interpreter lock.
     with ThreadPoolExecutor(max(1, threads)) as pool:
@@ -173,7 +180,7 @@ def predict(
         idle = [
             _Batch(batch_size) for _ in range(3)
         ]  # one is answered, one is read, one may be read ahead
-        waiting: list[tuple[list[str], Iterator[str], _Batch]] = []
+        waiting: list[tuple[list[str], Iterator[_Read], _Batch]] = []
 
         def read_on() -> None:
             for chunk in _take(chunks, len(idle)):
@@ -192,6 +199,13 @@ def predict(
             yield from answer(paths_of_batch, list(errors), batch)
             idle.append(batch)
             read_on()
+
+
+class _Read(NamedTuple):
+    """How an image was read."""
+
+    error: str = ""
+    damage: str = ""
 
 
 class _Batch:
