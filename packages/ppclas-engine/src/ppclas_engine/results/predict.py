@@ -5,17 +5,18 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, repeat
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.data import Draw
 from ppclas_core.errors import DataError, ImageError
+from ppclas_data.decoding import jpeg
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.labels import read_lines
 from ppclas_data.sources.photo_files import LeftOut, image_files, why_no_photos
