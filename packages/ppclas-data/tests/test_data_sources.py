@@ -3,8 +3,6 @@
 import os
 import re
 import sys
-import unicodedata
-from pathlib import Path
 
 import pytest
 from ppclas_core.config.schema import DataSection
@@ -394,24 +392,3 @@ def test_class_name_files(tmp_path, lines, said_about):
         read_class_names, lines(tmp_path / "e", "1 a", "2 b")
     )
     assert "the file is empty" in said_about(read_class_names, lines(tmp_path / "f", ""))
-
-
-@pytest.mark.parametrize("known", ["NFC", "NFD", None])
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_that_differ_in_their_unicode_form_alone_are_one(
-    tmp_path, folders, lines, form, known
-):
-    names = ("caf\u00e9", "th\u00e9")
-    written = [unicodedata.normalize(form, name) for name in names]
-    other = [unicodedata.normalize("NFC" if form == "NFD" else "NFD", name) for name in names]
-    folders(tmp_path / "photos", **dict.fromkeys(written, 1))
-    names_known = known and tuple(unicodedata.normalize(known, name) for name in names)
-    images = open_image_set(tmp_path / "photos", class_names=names_known)
-    assert images.class_names == (names_known or names)
-    assert images.labels().tolist() == [0, 1]
-    rows = [f"photos/{name}/000.png,{name}" for name in other]
-    listed = open_image_set(
-        lines(tmp_path / "list.csv", "path,label", *rows), class_names=names_known or names
-    )
-    assert listed.labels().tolist() == [0, 1]
-    assert all(Path(record.path).is_file() for record in listed.records)

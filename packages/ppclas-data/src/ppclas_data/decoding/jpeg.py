@@ -216,7 +216,7 @@ def find_damage(data: bytes) -> str:
 
 
 def _left_over(said: str, data: bytes) -> bool:
-    """Whether bytes that are left over at the end are of the picture, and not some camera's filling:
+    """Whether bytes that are left over at the end are of the picture, and not a camera's filling:
     then a piece before them is missing, or wrong."""
     found = _LEFT_OVER.search(said)
     if found is None or int(found[1]) < _FEW_BYTES:
