@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
-from ppclas_core.wording import escaped
+from ppclas_core.wording import csv_cells, escaped
 
 from ppclas_cli.output import error, json_text, note
 
@@ -39,6 +39,12 @@ def report(predictions: Sequence[Prediction], output: str | None, chosen: str | 
     else:
         for prediction in predictions:
             click.echo(escaped(human(prediction)))
+    for prediction in predictions:
+        if prediction.damage:
+            note(
+                f"warning: {escaped(prediction.path)} is damaged, a part of the picture is lost "
+                f"({escaped(prediction.damage)}); its answer may be wrong"
+            )
     bad = [prediction for prediction in predictions if prediction.error]
     for prediction in bad:
         error(f"{prediction.error}")
@@ -81,9 +87,8 @@ def write_answers(predictions: Iterable[Prediction], as_format: str, file: TextI
         for row in rows:
             values = [value for pair in row.top for value in pair]
             said = ["|".join(name for name, _ in row.labels or ())] if several else []
-            writer.writerow(
-                [row.path, *said, *values, *[""] * (2 * ranks - len(values)), row.error]
-            )
+            missing = [""] * (2 * ranks - len(values))
+            writer.writerow(csv_cells([row.path, *said, *values, *missing, row.error]))
 
 
 def human(prediction: Prediction) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import click
+from ppclas_core.wording import escaped
 
 from ppclas_cli.answers import FORMATS, format_of, report
+from ppclas_cli.output import note
 
 
 @click.command(name="predict")
@@ -72,7 +74,10 @@ def command(
 
     chosen = as_format or format_of(output)
     bundle = Bundle.load(bundle_path)
-    files = expand_paths(paths)
+    notes: list[str] = []
+    files = expand_paths(paths, notes)
+    for said in notes:
+        note(escaped(said))
     loaded = None
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())

@@ -14,6 +14,8 @@ from ppclas_core.contracts.objective import Objective
 from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.plugins import get_registries
+from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.sources.leaks import same_bytes
 from ppclas_data.sources.splits import open_splits
 from ppclas_data.sources.unlabelled import add_unlabelled
 
@@ -87,6 +89,8 @@ def make_plan(config: Config, device: Device) -> Plan:
     notes: list[str] = []
     splits = open_splits(config.data)
     notes += splits.notes
+    notes += same_bytes(splits.train, splits.val)
+    notes += [f"warning: {said}." for said in look_for_dark(splits.train)]
     train, val = splits.train, splits.val
     notes.append(
         f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} "

@@ -14,6 +14,7 @@ from ppclas_core.errors import DataError
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.loader import Loader, auto_workers
 from ppclas_data.loading.pipeline import bundle_pipeline
+from ppclas_data.sources.labels import with_class_order
 from ppclas_data.sources.opening import open_image_set
 from ppclas_data.sources.splits import open_splits
 
@@ -60,7 +61,9 @@ def plan_scoring(
             metrics=tuple(build_component(registry, metric) for metric in config.metrics),
         )
         if data is None:
-            return replace(scoring, images=open_splits(config.data).val)
+            # The classes of an older run may be in another order than they are read in now.
+            images = with_class_order(open_splits(config.data).val, bundle.labels)
+            return replace(scoring, images=images)
     if data is None:
         raise DataError("Which photos? This is no run folder, so name them: --data FOLDER|LIST|CSV")
     images = open_image_set(
