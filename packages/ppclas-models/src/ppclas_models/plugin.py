@@ -31,6 +31,7 @@ def register_models(registry: Registry) -> None:
                     **vars(row),
                     "pretrained": "ppclas_models.weights:locate",
                     "about": "ppclas_models.series:about",
+                    "class_names": "ppclas_models.imagenet:class_names",
                 },
             )
 
