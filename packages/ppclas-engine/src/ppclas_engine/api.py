@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
 
 from ppclas_engine import session
+from ppclas_engine.bundles import DEFAULT_MODEL, open_model
 from ppclas_engine.classifier import Classifier, Picture
 from ppclas_engine.console import Console
 from ppclas_engine.loop.train import RunResult
@@ -97,18 +97,20 @@ def train(
     return session.train(loaded.config, console)
 
 
-def load(path: _Path, *, readers: int = 2) -> Classifier:
-    """A run folder, bundle or export, ready to answer: ``load("runs/a-1").predict("cat.jpg")``.
+def load(path: _Path = DEFAULT_MODEL, *, readers: int = 2) -> Classifier:
+    """A run, bundle, export or published model, ready to answer: ``load().predict("cat.jpg")``.
 
     Args:
-        path: a run folder, a bundle or an export.
+        path: a run folder, a bundle, an export, or a name of the catalogue, which stands for its
+            published weights.
         readers: images that are read at a time, while the batch before them is answered.
 
     Raises:
-        BundleError: there is nothing at ``path``, or it is damaged.
+        BundleError, UnknownNameError: ``path`` names nothing, or something damaged.
+        WeightsError: the published weights are not to be had.
         MissingDependencyError: what runs it is not installed.
     """
-    return Classifier(Bundle.load(os.fspath(path)), readers=readers)
+    return Classifier(open_model(path), readers=readers)
 
 
 def predict(
@@ -124,10 +126,11 @@ def predict(
 def evaluate(
     path: _Path, data: _Path | None = None, *, console: Console | None = None
 ) -> Evaluation:
-    """Score a run, bundle or export on labelled photos: its ``metrics`` are in 0..1.
+    """Score a run, bundle, export or published model on labelled photos: its ``metrics`` are in
+    0..1.
 
     Args:
-        path: a run folder, a bundle or an export.
+        path: a run folder, a bundle, an export or a name of the catalogue.
         data: labelled photos. Nothing: those that the run was validated on, which gives the numbers
             of its training to the last digit.
         console: where the bar and warnings go. Nothing: stderr.
@@ -135,7 +138,7 @@ def evaluate(
     Raises:
         DataError: no photos are named, or their classes are not the model's.
     """
-    bundle = Bundle.load(os.fspath(path))
+    bundle = open_model(path)
     where = None if data is None else os.fspath(data)
     scoring = plan_scoring(bundle, os.fspath(path), where)
     return evaluate_bundle(bundle, scoring, console or Console())

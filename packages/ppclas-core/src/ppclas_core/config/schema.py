@@ -81,7 +81,7 @@ class SamplingConfig(Params):
 class ModelSection(Params):
     """What is trained, and from which weights."""
 
-    name: str = "SqueezeNet1_1"
+    name: str = "MobileNetV2"
     """A name of ``ppclas models list``."""
     pretrained: bool | str | None = None
     """true: the published weights of this name; a path: that file; false: random weights. Nothing:
