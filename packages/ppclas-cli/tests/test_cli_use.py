@@ -111,7 +111,7 @@ def test_eval_counts_what_predict_answers(ppclas, place):
         (["predict", "photos", "-m", "photos"], 1, "photos"),
         (["eval", "net"], 1, "--data"),
         (["eval"], 2, "Give a run, bundle or export, or else --model NAME with --weights FILE"),
-        (["eval", "net", "--model", "ResNet18"], 2, "are for published weights"),
+        (["eval", "net", "--model", "ResNet18"], 2, "both name what to work on"),
     ],
 )
 def test_mistakes_are_one_line(ppclas, place, arguments, code, words):

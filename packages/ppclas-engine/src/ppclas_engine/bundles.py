@@ -79,14 +79,15 @@ def pretrained_path(
         WeightsError: there are none, they are not on this machine, or cannot be fetched; the
             message says what to do.
     """
-    locate = get_registries().models.entry(name).metadata.get("pretrained")
+    entry = get_registries().models.entry(name)
+    locate = entry.metadata.get("pretrained")
     if locate is None:
         raise WeightsError(
             f"the package that brings the model {name} knows no published weights for it. "
             f"Give a weight file instead (--pretrained FILE), or train from random weights "
             "(--from-scratch)."
         )
-    path: Path = resolve(locate)(name, download=download, folder=folder, mirror=mirror)
+    path: Path = resolve(locate)(entry.name, download=download, folder=folder, mirror=mirror)
     return path
 
 
