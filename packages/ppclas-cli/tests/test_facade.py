@@ -19,7 +19,15 @@ from ppclas_core.weights import read_state
 
 def test_every_name_is_the_one_of_the_package_it_lives_in():
     assert set(ppclas.__all__) == set(dir(ppclas)) & set(ppclas.__all__)
-    for name in ("Classifier", "Prediction", "create_model", "evaluate", "load", "predict", "train"):
+    for name in (
+        "Classifier",
+        "Prediction",
+        "create_model",
+        "evaluate",
+        "load",
+        "predict",
+        "train",
+    ):
         assert getattr(ppclas, name) is getattr(ppclas_engine, name)
     for name in ("Config", "list_models"):
         assert getattr(ppclas, name) is getattr(ppclas_core, name)

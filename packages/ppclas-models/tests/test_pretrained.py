@@ -84,7 +84,10 @@ def test_every_carried_file_has_a_notice_and_the_default_is_small():
 
 @needs_weights
 def test_the_carried_mobilenet_is_the_real_one_to_the_last_bit():
-    carried, real = read_state(locate("MobileNetV2")), read_state(WEIGHTS / "MobileNetV2_pretrained")
+    carried, real = (
+        read_state(locate("MobileNetV2")),
+        read_state(WEIGHTS / "MobileNetV2_pretrained"),
+    )
     assert set(carried) == set(real)
     for key in real:
         assert carried[key].dtype == real[key].dtype

@@ -26,6 +26,11 @@ class Opened(NamedTuple):
     name: str | None
     """The registered name of a model; None for a run, bundle or export."""
 
+    @property
+    def title(self) -> str:
+        """The path or the name."""
+        return str(self.path or self.name)
+
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``-m/--model`` and ``--weights`` to a command that has the argument ``bundle_path``."""

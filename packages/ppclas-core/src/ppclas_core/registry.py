@@ -82,9 +82,7 @@ class Registry:
     where no registered name is exactly the one asked for.
     """
 
-    def __init__(
-        self, kind: str, list_command: str | None = None, *, loose: bool = False
-    ) -> None:
+    def __init__(self, kind: str, list_command: str | None = None, *, loose: bool = False) -> None:
         self.kind = kind
         self._loose = loose
         self._list_command = list_command

@@ -23,7 +23,6 @@ from ppclas_core.registry import resolve
 from ppclas_core.weights import read_state
 from ppclas_data.loading.pipeline import default_eval_transforms
 
-
 DEFAULT_MODEL: str = ModelSection().name
 """What answers and what training starts from where no model is named."""
 
@@ -48,9 +47,7 @@ def open_model(
     said = os.fspath(source)
     models = get_registries().models
     if not Path(said).exists() and said in models:
-        file = (
-            Path(weights) if weights is not None else pretrained_path(said, download=download)
-        )
+        file = Path(weights) if weights is not None else pretrained_path(said, download=download)
         return bundle_from_weights(said, file, labels)
     if weights is not None or labels is not None:
         models.entry(said)  # an unknown name: says so, with near ones

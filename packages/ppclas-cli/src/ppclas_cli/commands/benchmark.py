@@ -129,7 +129,7 @@ def command(
         raise click.UsageError(f"--weights is for one model by name, and {len(named)} are given.")
     found = [open_source(path, None, weights) for path in named]
     bundles = [
-        (opened.name if opened.path is None else _name(opened.path), opened.bundle)
+        (opened.title if opened.path is None else _name(opened.path), opened.bundle)
         for opened in found
     ]
     scoring = []

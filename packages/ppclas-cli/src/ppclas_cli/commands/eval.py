@@ -92,7 +92,7 @@ def command(
         draw_confusion(evaluation.confusion, images.class_names, Path(confusion))
     if report is not None:
         line = shlex.join(["ppclas", *sys.argv[1:]])
-        report_scoring(Path(report), bundle, evaluation, scoring, str(opened.path or opened.name), line)
+        report_scoring(Path(report), bundle, evaluation, scoring, opened.title, line)
         console.line(f"The report is in {Path(report) / 'report.html'}.")
     if as_json:
         click.echo(json.dumps(_as_json(evaluation, per_class)))

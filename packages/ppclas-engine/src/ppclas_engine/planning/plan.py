@@ -144,9 +144,7 @@ def make_plan(config: Config, device: Device) -> Plan:
             name=config.objective.name,
             **objective.resolved().model_dump(mode="json", exclude_unset=True),
         ),
-        model=config.model.replace(
-            name=model.name, pretrained=str(weights) if weights else False
-        ),
+        model=config.model.replace(name=model.name, pretrained=str(weights) if weights else False),
         data=data.replace(task=train.task),
         loss=loss,
         schedule=schedule,

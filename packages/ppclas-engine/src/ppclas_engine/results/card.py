@@ -27,9 +27,8 @@ def card(path: str, answers: Sequence[tuple[str, float]], error: str) -> str:
     table = f"<table>{rows}</table>"
     picture = _thumbnail(Path(path))
     image = f"<img alt='' src='data:image/jpeg;base64,{picture}'>" if picture else ""
-    return (
-        f"<div>{said}<div style='display:flex;gap:1em;align-items:center'>{image}{table}</div></div>"
-    )
+    beside = "display:flex;gap:1em;align-items:center"
+    return f"<div>{said}<div style='{beside}'>{image}{table}</div></div>"
 
 
 def _thumbnail(path: Path) -> str:
