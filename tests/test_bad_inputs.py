@@ -23,15 +23,7 @@ import pytest
 from ppclas_cli.main import main
 from ppclas_engine.runs.checkpoint import load_checkpoint
 
-NET = (
-    "--model",
-    "MobileNetV3_small_x0_35",
-    "--from-scratch",
-    "--image-size",
-    "32",
-    "--workers",
-    "0",
-)
+NET = ("--model", "MobileNetV3_small_x0_35", "--image-size", "32", "--workers", "0")
 TINY = (*NET, "-o", "model.pretrained=false")
 ONE_EPOCH = (*TINY, "--epochs", "1")
 

@@ -7,6 +7,7 @@ as the thing itself or as a ``"module:attribute"`` string that is imported on fi
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -169,7 +170,11 @@ class Registry:
     def _meant(self, name: str) -> list[str]:
         """Names that have all of ``name`` in them, lightest first."""
         part = _folded(name)
-        fits = [known for known in self._entries if part in _folded(known)] if part else []
+        if not part:
+            return []
+        # "resnet5" is a slip for ResNet50, and no word for all of its kind.
+        whole = re.compile(re.escape(part) + (r"(?!\d)" if part[-1].isdigit() else ""))
+        fits = [known for known in self._entries if whole.search(_folded(known))]
         return sorted(fits, key=lambda known: self._entries[known].metadata.get("params") or 1e12)
 
     def build(self, name: str, *args: Any, **params: Any) -> Any:
