@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ppclas_data.testing import make_tiny_dataset
+from ppclas_models import imagenet_classes
 
 pytest.importorskip("paddle")
 
@@ -77,3 +78,28 @@ def test_what_cannot_be_is_said(ppclas, tmp_path, arguments, code, words):
     found, _, err = ppclas(*given)
     assert found == code
     assert words in err
+
+
+@needs_sample
+@pytest.mark.parametrize("named_by", ["synsets", "names", "list"])
+def test_published_weights_are_scored_whatever_the_photos_classes_are_called(
+    ppclas, tmp_path, named_by
+):
+    chosen = {985: "n11939491", 340: "n02391049", 963: "n07873807", 508: "n03085013"}
+    classes = imagenet_classes()
+    if named_by == "list":
+        data = tmp_path / "list.txt"
+        data.write_text("".join(f"{SAMPLE}/{wnid}.jpg {id_}\n" for id_, wnid in chosen.items()))
+    else:
+        data = tmp_path / "photos"
+        for label in range(1000) if named_by == "synsets" else chosen:
+            wnid, name, _ = classes[label]
+            folder = data / (wnid if named_by == "synsets" else name)
+            folder.mkdir(parents=True)
+            if label in chosen:
+                (folder / "a.jpg").symlink_to(SAMPLE / f"{wnid}.jpg")
+    code, out, err = ppclas("eval", "mobilenetv2", "--data", str(data), "--json", "--workers", "0")
+    assert code == 0, err
+    scores = json.loads(out)
+    # It takes the keyboard for its space bar.
+    assert (scores["num_images"], scores["top1"], scores["top5"]) == (4, 0.75, 1.0)
