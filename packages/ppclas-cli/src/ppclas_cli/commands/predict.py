@@ -6,13 +6,28 @@ import click
 from ppclas_core.wording import escaped
 
 from ppclas_cli.answers import FORMATS, format_of, report
+from ppclas_cli.bundles import WHAT, open_source
 from ppclas_cli.output import note
 
 
 @click.command(name="predict")
 @click.argument("paths", nargs=-1, required=True)
 @click.option(
-    "-m", "--model", "bundle_path", required=True, metavar="RUN|BUNDLE|EXPORT", help="What answers."
+    "-m",
+    "--model",
+    metavar=WHAT,
+    help="What answers: a run, bundle or export, or a name of 'ppclas models list' with its "
+    "published weights. Without it: MobileNetV2, which knows ImageNet's 1,000 classes.",
+)
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="A .pdparams or .safetensors file for a model by name. Without it: the published weights.",
+)
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Class names of a model by name, an id and a name (or a name) a line.",
 )
 @click.option(
     "-o", "--output", metavar="FILE", help="Write the answers to a .csv, .json or .jsonl file."
@@ -45,7 +60,9 @@ from ppclas_cli.output import note
 )
 def command(
     paths: tuple[str, ...],
-    bundle_path: str,
+    model: str | None,
+    weights: str | None,
+    labels: str | None,
     output: str | None,
     as_format: str | None,
     top_k: int,
@@ -63,21 +80,25 @@ def command(
 
     \b
     Examples:
+      ppclas predict cat.jpg
+      ppclas predict cat.jpg -m ResNet50_vd
       ppclas predict cat.jpg -m runs/MobileNetV2-1
       ppclas predict photos/ -m exports/onnx -o answers.csv
       ppclas predict photos/ -m runs/MobileNetV2-1 --engine auto
     """
-    from ppclas_core.bundle import Bundle
     from ppclas_deploy.engine_choice import load_engine, readers
+    from ppclas_engine.bundles import DEFAULT_MODEL
     from ppclas_engine.console import Console
     from ppclas_engine.results.predict import expand_paths, predict
 
     chosen = as_format or format_of(output)
-    bundle = Bundle.load(bundle_path)
     notes: list[str] = []
     files = expand_paths(paths, notes)
     for said in notes:
         note(escaped(said))
+    bundle = open_source(None, model or DEFAULT_MODEL, weights, labels).bundle
+    if model is None:
+        note(f"{DEFAULT_MODEL} answers, with ImageNet's 1,000 classes. Your own model: -m RUN")
     loaded = None
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())

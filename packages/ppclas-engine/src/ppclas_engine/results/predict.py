@@ -53,6 +53,11 @@ class Prediction:
         """Of ``label``, in 0..1."""
         return self.top[0][1] if self.top else None
 
+    def _repr_html_(self) -> str:
+        from ppclas_engine.results.card import card
+
+        return card(self.path, self.top, self.error)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         if self.error:
