@@ -155,6 +155,7 @@ def _start(
     endpoints = [f"{host}:{int(port) + rank}" for rank in range(launch.ranks)]
     environment = {
         **os.environ,
+        "PYTHONSAFEPATH": "1",
         "PADDLE_TRAINER_ID": str(number),
         "PADDLE_TRAINERS_NUM": str(launch.ranks),
         "PADDLE_MASTER": master,
@@ -178,7 +179,7 @@ def _start(
             environment[_CONSOLE] = str(terminal[0])
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ppclas_engine.rank"],
+            [sys.executable, "-m", "ppclas_engine.rank"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
