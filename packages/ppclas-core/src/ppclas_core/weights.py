@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 State = dict[str, NDArray[Any]]
 
 LEVELS = ".levels"
-"""``x`` as uint8 and ``x.levels`` as a vector stand for the array ``x.levels[x]``: a tensor of at
-most 256 different values, in a byte for each."""
+"""``x`` of uint8 and ``x.levels`` stand for ``x.levels[x]``: up to 256 values, a byte for each."""
 
 SUFFIXES = (".pdparams", ".safetensors")
 
