@@ -237,4 +237,4 @@ def test_a_config_of_paddleclas_is_migrated_as_yaml_alone(ppclas, tmp_path):
     result = ppclas("config", "migrate", str(old), "-o", "Global.epochs=7")
     assert result.code == 0, result.out + result.err
     assert yaml.safe_load(result.out)["train"]["epochs"] == 7
-    assert "Optimizer.lr.learning_rate → scheduler.learning_rate: 0.1" in result.err
+    assert "Arch.name → model.name: ResNet50\n" in result.err
