@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ppclas_components.objectives import Supervised
 from ppclas_core.component import build_component
 from ppclas_core.contracts.data import BatchTransform, sample_draw
 from ppclas_core.contracts.objective import StepLoss, TrainBatch
@@ -20,7 +21,6 @@ from ppclas_data.loading.loader import Batch
 from ppclas_data.loading.sampling import count_batches
 from ppclas_data.sources.unlabelled import UNLABELLED
 
-from ppclas_engine.builtin.objectives import Supervised
 from ppclas_engine.loop.diagnose import first_nonfinite
 from ppclas_engine.loop.sums import StepSums
 from ppclas_engine.loop.trained import Trained
