@@ -30,6 +30,7 @@ PACKAGES = (
     "ppclas-distill",
     "ppclas-deploy",
     "ppclas-paddleclas",
+    "ppclas-serve",
 )
 
 
