@@ -21,6 +21,7 @@ PACKAGES = (
     "distill",
     "deploy",
     "paddleclas",
+    "serve",
     "cli",
 )
 

@@ -31,6 +31,7 @@ PACKAGES = (
     "ppclas-distill",
     "ppclas-deploy",
     "ppclas-paddleclas",
+    "ppclas-serve",
 )
 
 

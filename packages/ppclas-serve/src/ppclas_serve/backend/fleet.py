@@ -21,9 +21,9 @@ from ppclas_data.loading.loader import available_cpus
 from ppclas_engine.console import Console
 from ppclas_engine.results.predict import prediction_of
 
-from ppclas_deploy.server.metrics import Metrics
-from ppclas_deploy.server.problems import Limits, Problem, over_limit, too_many_images
-from ppclas_deploy.server.served import Answer, Photo, Served, not_ready, open_served
+from ppclas_serve.backend.metrics import Metrics
+from ppclas_serve.backend.problems import Limits, Problem, over_limit, too_many_images
+from ppclas_serve.backend.served import Answer, Photo, Served, not_ready, open_served
 
 Prove = Callable[[Served], Awaitable[str]]
 """Asks a model through the server's own HTTP path; a sentence, or a ``PpclasError``."""

@@ -18,8 +18,8 @@ from PIL import Image
 from ppclas_core.bundle import Bundle
 from ppclas_deploy import load
 from ppclas_deploy.proof import proof_photos
-from ppclas_deploy.server.problems import Limits
 from ppclas_engine.scoring.predictors import open_engine
+from ppclas_serve.backend.problems import Limits
 
 PHOTOS = proof_photos()
 

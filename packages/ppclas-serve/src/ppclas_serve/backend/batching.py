@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_deploy.server.problems import Problem
+from ppclas_serve.backend.problems import Problem
 
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 """A batch [N, ...] → logits [N, C]."""

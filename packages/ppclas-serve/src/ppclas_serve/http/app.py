@@ -12,24 +12,25 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppclas_deploy.server.problems import Problem, over_limit
-from ppclas_deploy.server.proving import prove
-from ppclas_deploy.server.served import CANDIDATE
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Match, Route, Router
 
-from ppclas_cli.serving.answering import Answers, json_response, problem_response
-from ppclas_cli.serving.oip import oip_routes
-from ppclas_cli.serving.openapi import description
-from ppclas_cli.serving.routes import old_routes, own_routes
+from ppclas_serve.backend.problems import Problem, over_limit
+from ppclas_serve.backend.proving import prove
+from ppclas_serve.backend.served import CANDIDATE
+from ppclas_serve.http.answering import Answers, json_response, problem_response
+from ppclas_serve.http.oip import oip_routes
+from ppclas_serve.http.openapi import description
+from ppclas_serve.http.routes import old_routes, own_routes
 
 if TYPE_CHECKING:
-    from ppclas_deploy.server.fleet import Fleet
-    from ppclas_deploy.server.served import Served
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from ppclas_serve.backend.fleet import Fleet
+    from ppclas_serve.backend.served import Served
 
 _PAGE = Path(__file__).with_name("page")
 _FILES = {

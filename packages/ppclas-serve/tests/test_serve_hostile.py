@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from ppclas_cli.serving.openapi import description
 from ppclas_deploy.proof import proof_photos
+from ppclas_serve.http.openapi import description
 
 PHOTO = proof_photos()[0].read_bytes()
 OFTEN = settings(

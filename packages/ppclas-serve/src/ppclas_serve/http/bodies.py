@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from ppclas_core.errors import ShapeError
 from ppclas_data.decoding.arrays import rgb_pixels
-from ppclas_deploy.server.problems import Limits, Problem, over_limit, too_many_images
-from ppclas_deploy.server.served import CANDIDATE, Photo
-from ppclas_deploy.server.tensors import decode_base64
 from starlette.requests import ClientDisconnect, Request
 
-from ppclas_cli.serving.forms import read_files
+from ppclas_serve.backend.problems import Limits, Problem, over_limit, too_many_images
+from ppclas_serve.backend.served import CANDIDATE, Photo
+from ppclas_serve.backend.tensors import decode_base64
+from ppclas_serve.http.forms import read_files
 
 _MEMORY = 1 << 30  # bytes of bodies that may be held at a time
 

@@ -18,13 +18,13 @@ from ppclas_core.contracts.export import Engine
 from ppclas_core.errors import ImageError, PpclasError
 from ppclas_data.decoding.decode import size_in_header
 from ppclas_data.loading.pipeline import bundle_pipeline
-from ppclas_engine.console import Console
-
 from ppclas_deploy.benchmark import model_bytes
 from ppclas_deploy.engine_choice import AUTO, fingerprint, load_engine
-from ppclas_deploy.server.batching import Batcher
-from ppclas_deploy.server.metrics import Metrics
-from ppclas_deploy.server.problems import Limits, Problem, over_limit
+from ppclas_engine.console import Console
+
+from ppclas_serve.backend.batching import Batcher
+from ppclas_serve.backend.metrics import Metrics
+from ppclas_serve.backend.problems import Limits, Problem, over_limit
 
 CANDIDATE = "ppclas.candidate"
 """Key of an ASGI scope: the model that is being proven. No request from outside can set it."""

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.export import Engine
-from ppclas_deploy.server.fleet import Fleet
-from ppclas_deploy.server.problems import Problem
-from ppclas_deploy.server.served import Photo, Served
-from ppclas_deploy.server.tensors import read_tensor, write_bytes
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ppclas_cli.serving.answering import Answers, json_response
-from ppclas_cli.serving.bodies import read_object
+from ppclas_serve.backend.fleet import Fleet
+from ppclas_serve.backend.problems import Problem
+from ppclas_serve.backend.served import Photo, Served
+from ppclas_serve.backend.tensors import read_tensor, write_bytes
+from ppclas_serve.http.answering import Answers, json_response
+from ppclas_serve.http.bodies import read_object
 
 _LENGTH = "inference-header-content-length"
 _EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository"]
@@ -37,7 +37,7 @@ def oip_routes(answers: Answers) -> list[BaseRoute]:
     fleet = answers.fleet
 
     async def server(request: Request) -> Response:
-        version = metadata.version("ppclas-deploy")
+        version = metadata.version("ppclas-serve")
         return json_response({"name": "ppclas", "version": version, "extensions": _EXTENSIONS})
 
     async def live(request: Request) -> Response:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.wording import near_names
-from ppclas_deploy.server.fleet import Fleet
-from ppclas_deploy.server.problems import MEDIA_TYPE, Problem
-from ppclas_deploy.server.proving import by_label
-from ppclas_deploy.server.served import CANDIDATE, Answer, Photo, Served
 from ppclas_engine.results.predict import prediction_of
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ppclas_cli.serving.bodies import Bodies
+from ppclas_serve.backend.fleet import Fleet
+from ppclas_serve.backend.problems import MEDIA_TYPE, Problem
+from ppclas_serve.backend.proving import by_label
+from ppclas_serve.backend.served import CANDIDATE, Answer, Photo, Served
+from ppclas_serve.http.bodies import Bodies
 
 
 class Answers:

@@ -165,7 +165,7 @@ def test_another_network_under_the_right_words_is_found_out_by_its_answers(
         value = numpy_helper.to_array(tensor).copy()
         if value.ndim == 4 and value.shape[1] == 3:
             if kind == "weight":
-                value.flat[0] = -3 * value.flat[0] - 1
+                value[:, 0, 0, 0] = -3 * value[:, 0, 0, 0] - 1
             else:
                 value = value[:, ::-1].copy()
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
@@ -231,7 +231,7 @@ def test_a_changed_folder_takes_over_when_it_is_proven_and_no_request_fails(
 
 
 def test_the_shadow_is_compared_and_answers_nobody(start_server, make_bundle, tmp_path):
-    from ppclas_cli.serving.run import Model
+    from ppclas_serve.run import Model
 
     live = make_bundle(tmp_path / "live")
     other_weights(tmp_path / "other", live, -1)

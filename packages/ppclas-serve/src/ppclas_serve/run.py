@@ -19,14 +19,15 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ConfigError
 from ppclas_core.params import Params
 from ppclas_data.loading.loader import available_cpus
-from ppclas_deploy.dependencies import need
-from ppclas_deploy.server.problems import Limits
 from ppclas_engine.bundles import bundle_from_weights
 from ppclas_engine.console import Console
 
+from ppclas_serve.backend.problems import Limits
+
 if TYPE_CHECKING:
-    from ppclas_deploy.server.fleet import Source
     from starlette.types import ASGIApp
+
+    from ppclas_serve.backend.fleet import Source
 
 _SETTINGS = "PPCLAS_SERVE_SETTINGS"
 _MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -72,18 +73,8 @@ def run(settings: Settings, console: Console) -> int:
     """Serve until SIGTERM or Ctrl-C; then answer what is under way, and return the exit code.
 
     Raises:
-        MissingDependencyError: the extra ``serve`` is not installed.
         ConfigError: the port is taken, or two models have one name and version.
     """
-    need(
-        "starlette",
-        "uvicorn",
-        "python_multipart",
-        "prometheus_client",
-        purpose="ppclas serve",
-        extra="serve",
-        package="ppclas-cli",
-    )
     import uvicorn
 
     pairs = [(model.name, model.version) for model in settings.models]
@@ -116,7 +107,7 @@ def run(settings: Settings, console: Console) -> int:
         os.environ[_SETTINGS] = settings.replace(threads=threads).model_dump_json()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         uvicorn.run(
-            "ppclas_cli.serving.run:worker_application",
+            "ppclas_serve.run:worker_application",
             factory=True,
             workers=settings.workers,
             fd=listening.fileno(),
@@ -153,9 +144,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def application(settings: Settings, console: Console, *, wait: bool = False) -> ASGIApp:
     """The ASGI application of ``settings``; see ``make_app``."""
-    from ppclas_deploy.server.fleet import Fleet
-
-    from ppclas_cli.serving.app import make_app
+    from ppclas_serve.backend.fleet import Fleet
+    from ppclas_serve.http.app import make_app
 
     fleet = Fleet(
         [source_of(model) for model in settings.models],
@@ -189,7 +179,7 @@ def worker_application() -> ASGIApp:
 
 def source_of(model: Model) -> Source:
     """Where a model comes from."""
-    from ppclas_deploy.server.fleet import Source
+    from ppclas_serve.backend.fleet import Source
 
     if model.path is not None:
         path = model.path

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_deploy.server.problems import Problem
+from ppclas_serve.backend.problems import Problem
 
 _TYPES = {
     "BOOL": np.bool_,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppclas_deploy.server.problems import Problem, too_many_images
-from ppclas_deploy.server.served import Photo
-from ppclas_deploy.server.tensors import decode_base64
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ppclas_cli.serving.answering import (
+from ppclas_serve.backend.problems import Problem, too_many_images
+from ppclas_serve.backend.served import Photo
+from ppclas_serve.backend.tensors import decode_base64
+from ppclas_serve.http.answering import (
     Answers,
     check_labels,
     json_response,
@@ -19,7 +19,7 @@ from ppclas_cli.serving.answering import (
     probabilities_of,
     whole_number,
 )
-from ppclas_cli.serving.bodies import read_object
+from ppclas_serve.http.bodies import read_object
 
 
 def own_routes(answers: Answers) -> list[BaseRoute]:

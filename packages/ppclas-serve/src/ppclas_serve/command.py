@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ppclas_cli.serving.run import Model
+    from ppclas_serve.run import Model
 
 
 @click.command(name="serve")
@@ -109,10 +109,10 @@ def command(
       ppclas serve exports/onnx --host 0.0.0.0 --port 80 --workers 4
       ppclas serve old/ new/ --name fruit --name fruit --shadow newest/
     """
-    from ppclas_deploy.server.problems import Limits
     from ppclas_engine.console import Console
 
-    from ppclas_cli.serving.run import Settings, named, run
+    from ppclas_serve.backend.problems import Limits
+    from ppclas_serve.run import Settings, named, run
 
     given = {name: options.pop(name) for name in Limits.model_fields if name in options}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
@@ -132,7 +132,7 @@ def _model(path: str, name: str, version: str, weights: str | None, labels: str 
     from ppclas_data.sources.labels import read_class_names
     from ppclas_engine.bundles import pretrained_path
 
-    from ppclas_cli.serving.run import Model
+    from ppclas_serve.run import Model
 
     if Path(path).exists() or path not in get_registries().models:
         return Model(name=name, version=version, path=path)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.errors import BundleError, ParityError
 from ppclas_core.normalize import normalize_batch
-
 from ppclas_deploy import parity
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.proof import Proof, first_difference, proof_names, proof_photos, read_proof
-from ppclas_deploy.server.served import CANDIDATE, Served
-from ppclas_deploy.server.tensors import write_bytes
+
+from ppclas_serve.backend.served import CANDIDATE, Served
+from ppclas_serve.backend.tensors import write_bytes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message

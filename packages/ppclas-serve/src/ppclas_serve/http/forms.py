@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ppclas_deploy.server.problems import Problem
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+from ppclas_serve.backend.problems import Problem
 
 _MOST_HEADERS = 16  # of a part
 # It warns about each stray byte, and a stranger could fill the disk with that.
