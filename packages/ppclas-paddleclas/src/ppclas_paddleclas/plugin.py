@@ -13,6 +13,16 @@ ppclas_load_order = 0
 
 
 @hookimpl
+def register_schedulers(registry: Registry) -> None:
+    """Add the schedules of PaddleClas 2.x that the built-in ones cannot follow."""
+    registry.register(
+        "WarmupThen",
+        "ppclas_paddleclas.schedules:WarmupThen",
+        summary="a warmup from any rate, then a constant, cosine, polynomial or steps to any rate",
+    )
+
+
+@hookimpl
 def register_config_formats(registry: Registry) -> None:
     """Add the two schemas of PaddleClas."""
     registry.register(
