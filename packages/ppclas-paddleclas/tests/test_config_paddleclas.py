@@ -348,7 +348,6 @@ def test_the_2x_schema(write):
     ("change", "message"),
     [
         (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "CELoss has gamma"),
-        (("learning_rate: 1.3,", "learning_rate: 1.3, by_epoch: True,"), "by_epoch: true"),
         (
             ("- RandFlipImage: {flip_code: 1}", "- RandomErasing: {mode: rand}"),
             "expected const or pixel, got 'rand'",
