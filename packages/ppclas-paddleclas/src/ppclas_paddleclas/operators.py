@@ -69,7 +69,7 @@ def _random_crop(params: OperatorParams, translation: Translation, where: KeyPat
     component |= params.range("ratio")
     if params.flag("use_log_aspect"):
         component["sampling"] = "one_draw_log"
-    return {**component, **params.interpolation(translation.lines)}
+    return {**component, **params.interpolation()}
 
 
 def _flip(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
@@ -89,7 +89,7 @@ def _resize(params: OperatorParams, translation: Translation, where: KeyPath) ->
     else:
         raise params.error("resize_short", f"expected a side in pixels, got {describe(short)}.")
     params.drop("size", "return_numpy")
-    return {"name": "Resize", **side, **params.interpolation(translation.lines)}
+    return {"name": "Resize", **side, **params.interpolation()}
 
 
 def _crop(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
