@@ -150,7 +150,7 @@ def _rates(t: Translation, name: str) -> tuple[float | None, list[int] | None, t
             f"got {describe(t.get(*_LR, 'values'))}.",
         )
         return None, None, ()
-    return first, epochs, tuple(rate / first for rate in values[1:])
+    return first, epochs, tuple(round(rate / first, 9) for rate in values[1:])
 
 
 def _tenths(t: Translation, run: int) -> tuple[float | None, list[int]]:

@@ -23,6 +23,7 @@ from ppclas_paddleclas.common import (
     ssld_name,
 )
 from ppclas_paddleclas.mixing import translate_batch_operators
+from ppclas_paddleclas.models import set_name, set_params
 from ppclas_paddleclas.pair import translate_pair
 from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer
 from ppclas_paddleclas.translation import Translation, one_entry
@@ -180,7 +181,8 @@ def _translate_arch(t: Translation) -> None:
         t.lines.append(f"Arch.use_ssld → the published weights {name}")
     else:
         t.drop("it is about published weights, which are not asked for", "Arch", "use_ssld")
-    t.set("model.name", name, "Arch", "name")
+    set_name(t, name, "Arch", "name")
+    set_params(t, name, "Arch")
     if path:
         set_pretrained(t, path, "Global", "pretrained_model")
         t.drop("Global.pretrained_model is given, which comes before it", "Arch", "pretrained")
@@ -193,7 +195,6 @@ def _translate_arch(t: Translation) -> None:
         t.set("train.sync_batch_norm", True, "Arch", "use_sync_bn")
     if t.get("Arch", "data_format", default="NCHW") != "NCHW":
         t.drop("the layout changes on the device; the numbers are the same", "Arch", "data_format")
-    t.move_number("model.params.drop_path_rate", "Arch", "drop_path_rate")
     if t.get("Arch", "input_image_channel", default=3) in (3, 4):
         t.drop("a fourth channel is of zeros", "Arch", "input_image_channel")
     else:

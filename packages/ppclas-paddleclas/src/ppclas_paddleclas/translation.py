@@ -88,6 +88,13 @@ class Translation:
         self.refuse(path, f"expected a map, got {describe(value)}.")
         return False
 
+    def section_keys(self, *path: str) -> tuple[str, ...]:
+        """The keys of the map at ``path``; none where there is no map."""
+        value: Any = self.old
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return tuple(value) if isinstance(value, dict) else ()
+
     def items(self, *path: str | int) -> list[Any]:
         """The old list at ``path``; none where there is none, null, or what is no list."""
         value = self.get(*path, default=[])
