@@ -26,7 +26,7 @@ NEEDS = {
     "engine": "data core",
     "distill": "engine data core",
     "deploy": "engine data core",
-    "paddleclas": "core",
+    "paddleclas": "engine data core",
     "cli": "core data augment engine distill deploy paddleclas",
 }
 """Package → the siblings that it declares and may import."""

@@ -23,6 +23,26 @@ def register_schedulers(registry: Registry) -> None:
 
 
 @hookimpl
+def register_losses(registry: Registry) -> None:
+    """Add the loss of the attribute recipes."""
+    registry.register(
+        "AttributeCrossEntropy",
+        "ppclas_paddleclas.losses:AttributeCrossEntropy",
+        summary="several labels: the rarer answer of each class counts more",
+    )
+
+
+@hookimpl
+def register_metrics(registry: Registry) -> None:
+    """Add the metric of the two-class recipes."""
+    registry.register(
+        "TprAtFpr",
+        "ppclas_paddleclas.metrics:TprAtFpr",
+        summary="true positives of class 1 where hardly any other is taken for one",
+    )
+
+
+@hookimpl
 def register_config_formats(registry: Registry) -> None:
     """Add the two schemas of PaddleClas."""
     registry.register(

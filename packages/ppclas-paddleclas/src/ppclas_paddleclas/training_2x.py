@@ -42,6 +42,9 @@ def translate_loss(t: Translation) -> None:
         smoothing = epsilon if 0 < epsilon < 1 else 0.0
         if params.take("reduction", "mean") != "mean":
             raise params.error("reduction", "expected mean.")
+        weighted = summed = False
+        if name == "MultiLabelLoss":
+            weighted, summed = params.flag("weight_ratio"), params.flag("size_sum")
         params.finish()
         if name == "MultiLabelLoss" and smoothing:
             raise params.error("epsilon", "labels of several classes are not smoothed here.")
@@ -49,7 +52,9 @@ def translate_loss(t: Translation) -> None:
         t.refuse(where, str(error))
         return
     if name == "MultiLabelLoss":
-        t.set("loss.name", "BinaryCrossEntropy", *where)
+        t.set("loss.name", "AttributeCrossEntropy" if weighted else "BinaryCrossEntropy", *where)
+        if not summed:  # the mean over images and classes, not the sum over classes
+            t.set("loss.mean_over_classes", True, *where)
     else:
         t.set("loss.name", "CrossEntropy", *where)
         t.set("loss.label_smoothing", smoothing, *where)
@@ -73,22 +78,29 @@ def translate_optimizer(t: Translation) -> None:
         return
     if not set_optimizer(t, ("Optimizer", "name"), ("Optimizer",), "Optimizer"):
         return
-    if t.has("Optimizer", "clip_norm"):
+    decoupled = t.get("Optimizer", "name") == "AdamW"
+    if decoupled:
+        t.move_number("optimizer.clip_each", "Optimizer", "clip_norm")
+    elif t.has("Optimizer", "clip_norm"):
         t.refuse(
             ("Optimizer", "clip_norm"),
-            "it limits the gradient of each tensor by itself; here there is only the norm of all "
-            "together, optimizer.clip_norm. Leave the key out, or give clip_norm_global.",
+            "it limits the gradient of each tensor by itself, which only AdamW does here. Leave "
+            "the key out, or give clip_norm_global, the norm of all together.",
         )
     t.move_number("optimizer.clip_norm", "Optimizer", "clip_norm_global")
+    t.move_number("optimizer.clip_norm", "Optimizer", "clip_grad")
     t.drop("weights are in float32 here in any case", "Optimizer", "multi_precision")
     spared = t.flag("Optimizer", "one_dim_param_no_weight_decay")
     if spared:
         t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "one_dim_param_no_weight_decay")
-    if t.get("Optimizer", "no_weight_decay_name") and not spared:
+    names = t.get("Optimizer", "no_weight_decay_name")
+    if isinstance(names, str) and decoupled:
+        t.set("optimizer.no_decay_names", names.split(), "Optimizer", "no_weight_decay_name")
+    elif names and not spared:
         t.refuse(
             ("Optimizer", "no_weight_decay_name"),
-            "which parameters decay is set by optimizer.no_decay_norm_bias here, not by parts of "
-            "names.",
+            "expected parts of names with a space between them, for AdamW; else which parameters "
+            "decay is set by optimizer.no_decay_norm_bias.",
         )
     _translate_decay(t)
     if t.section(*_LR, required=True):
