@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ppclas_components.losses import ClassWeights, log_sigmoid, target_matrix
 from ppclas_core.config.schema import Task
 from ppclas_core.contracts.training import BOTH_TASKS, Loss, Targets, split_outputs
-from ppclas_engine.builtin.losses import ClassWeights, log_sigmoid, target_matrix
 
 if TYPE_CHECKING:
     from paddle import Tensor
