@@ -43,6 +43,20 @@ def register_metrics(registry: Registry) -> None:
 
 
 @hookimpl
+def register_recipes(registry: Registry) -> None:
+    """Add the published training settings."""
+    from ppclas_paddleclas.recipes import facts_of  # deferred: only those who list them wait
+
+    for name, facts in facts_of().items():
+        registry.register(
+            name,
+            f"ppclas_paddleclas.recipes:{name}",
+            summary=facts["summary"],
+            metadata={key: value for key, value in facts.items() if key != "summary"},
+        )
+
+
+@hookimpl
 def register_config_formats(registry: Registry) -> None:
     """Add the two schemas of PaddleClas."""
     registry.register(

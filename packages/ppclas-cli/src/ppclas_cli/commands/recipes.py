@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
+from typing import Any
 
 import click
 from ppclas_core.plugins import get_registries
@@ -20,19 +22,31 @@ def recipes() -> None:
 
 
 @recipes.command("list")
+@click.argument("pattern", default="*")
 @output.JSON_OPTION
-def list_command(as_json: bool) -> None:
-    """List the recipes that are installed."""
+def list_command(pattern: str, as_json: bool) -> None:
+    """List the recipes whose name matches the glob PATTERN, with the top-1 that was reached.
+
+    \b
+    Example:
+      ppclas recipes list 'flowers102-*'
+    """
     registry = get_registries().recipes
-    entries = [registry.entry(name) for name in registry]
+    entries = [registry.entry(name) for name in fnmatch.filter(registry, pattern)]
     if as_json:
         output.print_json(
-            [{"name": e.name, "summary": e.summary, "package": e.owner} for e in entries]
+            [
+                {"name": e.name, "summary": e.summary, "package": e.owner, **e.metadata}
+                for e in entries
+            ]
         )
-    else:
-        output.print_table(
-            [[e.name, e.summary, e.owner] for e in entries], ["name", "what it is", "package"]
-        )
+        return
+    rows = [
+        [e.name, _percent(e.metadata.get("published")), e.metadata.get("measured"), e.summary]
+        for e in entries
+    ]
+    header = ["name", "published", "measured here", "what it is"]
+    output.print_table([[*row[:2], row[2] or "not measured", row[3]] for row in rows], header)
 
 
 @recipes.command("show")
@@ -46,3 +60,27 @@ def show_command(name: str) -> None:
     """
     path = Path(get_registries().recipes.build(name))
     click.echo(path.read_text(encoding="utf-8"), nl=False)
+
+
+@recipes.command("run", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DATA] [OPTIONS]")
+@click.pass_context
+def run_command(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
+    """Train with the recipe NAME on your photos: 'ppclas train DATA -c NAME', with its options.
+
+    \b
+    Example:
+      ppclas recipes run flowers102-finetune flowers102/ --epochs 5
+    """
+    from ppclas_cli.commands.train import command  # deferred: listing does not train
+
+    get_registries().recipes.entry(name)  # else a misspelt name would be taken for a file's
+    given = list(arguments)
+    if given and not given[0].startswith("-"):  # else the recipe's own lists would stay beside it
+        given += ["-o", "data.val=null", "-o", "data.root=null"]
+    command.main([*given, "-c", name], prog_name="ppclas train", standalone_mode=False)
+
+
+def _percent(share: Any) -> str | None:
+    return None if share is None else f"{100 * share:.2f} %"
