@@ -13,6 +13,7 @@ from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config, TrainSection
 from ppclas_core.errors import UnknownNameError
 from ppclas_core.plugins import PluginInfo, Registries, make_plugin_manager
+from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine import plugin as engine_plugin
 
 
@@ -132,6 +133,21 @@ def test_recipes(ppclas, tmp_path):
     mine.write_text(ppclas("recipes", "show", "finetune").out, encoding="utf-8")
     assert load_config(mine).config == load_config("finetune").config
     assert "Did you mean 'demo'?" in ppclas("recipes", "show", "demmo").err
+
+
+def test_recipes_say_what_was_published_and_what_was_measured(ppclas):
+    out = ppclas("recipes", "list", "flowers102-ssld*").out
+    assert "flowers102-ssld-erasing  96.27 %    not measured   flowers102: " in out
+    assert "demo" not in out
+
+
+def test_a_recipe_is_planned_on_other_photos(ppclas, tmp_path):
+    photos, _ = make_tiny_dataset(tmp_path / "photos", 2, 4)
+    arguments = ("--dry-run", "-o", "data.batch_size=4", "-o", "data.workers=0")
+    result = ppclas("recipes", "run", "MobileNetV3_small_x0_35", str(photos), *arguments)
+    assert result.code == 0, result.err
+    assert "MobileNetV3_small_x0_35" in result.out + result.err
+    assert "Did you mean" in ppclas("recipes", "run", "MobileNetV3_smal_x0_35", str(photos)).err
 
 
 def test_config_show(ppclas, tmp_path):

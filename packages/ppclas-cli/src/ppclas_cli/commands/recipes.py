@@ -62,23 +62,33 @@ def show_command(name: str) -> None:
     click.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
-@recipes.command("run", context_settings={"ignore_unknown_options": True})
+@recipes.command("run")
 @click.argument("name")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DATA] [OPTIONS]")
-@click.pass_context
-def run_command(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
-    """Train with the recipe NAME on your photos: 'ppclas train DATA -c NAME', with its options.
+@click.argument("data", required=False)
+@click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any value."
+)
+@click.option("--output", metavar="DIR", help="Where the run is kept.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+def run_command(
+    name: str, data: str | None, overrides: tuple[str, ...], output: str | None, dry_run: bool
+) -> None:
+    """Train with the recipe NAME, on your photos DATA or on those that it names.
+
+    It is 'ppclas train DATA -c NAME', which has more options.
 
     \b
     Example:
-      ppclas recipes run flowers102-finetune flowers102/ --epochs 5
+      ppclas recipes run flowers102-finetune flowers102/ -o train.epochs=5
     """
     from ppclas_cli.commands.train import command  # deferred: listing does not train
 
     get_registries().recipes.entry(name)  # else a misspelt name would be taken for a file's
-    given = list(arguments)
-    if given and not given[0].startswith("-"):  # else the recipe's own lists would stay beside it
-        given += ["-o", "data.val=null", "-o", "data.root=null"]
+    # Beside other photos the recipe's own lists have no meaning.
+    given = [data, "-o", "data.val=null", "-o", "data.root=null"] if data else []
+    given += [word for override in overrides for word in ("-o", override)]
+    given += ["--output", output] if output else []
+    given += ["--dry-run"] if dry_run else []
     command.main([*given, "-c", name], prog_name="ppclas train", standalone_mode=False)
 
 
