@@ -89,7 +89,9 @@ def run_command(
     given += [word for override in overrides for word in ("-o", override)]
     given += ["--output", output] if output else []
     given += ["--dry-run"] if dry_run else []
-    command.main([*given, "-c", name], prog_name="ppclas train", standalone_mode=False)
+    root = click.get_current_context().find_root()
+    with command.make_context("train", [*given, "-c", name], parent=root) as context:
+        command.invoke(context)
 
 
 def _percent(share: Any) -> str | None:
