@@ -254,3 +254,15 @@ def test_a_config_of_paddleclas_is_migrated_as_yaml_alone(ppclas, tmp_path):
     assert result.code == 0, result.out + result.err
     assert yaml.safe_load(result.out)["train"]["epochs"] == 7
     assert "Arch.name → model.name: ResNet50\n" in result.err
+
+
+def test_a_config_for_evaluation_is_not_trained_with(ppclas, tmp_path):
+    old = tmp_path / "eval.yaml"
+    old.write_text(
+        "{mode: valid, ARCHITECTURE: {name: ResNet50_vd}, pretrained_model: ./w, "
+        "VALID: {batch_size: 16, file_list: val.txt, data_dir: photos}}"
+    )
+    result = ppclas("train", "-c", str(old), "--dry-run")
+    assert result.code == 1
+    assert "there is nothing to train on" in result.err
+    assert "ppclas eval --model ResNet50_vd --weights ./w --data val.txt" in result.err
