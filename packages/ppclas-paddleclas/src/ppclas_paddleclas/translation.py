@@ -183,6 +183,11 @@ class Translation:
                 for asked in self._asked
                 if len(asked) >= len(path) and asked[: len(path) - 1] == path[:-1]
             }
+            elsewhere = sorted({dotted(asked) for asked in self._asked if asked[-1:] == path[-1:]})
+            if len(elsewhere) == 1:  # a key at the wrong place, rather than a misspelt one
+                message = f"this key is not known here. Did you mean {elsewhere[0]}?"
+                self.problems.append(Problem(path, message, about_key=True))
+                continue
             near = near_names(str(path[-1]), beside)
             hint = f" Did you mean {near[0]}?" if near else ""
             if near:  # then it is no second mistake that the key is not there
