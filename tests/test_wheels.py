@@ -27,7 +27,7 @@ NEEDS = {
     "engine": "data components core",
     "distill": "engine data components core",
     "deploy": "engine data core",
-    "paddleclas": "core",
+    "paddleclas": "components core",
     "serve": "core data deploy engine",
     "cli": "core data augment engine distill deploy paddleclas",
 }
@@ -216,6 +216,11 @@ def test_training_in_an_empty_environment(installed, run, tmp_path):
     assert (scored["top1"], scored["num_images"]) == (best["top1"], best["num_images"])
 
 
+def needed(package: str) -> set[str]:
+    """The package, and the siblings that it brings, directly or not."""
+    return {package}.union(*(needed(name) for name in NEEDS[package].split()))
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_alone(wheels, run, tmp_path, package):
     """With what it declares and nothing else of ours: it imports, and its plugin loads."""
@@ -229,7 +234,7 @@ def test_each_alone(wheels, run, tmp_path, package):
         "print(json.dumps([sorted(d.name for d in m.distributions()), light, plugins]))"
     )
     names, heavy, plugins = json.loads(run(folder / "python", "-c", code).stdout)
-    siblings = {*NEEDS[package].split(), package}
+    siblings = needed(package)
     assert {name for name in names if name.startswith("ppclas-")} == {
         f"ppclas-{name}" for name in siblings
     }
