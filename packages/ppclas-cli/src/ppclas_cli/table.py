@@ -43,6 +43,9 @@ COMMANDS = {
     "models": LazyCommand(
         "ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK
     ),
+    "runs": LazyCommand(
+        "ppclas_cli.commands.runs:runs", "List and compare what was trained.", _LOOK
+    ),
     "recipes": LazyCommand(
         "ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK
     ),
