@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from ppclas_components.metrics import wilson
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import (
     ComponentConfig,
@@ -30,7 +31,7 @@ from ppclas_core.testing import use_plugin
 from ppclas_engine.console import Console
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.planning.task import balanced_weights, check_task
-from ppclas_engine.results.advice import advice, wilson
+from ppclas_engine.results.advice import advice
 from ppclas_engine.results.pictures import draw_confusion, draw_curves, thumbnail, top_confusions
 from ppclas_engine.results.predict import predict
 from ppclas_engine.results.report import Page, write_report

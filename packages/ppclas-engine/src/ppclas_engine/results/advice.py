@@ -1,10 +1,9 @@
-"""What a run's numbers are worth, and what its curves say to try next."""
+"""What a run's curves say to try next."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ from ppclas_core.config.schema import Config
 _FAR, _BELOW, _RISE = 0.1, 0.05, 0.005
 """Training above validation, below it, and what the last third of the epochs must bring, in 0..1.
 Augmentation alone puts training a little below."""
-
-
-def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % confidence interval of a share ``right`` of ``total``, in 0..1 (Wilson 1927)."""
-    share, more = right / total, z * z / total
-    half = z * sqrt(share * (1 - share) / total + more / (4 * total))
-    return (share + more / 2 - half) / (1 + more), (share + more / 2 + half) / (1 + more)
 
 
 def advice(

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from ppclas_components.metrics import wilson
 from ppclas_core.bundle import Bundle, versions
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 from ppclas_data.loading.loader import available_cpus
 
 from ppclas_engine.profile import cost_facts
-from ppclas_engine.results.advice import advice, wilson
+from ppclas_engine.results.advice import advice
 from ppclas_engine.results.pictures import (
     MATRIX_CLASSES,
     about,
