@@ -25,7 +25,7 @@ def test_a_new_plugin_installs_and_passes_at_once(ppclas, tmp_path):
     assert "pip install -e my-birds" in err
     installed = tmp_path / "installed"
     pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
-    done = run(*pip, "--target", installed, "my-birds", cwd=tmp_path)
+    done = run(*pip, "--target", installed, "./my-birds", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     tests = ("-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider", "my-birds/tests")
     done = run(*tests, cwd=tmp_path, PYTHONPATH=installed)

@@ -96,7 +96,7 @@ def test_what_fits_is_taken():
 
 def test_what_a_metric_and_a_loss_give():
     assert checked_numbers(Metric(), {"a": 1.0, "b": np.float64(2)}) == {"a": 1.0, "b": 2.0}
-    with pytest.raises(PluginError, match="expected a dict of names and numbers .* got None"):
+    with pytest.raises(PluginError, match=r"expected a dict of names and numbers .* got None"):
         checked_numbers(Metric(), None)
     scalar = paddle.to_tensor(1.0)
     assert checked_scalar(Loss(), scalar) is scalar

@@ -1,4 +1,4 @@
-"""``ppclas plugins``: what is installed, what it adds, what failed to load; a start for a new one."""
+"""``ppclas plugins``: what is installed, what it adds, what failed to load; a new one."""
 
 from __future__ import annotations
 
