@@ -9,11 +9,11 @@ import pytest
 import yaml
 from ppclas_cli.commands.models import print_info, print_models
 from ppclas_cli.commands.plugins import print_plugins
+from ppclas_components import plugin as components_plugin
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config, TrainSection
 from ppclas_core.errors import UnknownNameError
 from ppclas_core.plugins import PluginInfo, Registries, make_plugin_manager
-from ppclas_engine import plugin as engine_plugin
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_config_schema_is_json(ppclas):
 
 def test_plugins(capsys):
     manager = make_plugin_manager(discover=False)
-    manager.add(engine_plugin, "engine", "ppclas-engine")
+    manager.add(components_plugin, "components", "ppclas-components")
     manager.plugins.append(
         PluginInfo(
             "bad", "bad-plugin", "1.2", "bad.module", "ImportError: no x", "Traceback …\nno x\n"
@@ -188,7 +188,7 @@ def test_plugins(capsys):
     )
     print_plugins(manager)
     out = capsys.readouterr().out
-    assert "(plugin 'engine', ppclas_engine.plugin)\n" in out
+    assert "(plugin 'components', ppclas_components.plugin)\n" in out
     assert "  losses: CrossEntropy, BinaryCrossEntropy, Focal, Asymmetric\n" in out
     assert "bad-plugin 1.2  (plugin 'bad', bad.module)\n  failed: ImportError: no x\n" in out
     assert "Traceback" not in out
