@@ -187,7 +187,7 @@ def command(
     \b
     Examples:
       ppclas train
-      ppclas train flowers/ --model MobileNetV2 --pretrained weights.pdparams
+      ppclas train flowers/ --model ResNet50
       ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
       ppclas train --resume runs/MobileNetV2-1
       ppclas train photos/ --devices 0,1,2,3 --batch-size 256
