@@ -124,4 +124,5 @@ def _cost(name: str, layer: Any, output: Any) -> LayerCost:
     # over all inputs.
     per_output = prod(weight[1:]) if len(weight) == 4 else weight[0]
     params = sum(prod(parameter.shape) for parameter in layer.parameters(include_sublayers=False))
-    return LayerCost(name, type(layer).__name__, shape, params, prod(shape) * per_output)
+    # The first axis counts, too: a layer may take the parts of the one image as a batch.
+    return LayerCost(name, type(layer).__name__, shape, params, prod(output.shape) * per_output)
