@@ -11,7 +11,7 @@ nox.options.sessions = ["lint", "types", "imports", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
-PACKAGES = ("core", "data", "engine", "models", "augment", "distill", "deploy", "cli")
+PACKAGES = ("core", "data", "engine", "models", "augment", "distill", "deploy", "search", "cli")
 
 
 def install(session: nox.Session, *more: str) -> None:

@@ -26,6 +26,7 @@ NEEDS = {
     "engine": "data core",
     "distill": "engine data core",
     "deploy": "engine data core",
+    "search": "engine data core",
     "cli": "core data augment engine distill deploy",
 }
 """Package → the siblings that it declares and may import."""

@@ -1,0 +1,28 @@
+"""What this package registers, by "module:attribute" so that listing names imports nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ppclas_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ppclas_core.registry import Registry
+
+ppclas_load_order = 0
+
+_SECTION = {"section": "Search and explain"}
+
+
+@hookimpl
+def register_commands(registry: Registry) -> None:
+    """Add the commands; a name of two words is a command of that group."""
+    for name, summary in {
+        "explain": "Show which parts of photos made the answer.",
+    }.items():
+        registry.register(
+            name,
+            f"ppclas_search.commands.{name.replace(' ', '_')}:command",
+            summary=summary,
+            metadata=_SECTION,
+        )
