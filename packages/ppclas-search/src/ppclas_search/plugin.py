@@ -19,6 +19,8 @@ def register_commands(registry: Registry) -> None:
     """Add the commands; a name of two words is a command of that group."""
     for name, summary in {
         "explain": "Show which parts of photos made the answer.",
+        "features": "Write what the classifier sees of photos: pooled features.",
+        "neighbours": "Find the photos most like a photo, as a model sees them.",
     }.items():
         registry.register(
             name,
@@ -26,3 +28,13 @@ def register_commands(registry: Registry) -> None:
             summary=summary,
             metadata=_SECTION,
         )
+
+
+@hookimpl
+def register_transforms(registry: Registry) -> None:
+    """Add the crop of test-time augmentation."""
+    registry.register(
+        "PlacedCrop",
+        "ppclas_search.transforms:PlacedCrop",
+        summary="a box of fixed size at a fixed place",
+    )

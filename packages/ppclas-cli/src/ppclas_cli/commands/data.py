@@ -11,6 +11,7 @@ from ppclas_core.wording import escaped
 
 from ppclas_cli import output
 from ppclas_cli.commands import data_preview as preview
+from ppclas_cli.lazy import PluginGroup
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.readers import BadImage
@@ -21,7 +22,7 @@ _SHOWN = 10
 """Lines of one kind that are printed before the rest is only counted; --json has all of them."""
 
 
-@click.group()
+@click.group(cls=PluginGroup)
 def data() -> None:
     """Check, count, list and look at photos before training."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -128,5 +129,5 @@ def command(
 _CURVES = ("deletion", "insertion")
 
 
-def _mean(results: list[printing.Any], what: str, method: str) -> float:
+def _mean(results: list[Any], what: str, method: str) -> float:
     return sum(getattr(result, what)[method] for result in results) / len(results)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import ConfigError, DataError
-from ppclas_core.files import write_atomic, write_json
+from ppclas_core.files import write_json
 from ppclas_core.wording import near_names
 from ppclas_data.inspection.contact_sheet import Row, draw_sheet
 from ppclas_engine.scoring.predictors import bundle_predictor, model_predictor, open_engine
@@ -28,6 +28,7 @@ from ppclas_search.explain.maps import (
 )
 from ppclas_search.explain.pictures import overlay, write_picture
 from ppclas_search.seen import see
+from ppclas_search.writing import write_bytes
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -113,13 +114,13 @@ def explain(
         if good:
             pixels = np.stack([one.pixels for one, _ in good if one.pixels is not None])
             chances = bundle.probabilities(asked.logits(pixels))
-            classes = [
-                int(row.argmax()) if wanted is None else wanted for row in chances
-            ]
+            classes = [int(row.argmax()) if wanted is None else wanted for row in chances]
             maps = {
                 method: _map(method, bundle, asked, pixels, classes, layer) for method in chosen
             }
-            scores = _faithfulness(bundle, asked, pixels, classes, maps, rng) if faithfulness else {}
+            scores = (
+                _faithfulness(bundle, asked, pixels, classes, maps, rng) if faithfulness else {}
+            )
             for place, (one, name) in enumerate(good):
                 files, pictures = _write(folder, name, pixels[place], place, maps)
                 result = Explained(
@@ -233,8 +234,7 @@ def _write(
         write_picture(folder / f"{stem}.png", picture)
         array = io.BytesIO()
         np.save(array, heat[place])
-        content = array.getvalue()
-        write_atomic(folder / f"{stem}.npy", lambda path, c=content: path.write_bytes(c) and None)
+        write_bytes(folder / f"{stem}.npy", array.getvalue())
         files += [f"{stem}.png", f"{stem}.npy"]
         pictures.append(picture)
     return tuple(files), pictures

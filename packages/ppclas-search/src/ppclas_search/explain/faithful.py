@@ -45,7 +45,8 @@ def measure_faithfulness(
         maps: [N, H, W], larger where there is more evidence.
         steps: parts in which the pixels go, each as large as the others.
     """
-    deletion, insertion = [], []
+    deletion: list[float] = []
+    insertion: list[float] = []
     for image, of_class, heat in zip(pixels, classes, maps, strict=True):
         # A stable order: equal values go from the top left on, as in any map.
         order = np.argsort(-heat, axis=None, kind="stable")

@@ -106,7 +106,9 @@ def recipro_cam(
     return _finish(np.stack(found), pixels)
 
 
-def occlusion(predict: Predict, pixels: Pixels, classes: Sequence[int], share: float = 0.2) -> Maps:
+def occlusion(
+    predict: Predict, pixels: Pixels, classes: Sequence[int], share: float = 0.25
+) -> Maps:
     """How much the class's logit falls where a square of the image is covered.
 
     It asks for answers alone, so it works with every engine. Zeiler & Fergus 2014, section 4.2,
@@ -144,7 +146,8 @@ def occlusion(predict: Predict, pixels: Pixels, classes: Sequence[int], share: f
         for (top, left), score in zip(boxes, scores[1:], strict=True):
             total[top : top + side, left : left + side] += scores[0] - score
             times[top : top + side, left : left + side] += 1
-        found.append(total / times)
+        # The squares' edges mean nothing.
+        found.append(cv2.GaussianBlur(total / times, (0, 0), side / 4))
     return _finish(np.stack(found), pixels)
 
 
@@ -173,7 +176,8 @@ def _maps_and_gradients(
         logits, _ = split_outputs(model.forward_head(features))
     else:
         features, logits = _forward_to(model, images, layer)
-    wanted = paddle.nn.functional.one_hot(paddle.to_tensor([int(c) for c in classes]), len(logits.T))
+    indices = paddle.to_tensor([int(of_class) for of_class in classes])
+    wanted = paddle.nn.functional.one_hot(indices, logits.shape[1])
     (gradients,) = paddle.grad((logits * wanted).sum(), features)
     return features.numpy(), gradients.numpy()
 

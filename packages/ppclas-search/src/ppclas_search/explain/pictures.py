@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.files import write_atomic
+
+from ppclas_search.writing import write_bytes
 
 _STRONGEST = 0.6
 """Share of the colour where a map is 1; where it is 0 the image is as it was."""
@@ -27,4 +28,4 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     """Write RGB [H, W, 3] as a PNG."""
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-    write_atomic(path, lambda temporary: temporary.write_bytes(encoded.tobytes()) and None)
+    write_bytes(path, encoded.tobytes())
