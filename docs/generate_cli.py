@@ -57,9 +57,9 @@ def _render_command(command: click.Command, parent: click.Context) -> str:
     level = "##" if parent.parent is None else "###"
     text = f"\n{level} {context.command_path}\n\n{_render_help(command.help or '')}"
     if isinstance(command, click.Group):
-        names = dict.fromkeys((*command.commands, *command.list_commands(context)))
-        inside = (command.get_command(context, name) for name in names)
-        return text + "".join(_render_command(inner, context) for inner in inside if inner)
+        return text + "".join(
+            _render_command(inner, context) for inner in command.commands.values()
+        )
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     return f"{text}\n```text\n{usage}\n```\n\n" + "".join(_render_options(command, context))
 

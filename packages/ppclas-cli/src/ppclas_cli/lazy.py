@@ -76,9 +76,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"There is no command {name!r}.{hint}"
 
 
-OPTIONAL = dict.fromkeys(
-    ("search", "explain", "features", "neighbours", "data audit", "data apply"), "search"
-)
+OPTIONAL = dict.fromkeys(("explain", "features", "neighbours"), "search")
 """Command that is not part of every installation → the extra of ppclas-cli that brings it."""
 
 
@@ -93,29 +91,6 @@ def need_extra(option: str, module: str, extra: str) -> None:
         raise MissingDependencyError(f"{option} needs the extra [{extra}]: {install(extra)}")
 
 
-class PluginGroup(click.Group):
-    """A group whose commands plugins can add to: they register ``data audit``, a name of two
-    words.
-    """
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Our own commands, then the plugins'."""
-        return [*self.commands, *plugin_commands(f"{self.name} ")]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One of our own, or a plugin's."""
-        return self.commands.get(cmd_name) or plugin_command(f"{self.name} {cmd_name}")
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but a command that is not installed says what brings it."""
-        name = f"{self.name} {args[0]}"
-        if name in OPTIONAL and self.get_command(ctx, args[0]) is None:
-            ctx.fail(_unknown(name, ()))
-        return super().resolve_command(ctx, args)
-
-
 def plugin_command(name: str) -> click.Command | None:
     """The command that a plugin registered as ``name``; None where there is none."""
     from ppclas_core.plugins import get_registries
@@ -128,15 +103,14 @@ def plugin_command(name: str) -> click.Command | None:
     return found
 
 
-def plugin_commands(group: str = "") -> dict[str, LazyCommand]:
-    """The plugins' commands that begin with ``group``, by the word behind it."""
+def plugin_commands() -> dict[str, LazyCommand]:
+    """The plugins' commands; ``section`` of their metadata says where ``--help`` lists them."""
     from ppclas_core.plugins import get_registries
 
     registry = get_registries().commands
     found = {}
-    for full in registry:
-        word, entry = full.removeprefix(group), registry.entry(full)
-        if full.startswith(group) and " " not in word:
-            section = entry.metadata.get("section", "From plugins")
-            found[word] = LazyCommand(str(entry.builder), entry.summary, str(section))
+    for name in registry:
+        entry = registry.entry(name)
+        section = str(entry.metadata.get("section", "From plugins"))
+        found[name] = LazyCommand(str(entry.builder), entry.summary, section)
     return found

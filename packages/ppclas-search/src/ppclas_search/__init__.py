@@ -1,4 +1,4 @@
-"""The best model for a budget, and why it answers as it does, as a plugin of ppclas.
+"""Why a model answers as it does, and what its features are good for, as a plugin of ppclas.
 
 Importing this package imports neither Paddle nor NumPy; what is taken from it does.
 """

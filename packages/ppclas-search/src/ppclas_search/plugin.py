@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 ppclas_load_order = 0
 
-_SECTION = {"section": "Search and explain"}
+_SECTION = {"section": "Explain"}
 
 
 @hookimpl
 def register_commands(registry: Registry) -> None:
-    """Add the commands; a name of two words is a command of that group."""
+    """Add the commands."""
     for name, summary in {
         "explain": "Show which parts of photos made the answer.",
         "features": "Write what the classifier sees of photos: pooled features.",
@@ -24,7 +24,7 @@ def register_commands(registry: Registry) -> None:
     }.items():
         registry.register(
             name,
-            f"ppclas_search.commands.{name.replace(' ', '_')}:command",
+            f"ppclas_search.commands.{name}:command",
             summary=summary,
             metadata=_SECTION,
         )

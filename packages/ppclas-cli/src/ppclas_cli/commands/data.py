@@ -11,7 +11,6 @@ from ppclas_core.wording import escaped
 
 from ppclas_cli import output
 from ppclas_cli.commands import data_preview as preview
-from ppclas_cli.lazy import PluginGroup
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.readers import BadImage
@@ -22,7 +21,7 @@ _SHOWN = 10
 """Lines of one kind that are printed before the rest is only counted; --json has all of them."""
 
 
-@click.group(cls=PluginGroup)
+@click.group()
 def data() -> None:
     """Check, count, list and look at photos before training."""
 

@@ -22,7 +22,7 @@ from ppclas_search.commands import printing
     "--among",
     required=True,
     metavar="DATA|FILE",
-    help="The known photos: a data set or folder, or a file of 'ppclas features' of the same model.",
+    help="The known photos: a data set or folder, or a file of 'ppclas features' (same model).",
 )
 @click.option(
     "-k",
