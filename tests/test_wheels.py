@@ -104,7 +104,10 @@ def _environment(folder: Path, wheels: dict[str, Path], *requirements: str) -> P
 def installed(wheels, tmp_path_factory) -> Path:
     """The ``bin`` of an environment with everything, as a user installs it."""
     return _environment(
-        tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu,serve]", "ppclas-models"
+        tmp_path_factory.mktemp("all") / "env",
+        wheels,
+        "ppclas-cli[cpu,search,serve]",
+        "ppclas-models",
     )
 
 

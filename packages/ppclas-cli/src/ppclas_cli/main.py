@@ -30,6 +30,7 @@ PACKAGES = (
     "ppclas-augment",
     "ppclas-distill",
     "ppclas-deploy",
+    "ppclas-search",
     "ppclas-paddleclas",
     "ppclas-serve",
 )
