@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -142,32 +142,33 @@ def test_a_random_rank_is_killed_twenty_times(tiny_photos, tmp_path):
     often = {"epochs": 12, "checkpoint_minutes": 1e-4}
     train(config(tiny_photos, tmp_path / "calm", 2, **often), console)
     run, draw, kills = tmp_path / "run", random.Random(7), 0
-    ended = False
-    for number in range(20):
-        stop = threading.Event()
-        killer = threading.Thread(target=kill_a_rank, args=(run, number % 2, draw.random(), stop))
+    again = config(tiny_photos, run, 2, **often)
+    while kills < 20 and not (run / "summary.json").exists():
+        stop, rank = threading.Event(), kills % 2
+        killer = threading.Thread(target=kill_a_rank, args=(run, rank, draw.random(), stop))
         killer.start()
-        try:
-            if run.exists():
-                resume(run, console)
-            else:
-                train(config(tiny_photos, run, 2, **often), console)
-            ended = True
-        except TrainingError as error:
-            assert f"rank {number % 2} was ended by the signal SIGKILL" in str(error)
+        error = failure(lambda: resume(run, console) if run.exists() else train(again, console))
+        stop.set()
+        killer.join()
+        if error is not None:
+            assert f"rank {rank} was ended by the signal SIGKILL" in str(error)
             kills += 1
-        finally:
-            stop.set()
-            killer.join()
-        if ended:
-            break
-    if not ended:
+    if not (run / "summary.json").exists():
         resume(run, console)
     assert kills >= 3, f"killed {kills} times before the run was done"
     expected = last(tmp_path / "calm").arrays
     assert last(run).arrays.keys() == expected.keys()
     for key, value in expected.items():
         np.testing.assert_array_equal(last(run).arrays[key], value, err_msg=key)
+
+
+def failure(work: Callable[[], object]) -> TrainingError | None:
+    """What ``work`` failed with, if it did."""
+    try:
+        work()
+    except TrainingError as error:
+        return error
+    return None
 
 
 def kill_a_rank(run: Path, rank: int, seconds: float, stop: threading.Event) -> None:

@@ -27,6 +27,7 @@ NEEDS = {
     "engine": "data components core",
     "distill": "engine data components core",
     "deploy": "engine data core",
+    "search": "engine data core",
     "paddleclas": "components core",
     "serve": "core data deploy engine",
     "cli": "core data augment engine distill deploy paddleclas",
