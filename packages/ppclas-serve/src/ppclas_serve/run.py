@@ -99,6 +99,7 @@ def run(settings: Settings, console: Console) -> int:
     }
     # uvicorn answers what is under way, then raises the signal again: to end as asked is no error.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
+    _give_memory_back()
     if settings.workers == 1:
         uvicorn.Server(uvicorn.Config(application(settings, console), **options)).run([listening])
         return 0
@@ -173,6 +174,7 @@ def worker_application() -> ASGIApp:
     """What a process of several serves. It takes requests when its models are proven, so that one
     that was started again refuses none.
     """
+    _give_memory_back()
     settings = Settings.model_validate_json(os.environ[_SETTINGS])
     return application(settings, Console(stream=sys.stderr), wait=True)
 
