@@ -14,6 +14,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 PACKAGES = (
     "core",
     "data",
+    "components",
     "engine",
     "models",
     "augment",

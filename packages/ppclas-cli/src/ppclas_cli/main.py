@@ -24,6 +24,7 @@ PACKAGES = (
     "ppclas-cli",
     "ppclas-core",
     "ppclas-data",
+    "ppclas-components",
     "ppclas-engine",
     "ppclas-models",
     "ppclas-augment",

@@ -3,12 +3,12 @@
 import struct
 
 import pytest
+from ppclas_components.trackers import TensorBoard, VisualDL, flat_settings, tag_of
 from ppclas_core.config.schema import ComponentConfig, Config, DataSection, ModelSection
 from ppclas_core.errors import MissingDependencyError
 from ppclas_core.hookspecs import hookimpl
 from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
-from ppclas_engine.builtin.trackers import TensorBoard, VisualDL, flat_settings, tag_of
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.testing import FakePlugin
 

@@ -3,8 +3,7 @@
 import math
 
 import pytest
-from ppclas_core.errors import ConfigError
-from ppclas_engine.builtin.schedulers import (
+from ppclas_components.schedulers import (
     Constant,
     Cosine,
     CosineWarmup,
@@ -12,6 +11,7 @@ from ppclas_engine.builtin.schedulers import (
     Linear,
     Piecewise,
 )
+from ppclas_core.errors import ConfigError
 from pydantic import ValidationError
 
 STEPS = (0, 9, 10, 20, 30, 44, 60, 99)

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from ppclas_core.errors import ShapeError
-from ppclas_engine.builtin.metrics import (
+from ppclas_components.metrics import (
     AUROC,
     CalibrationError,
     MacroF1,
@@ -17,6 +16,7 @@ from ppclas_engine.builtin.metrics import (
     threshold_scores,
     truth_of,
 )
+from ppclas_core.errors import ShapeError
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from ppclas_components.losses import Asymmetric, BinaryCrossEntropy, CrossEntropy, Focal
 from ppclas_core.contracts.training import Targets
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_engine.builtin.losses import Asymmetric, BinaryCrossEntropy, CrossEntropy, Focal
 
 paddle = pytest.importorskip("paddle")
 

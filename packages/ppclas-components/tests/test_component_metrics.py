@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from ppclas_core.errors import ShapeError
-from ppclas_engine.builtin.metrics import (
+from ppclas_components.metrics import (
     CalibrationError,
     MacroF1,
     TopK,
@@ -12,6 +11,7 @@ from ppclas_engine.builtin.metrics import (
     predictions,
     ranks,
 )
+from ppclas_core.errors import ShapeError
 
 
 def softmax(logits):

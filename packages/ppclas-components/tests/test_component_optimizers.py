@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ppclas_engine.builtin.optimizers import SGD, Adam, AdamW, Momentum, RMSProp
+from ppclas_components.optimizers import SGD, Adam, AdamW, Momentum, RMSProp
 
 paddle = pytest.importorskip("paddle")
 

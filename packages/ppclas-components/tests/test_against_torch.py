@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from ppclas_components.losses import CrossEntropy
+from ppclas_components.optimizers import SGD, Adam, AdamW, Momentum
+from ppclas_components.schedulers import CosineWarmup
 from ppclas_core.contracts.training import Targets
-from ppclas_engine.builtin.losses import CrossEntropy
-from ppclas_engine.builtin.optimizers import SGD, Adam, AdamW, Momentum
-from ppclas_engine.builtin.schedulers import CosineWarmup
 
 paddle = pytest.importorskip("paddle")
 torch = pytest.importorskip(

@@ -3,7 +3,7 @@
 import doctest
 
 import pytest
-from ppclas_engine.builtin import losses, metrics, optimizers, schedulers
+from ppclas_components import losses, metrics, optimizers, schedulers
 from pydantic import BaseModel
 
 COMPONENTS = [
