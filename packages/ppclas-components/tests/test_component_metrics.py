@@ -1,13 +1,15 @@
 """Expected values are worked out by hand, or by a plain loop over the definition."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from ppclas_components.metrics import (
     CalibrationError,
+    Confusion,
     MacroF1,
     TopK,
     class_scores,
-    confusion_matrix,
     predictions,
     ranks,
 )
@@ -62,14 +64,25 @@ def test_a_sample_with_nan_is_wrong_for_every_k():
 def test_confusion_matrix_and_scores_by_hand():
     labels = np.array([0, 0, 0, 1, 1, 2])
     predicted = np.array([0, 0, 1, 1, 2, 0])
-    matrix = confusion_matrix(labels, predicted, num_classes=4)
-    assert matrix.tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    scores = class_scores(matrix)
+    confusion = Confusion.of(labels, predicted, num_classes=4)
+    assert confusion.matrix().tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    scores = class_scores(confusion)
     assert scores.precision == pytest.approx([2 / 3, 1 / 2, 0, 0])
     assert scores.recall == pytest.approx([2 / 3, 1 / 2, 0, 0])
     assert scores.f1 == pytest.approx([2 / 3, 1 / 2, 0, 0])
     assert scores.support.tolist() == [3, 2, 1, 0]
     assert scores.present.tolist() == [True, True, True, False]
+
+
+def test_a_hundred_thousand_classes_cost_what_their_samples_do():
+    generator = np.random.default_rng(0)
+    labels, predicted = generator.integers(0, 100_000, (2, 3000))
+    tracemalloc.start()
+    scores = class_scores(Confusion.of(labels, predicted, 100_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6  # a matrix of bytes would be 10 GB
+    assert scores.support.sum() == 3000
 
 
 def test_macro_means_leave_absent_classes_out():
@@ -86,7 +99,7 @@ def test_macro_means_leave_absent_classes_out():
 def test_scores_against_their_definitions(random_case):
     probabilities, labels = random_case
     predicted = predictions(probabilities)
-    scores = class_scores(confusion_matrix(labels, predicted, 7))
+    scores = class_scores(Confusion.of(labels, predicted, 7))
     for c in range(7):
         tp = np.sum((predicted == c) & (labels == c))
         precision, recall = tp / np.sum(predicted == c), tp / np.sum(labels == c)

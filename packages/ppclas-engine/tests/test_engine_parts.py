@@ -14,6 +14,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import pytest
+from ppclas_components.metrics import Confusion
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import (
     Config,
@@ -47,7 +48,7 @@ def test_metrics_by_hand():
     assert evaluation.metrics["loss"] == pytest.approx((3 * right + wrong) / 4, rel=1e-6)
     # F1: a 2/3 (one false alarm), b 2/3 (one missed), c 1.
     assert evaluation.metrics["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
-    assert evaluation.confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert evaluation.confusion.matrix().tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     assert [row["images"] for row in evaluation.per_class] == [1, 2, 1]
 
 
@@ -241,7 +242,11 @@ def test_pictures_are_pictures(tmp_path):
         {"epoch": 1, "train_loss": 1.0, "train_top1": None, "lr": 0.1},
     ]
     draw_curves(rows, tmp_path / "curves.png")
-    draw_confusion(np.array([[3, 1], [0, 2]]), ("猫", "dog"), tmp_path / "confusion.png")
+    draw_confusion(
+        Confusion.of(np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 1]), 2),
+        ("猫", "dog"),
+        tmp_path / "confusion.png",
+    )
     for name in ("curves.png", "confusion.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from ppclas_components.metrics import wilson
+from ppclas_components.metrics import Confusion, wilson
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import (
     ComponentConfig,
@@ -89,7 +89,7 @@ def test_numbers_of_several_labels_by_hand():
 def test_the_answer_for_each_image(tmp_path, images):
     write_tables(tmp_path, one_label(images), images)
     tables = read_tables(tmp_path)
-    assert tables.confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert tables.confusion.matrix().tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     assert tables.class_names == list(NAMES)
     third = tables.answers[2]
     assert (third.labels, third.predicted, third.right) == (("dog|wolf",), ("<b>cat</b>",), False)
@@ -124,7 +124,7 @@ def test_the_picture_of_four_thousand_classes_names_what_goes_wrong(tmp_path):
     matrix = np.diag(np.full(count, 5))
     matrix[np.arange(20), np.arange(100, 120)] = 5
     started = time.process_time()
-    draw_confusion(matrix, [f"class {i}" for i in range(count)], tmp_path / "many.png")
+    draw_confusion(counted(matrix), [f"class {i}" for i in range(count)], tmp_path / "many.png")
     assert time.process_time() - started < 20
     picture = cv2.imread(str(tmp_path / "many.png")).astype(int)
     assert max(picture.shape) < 1000
@@ -193,16 +193,41 @@ def test_what_the_curves_say_to_try_next(rows, best, said, options):
     assert said in " ".join(text for text, _ in found)
 
 
+def counted(matrix):
+    true, said = np.nonzero(matrix)
+    return Confusion(true, said, matrix[true, said], len(matrix))
+
+
+def test_tables_of_many_classes_hold_the_pairs_that_occur(tmp_path):
+    names = tuple(f"class {index}" for index in range(1200))
+    labels, said = np.array([3, 3, 7, 1100]), np.array([3, 5, 7, 0])
+    logits = np.zeros((4, 1200), np.float32)
+    logits[np.arange(4), said] = 5.0
+    evaluation = score(logits, labels, np.arange(4), names)
+    records = tuple(Record(f"{i}.jpg", int(labels[i]), str(i)) for i in range(4))
+    write_tables(tmp_path, evaluation, ImageSet(records, names, "photos"))
+    assert (tmp_path / "confusion.csv").read_text().splitlines()[:3] == [
+        "true,predicted,count",
+        "class 3,class 3,1",
+        "class 3,class 5,1",
+    ]
+    found = read_tables(tmp_path).confusion
+    assert (found.matrix() == evaluation.confusion.matrix()).all()
+
+
 def test_top_confusions():
     matrix = np.array([[5, 3, 0], [1, 7, 0], [0, 2, 4]])
-    assert top_confusions(matrix, ("a", "b", "c"), 2) == [("a", "b", 3, 8), ("c", "b", 2, 6)]
+    assert top_confusions(counted(matrix), ("a", "b", "c"), 2) == [
+        ("a", "b", 3, 8),
+        ("c", "b", 2, 6),
+    ]
 
 
 @pytest.mark.parametrize("classes", [2, 70])
 def test_pictures_of_any_number_of_classes(tmp_path, classes):
     matrix = np.random.default_rng(0).integers(0, 9, (classes, classes))
     draw_confusion(
-        matrix, [f"class {index}" for index in range(classes)], tmp_path / "confusion.png"
+        counted(matrix), [f"class {index}" for index in range(classes)], tmp_path / "confusion.png"
     )
     picture = Image.open(io.BytesIO((tmp_path / "confusion.png").read_bytes()))
     assert max(picture.size) < 2500

@@ -47,10 +47,52 @@ def predictions(probabilities: Probabilities) -> Labels:
     return probabilities.argmax(axis=1).astype(np.int64)
 
 
-def confusion_matrix(labels: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:
-    """Counts [C, C]: the row is the true class, the column the predicted one."""
-    pairs = np.asarray(labels, dtype=np.int64) * num_classes + predicted
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+@dataclass(frozen=True)
+class Confusion:
+    """How often each class was taken for each: the pairs that occur, so that 100,000 classes cost
+    what their samples do, not ``C²``.
+    """
+
+    true: NDArray[np.int64]
+    """[P] class indices."""
+    predicted: NDArray[np.int64]
+    """[P] class indices; a pair (true, predicted) occurs once."""
+    count: NDArray[np.int64]
+    """[P] samples, above 0."""
+    num_classes: int
+
+    @classmethod
+    def of(cls, labels: Labels, predicted: Labels, num_classes: int) -> Confusion:
+        """Count the pairs of two arrays [N] of class indices."""
+        pairs, count = np.unique(
+            np.asarray(labels, dtype=np.int64) * num_classes + predicted, return_counts=True
+        )
+        return cls(pairs // num_classes, pairs % num_classes, count.astype(np.int64), num_classes)
+
+    @property
+    def support(self) -> NDArray[np.int64]:
+        """[C] samples of each class."""
+        return self._sums(self.true, np.ones_like(self.count, dtype=bool))
+
+    @property
+    def answers(self) -> NDArray[np.int64]:
+        """[C] samples that were predicted as each class."""
+        return self._sums(self.predicted, np.ones_like(self.count, dtype=bool))
+
+    @property
+    def hits(self) -> NDArray[np.int64]:
+        """[C] samples of each class that were predicted as it."""
+        return self._sums(self.true, self.true == self.predicted)
+
+    def matrix(self) -> NDArray[np.int64]:
+        """All counts [C, C]: the row is the true class, the column the predicted one."""
+        matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
+        matrix[self.true, self.predicted] = self.count
+        return matrix
+
+    def _sums(self, keys: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+        sums = np.bincount(keys[kept], self.count[kept], minlength=self.num_classes)
+        return sums.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -70,9 +112,9 @@ class ClassScores:
     out."""
 
 
-def class_scores(matrix: NDArray[np.int64]) -> ClassScores:
-    """Precision, recall and F1 of each class from a confusion matrix [C, C]."""
-    hits, predicted, support = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+def class_scores(confusion: Confusion) -> ClassScores:
+    """Precision, recall and F1 of each class."""
+    hits, predicted, support = confusion.hits, confusion.answers, confusion.support
     return ClassScores(
         precision=_share(hits, predicted),
         recall=_share(hits, support),
@@ -124,7 +166,7 @@ class MacroF1(Metric):
     def __call__(self, probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         _check(probabilities, labels)
         scores = class_scores(
-            confusion_matrix(labels, predictions(probabilities), probabilities.shape[1])
+            Confusion.of(labels, predictions(probabilities), probabilities.shape[1])
         )
         return {
             f"macro_{name}": float(getattr(scores, name)[scores.present].mean())

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_components.metrics import Reliability
+from ppclas_components.metrics import Confusion, Reliability
 from ppclas_core.errors import ImageError
 from ppclas_core.files import write_atomic
 from ppclas_data.decoding.decode import decode
@@ -103,8 +103,8 @@ def draw_curves(
     _save(figure, path)
 
 
-def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], path: Path) -> None:
-    """A confusion matrix [C, C], true classes as rows: right ones blue, confusions red, and the
+def draw_confusion(confusion: Confusion, class_names: Sequence[str], path: Path) -> None:
+    """A confusion matrix, true classes as rows: right ones blue, confusions red, and the
     most frequent ones; of more than 40 classes those alone.
 
     The colour is the share of the row; that of confusions is stretched so that rare ones show.
@@ -113,7 +113,7 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
     side = 7.0 if many else max(4.6, 0.36 * len(class_names) + 2.4)
     listed = top_confusions(confusion, class_names, _LISTED if side > 6 else 10)
     figure = _figure(side + (4.2 if listed and not many else 0.6), side)
-    correct, total = int(np.trace(confusion)), int(confusion.sum())
+    correct, total = int(confusion.hits.sum()), int(confusion.count.sum())
     title = f"{correct} of {total} right ({correct / max(total, 1):.1%})"
     if many:
         figure.suptitle(title, fontsize=11)
@@ -124,7 +124,7 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
         axes = figure.subplots()
     if not many:
         axes.set_title(title)
-        _draw_matrix(axes, confusion, class_names)
+        _draw_matrix(axes, confusion.matrix(), class_names)
     if listed or many:
         _list_confusions(beside, listed)
     _save(figure, path)
@@ -157,13 +157,12 @@ def _draw_matrix(axes: Any, confusion: NDArray[np.int64], class_names: Sequence[
 
 
 def top_confusions(
-    confusion: NDArray[np.int64], class_names: Sequence[str], limit: int = _LISTED
+    confusion: Confusion, class_names: Sequence[str], limit: int = _LISTED
 ) -> list[tuple[str, str, int, int]]:
     """(true class, predicted class, count, images of the true class) of the largest confusions."""
-    rows, columns = np.nonzero(confusion)
-    wrong = rows != columns
-    rows, columns = rows[wrong], columns[wrong]
-    counts, totals = confusion[rows, columns], confusion.sum(axis=1)
+    wrong = confusion.true != confusion.predicted
+    rows, columns = confusion.true[wrong], confusion.predicted[wrong]
+    counts, totals = confusion.count[wrong], confusion.support
     return [
         (class_names[rows[i]], class_names[columns[i]], int(counts[i]), int(totals[rows[i]]))
         for i in np.argsort(-counts, kind="stable")[:limit]

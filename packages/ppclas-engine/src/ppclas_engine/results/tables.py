@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from ppclas_components.metrics import Reliability
+from ppclas_components.metrics import Confusion, Reliability
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 from ppclas_data.csv_cells import csv_cells, csv_value
 
 from ppclas_engine.scoring.evaluate import Evaluation
+
+_MATRIX_CLASSES = 1000
+"""Beyond it ``confusion.csv`` has a row a pair of classes."""
+_CORNER, _PAIRS = "true \\ predicted", ("true", "predicted", "count")
 
 NAMES = ("per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv")
 
@@ -56,8 +59,8 @@ class Tables:
     """What ``read_tables`` finds in a folder."""
 
     per_class: list[dict[str, Any]]
-    confusion: NDArray[np.int64] | None
-    """[C, C], rows are the true classes; None where images have several labels."""
+    confusion: Confusion | None
+    """None where images have several labels."""
     reliability: Reliability
     answers: list[Answer]
 
@@ -79,9 +82,7 @@ def write_tables(folder: Path, evaluation: Evaluation, images: ImageSet) -> None
     if evaluation.confusion is None:
         (folder / "confusion.csv").unlink(missing_ok=True)
     else:
-        counts = evaluation.confusion.tolist()
-        rows = ([name, *row] for name, row in zip(names, counts, strict=True))
-        _write(folder / "confusion.csv", ["true \\ predicted", *names], rows)
+        _write_confusion(folder / "confusion.csv", evaluation.confusion, names)
     curve = evaluation.reliability
     bins = zip(
         curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True
@@ -156,9 +157,9 @@ def read_tables(folder: Path) -> Tables | None:
     ]
     confusion = None
     if (folder / "confusion.csv").is_file():
-        with open(folder / "confusion.csv", encoding="utf-8", newline="") as file:
-            counts = [row[1:] for row in csv.reader(file)][1:]
-        confusion = np.array(counts, dtype=np.int64).reshape(len(per_class), len(per_class))
+        confusion = _read_confusion(
+            folder / "confusion.csv", [str(row["class"]) for row in per_class]
+        )
     bins = _dictionaries(folder / "reliability.csv")
     curve = Reliability(
         np.array([float(row["confidence"]) for row in bins]),
@@ -178,6 +179,29 @@ def read_tables(folder: Path) -> Tables | None:
         for row in _dictionaries(folder / "predictions.csv")
     ]
     return Tables(per_class, confusion, curve, answers)
+
+
+def _write_confusion(path: Path, confusion: Confusion, names: Sequence[str]) -> None:
+    """The matrix; of many classes, most of whose cells are 0, the pairs that occur."""
+    if len(names) <= _MATRIX_CLASSES:
+        rows = zip(names, confusion.matrix().tolist(), strict=True)
+        _write(path, [_CORNER, *names], ([name, *row] for name, row in rows))
+        return
+    pairs = zip(confusion.true, confusion.predicted, confusion.count.tolist(), strict=True)
+    _write(path, _PAIRS, ([names[true], names[said], count] for true, said, count in pairs))
+
+
+def _read_confusion(path: Path, names: Sequence[str]) -> Confusion:
+    with open(path, encoding="utf-8", newline="") as file:
+        title, *rows = [[csv_value(cell) for cell in row] for row in csv.reader(file)]
+    if title == list(_PAIRS):
+        place = {name: index for index, name in enumerate(names)}
+        found = [(place[true], place[said], int(count)) for true, said, count in rows]
+        pairs = np.array(found, dtype=np.int64).reshape(-1, 3)
+        return Confusion(pairs[:, 0], pairs[:, 1], pairs[:, 2], len(names))
+    matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(names), len(names))
+    true, said = np.nonzero(matrix)
+    return Confusion(true, said, matrix[true, said], len(names))
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -13,6 +13,7 @@ from ppclas_components.metrics import (
     AUROC,
     CalibrationError,
     ClassScores,
+    Confusion,
     MacroF1,
     MeanAveragePrecision,
     Reliability,
@@ -21,7 +22,6 @@ from ppclas_components.metrics import (
     average_precision_per_class,
     best_thresholds,
     class_scores,
-    confusion_matrix,
     decision_scores,
     reliability,
     threshold_scores,
@@ -52,8 +52,8 @@ class Evaluation:
     over images), ``map``, ``auroc``, ``macro_f1``, ``micro_f1``, ``exact_match`` and ``ece``. All
     but the loss are shares in 0..1."""
     num_images: int
-    confusion: NDArray[np.int64] | None
-    """[C, C] counts; rows are the true classes. None where images have several labels."""
+    confusion: Confusion | None
+    """None where images have several labels."""
     per_class: list[dict[str, Any]]
     """A row a class: class, images, precision, recall, f1; with several labels average_precision,
     auroc (None where that is not defined) and threshold too."""
@@ -137,7 +137,7 @@ def score(
     log_probabilities = _log_softmax(logits)
     probabilities = np.exp(log_probabilities)
     predicted = logits.argmax(axis=1)
-    confusion = confusion_matrix(labels, predicted, len(class_names))
+    confusion = Confusion.of(labels, predicted, len(class_names))
     metrics = {
         "loss": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         # Ranked by logits: probabilities of a sure model round to ties.
