@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +15,10 @@ from numpy.typing import NDArray
 from ppclas_core.errors import ImageError
 from ppclas_core.files import write_atomic
 from ppclas_data.decoding.decode import decode
+from rich.cells import cell_len, chop_cells
 
 from ppclas_engine.builtin.metrics import Reliability
+from ppclas_engine.results.fonts import families, in_words
 from ppclas_engine.results.tables import Answer
 
 MISTAKES = 24
@@ -33,6 +34,9 @@ _CELLS = 1500
 """Cells along a side of the matrix, about a pixel each."""
 _LISTED = 20
 """Most frequent confusions that stand beside a matrix."""
+
+_LEFT_TO_RIGHT = "\u200e"
+"""After a name that may be Arabic: what follows stands to its right all the same."""
 
 _BLUE, _LIGHT_BLUE, _ORANGE, _GREEN, _RED, _GREY = (
     "#2563eb",
@@ -128,7 +132,7 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
     axes.set_title(f"{correct} of {total} right ({correct / max(total, 1):.1%})")
     if count <= _NAMED:
         size = 9 if count <= _COUNTED else 6.5
-        names = [textwrap.shorten(name, 28, placeholder="…") for name in class_names]
+        names = [_short(in_words(name), 28) for name in class_names]
         axes.set_xticks(
             range(count),
             names,
@@ -241,7 +245,7 @@ def draw_mistakes(
         axes.set_axis_off()
     for axes, answer in zip(grid.flat, worst, strict=False):
         axes.imshow(thumbnail(read, answer))
-        lines = [(_short(text), _COLOURS[kind]) for text, kind in about(answer, several=several)]
+        lines = [(_short(in_words(text)), _COLOURS[kind]) for text, kind in about(answer, several=several)]
         for line, (text, colour) in enumerate(lines):
             axes.text(
                 0.0,
@@ -289,8 +293,9 @@ def about(answer: Answer, *, several: bool) -> list[tuple[str, str]]:
     return lines or [("no label, none said", "right")]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 30 else f"{text[:29]}…"
+def _short(text: str, width: int = 30) -> str:
+    """What fits of ``text``; Chinese characters take the place of two."""
+    return text if cell_len(text) <= width else f"{chop_cells(text, width - 1)[0]}…"
 
 
 def thumbnail(read: Callable[[int], bytes], answer: Answer) -> NDArray[np.uint8]:
@@ -341,10 +346,8 @@ def _list_confusions(axes: Any, listed: Sequence[tuple[str, str, int, int]]) -> 
     places = np.arange(len(listed))
     axes.barh(places, [count for _, _, count, _ in listed], color=_RED, alpha=0.35, height=0.8)
     for place, (true, said, count, total) in zip(places, listed, strict=True):
-        text = (
-            f"{textwrap.shorten(true, 22, placeholder='…')} → "
-            f"{textwrap.shorten(said, 22, placeholder='…')}"
-        )
+        names = [f"{_short(in_words(name), 22)}{_LEFT_TO_RIGHT}" for name in (true, said)]
+        text = " → ".join(names)
         axes.text(0, place, f" {text}  {count}/{total}", va="center", ha="left", fontsize=8)
     axes.set_ylim(max(len(listed), 10) - 0.5, -0.5)
     axes.set_title("most frequent confusions: true → predicted", fontsize=9)
@@ -363,8 +366,13 @@ def _figure(width: float, height: float, dpi: int = 110) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
+    from matplotlib.text import Text
+
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    fonts = families("".join(text.get_text() for text in texts))
+    for text in texts if len(fonts) > 1 else ():
+        text.set_fontfamily(fonts)
     with warnings.catch_warnings():
-        # Class names in scripts that the default font lacks are drawn as boxes; the names stand in
-        # report files too.
+        # Said once, by ``about_fonts``.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
