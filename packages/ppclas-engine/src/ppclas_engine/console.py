@@ -51,13 +51,25 @@ class Console:
     def line(self, text: str = "") -> None:
         """A line for the person and the log."""
         if not self._quiet:
-            self._rich.print(escaped_lines(text), markup=False)
+            # Between words, except commands, which are there to be copied.
+            whole = text.lstrip().startswith("ppclas ") or not self._rich.is_terminal
+            self._rich.print(
+                escaped_lines(text), markup=False, soft_wrap=whole, overflow="ignore", crop=False
+            )
         self.log(text)
 
     def warn(self, text: str) -> None:
         """A line that starts with ``warning:``; shown even when quiet."""
         shown = escaped_lines(f"warning: {text}")
-        self._rich.print(shown, markup=False, style="yellow" if self._rich.is_terminal else None)
+        terminal = self._rich.is_terminal
+        self._rich.print(
+            shown,
+            markup=False,
+            style="yellow" if terminal else None,
+            soft_wrap=not terminal,
+            overflow="ignore",
+            crop=False,
+        )
         self.log(f"warning: {text}")
 
     def log(self, text: str) -> None:

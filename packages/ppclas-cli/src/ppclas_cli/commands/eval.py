@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppclas_cli.bundles import WHAT, model_options, open_source
-from ppclas_cli.output import print_table
+from ppclas_cli.output import FEW, print_table
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -113,8 +113,11 @@ def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: 
     click.echo(
         f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos"
     )
-    width = max(len(TITLES.get(name, name)) for name in evaluation.metrics)
-    for name, value in evaluation.metrics.items():
+    shown = dict(evaluation.metrics)
+    if len(bundle.labels) <= FEW:
+        shown.pop("top5", None)
+    width = max(len(TITLES.get(name, name)) for name in shown)
+    for name, value in shown.items():
         title, _, number = format_metric(name, value).rpartition(" ")
         click.echo(f"  {title:<{width}}  {number}")
     if per_class:
@@ -129,4 +132,4 @@ def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: 
 
 
 def _rounded(value: Any) -> Any:
-    return f"{value:.3f}" if isinstance(value, float) else value
+    return f"{value:.2%}" if isinstance(value, float) else value

@@ -129,7 +129,7 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     correct, total = int(np.trace(confusion)), int(confusion.sum())
-    axes.set_title(f"{correct} of {total} right ({correct / max(total, 1):.1%})")
+    axes.set_title(f"{correct} of {total} right ({correct / max(total, 1):.2%})")
     if count <= _NAMED:
         size = 9 if count <= _COUNTED else 6.5
         names = [_short(in_words(name), 28) for name in class_names]
@@ -245,7 +245,10 @@ def draw_mistakes(
         axes.set_axis_off()
     for axes, answer in zip(grid.flat, worst, strict=False):
         axes.imshow(thumbnail(read, answer))
-        lines = [(_short(in_words(text)), _COLOURS[kind]) for text, kind in about(answer, several=several)]
+        lines = [
+            (_short(in_words(text)), _COLOURS[kind])
+            for text, kind in about(answer, several=several)
+        ]
         for line, (text, colour) in enumerate(lines):
             axes.text(
                 0.0,
