@@ -22,7 +22,7 @@ FEW = 5
 """Classes of which five answers are all there are: their top-5 says nothing."""
 _BOUND = "\0"
 """A space that no line is broken at."""
-_NARROWEST = 30
+_NARROWEST = 24
 """Characters that a column of words keeps, and up to which one of several answers stays whole."""
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes of a file name that is not UTF-8."""
