@@ -29,6 +29,7 @@ PACKAGES = (
     "ppclas-augment",
     "ppclas-distill",
     "ppclas-deploy",
+    "ppclas-paddleclas",
 )
 
 

@@ -23,13 +23,3 @@ def register_commands(registry: Registry) -> None:
 
     for name, command in COMMANDS.items():
         registry.register(name, command.target, summary=command.summary)
-
-
-@hookimpl
-def register_config_formats(registry: Registry) -> None:
-    """Add the two schemas of PaddleClas."""
-    registry.register(
-        "paddleclas",
-        "ppclas_cli.paddleclas:PaddleClasFormat",
-        summary="PaddleClas' configs of 2020 and of 2.x, as they are",
-    )

@@ -10,7 +10,6 @@ import Paddle.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import TrainingError
 
-from ppclas_engine.ranks.failure import PeerLostError, report_failure
+from ppclas_engine.ranks.deadline import deadline
+from ppclas_engine.ranks.failure import PeerLostError
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn
@@ -155,7 +155,7 @@ def join(device: str, seconds: float) -> Ranks:
 
     Raises:
         TrainingError: they did not all come within ``seconds``, or the sum is wrong. Where Paddle
-            itself hangs, the process ends with that message.
+            itself hangs, the process ends with that message (`ppclas_engine.ranks.deadline`).
     """
     global _current
     if not _current.alone or launched_ranks() == 1:
@@ -172,25 +172,20 @@ def join(device: str, seconds: float) -> Ranks:
     )
     if device == "cpu":
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
-    # Nothing in Python can interrupt a collective, so the process ends with the message.
-    timer = threading.Timer(seconds, _give_up, args=(problem,))
-    timer.daemon = True
-    timer.start()
     try:
-        import paddle
-        from paddle import distributed
+        with deadline(seconds, problem):
+            import paddle
+            from paddle import distributed
 
-        distributed.init_parallel_env()
-        total = paddle.ones([1])
-        distributed.all_reduce(total)
-        if total.item() != size:
-            raise TrainingError(
-                f"{size} ranks added up ones and got {total.item():g}: the collective is broken."
-            )
+            distributed.init_parallel_env()
+            total = paddle.ones([1])
+            distributed.all_reduce(total)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"{problem} Paddle says: {_last_line(error)}") from error
-    finally:
-        timer.cancel()
+    if total.item() != size:
+        raise TrainingError(
+            f"{size} ranks added up ones and got {total.item():g}: the collective is broken."
+        )
     _current = Ranks(rank, size)
     return _current
 
@@ -202,11 +197,6 @@ def _peers() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:
         raise PeerLostError(f"Another rank is gone ({_last_line(error)}).") from error
-
-
-def _give_up(problem: str) -> None:
-    report_failure(TrainingError(problem))
-    os._exit(1)
 
 
 def _last_line(error: Exception) -> str:

@@ -10,9 +10,9 @@ from ppclas_core.config.explain import describe, dotted
 from ppclas_core.config.yaml_source import KeyPath
 from ppclas_core.plugins import get_registries
 
-from ppclas_cli.paddleclas.operators import translate_operators
-from ppclas_cli.paddleclas.translation import Translation
-from ppclas_cli.paddleclas.values import is_whole
+from ppclas_paddleclas.operators import translate_operators
+from ppclas_paddleclas.translation import Translation
+from ppclas_paddleclas.values import is_whole
 
 _OPTIMIZERS = {
     "Momentum": {"momentum": "momentum", "use_nesterov": "nesterov"},

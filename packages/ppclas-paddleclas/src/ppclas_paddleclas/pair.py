@@ -8,11 +8,11 @@ from ppclas_core.config.explain import describe
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_cli.paddleclas.common import drop_data_facts, set_pretrained, ssld_name
-from ppclas_cli.paddleclas.params import OperatorParams
-from ppclas_cli.paddleclas.training_2x import refuse_weight
-from ppclas_cli.paddleclas.translation import Translation, one_entry
-from ppclas_cli.paddleclas.values import read_flag
+from ppclas_paddleclas.common import drop_data_facts, set_pretrained, ssld_name
+from ppclas_paddleclas.params import OperatorParams
+from ppclas_paddleclas.training_2x import refuse_weight
+from ppclas_paddleclas.translation import Translation, one_entry
+from ppclas_paddleclas.values import read_flag
 
 _MODELS = ("Arch", "models")
 _TRUTH = "DistillationGTCELoss"

@@ -7,8 +7,8 @@ from typing import Any
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_cli.paddleclas.params import Component, OperatorParams
-from ppclas_cli.paddleclas.translation import Translation, one_entry
+from ppclas_paddleclas.params import Component, OperatorParams
+from ppclas_paddleclas.translation import Translation, one_entry
 
 _OPERATORS = {
     "MixupOperator": ("Mixup", None),

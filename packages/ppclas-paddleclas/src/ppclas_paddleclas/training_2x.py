@@ -10,10 +10,10 @@ from ppclas_core.config.explain import describe
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_cli.paddleclas.common import set_learning_rates, set_optimizer
-from ppclas_cli.paddleclas.params import OperatorParams
-from ppclas_cli.paddleclas.translation import Translation, one_entry
-from ppclas_cli.paddleclas.values import is_whole, read_numbers
+from ppclas_paddleclas.common import set_learning_rates, set_optimizer
+from ppclas_paddleclas.params import OperatorParams
+from ppclas_paddleclas.translation import Translation, one_entry
+from ppclas_paddleclas.values import is_whole, read_numbers
 
 _CROSS_ENTROPIES = ("CELoss", "MixCELoss", "GoogLeNetLoss")
 """MixCELoss of releases 2.1 to 2.3 is CELoss for batches that an operator has mixed."""

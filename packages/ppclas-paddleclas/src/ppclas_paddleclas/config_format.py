@@ -12,12 +12,12 @@ from typing import Any
 
 from ppclas_core.contracts.config_format import ConfigFormat, TranslatedConfig
 
-from ppclas_cli.paddleclas.schema_2x import KEYS as KEYS_2X
-from ppclas_cli.paddleclas.schema_2x import translate_2x
-from ppclas_cli.paddleclas.schema_2020 import KEYS as KEYS_2020
-from ppclas_cli.paddleclas.schema_2020 import translate_2020
-from ppclas_cli.paddleclas.translation import Translation
-from ppclas_cli.paddleclas.values import with_literals
+from ppclas_paddleclas.schema_2x import KEYS as KEYS_2X
+from ppclas_paddleclas.schema_2x import translate_2x
+from ppclas_paddleclas.schema_2020 import KEYS as KEYS_2020
+from ppclas_paddleclas.schema_2020 import translate_2020
+from ppclas_paddleclas.translation import Translation
+from ppclas_paddleclas.values import with_literals
 
 __all__ = ["PaddleClasFormat"]
 

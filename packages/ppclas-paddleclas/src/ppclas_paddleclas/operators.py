@@ -10,9 +10,9 @@ from ppclas_core.config.yaml_source import KeyPath
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_cli.paddleclas.params import Component, OperatorParams
-from ppclas_cli.paddleclas.translation import Translation, one_entry
-from ppclas_cli.paddleclas.values import is_whole, read_numbers
+from ppclas_paddleclas.params import Component, OperatorParams
+from ppclas_paddleclas.translation import Translation, one_entry
+from ppclas_paddleclas.values import is_whole, read_numbers
 
 
 def translate_operators(translation: Translation, *path: str | int) -> list[Component]:

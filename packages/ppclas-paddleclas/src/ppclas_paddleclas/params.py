@@ -8,7 +8,7 @@ from ppclas_core.config.explain import describe
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_cli.paddleclas.values import is_whole, read_flag, read_number
+from ppclas_paddleclas.values import is_whole, read_flag, read_number
 
 Component = dict[str, Any]
 

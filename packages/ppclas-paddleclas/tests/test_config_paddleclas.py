@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from ppclas_core.config.load import load_config, migrate
 from ppclas_core.errors import ConfigError
 
@@ -398,11 +397,3 @@ def test_overrides_in_the_new_words_are_migrated_too(write):
 def test_only_old_configs_are_migrated(write):
     with pytest.raises(ConfigError, match="expected a PaddleClas config"):
         migrate(write("model: {name: ResNet50}"))
-
-
-def test_the_command_writes_yaml_alone_to_the_standard_output(write):
-    from ppclas_cli.commands.config import config
-
-    result = CliRunner().invoke(config, ["migrate", str(write(MIXUP)), "-o", "epochs=7"])
-    assert result.exit_code == 0
-    assert yaml.safe_load(result.stdout)["train"]["epochs"] == 7

@@ -6,7 +6,7 @@ from typing import Any
 
 from ppclas_core.config.explain import describe
 
-from ppclas_cli.paddleclas.common import (
+from ppclas_paddleclas.common import (
     as_published,
     drop_data_facts,
     say_split,
@@ -19,9 +19,9 @@ from ppclas_cli.paddleclas.common import (
     set_top_k,
     set_transforms,
 )
-from ppclas_cli.paddleclas.mixing import translate_batch_operators
-from ppclas_cli.paddleclas.translation import Translation
-from ppclas_cli.paddleclas.values import is_whole
+from ppclas_paddleclas.mixing import translate_batch_operators
+from ppclas_paddleclas.translation import Translation
+from ppclas_paddleclas.values import is_whole
 
 KEYS = (
     "mode",

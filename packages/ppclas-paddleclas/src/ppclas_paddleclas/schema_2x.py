@@ -10,7 +10,7 @@ from ppclas_core.config.yaml_source import KeyPath
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_cli.paddleclas.common import (
+from ppclas_paddleclas.common import (
     as_published,
     drop_data_facts,
     say_split,
@@ -22,11 +22,11 @@ from ppclas_cli.paddleclas.common import (
     set_transforms,
     ssld_name,
 )
-from ppclas_cli.paddleclas.mixing import translate_batch_operators
-from ppclas_cli.paddleclas.pair import translate_pair
-from ppclas_cli.paddleclas.training_2x import translate_loss, translate_optimizer
-from ppclas_cli.paddleclas.translation import Translation, one_entry
-from ppclas_cli.paddleclas.values import is_whole, read_flag
+from ppclas_paddleclas.mixing import translate_batch_operators
+from ppclas_paddleclas.pair import translate_pair
+from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer
+from ppclas_paddleclas.translation import Translation, one_entry
+from ppclas_paddleclas.values import is_whole, read_flag
 
 KEYS = (
     "Global",

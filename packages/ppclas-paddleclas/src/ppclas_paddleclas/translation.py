@@ -10,7 +10,7 @@ from ppclas_core.config.yaml_source import KeyPath
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
-from ppclas_cli.paddleclas.values import read_flag, read_number
+from ppclas_paddleclas.values import read_flag, read_number
 
 _MISSING = "this key is needed, and it is not there."
 
