@@ -13,6 +13,7 @@ import click
 
 from ppclas_cli.bundles import WHAT, model_options, open_source
 from ppclas_cli.output import FEW, print_table
+from ppclas_cli.training_screen import about_fonts
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -94,6 +95,10 @@ def command(
         line = shlex.join(["ppclas", *sys.argv[1:]])
         report_scoring(Path(report), bundle, evaluation, scoring, opened.title, line)
         console.line(f"The report is in {Path(report) / 'report.html'}.")
+    if confusion or report is not None:
+        missing = about_fonts(bundle.labels)
+        if missing:
+            console.warn(missing)
     if as_json:
         click.echo(json.dumps(_as_json(evaluation, per_class)))
         return

@@ -53,9 +53,8 @@ def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> 
     """List the models whose name fits PATTERN: a part of it, or a glob. Upper and lower case are
     the same.
 
-    Accuracies are those published for ImageNet-1k; JSON and CSV have them in 0..1. --sort puts the
-    best accuracy, or the smallest or fastest model, first; models of which that is not known come
-    last.
+    Accuracies are those published for ImageNet-1k (JSON and CSV: in 0..1). --sort puts the best
+    accuracy, or the smallest or fastest model, first; models of which that is not known come last.
 
     \b
     Examples:
