@@ -30,7 +30,7 @@ PRESETS: Mapping[str, Preset] = {
     "strong": Preset(
         "two random operations (RandAugment), erased boxes, batches mixed by Mixup or CutMix",
         (
-            Use(name="RandAugment", num_layers=2, magnitude=9.0),
+            Use(name="RandAugment", num_layers=2, magnitude=5.0),
             Use(name="RandomErasing", probability=0.25),
         ),
         (Use(name="MixupOrCutMix"),),

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 _SAID = re.compile(
     r"(Training|Validation) set: |Class names come from |\d+ training and \d+ validation photos |"
-    r"\S+ starts from |image size \d|evaluation resizes |training crops cover |\d+ images a step$|"
-    r"\d+ worker process|JPEGs are decoded |\d+ epochs for |learning rate \S+ for \w+ at |"
-    r"the learning rate warms |the backbone learns |training on the CPU|batch norms"
+    r"\S+ starts from the published |image size \d|evaluation resizes |training crops cover |"
+    r"\d+ images a step$|\d+ worker process|JPEGs are decoded |\d+ epochs for |"
+    r"learning rate \S+ for \w+ at |the learning rate warms |the backbone learns |"
+    r"training on the CPU|batch norms"
 )
 """Notes of a plan that the settings say, or that matter to few: ``--verbose`` has them."""
 _TRIED = 4
