@@ -11,7 +11,19 @@ nox.options.sessions = ["lint", "types", "imports", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
-PACKAGES = ("core", "data", "engine", "models", "augment", "distill", "deploy", "paddleclas", "cli")
+PACKAGES = (
+    "core",
+    "data",
+    "components",
+    "engine",
+    "models",
+    "augment",
+    "distill",
+    "deploy",
+    "paddleclas",
+    "serve",
+    "cli",
+)
 
 
 def install(session: nox.Session, *more: str) -> None:

@@ -23,10 +23,12 @@ NEEDS = {
     "data": "core",
     "models": "core",
     "augment": "data core",
-    "engine": "data core",
-    "distill": "engine data core",
+    "components": "core",
+    "engine": "data components core",
+    "distill": "engine data components core",
     "deploy": "engine data core",
     "paddleclas": "core",
+    "serve": "core data deploy engine",
     "cli": "core data augment engine distill deploy paddleclas",
 }
 """Package → the siblings that it declares and may import."""
@@ -102,7 +104,7 @@ def _environment(folder: Path, wheels: dict[str, Path], *requirements: str) -> P
 def installed(wheels, tmp_path_factory) -> Path:
     """The ``bin`` of an environment with everything, as a user installs it."""
     return _environment(
-        tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu]", "ppclas-models"
+        tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu,serve]", "ppclas-models"
     )
 
 

@@ -22,4 +22,6 @@ def register_commands(registry: Registry) -> None:
     )  # deferred: plugins are loaded where click is not needed, too
 
     for name, command in COMMANDS.items():
+        if command.extra:  # its own package registers it
+            continue
         registry.register(name, command.target, summary=command.summary)

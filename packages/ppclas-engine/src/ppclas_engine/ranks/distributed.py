@@ -100,37 +100,23 @@ class Ranks:
         with _peers():
             distributed.all_reduce(tensor)
 
-    def sum_step(
-        self, parameters: Sequence[Tensor], statistics: Sequence[Tensor], numbers: list[float]
-    ) -> list[float]:
-        """Add up a step over the ranks, in one message; the sums of ``numbers`` are returned.
+    def sum_step(self, statistics: Sequence[Tensor], numbers: list[float]) -> list[float]:
+        """Add up what a step counted, in one message; the sums of ``numbers`` are returned.
 
-        ``numbers[0]`` is this rank's weight. Gradients are replaced by their sum (each rank has put
-        its weight into its loss), batch-norm ``statistics`` by their weighted mean, so that every
-        rank goes on with the same.
+        ``numbers[0]`` is this rank's weight. Batch-norm ``statistics`` are replaced by their
+        weighted mean, so that every rank goes on with the same.
         """
         import paddle
 
         weight = numbers[0]
-        has_gradient = [parameter.grad is not None for parameter in parameters]
-        pieces = [
-            parameter.grad.astype("float32").flatten()
-            if present
-            else paddle.zeros([parameter.size], "float32")
-            for parameter, present in zip(parameters, has_gradient, strict=True)
-        ]
-        pieces += [(tensor.astype("float32") * weight).flatten() for tensor in statistics]
-        pieces.append(paddle.to_tensor([*has_gradient, *numbers], dtype="float32"))
+        pieces = [(tensor.astype("float32") * weight).flatten() for tensor in statistics]
+        pieces.append(paddle.to_tensor(numbers, dtype="float32"))
         flat = paddle.concat(pieces)
         self.sum(flat)
-        summed = paddle.split(flat, [piece.shape[0] for piece in pieces])
-        tail = [float(number) for number in summed[-1].numpy()]
-        sums = tail[len(parameters) :]
-        for parameter, piece, present in zip(parameters, summed, tail, strict=False):
-            if present:
-                parameter.grad = piece.reshape(parameter.shape).astype(parameter.dtype)
+        *means, tail = paddle.split(flat, [piece.shape[0] for piece in pieces])
+        sums = [float(number) for number in tail.numpy()]
         if sums[0]:
-            for tensor, piece in zip(statistics, summed[len(parameters) : -1], strict=True):
+            for tensor, piece in zip(statistics, means, strict=True):
                 tensor.set_value((piece / sums[0]).reshape(tensor.shape).astype(tensor.dtype))
         return sums
 
