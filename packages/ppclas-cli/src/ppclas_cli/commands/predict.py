@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 from ppclas_core.wording import escaped
@@ -11,6 +12,7 @@ from ppclas_core.wording import escaped
 from ppclas_cli import photo_copies
 from ppclas_cli.answers import FORMATS, format_of, report
 from ppclas_cli.bundles import WHAT, open_source
+from ppclas_cli.lazy import need_extra
 from ppclas_cli.output import note
 
 
@@ -76,6 +78,11 @@ from ppclas_cli.output import note
 @click.option(
     "--sort-into", metavar="DIR", help="Copy each photo into a folder there named after its class."
 )
+@click.option(
+    "--tta",
+    metavar="flip|5crop|N",
+    help="Average the answers for several views of each photo: so many times as slow.",
+)
 def command(
     paths: tuple[str, ...],
     model: str | None,
@@ -90,6 +97,7 @@ def command(
     least: float,
     save_images: str | None,
     sort_into: str | None,
+    tta: str | None,
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
 
@@ -125,16 +133,19 @@ def command(
     loaded = None
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
-    predictions = list(
-        predict(
-            bundle,
-            files,
-            top_k=top_k,
-            batch_size=batch_size,
-            threads=readers(threads),
-            engine=loaded,
-        )
-    )
+    how: dict[str, Any] = {
+        "top_k": top_k,
+        "batch_size": batch_size,
+        "threads": readers(threads),
+        "engine": loaded,
+    }
+    if tta is not None:
+        need_extra("--tta", "ppclas_search", "search")
+        from ppclas_search.tta import predict_views
+
+        predictions = predict_views(bundle, files, tta, **how)
+    else:
+        predictions = list(predict(bundle, files, **how))
     if save_images is not None:
         count = photo_copies.save_images(Path(save_images), predictions, least)
         note(f"{count} photos with their answers in {escaped(save_images)}")
