@@ -69,7 +69,7 @@ def rows_on_terminal(columns, rows, header):
 def test_the_column_of_words_is_broken_between_them():
     rows = [["one", "red apples, green pears and something", 1.5], ["two", "nothing", None]]
     assert rows_on_terminal(40, rows, ["name", "what it is", "x"]) == [
-        "name  what it is                    x",
+        "name  what it is                     x",
         "----  ---------------------------  ---",
         "one   red apples, green pears and  1.5",
         "      something",
