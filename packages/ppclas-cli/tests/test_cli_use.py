@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from ppclas_core.testing import use_plugin
 from ppclas_data.testing import make_tiny_dataset
@@ -119,3 +122,54 @@ def test_mistakes_are_one_line(ppclas, place, arguments, code, words):
     assert (result.code, result.out) == (code, "")
     assert len(result.err.splitlines()) == 1
     assert words in result.err
+
+
+def test_answers_below_the_confidence_are_unsure_everywhere(ppclas, place, tmp_path):
+    plain = json.loads(ppclas("predict", "photos", "-m", "net", "--format", "json", cwd=place).out)
+    chances = sorted(row["probability"] for row in plain)
+    least = (chances[11] + chances[12]) / 2
+    say = ("predict", "photos", "-m", "net", "--min-confidence", str(least))
+    rows = json.loads(ppclas(*say, "--format", "json", cwd=place).out)
+    assert [row["unsure"] for row in rows] == [row["probability"] < least for row in plain]
+    assert sum(row["unsure"] for row in rows) == 12
+    table = csv.DictReader(io.StringIO(ppclas(*say, "--format", "csv", cwd=place).out))
+    assert [row["unsure"] for row in table] == [str(row["unsure"]).lower() for row in rows]
+    assert ppclas(*say, cwd=place).out.count(": unsure (") == 12
+    result = ppclas(*say, "--sort-into", str(tmp_path / "sorted"), cwd=place)
+    assert "36 copies in" in result.err
+    copies = {path.name: len(list(path.iterdir())) for path in (tmp_path / "sorted").iterdir()}
+    assert copies.pop("unsure") == 12
+    assert copies == Counter(row["label"] for row in rows if not row["unsure"])
+    again = ppclas(*say, "--sort-into", str(tmp_path / "sorted"), cwd=place)  # nothing twice
+    assert again.code == 0
+    assert sum(path.is_file() for path in (tmp_path / "sorted").rglob("*")) == 36
+
+
+def test_saved_images_are_the_photos_with_a_strip_below(ppclas, place, tmp_path):
+    folder = tmp_path / "saved"
+    first = str(place / "photos" / "class_00" / "000.png")
+    second = str(place / "photos" / "class_01" / "000.png")
+    result = ppclas(
+        "predict", first, second, "-m", str(place / "net"), "--save-images", str(folder)
+    )
+    assert f"2 photos with their answers in {folder}" in result.err
+    assert sorted(path.name for path in folder.iterdir()) == ["000-2.jpg", "000.jpg"]
+    photo, saved = cv2.imread(first), cv2.imread(str(folder / "000.jpg"))
+    height = round(photo.shape[0] * 320 / photo.shape[1])
+    assert saved.shape == (height + 52, 320, 3)
+    shown = cv2.resize(saved[:height], photo.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(shown.astype(int) - photo).mean() < 12  # JPEG, and back to its size
+    assert (saved[height:] > 200).any()  # letters
+
+
+def test_a_model_named_first_answers_or_asks_for_photos(ppclas, place):
+    expected = ppclas("predict", "photos", "-m", "net", "--format", "csv", cwd=place).out
+    swapped = ppclas("predict", "net", "photos", "--format", "csv", cwd=place)
+    assert (swapped.code, swapped.out) == (0, expected)
+    assert "net is a model, so it answers: the same as -m net" in swapped.err
+    alone = ppclas("predict", "net", cwd=place)
+    assert alone.code == 2
+    assert "net is a model. Which photos? ppclas predict PHOTO -m net" in alone.err
+    both = ppclas("predict", "net", "photos", "-m", "net", cwd=place)
+    assert both.code == 2
+    assert "net is a model, no photos, and -m names net: give one" in both.err

@@ -1,7 +1,8 @@
 """What the flags of ``ppclas train`` set in a config."""
 
 import pytest
-from ppclas_cli.commands.train import _flags, command
+from ppclas_cli.commands.train import command
+from ppclas_cli.train_flags import flags_of
 from ppclas_core.config.load import load_config
 
 SAID = [
@@ -25,20 +26,27 @@ SAID = [
     "--ema=0.9",
     "--accumulate=2",
     "--compile",
+    "--label-smoothing=0.1",
+    "--optimizer=AdamW",
+    "--weight-decay=0.01",
+    "--freeze=backbone",
+    "--patience=3",
+    "--mixup=0.4",
 ]
 
 
 @pytest.mark.parametrize("photos", ["--train=a", "a"])
 def test_every_flag_sets_a_key_of_the_config(photos):
-    flags = _flags(command.make_context("train", [photos, *SAID]).params)
+    flags = flags_of(command.make_context("train", [photos, *SAID]).params)
     given = {option: said for option, said in flags.items() if said[1] is not None}
     options = {option.partition("=")[0] for option in SAID}
     assert given.keys() == options | {"--train" if photos.startswith("--") else "DATA"}
     origins = load_config(None, (), given).origins
     for option, (key, _) in given.items():
-        assert origins["trackers.0.name" if key == "trackers" else key] == option
+        inside = {"trackers": ".0.name", "data.batch_transforms": ".0.alpha"}.get(key, "")
+        assert origins[f"{key}{inside}"] == option
 
 
 def test_what_no_flag_says_stays_as_it_is():
-    flags = _flags(command.make_context("train", []).params)
+    flags = flags_of(command.make_context("train", []).params)
     assert set(load_config(None, (), flags).origins.values()) == {"default"}

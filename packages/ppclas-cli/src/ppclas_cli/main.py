@@ -127,6 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else "ppclas"
         )
         message = error.format_message()
+        if isinstance(error, click.NoSuchOption):
+            from ppclas_cli.meanings import meant  # deferred: for a mistake alone
+
+            said = meant(error)
+            message = f"No such option {error.option_name}. {said}" if said else message
         stop = "" if message.endswith((".", "?", "?)")) else "."
         output.error(f"{message}{stop} See '{where} --help'.")
         return error.exit_code

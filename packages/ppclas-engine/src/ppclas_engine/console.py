@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+_HEAD = re.compile(r" +(\w+ {2,})?")
+"""An indent, or that and the name of a value."""
 _WIDE = 110
 """Characters a line from which on a bar is long."""
 
@@ -51,14 +55,29 @@ class Console:
     def line(self, text: str = "") -> None:
         """A line for the person and the log."""
         if not self._quiet:
-            self._rich.print(escaped_lines(text), markup=False)
+            self._rich.print(self._fitted(text), markup=False)
         self.log(text)
 
     def warn(self, text: str) -> None:
         """A line that starts with ``warning:``; shown even when quiet."""
-        shown = escaped_lines(f"warning: {text}")
+        shown = self._fitted(f"warning: {text}")
         self._rich.print(shown, markup=False, style="yellow" if self._rich.is_terminal else None)
         self.log(f"warning: {text}")
+
+    def _fitted(self, text: str) -> str:
+        """Broken between words on a terminal, under where the text begins; commands stay whole."""
+        shown = escaped_lines(text)
+        if not self._rich.is_terminal or shown.lstrip().startswith("ppclas "):
+            return shown
+        head = _HEAD.match(shown)
+        indent = " " * (0 if head is None else head.end())
+        return textwrap.fill(
+            shown,
+            self._rich.width,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
     def log(self, text: str) -> None:
         """A line for the log alone; a log that cannot be written ends with a warning."""

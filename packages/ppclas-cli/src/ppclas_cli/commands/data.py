@@ -172,12 +172,12 @@ def _print_statistics(found: SetStatistics) -> None:
     click.echo()
     _say(f"{found.num_images} photos in {found.origin}")
     if found.num_unreadable:
-        click.echo(f"  {found.num_unreadable} cannot be read; 'ppclas data check' says which")
+        output.say(f"  {found.num_unreadable} cannot be read; 'ppclas data check' says which")
     if found.height and found.width and found.mean and found.std and found.mean_bytes:
         _print_sides(found.height, found.width)
-        click.echo(f"  {found.mean_bytes / 1024:.1f} KiB a photo")
+        output.say(f"  {found.mean_bytes / 1024:.1f} KiB a photo")
         for name, values in (("mean", found.mean), ("std", found.std)):
-            click.echo(
+            output.say(
                 f"  {name:<4} of red, green, blue in 0..1: "
                 f"{', '.join(f'{value:.3f}' for value in values)}"
             )
@@ -238,11 +238,11 @@ def _print_bad(images: Sequence[BadImage], what: str) -> None:
     for bad in images[:_SHOWN]:
         _say(f"  {what}: {bad.where}: {bad.reason}")
     if len(images) > _SHOWN:
-        click.echo(f"  … and {len(images) - _SHOWN} more: {what}; --json lists them")
+        output.say(f"  … and {len(images) - _SHOWN} more: {what}; --json lists them")
 
 
 def _print_sides(height: SideStatistics, width: SideStatistics) -> None:
-    click.echo(
+    output.say(
         f"  height {height.smallest} to {height.largest} (half of them up to {height.median}), "
         f"width {width.smallest} to {width.largest} ({width.median}) pixels"
     )
@@ -250,7 +250,7 @@ def _print_sides(height: SideStatistics, width: SideStatistics) -> None:
 
 def _say(text: str) -> None:
     """A line on stdout, whatever names are in it."""
-    click.echo(escaped(text))
+    output.say(escaped(text))
 
 
 data.add_command(preview.command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppclas_cli import output
+from ppclas_cli.augmenting import augmented
 
 if TYPE_CHECKING:
     from ppclas_data.inspection.preview import Preview
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any config value."
+)
+@click.option(
+    "--augment",
+    metavar="light|medium|strong|FILE",
+    help="Show what 'ppclas train --augment' adds, step by step.",
 )
 @click.option(
     "-o",
@@ -60,6 +66,7 @@ def command(
     data: str | None,
     source: str | None,
     overrides: tuple[str, ...],
+    augment: str | None,
     target: str,
     count: int,
     cell: int,
@@ -68,14 +75,15 @@ def command(
     """Draw what augmentations make of photos in DATA: a row a method, a column a photo.
 
     Without a config: every random transform that is installed, and every mix of batches, on photos
-    of 224 pixels. With one (-c or --override): what a training sees after each of its transforms,
-    and what evaluation sees. DATA is a folder, a list file or a CSV, as for training; without it,
-    the config's photos or the built-in ones.
+    of 224 pixels. With one (-c, --override or --augment): what a training sees after each of its
+    transforms, and what evaluation sees. DATA is a folder, a list file or a CSV, as for training;
+    without it, the config's photos or the built-in ones.
 
     \b
     Examples:
       ppclas data preview photos/ -o grid.png
       ppclas data preview photos/ -c my.yaml -o steps.png
+      ppclas data preview photos/ --augment strong
       ppclas data preview --override data.resize_mode=letterbox
     """
     path = Path(target)
@@ -87,9 +95,9 @@ def command(
         raise click.UsageError(f"There is no folder {path.parent} to write {path.name} to.")
     from ppclas_data.inspection.contact_sheet import draw_sheet
 
-    configured = source is not None or overrides
+    configured = source is not None or overrides or augment
     preview = (
-        _configured(data, source, overrides, count, seed)
+        _configured(data, source, overrides, augment, count, seed)
         if configured
         else _everything(data, count, seed)
     )
@@ -115,7 +123,12 @@ def _everything(data: str | None, count: int, seed: int) -> Preview:
 
 
 def _configured(
-    data: str | None, source: str | None, overrides: tuple[str, ...], count: int, seed: int
+    data: str | None,
+    source: str | None,
+    overrides: tuple[str, ...],
+    augment: str | None,
+    count: int,
+    seed: int,
 ) -> Preview:
     from ppclas_core.config.load import load_config
     from ppclas_data.inspection.preview import choose_photos, preview_config
@@ -123,6 +136,8 @@ def _configured(
 
     loaded = load_config(source, overrides, {"DATA": ("data.train", data)})
     plan = make_plan(loaded.config, "cpu")
+    if augment is not None:
+        plan = augmented(plan, augment)
     assert plan.config.train.epochs is not None
     notes: list[str] = []
     photos = choose_photos(plan.train, count, notes)

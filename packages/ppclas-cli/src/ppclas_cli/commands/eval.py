@@ -13,7 +13,8 @@ import click
 
 from ppclas_cli.bundles import WHAT, model_options, open_source
 from ppclas_cli.lazy import need_extra
-from ppclas_cli.output import print_table
+from ppclas_cli.output import FEW, print_table
+from ppclas_cli.training_screen import about_fonts
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -135,6 +136,10 @@ def command(
         line = shlex.join(["ppclas", *sys.argv[1:]])
         report_scoring(Path(report), bundle, evaluation, scoring, opened.title, line)
         console.line(f"The report is in {Path(report) / 'report.html'}.")
+    if confusion or report is not None:
+        missing = about_fonts(bundle.labels)
+        if missing:
+            console.warn(missing)
     if as_json:
         click.echo(json.dumps(_as_json(evaluation, per_class)))
         return
@@ -154,8 +159,11 @@ def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: 
     click.echo(
         f"{bundle.manifest.architecture.name} on {images.origin}: {evaluation.num_images} photos"
     )
-    width = max(len(TITLES.get(name, name)) for name in evaluation.metrics)
-    for name, value in evaluation.metrics.items():
+    shown = dict(evaluation.metrics)
+    if len(bundle.labels) <= FEW:
+        shown.pop("top5", None)
+    width = max(len(TITLES.get(name, name)) for name in shown)
+    for name, value in shown.items():
         title, _, number = format_metric(name, value).rpartition(" ")
         click.echo(f"  {title:<{width}}  {number}")
     if per_class:
@@ -170,4 +178,4 @@ def _print(evaluation: Evaluation, bundle: Bundle, images: ImageSet, per_class: 
 
 
 def _rounded(value: Any) -> Any:
-    return f"{value:.3f}" if isinstance(value, float) else value
+    return f"{value:.2%}" if isinstance(value, float) else value

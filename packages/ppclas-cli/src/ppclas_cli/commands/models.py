@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = {
     "name": ("name", "{}"),
-    "top1": ("top-1", "{:.3f}"),
-    "top5": ("top-5", "{:.3f}"),
+    "top1": ("top-1", "{:.2%}"),
+    "top5": ("top-5", "{:.2%}"),
     "params_m": ("params (M)", "{:.2f}"),
     "flops_g": ("FLOPs (G)", "{:.3f}"),
 }
@@ -53,8 +53,8 @@ def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> 
     """List the models whose name fits PATTERN: a part of it, or a glob. Upper and lower case are
     the same.
 
-    Accuracies are those published for ImageNet-1k, as shares of 1. --sort puts the best accuracy,
-    or the smallest or fastest model, first; models of which that is not known come last.
+    Accuracies are those published for ImageNet-1k (JSON and CSV: in 0..1). --sort puts the best
+    accuracy, or the smallest or fastest model, first; models of which that is not known come last.
 
     \b
     Examples:

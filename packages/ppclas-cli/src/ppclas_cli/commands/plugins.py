@@ -116,11 +116,11 @@ def _row(info: PluginInfo, registries: Registries) -> dict[str, Any]:
 
 
 def _print(info: PluginInfo, registries: Registries, verbose: bool) -> None:
-    click.echo(
+    output.say(
         f"{info.distribution} {info.version}".rstrip() + f"  (plugin {info.name!r}, {info.module})"
     )
     if not info.ok:
-        click.echo(f"  failed: {info.reason}")
+        output.say(f"  failed: {info.reason}")
         if verbose:
             click.echo(
                 "".join(f"    {line}\n" for line in info.error.rstrip().splitlines()), nl=False
@@ -130,7 +130,7 @@ def _print(info: PluginInfo, registries: Registries, verbose: bool) -> None:
         shown = ", ".join(
             names if verbose or len(names) <= 8 else [*names[:6], f"… {len(names)} in all"]
         )
-        click.echo(f"  {kind.replace('_', ' ')}: {shown}")
+        output.say(f"  {kind.replace('_', ' ')}: {shown}")
 
 
 def registered_by(info: PluginInfo, registries: Registries) -> dict[str, list[str]]:

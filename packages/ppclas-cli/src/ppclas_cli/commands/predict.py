@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import click
 from ppclas_core.wording import escaped
 
+from ppclas_cli import photo_copies
 from ppclas_cli.answers import FORMATS, format_of, report
 from ppclas_cli.bundles import WHAT, open_source
 from ppclas_cli.lazy import need_extra
@@ -62,6 +65,20 @@ from ppclas_cli.output import note
     help="CPU threads of the engine. Without it: all.",
 )
 @click.option(
+    "--min-confidence",
+    "least",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    default=0.0,
+    help="Say 'unsure' where the best answer's probability is below it, in 0..1.",
+)
+@click.option(
+    "--save-images", metavar="DIR", help="Write each photo there with its answer drawn below it."
+)
+@click.option(
+    "--sort-into", metavar="DIR", help="Copy each photo into a folder there named after its class."
+)
+@click.option(
     "--tta",
     metavar="flip|5crop|N",
     help="Average the answers for several views of each photo: so many times as slow.",
@@ -77,6 +94,9 @@ def command(
     batch_size: int,
     engine: str | None,
     threads: int | None,
+    least: float,
+    save_images: str | None,
+    sort_into: str | None,
     tta: str | None,
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
@@ -94,6 +114,7 @@ def command(
       ppclas predict cat.jpg -m runs/MobileNetV2-1
       ppclas predict photos/ -m exports/onnx -o answers.csv
       ppclas predict photos/ -m runs/MobileNetV2-1 --engine auto
+      ppclas predict photos/ -m runs/MobileNetV2-1 --sort-into sorted/ --min-confidence 0.6
     """
     from ppclas_deploy.engine_choice import load_engine, readers
     from ppclas_engine.bundles import DEFAULT_MODEL
@@ -101,6 +122,7 @@ def command(
     from ppclas_engine.results.predict import expand_paths, predict
 
     chosen = as_format or format_of(output)
+    model, paths = _model_first(model, paths)
     notes: list[str] = []
     files = expand_paths(paths, notes)
     for said in notes:
@@ -124,4 +146,36 @@ def command(
         predictions = predict_views(bundle, files, tta, **how)
     else:
         predictions = list(predict(bundle, files, **how))
-    report(predictions, output, chosen)
+    if save_images is not None:
+        count = photo_copies.save_images(Path(save_images), predictions, least)
+        note(f"{count} photos with their answers in {escaped(save_images)}")
+    if sort_into is not None:
+        count = photo_copies.sort_into(Path(sort_into), predictions, least)
+        note(f"{count} copies in {escaped(sort_into)}, a folder for each class")
+    report(predictions, output, chosen, least)
+
+
+def _model_first(model: str | None, paths: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Model and photos, where the first of the paths is a run, bundle or export: as the other
+    commands have it.
+
+    Raises:
+        click.UsageError: it is, and no photos are named, or another model is.
+    """
+    from ppclas_core.bundle import Bundle
+    from ppclas_core.errors import BundleError
+
+    first, *photos = paths
+    try:
+        if not Path(first).is_dir():
+            return model, paths
+        Bundle.load(first)
+    except BundleError:
+        return model, paths
+    named = shlex.quote(first)
+    if model is not None:
+        raise click.UsageError(f"{first} is a model, no photos, and -m names {model}: give one.")
+    if not photos:
+        raise click.UsageError(f"{first} is a model. Which photos? ppclas predict PHOTO -m {named}")
+    note(f"{escaped(first)} is a model, so it answers: the same as -m {escaped(named)}")
+    return first, tuple(photos)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppclas_cli import training_screen
+from ppclas_cli.augmenting import augmented
+from ppclas_cli.train_flags import everyday_options, flags_of
+
 if TYPE_CHECKING:
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
     from ppclas_engine.loop.train import RunResult
-    from ppclas_engine.planning.plan import Plan
 
 _AUTO = "auto"
 
@@ -175,6 +178,7 @@ _AUTO = "auto"
 @click.option(
     "--compile", is_flag=True, default=None, help="Trace the model into a graph for training."
 )
+@everyday_options
 @click.option("--dry-run", is_flag=True, help="Print what would be trained, and stop.")
 def command(
     source: str | None,
@@ -186,6 +190,9 @@ def command(
     max_restarts: int,
     master: str | None,
     machine: int,
+    augment: str | None,
+    test_data: str | None,
+    verbose: bool,
     **given: Any,
 ) -> None:
     """Train or fine-tune an image classifier on the photos in DATA.
@@ -198,6 +205,7 @@ def command(
       ppclas train
       ppclas train flowers/ --model ResNet50
       ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
+      ppclas train photos/ --augment medium --test held_out/ --name tulips
       ppclas train --resume runs/MobileNetV2-1
       ppclas train photos/ --devices 0,1,2,3 --batch-size 256
     """
@@ -213,9 +221,15 @@ def command(
         train_plan,
     )
 
-    flags = _flags(given)
+    flags = flags_of(given)
     if change_recipe and resume is None:
         raise click.UsageError("--change-recipe goes with --resume.")
+    if augment is not None and resume is not None:
+        raise click.UsageError(
+            "--augment is for a new run; one to --resume has its own transforms."
+        )
+    if test_data is not None and not Path(test_data).exists():
+        raise click.UsageError(f"--test {test_data}: there is no such folder, list or CSV.")
     said = bool(
         source
         or overrides
@@ -241,16 +255,20 @@ def command(
         if change_recipe:
             loaded = load_config(source or str(run / "config.yaml"), overrides, flags)
         config = loaded.config if loaded is not None else None
-        _print_result(_resume(run, config, console, places, change_recipe=change_recipe))
+        result = _resume(run, config, console, places, change_recipe=change_recipe)
+        training_screen.print_result(result, test_data)
         return
     assert loaded is not None
     _check_there_is_something_to_train_on(source, loaded.config)
     for note in loaded.notes:
         console.line(note)
     plan = plan_run(loaded.config)
-    _print_plan(plan, console)
+    if augment is not None:
+        plan = augmented(plan, augment)
+    training_screen.print_plan(plan, console, verbose=verbose, estimate=dry_run)
     if not dry_run:
-        _print_result(train_plan(plan, console, launch=make_launch(plan.config, **places)))
+        result = train_plan(plan, console, launch=make_launch(plan.config, **places))
+        training_screen.print_result(result, test_data)
 
 
 def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | None:
@@ -316,79 +334,3 @@ def _check_there_is_something_to_train_on(source: str | None, config: Config) ->
         f"{source}: it names validation photos alone, so there is nothing to train on. To measure "
         f"a model on them: {shlex.join(words)}"
     )
-
-
-def _print_plan(plan: Plan, console: Console) -> None:
-    for note in plan.notes:
-        console.line(f"  {note}")
-
-
-def _print_result(result: RunResult | None) -> None:
-    if result is None:
-        return
-    from ppclas_engine.console import Console
-    from ppclas_engine.scoring.monitor import format_metric
-
-    best, run = result.best, result.run.path
-    console = Console()
-    console.line()
-    shown = ("top1", "top5") if "top1" in best else ("map", "macro_f1", "auroc")
-    numbers = ", ".join(format_metric(name, best[name]) for name in (*shown, "loss"))
-    console.line(
-        f"Best epoch {best['epoch']}: {numbers} on {best['num_images']} validation photos."
-    )
-    console.line(
-        f"Everything is in {run}: bundle/, report.html, metrics.csv, per_class.csv, "
-        "predictions.csv, log.txt"
-    )
-    name = shlex.quote(str(run))
-    console.line(f"  ppclas eval {name}")
-    console.line(f"  ppclas predict PHOTO -m {name}")
-    console.line(f"  ppclas export {name} --target onnx")
-
-
-def _flags(given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Option → the dotted key of the config that it sets, and its value; None where not given."""
-    data, train_list = given["data"], given["train_list"]
-    if data is not None and train_list is not None:
-        raise click.UsageError(
-            f"DATA ({data}) and --train ({train_list}) both name the training photos: give one."
-        )
-    pretrained, from_scratch = given["pretrained"], given["from_scratch"]
-    if pretrained is not None and from_scratch:
-        raise click.UsageError("--pretrained and --from-scratch contradict each other: give one.")
-    return {
-        "DATA": ("data.train", data),
-        "--train": ("data.train", train_list),
-        "--val": ("data.val", given["val"]),
-        "--model": ("model.name", given["model"]),
-        "--pretrained": ("model.pretrained", True if pretrained == "true" else pretrained),
-        "--from-scratch": ("model.pretrained", False if from_scratch else None),
-        "--epochs": ("train.epochs", given["epochs"]),
-        "--batch-size": ("data.batch_size", given["batch_size"]),
-        "--lr": ("schedule.lr", given["lr"]),
-        "--image-size": ("data.image_size", given["image_size"]),
-        "--resize-mode": ("data.resize_mode", given["resize_mode"]),
-        "--device": ("train.device", given["device"]),
-        "--devices": ("train.devices", given["devices"]),
-        "--output": ("train.output", given["output"]),
-        "--seed": ("train.seed", given["seed"]),
-        "--workers": ("data.workers", given["workers"]),
-        "--reader": ("data.reader.name", given["reader"]),
-        "--class-weights": ("loss.class_weights", given["class_weights"]),
-        "--tracker": ("trackers", _trackers(given["trackers"], given["vdl_dir"])),
-        "--amp": ("train.precision", given["amp"]),
-        "--ema": ("train.ema_decay", given["ema"]),
-        "--accumulate": ("train.accumulate", given["accumulate"]),
-        "--compile": ("train.compile", given["compile"]),
-    }
-
-
-def _trackers(names: tuple[str, ...], vdl_dir: str | None) -> list[dict[str, Any]] | None:
-    """What stands in the config for --tracker and --vdl-dir."""
-    trackers: list[dict[str, Any]] = [
-        {"name": name} for name in names if name != "VisualDL" or vdl_dir is None
-    ]
-    if vdl_dir is not None:
-        trackers.append({"name": "VisualDL", "dir": str(Path(vdl_dir).absolute())})
-    return trackers or None

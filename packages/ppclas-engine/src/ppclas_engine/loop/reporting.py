@@ -43,7 +43,7 @@ def epoch_line(row: Mapping[str, Any], epochs: int, better: bool, monitor: str) 
     if row["train_loss"] is not None:
         parts.append(f"train loss {row['train_loss']:.4f}")
     if row["train_top1"] is not None:
-        parts.append(f"train top-1 {row['train_top1']:.1%}")
+        parts.append(f"train top-1 {row['train_top1']:.2%}")
     # The usual first, then what decides.
     shown = [
         name

@@ -41,10 +41,10 @@ def advice(
     if row.get("train_top1") is None or name != "top1":
         return
     train, val = row["train_top1"], row["top1"]
-    both = f"top-1 is {train:.1%} in training and {val:.1%} in validation"
+    both = f"top-1 is {train:.2%} in training and {val:.2%} in validation"
     if train - val > _FAR:
-        mix = again("-o", "data.batch_transforms=[{name: Mixup}]")
-        more = again("-o", f"optimizer.weight_decay={max(10 * decay, 1e-4):g}")
+        mix = again("--mixup")
+        more = again("--weight-decay", f"{max(10 * decay, 1e-4):g}")
         yield f"It knows its photos by heart ({both}): mix them,", mix
         yield f"or let the weights decay more (now {decay:g}).", more
     elif val - train > _BELOW and config.data.batch_transforms:
@@ -53,5 +53,5 @@ def advice(
             again("-o", "data.batch_transforms=[]"),
         )
     elif val - train > _BELOW:
-        less = again("-o", f"optimizer.weight_decay={decay / 10:g}")
+        less = again("--weight-decay", f"{decay / 10:g}")
         yield f"It is held back ({both}): augment less, or let weights decay less.", less

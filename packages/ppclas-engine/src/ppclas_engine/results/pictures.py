@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 import math
-import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,7 +18,9 @@ from ppclas_components.metrics import Confusion, Reliability
 from ppclas_core.errors import ImageError
 from ppclas_core.files import write_atomic
 from ppclas_data.decoding.decode import decode
+from rich.cells import cell_len, chop_cells
 
+from ppclas_engine.results.fonts import families, in_words
 from ppclas_engine.results.tables import Answer
 
 MISTAKES = 24
@@ -33,6 +34,9 @@ _COUNTED = 30
 """Up to so many its cells carry their counts."""
 _LISTED = 20
 """Most frequent confusions that stand beside a matrix."""
+
+_LEFT_TO_RIGHT = "\u200e"
+"""After a name that may be Arabic: what follows stands to its right all the same."""
 
 _BLUE, _LIGHT_BLUE, _ORANGE, _GREEN, _RED, _GREY = (
     "#2563eb",
@@ -114,7 +118,7 @@ def draw_confusion(confusion: Confusion, class_names: Sequence[str], path: Path)
     listed = top_confusions(confusion, class_names, _LISTED if side > 6 else 10)
     figure = _figure(side + (4.2 if listed and not many else 0.6), side)
     correct, total = int(confusion.hits.sum()), int(confusion.count.sum())
-    title = f"{correct} of {total} right ({correct / max(total, 1):.1%})"
+    title = f"{correct} of {total} right ({correct / max(total, 1):.2%})"
     if many:
         figure.suptitle(title, fontsize=11)
         beside = figure.subplots()
@@ -135,7 +139,7 @@ def _draw_matrix(axes: Any, confusion: NDArray[np.int64], class_names: Sequence[
     axes.imshow(_matrix_colours(confusion), interpolation="nearest")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    names = [textwrap.shorten(name, 28, placeholder="…") for name in class_names]
+    names = [_short(in_words(name), 28) for name in class_names]
     few = count <= 12
     axes.set_xticks(
         range(count), names, rotation=45 if few else 90, ha="right" if few else "center"
@@ -233,7 +237,10 @@ def draw_mistakes(
         axes.set_axis_off()
     for axes, answer in zip(grid.flat, worst, strict=False):
         axes.imshow(thumbnail(partial(read, answer.image), answer.path))
-        lines = [(_short(text), _COLOURS[kind]) for text, kind in about(answer, several=several)]
+        lines = [
+            (_short(in_words(text)), _COLOURS[kind])
+            for text, kind in about(answer, several=several)
+        ]
         for line, (text, colour) in enumerate(lines):
             axes.text(
                 0.0,
@@ -281,8 +288,9 @@ def about(answer: Answer, *, several: bool) -> list[tuple[str, str]]:
     return lines or [("no label, none said", "right")]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 30 else f"{text[:29]}…"
+def _short(text: str, width: int = 30) -> str:
+    """What fits of ``text``; Chinese characters take the place of two."""
+    return text if cell_len(text) <= width else f"{chop_cells(text, width - 1)[0]}…"
 
 
 def thumbnail(read: Callable[[], bytes], name: str) -> NDArray[np.uint8]:
@@ -336,10 +344,8 @@ def _list_confusions(axes: Any, listed: Sequence[tuple[str, str, int, int]]) -> 
     places = np.arange(len(listed))
     axes.barh(places, [count for _, _, count, _ in listed], color=_RED, alpha=0.35, height=0.8)
     for place, (true, said, count, total) in zip(places, listed, strict=True):
-        text = (
-            f"{textwrap.shorten(true, 22, placeholder='…')} → "
-            f"{textwrap.shorten(said, 22, placeholder='…')}"
-        )
+        names = [f"{_short(in_words(name), 22)}{_LEFT_TO_RIGHT}" for name in (true, said)]
+        text = " → ".join(names)
         axes.text(0, place, f" {text}  {count}/{total}", va="center", ha="left", fontsize=8)
     axes.set_ylim(max(len(listed), 10) - 0.5, -0.5)
     axes.set_title("most frequent confusions: true → predicted", fontsize=9)
@@ -358,8 +364,13 @@ def _figure(width: float, height: float, dpi: int = 110) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
+    from matplotlib.text import Text
+
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    fonts = families("".join(text.get_text() for text in texts))
+    for text in texts if len(fonts) > 1 else ():
+        text.set_fontfamily(fonts)
     with warnings.catch_warnings():
-        # Class names in scripts that the default font lacks are drawn as boxes; the names stand in
-        # report files too.
+        # Said once, by ``about_fonts``.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))

@@ -1,0 +1,71 @@
+"""What people mean by options that other programs have: the option here, or the config key."""
+
+from __future__ import annotations
+
+import click
+
+_MEANT = (
+    # words of other programs, the option here (of any command that has it), or a config key
+    ("wandb logger tensorboard visualdl mlflow comet log-to logging", "--tracker"),
+    ("gpu gpus cuda num-gpus gpu-ids device-ids", "--devices"),
+    ("cpu no-cuda accelerator use-gpu", "--device"),
+    ("learning-rate base-lr max-lr", "--lr"),
+    ("num-epochs max-epochs n-epochs epoch iterations", "--epochs"),
+    ("batch bs batchsize train-batch-size batch_size", "--batch-size"),
+    ("img-size imgsz image_size input-size resolution size img", "--image-size"),
+    ("arch backbone architecture net network model-name", "--model"),
+    ("checkpoint ckpt load init-from finetune weights-path", "--pretrained"),
+    ("no-pretrained scratch random-init", "--from-scratch"),
+    (
+        "aug augmentation augmentations autoaugment randaugment aa auto-augment data-aug",
+        "--augment",
+    ),
+    ("cutmix mix mixup-alpha mixup-prob", "--mixup"),
+    ("smoothing ls-eps", "--label-smoothing"),
+    ("wd decay l2 weight_decay", "--weight-decay"),
+    ("opt optim adam adamw sgd", "--optimizer"),
+    ("early-stop early-stopping early-stopping-patience", "--patience"),
+    ("freeze-backbone frozen linear-probe head-only freeze-layers", "--freeze"),
+    ("exp-name experiment run-name project", "--name"),
+    ("out out-dir output-dir save-dir dest", "--output"),
+    ("test-data test-dir holdout held-out", "--test"),
+    ("num-workers n-workers jobs j", "--workers"),
+    ("fp16 bf16 half mixed-precision precision", "--amp"),
+    ("continue restart", "--resume"),
+    ("random-seed manual-seed", "--seed"),
+    ("model-ema moving-average", "--ema"),
+    ("grad-accum accumulation accumulate-grad-batches gradient-accumulation-steps", "--accumulate"),
+    ("val-data valid validation eval-data", "--val"),
+    ("threshold conf confidence min-conf min-score", "--min-confidence"),
+    ("topk k", "--top-k"),
+    ("save save-img save-image annotate visualize", "--save-images"),
+    ("sort copy-to move-to", "--sort-into"),
+    ("source input images dataset data-path data-dir", "--data"),
+    ("sched scheduler lr-scheduler schedule", "schedule.name"),
+    ("warmup warmup-epochs", "schedule.warmup_epochs"),
+    ("clip grad-clip clip-grad max-norm gradient-clip-val", "optimizer.clip_norm"),
+    ("val-split split val-fraction test-size", "data.val_fraction"),
+    ("drop-path dropout dropout-rate drop", "model.params"),
+    ("loss criterion focal", "loss.name"),
+    ("layer-decay llrd", "optimizer.layer_decay"),
+    ("oversample balance class-balance weighted-sampler", "data.sampling.balance"),
+    ("normalize mean std", "data.normalize"),
+    ("metric monitor best-by", "train.monitor"),
+)
+
+
+def meant(error: click.NoSuchOption) -> str:
+    """A sentence on what the unknown option is called here; empty where nothing is known."""
+    if error.ctx is None:
+        return ""
+    word = error.option_name.lstrip("-").lower().replace("_", "-")
+    known = {name: option for option in error.ctx.command.params for name in option.opts}
+    for words, here in _MEANT:
+        if word not in words.replace("_", "-").split() and word != here.lstrip("-"):
+            continue
+        if here in known:
+            help_text = getattr(known[here], "help", None) or ""
+            return f"That is {here} here: {help_text}"
+        if "--override" in known and not here.startswith("--"):
+            return f"That is set with -o {here}=…; 'ppclas config show' prints all keys."
+    return ""

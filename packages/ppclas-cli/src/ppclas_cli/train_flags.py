@@ -1,0 +1,150 @@
+"""The everyday switches of ``ppclas train``, and what each of its flags sets in a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the switches of ``ppclas train`` that change the recipe."""
+    options = (
+        click.option(
+            "--augment",
+            metavar="light|medium|strong|FILE",
+            help="Augmentations behind the crop and flip: a preset ('ppclas data preview --augment "
+            "strong' draws it), or a YAML list of transforms.",
+        ),
+        click.option(
+            "--mixup",
+            is_flag=False,
+            flag_value=0.2,
+            type=click.FloatRange(0, min_open=True),
+            metavar="[ALPHA]",
+            help="Blend photos and labels of a batch; alone: 0.2.",
+        ),
+        click.option(
+            "--label-smoothing",
+            type=click.FloatRange(0, 1, max_open=True),
+            metavar="SHARE",
+            help="Share of each label that is spread over all classes, as 0.1.",
+        ),
+        click.option(
+            "--optimizer",
+            metavar="NAME",
+            help="SGD, Momentum, RMSProp, Adam, AdamW, or a plugin's.",
+        ),
+        click.option(
+            "--weight-decay",
+            type=click.FloatRange(min=0),
+            metavar="RATE",
+            help="How strongly weights are pulled towards 0.",
+        ),
+        click.option(
+            "--freeze",
+            metavar="STAGES",
+            help="What is not trained: backbone (the classifier alone learns), or stages with "
+            "commas.",
+        ),
+        click.option(
+            "--patience",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="End after so many epochs without a better one.",
+        ),
+        click.option(
+            "--test",
+            "test_data",
+            metavar="PATH",
+            help="Photos that are measured once, after the last epoch: a folder, list or CSV.",
+        ),
+        click.option(
+            "--name", "run_name", metavar="NAME", help="Call the run so: runs/NAME, or NAME-2 …"
+        ),
+        click.option(
+            "--verbose",
+            is_flag=True,
+            help="Say everything that was inferred from photos and model.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def flags_of(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Option → the dotted key of the config that it sets, and its value; None where not given."""
+    data, train_list = given["data"], given["train_list"]
+    if data is not None and train_list is not None:
+        raise click.UsageError(
+            f"DATA ({data}) and --train ({train_list}) both name the training photos: give one."
+        )
+    pretrained, from_scratch = given["pretrained"], given["from_scratch"]
+    if pretrained is not None and from_scratch:
+        raise click.UsageError("--pretrained and --from-scratch contradict each other: give one.")
+    if given["output"] is not None and given["run_name"] is not None:
+        raise click.UsageError("--output and --name both say where the run goes: give one.")
+    return {
+        "DATA": ("data.train", data),
+        "--train": ("data.train", train_list),
+        "--val": ("data.val", given["val"]),
+        "--model": ("model.name", given["model"]),
+        "--pretrained": ("model.pretrained", True if pretrained == "true" else pretrained),
+        "--from-scratch": ("model.pretrained", False if from_scratch else None),
+        "--epochs": ("train.epochs", given["epochs"]),
+        "--batch-size": ("data.batch_size", given["batch_size"]),
+        "--lr": ("schedule.lr", given["lr"]),
+        "--image-size": ("data.image_size", given["image_size"]),
+        "--resize-mode": ("data.resize_mode", given["resize_mode"]),
+        "--device": ("train.device", given["device"]),
+        "--devices": ("train.devices", given["devices"]),
+        "--output": ("train.output", given["output"] or _named(given["run_name"])),
+        "--seed": ("train.seed", given["seed"]),
+        "--workers": ("data.workers", given["workers"]),
+        "--reader": ("data.reader.name", given["reader"]),
+        "--class-weights": ("loss.class_weights", given["class_weights"]),
+        "--label-smoothing": ("loss.label_smoothing", given["label_smoothing"]),
+        "--optimizer": ("optimizer.name", given["optimizer"]),
+        "--weight-decay": ("optimizer.weight_decay", given["weight_decay"]),
+        "--freeze": ("train.freeze", _parts(given["freeze"])),
+        "--patience": ("train.patience", given["patience"]),
+        "--mixup": ("data.batch_transforms", _mixup(given["mixup"])),
+        "--tracker": ("trackers", _trackers(given["trackers"], given["vdl_dir"])),
+        "--amp": ("train.precision", given["amp"]),
+        "--ema": ("train.ema_decay", given["ema"]),
+        "--accumulate": ("train.accumulate", given["accumulate"]),
+        "--compile": ("train.compile", given["compile"]),
+    }
+
+
+def _trackers(names: tuple[str, ...], vdl_dir: str | None) -> list[dict[str, Any]] | None:
+    """What stands in the config for --tracker and --vdl-dir."""
+    trackers: list[dict[str, Any]] = [
+        {"name": name} for name in names if name != "VisualDL" or vdl_dir is None
+    ]
+    if vdl_dir is not None:
+        trackers.append({"name": "VisualDL", "dir": str(Path(vdl_dir).absolute())})
+    return trackers or None
+
+
+def _named(name: str | None) -> str | None:
+    """A folder of runs/ that is free: of that name, or with a number."""
+    if name is None:
+        return None
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise click.UsageError(f"--name {name}: expected a plain name; for a path: --output DIR.")
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return str(folder)
+
+
+def _parts(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _mixup(alpha: float | None) -> list[dict[str, Any]] | None:
+    return None if alpha is None else [{"name": "Mixup", "alpha": alpha}]

@@ -1,0 +1,107 @@
+"""What stands on a terminal of 60, 80 and 120 columns: nothing cut, no word broken."""
+
+import os
+import re
+import struct
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+from ppclas_cli.output import print_table, wrapped
+
+fcntl = pytest.importorskip("fcntl", reason="there are pseudo-terminals on POSIX systems alone")
+pty = pytest.importorskip("pty", reason="as above")
+termios = pytest.importorskip("termios", reason="as above")
+
+_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def on_terminal(columns, command, cwd=None):
+    """(exit code, lines) of ``command`` on a terminal so wide."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    process = subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=environment
+    )
+    os.close(slave)
+    said = b""
+    while True:
+        try:
+            part = os.read(master, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        said += part
+    os.close(master)
+    text = _CODES.sub("", said.decode().replace("\r\n", "\n"))
+    return process.wait(), text.splitlines()
+
+
+def width(line):
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in line)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize(
+    "arguments",
+    [("recipes", "list"), ("models", "list", "*_ssld"), ("models", "info", "ResNet50_vd")],
+)
+def test_tables_fit_and_lose_no_word(columns, arguments):
+    command = [sys.executable, "-m", "ppclas_cli", *arguments]
+    code, lines = on_terminal(columns, command)
+    assert code == 0
+    for line in lines:  # addresses alone are longer
+        assert width(line) <= columns or line.split()[-1].startswith("https://")
+    piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = " ".join(lines).replace(",", " ").split()
+    rows = " ".join(piped.splitlines()[2:])  # a narrow screen has no heading
+    assert set(rows.replace(",", " ").split()) - {"-"} <= set(shown)
+
+
+def rows_on_terminal(columns, rows, header):
+    program = f"from ppclas_cli.output import print_table; print_table({rows!r}, {header!r})"
+    return on_terminal(columns, [sys.executable, "-c", program])[1]
+
+
+def test_the_column_of_words_is_broken_between_them():
+    rows = [["one", "red apples, green pears and something", 1.5], ["two", "nothing", None]]
+    assert rows_on_terminal(40, rows, ["name", "what it is", "x"]) == [
+        "name  what it is                     x",
+        "----  ---------------------------  ---",
+        "one   red apples, green pears and  1.5",
+        "      something",
+        "two   nothing                        -",
+    ]
+
+
+def test_a_row_becomes_lines_where_columns_have_no_room():
+    rows = [["a_long_name_of_a_model", 1.5, "two words", ["x y", "z"]]]
+    assert rows_on_terminal(24, rows, ["model", "params (M)", "kind", "others"]) == [
+        "a_long_name_of_a_model",
+        "  params (M) 1.5,",
+        "  kind two words,",
+        "  others x y, z",
+    ]
+
+
+def test_a_pipe_gets_whole_lines(capsys):
+    print_table([["a" * 300, "b c"]], ["one", "two"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) == 305
+
+
+def test_a_warning_is_yellow_and_broken_between_words_on_a_terminal():
+    program = "from ppclas_cli.output import note; note('warning: ' + 'word ' * 20)"
+    code, lines = on_terminal(60, [sys.executable, "-c", program])
+    assert code == 0
+    assert lines == ["warning:" + " word" * 10, "  " + " ".join(["word"] * 10)]
+    assert all(set(line.split()) <= {"warning:", "word"} for line in lines)
+
+
+def test_commands_stay_whole(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    text = "Go on with it:\n  ppclas train photos/ --epochs 20"
+    assert wrapped(text, sys.stderr) == text
