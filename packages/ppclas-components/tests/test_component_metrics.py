@@ -4,12 +4,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from ppclas_components.confusion import Confusion, class_scores
 from ppclas_components.metrics import (
     CalibrationError,
-    Confusion,
     MacroF1,
     TopK,
-    class_scores,
     predictions,
     ranks,
 )

@@ -14,7 +14,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import pytest
-from ppclas_components.metrics import Confusion
+from ppclas_components.confusion import Confusion
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import (
     Config,

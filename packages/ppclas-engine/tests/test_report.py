@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from ppclas_components.metrics import Confusion, wilson
+from ppclas_components.confusion import Confusion
+from ppclas_components.metrics import wilson
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import (
     ComponentConfig,

@@ -17,6 +17,8 @@ from ppclas_core.contracts.training import BOTH_TASKS, Metric
 from ppclas_core.errors import ShapeError
 from pydantic import Field, PositiveInt, field_validator
 
+from ppclas_components.confusion import ClassScores, Confusion, class_scores, share
+
 Probabilities = NDArray[np.float32]
 """[N, C]; each row sums to 1 where an image has one label."""
 Labels = NDArray[np.int64]
@@ -45,83 +47,6 @@ def ranks(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
 def predictions(probabilities: Probabilities) -> Labels:
     """The most probable class of each sample: [N]."""
     return probabilities.argmax(axis=1).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How often each class was taken for each: the pairs that occur, so that 100,000 classes cost
-    what their samples do, not ``C²``.
-    """
-
-    true: NDArray[np.int64]
-    """[P] class indices."""
-    predicted: NDArray[np.int64]
-    """[P] class indices; a pair (true, predicted) occurs once."""
-    count: NDArray[np.int64]
-    """[P] samples, above 0."""
-    num_classes: int
-
-    @classmethod
-    def of(cls, labels: Labels, predicted: Labels, num_classes: int) -> Confusion:
-        """Count the pairs of two arrays [N] of class indices."""
-        pairs, count = np.unique(
-            np.asarray(labels, dtype=np.int64) * num_classes + predicted, return_counts=True
-        )
-        return cls(pairs // num_classes, pairs % num_classes, count.astype(np.int64), num_classes)
-
-    @property
-    def support(self) -> NDArray[np.int64]:
-        """[C] samples of each class."""
-        return self._sums(self.true, np.ones_like(self.count, dtype=bool))
-
-    @property
-    def answers(self) -> NDArray[np.int64]:
-        """[C] samples that were predicted as each class."""
-        return self._sums(self.predicted, np.ones_like(self.count, dtype=bool))
-
-    @property
-    def hits(self) -> NDArray[np.int64]:
-        """[C] samples of each class that were predicted as it."""
-        return self._sums(self.true, self.true == self.predicted)
-
-    def matrix(self) -> NDArray[np.int64]:
-        """All counts [C, C]: the row is the true class, the column the predicted one."""
-        matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
-        matrix[self.true, self.predicted] = self.count
-        return matrix
-
-    def _sums(self, keys: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-        sums = np.bincount(keys[kept], self.count[kept], minlength=self.num_classes)
-        return sums.astype(np.int64)
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """How well each class is told apart; every array is [C]. A share of nothing is 0."""
-
-    precision: NDArray[np.float64]
-    """Correct ones among those predicted as the class, 0..1."""
-    recall: NDArray[np.float64]
-    """Found ones among those of the class, 0..1."""
-    f1: NDArray[np.float64]
-    """Harmonic mean of the two, 0..1."""
-    support: NDArray[np.int64]
-    """Samples of the class."""
-    present: NDArray[np.bool_]
-    """Whether the class occurs among the labels or the predictions; macro means leave the others
-    out."""
-
-
-def class_scores(confusion: Confusion) -> ClassScores:
-    """Precision, recall and F1 of each class."""
-    hits, predicted, support = confusion.hits, confusion.answers, confusion.support
-    return ClassScores(
-        precision=_share(hits, predicted),
-        recall=_share(hits, support),
-        f1=_share(2 * hits, predicted + support),
-        support=support,
-        present=(predicted + support) > 0,
-    )
 
 
 class TopK(Metric):
@@ -328,9 +253,9 @@ def threshold_scores(truth: Truth, given: Truth) -> ClassScores:
     """Precision, recall and F1 of each class, of ``truth`` and ``given`` labels, both [N, C]."""
     hits, said, support = (truth & given).sum(axis=0), given.sum(axis=0), truth.sum(axis=0)
     return ClassScores(
-        precision=_share(hits, said),
-        recall=_share(hits, support),
-        f1=_share(2 * hits, said + support),
+        precision=share(hits, said),
+        recall=share(hits, support),
+        f1=share(2 * hits, said + support),
         support=support,
         present=(said + support) > 0,
     )
@@ -394,10 +319,6 @@ def best_thresholds(probabilities: Probabilities, truth: Truth) -> NDArray[np.fl
 def _mean(values: NDArray[np.float64], otherwise: float) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else otherwise
-
-
-def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
 def _check(probabilities: Probabilities, labels: Labels) -> None:

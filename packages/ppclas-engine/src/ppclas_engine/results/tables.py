@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ppclas_components.metrics import Confusion, Reliability
+from ppclas_components.confusion import Confusion
+from ppclas_components.metrics import Reliability
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 from ppclas_data.csv_cells import csv_cells, csv_value

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_components.confusion import ClassScores, Confusion, class_scores
 from ppclas_components.metrics import (
     AUROC,
     CalibrationError,
-    ClassScores,
-    Confusion,
     MacroF1,
     MeanAveragePrecision,
     Reliability,
@@ -21,7 +20,6 @@ from ppclas_components.metrics import (
     auroc_per_class,
     average_precision_per_class,
     best_thresholds,
-    class_scores,
     decision_scores,
     reliability,
     threshold_scores,
