@@ -12,6 +12,8 @@ import click
 from ppclas_core.errors import MissingDependencyError
 from ppclas_core.wording import near_names
 
+from ppclas_cli.completion import completing, teach
+
 
 @dataclass(frozen=True)
 class LazyCommand:
@@ -40,6 +42,10 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command ``cmd_name``; None where there is none."""
+        found = self._find(cmd_name)
+        return teach(found) if found is not None and completing() else found
+
+    def _find(self, cmd_name: str) -> click.Command | None:
         from ppclas_core.registry import resolve
 
         if cmd_name in self._table:

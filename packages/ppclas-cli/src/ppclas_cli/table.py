@@ -64,6 +64,9 @@ COMMANDS = {
     "doctor": LazyCommand(
         "ppclas_cli.commands.doctor:command", "Find what is wrong with this installation.", _CARE
     ),
+    "completion": LazyCommand(
+        "ppclas_cli.completion:command", "Complete names in the shell with TAB.", _CARE
+    ),
     "setup": LazyCommand(
         "ppclas_cli.commands.setup:command",
         "Install the PaddlePaddle that fits this machine.",
