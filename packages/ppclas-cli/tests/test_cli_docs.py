@@ -23,12 +23,26 @@ in_repository = pytest.mark.skipif(
 
 
 @in_repository
-def test_the_reference_is_up_to_date():
+@pytest.mark.parametrize("name", ["cli", "contracts"])
+def test_a_generated_page_is_up_to_date(name):
     # In a process of its own: a command keeps the help option of the first context it meets.
     code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['render'](), end='')"
-    run = subprocess.run([sys.executable, "-X", "utf8", "-c", code, GENERATOR], capture_output=True)
-    page = GENERATOR.with_name("cli.md").read_bytes()
-    assert run.stdout.decode() == page.decode(), "run: python docs/generate_cli.py"
+    generator = GENERATOR.with_name(f"generate_{name}.py")
+    run = subprocess.run([sys.executable, "-X", "utf8", "-c", code, generator], capture_output=True)
+    page = GENERATOR.with_name(f"{name}.md").read_bytes()
+    assert run.stdout.decode() == page.decode(), f"run: python docs/generate_{name}.py"
+
+
+@in_repository
+def test_every_hook_has_its_contract_on_the_page():
+    hooks = re.findall(
+        r"^### `(register_\w+)", (TOP / "docs" / "hooks.md").read_text(), re.MULTILINE
+    )
+    listed = re.findall(
+        r"^## `(register_\w+)", (TOP / "docs" / "contracts.md").read_text(), re.MULTILINE
+    )
+    # Recipes are mappings, commands are click's.
+    assert set(hooks) - set(listed) == {"register_recipes", "register_commands"}
 
 
 def documented_commands():
