@@ -99,7 +99,8 @@ def run(settings: Settings, console: Console) -> int:
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     console.line(f"http://{shown}:{port}/ - a page for people; /docs lists the API")
     options: dict[str, Any] = {
-        "log_level": "warning",
+        # It warns of each request that is no HTTP, and a stranger could fill the disk with that.
+        "log_level": "error",
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": 65,

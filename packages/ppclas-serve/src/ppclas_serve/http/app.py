@@ -205,7 +205,11 @@ class Surroundings:
         if route == "none":
             raise Problem(404, f"Nothing at {scope['path'][:200]!r}; /docs lists what there is.")
         if route == "method":
-            raise Problem(405, f"{scope['path'][:200]!r} does not take {scope['method'][:20]}.")
+            raise Problem(
+                405,
+                f"{scope['path'][:200]!r} does not take {scope['method'][:20]}.",
+                allow=_methods_of(self._routes, scope),
+            )
 
 
 def _route_of(routes: Sequence[BaseRoute], scope: Scope) -> str:
@@ -217,3 +221,9 @@ def _route_of(routes: Sequence[BaseRoute], scope: Scope) -> str:
             return getattr(route, "path", "?")
         partial = partial or match is Match.PARTIAL
     return "method" if partial else "none"
+
+
+def _methods_of(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
+    """What the request's path takes."""
+    fitting = [r for r in routes if isinstance(r, Route) and r.matches(scope)[0] is Match.PARTIAL]
+    return sorted({method for route in fitting for method in route.methods or ()})
