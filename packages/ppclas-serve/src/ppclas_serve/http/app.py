@@ -10,13 +10,12 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 
 from ppclas_serve.backend.problems import Problem, over_limit
@@ -25,6 +24,7 @@ from ppclas_serve.backend.served import CANDIDATE
 from ppclas_serve.http.answering import Answers, json_response, problem_response
 from ppclas_serve.http.oip import oip_routes
 from ppclas_serve.http.openapi import description
+from ppclas_serve.http.pages import FILES, page_routes
 from ppclas_serve.http.routes import old_routes, own_routes
 
 if TYPE_CHECKING:
@@ -33,16 +33,7 @@ if TYPE_CHECKING:
     from ppclas_serve.backend.fleet import Fleet
     from ppclas_serve.backend.served import Served
 
-_PAGE = Path(__file__).with_name("page")
-_FILES = {
-    "/": "index.html",
-    "/page.css": "page.css",
-    "/page.js": "page.js",
-    "/docs": "docs.html",
-    "/docs.js": "docs.js",
-    "/icon.svg": "icon.svg",
-}
-_OPEN = ("/v2/health/live", "/v2/health/ready", *_FILES)
+_OPEN = ("/v2/health/live", "/v2/health/ready", *FILES)
 """What is answered without a token: whether the server lives, and the page, which asks for one."""
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -93,16 +84,10 @@ def make_app(
     async def openapi(request: Request) -> Response:
         return json_response(description(token is not None))
 
-    def file(name: str) -> Route:
-        async def send(request: Request) -> Response:
-            return FileResponse(_PAGE / _FILES[name])
-
-        return Route(name, send, methods=["GET"])
-
     routes: list[BaseRoute] = [
         *own_routes(answers),
         *oip_routes(answers),
-        *(file(name) for name in _FILES),
+        *page_routes(),
         Route("/metrics", metrics, methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
         *old_routes(answers),
