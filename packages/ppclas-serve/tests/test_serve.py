@@ -133,6 +133,12 @@ class TestPredict:
 
 
 class TestProblems:
+    def test_a_wrong_method_is_told_the_right_ones(self, server):
+        status, body, headers = server.ask("DELETE", "/v2/models/fruit/infer")
+        assert (status, headers["allow"]) == (405, "POST")
+        assert json.loads(body)["allow"] == ["POST"]
+        assert server.ask("POST", "/v1/models")[2]["allow"] == "GET, HEAD"
+
     @pytest.mark.parametrize(
         ("path", "body", "kind", "status", "words"),
         [

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -221,12 +222,37 @@ def test_the_keyboard_reaches_everything_that_can_be_done(browser, server):
     for _ in range(5):
         browser.key("Tab")
         reached.append(browser.run("document.activeElement.id || document.activeElement.tagName"))
-    assert reached == ["pick", "camera", "SUMMARY", "SUMMARY", "BODY"]
+    assert reached == ["language", "pick", "camera", "SUMMARY", "SUMMARY"]
     nameless = browser.run(
         '[...document.querySelectorAll("button, input, select")]'
         ".filter((e) => !e.hidden && !e.textContent && !e.labels?.length).map((e) => e.id)"
     )
     assert nameless == []
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_speaks_chinese(browser, server, tmp_path, width):
+    browser.open(f"http://127.0.0.1:{server.port}/?lang=zh", width=width)
+    browser.wait('document.getElementById("state")?.textContent === "就绪"')
+    (tmp_path / "notes.jpg").write_text("no photo")
+    browser.pick([*PHOTOS[:2], tmp_path / "notes.jpg"])
+    browser.wait(f"{ANSWERED} === 3")
+    said = browser.run('document.getElementById("said").textContent')
+    assert said == "3 张照片中有 2 张得到结果。"
+    assert browser.run(HEADS) == [*right(server, PHOTOS[:2]), "没有结果"]
+    # What is left of English: names, and what the server itself says.
+    own = browser.run(
+        '[...document.querySelectorAll("h1, dt, button, summary, strong, #drop p, .answer .time")]'
+        ".filter((e) => !e.closest('.bad')).map((e) => e.textContent)"
+    )
+    assert [text for text in own if not re.search("[一-龥]", text)] == []
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    browser.shot(tmp_path / "chinese.png")
+    browser.run('document.querySelector("a.page").click()')
+    browser.wait('document.querySelectorAll("#paths details").length')
+    assert browser.run("document.title") == "API 说明"
+    browser.run('document.getElementById("language").click()')
+    browser.wait('document.title === "The API"')
 
 
 @pytest.mark.parametrize("width", [400, 1280])

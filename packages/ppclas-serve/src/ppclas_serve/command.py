@@ -115,8 +115,6 @@ def command(
       ppclas serve exports/onnx --host 0.0.0.0 --port 80 --workers 4
       ppclas serve old/ new/ --name fruit --name fruit --shadow newest/
     """
-    from ppclas_engine.console import Console
-
     from ppclas_serve.backend.problems import Limits
     from ppclas_serve.run import Settings, named, run
 
@@ -130,7 +128,7 @@ def command(
     if options["token"] == "":
         raise click.UsageError("--token is empty.")
     settings = Settings(models=tuple(served), shadow=shadowed, limits=limits, **options)
-    return run(settings, Console())
+    return run(settings)
 
 
 def _model(path: str, name: str, version: str, weights: str | None, labels: str | None) -> Model:

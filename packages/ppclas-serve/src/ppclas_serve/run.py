@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -24,6 +25,7 @@ from ppclas_engine.bundles import bundle_from_weights
 from ppclas_engine.console import Console
 
 from ppclas_serve.backend.problems import Limits
+from ppclas_serve.backend.stray_lines import few_stray_lines
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -72,7 +74,7 @@ class Settings(Params):
     limits: Limits = Limits()
 
 
-def run(settings: Settings, console: Console) -> int:
+def run(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C; then answer what is under way, and return the exit code.
 
     Raises:
@@ -97,9 +99,10 @@ def run(settings: Settings, console: Console) -> int:
     listening = listen(settings.host, settings.port)
     port = listening.getsockname()[1]
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    console.line(f"http://{shown}:{port}/ - a page for people; /docs lists the API")
+    said = f"http://{shown}:{port}/ - a page for people; /docs lists the API"
     options: dict[str, Any] = {
-        "log_level": "warning",
+        # It warns of each request that is no HTTP, and a stranger could fill the disk with that.
+        "log_level": "error",
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": 65,
@@ -112,8 +115,13 @@ def run(settings: Settings, console: Console) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     _give_memory_back()
     if settings.workers == 1:
-        uvicorn.Server(uvicorn.Config(application(settings, console), **options)).run([listening])
+        with few_stray_lines():
+            console = Console()
+            console.line(said)
+            app = application(settings, console)
+            uvicorn.Server(uvicorn.Config(app, **options)).run([listening])
         return 0
+    Console().line(said)
     threads = settings.threads or max(1, available_cpus() // settings.workers)
     with tempfile.TemporaryDirectory(prefix="ppclas-metrics-") as folder:
         os.environ[_SETTINGS] = settings.replace(threads=threads).model_dump_json()
@@ -194,6 +202,9 @@ def worker_application() -> ASGIApp:
     that was started again refuses none.
     """
     _give_memory_back()
+    block = contextlib.ExitStack()
+    block.enter_context(few_stray_lines())
+    atexit.register(block.close)
     settings = Settings.model_validate_json(os.environ[_SETTINGS])
     return application(settings, Console(stream=sys.stderr), wait=True)
 

@@ -116,4 +116,6 @@ def problem_response(problem: Problem) -> Response:
     headers = {"retry-after": "1"} if problem.status in (429, 503) else {}
     if problem.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if problem.status == 405:
+        headers["allow"] = ", ".join(problem.more["allow"])
     return json_response(problem.content(), problem.status, headers)

@@ -10,13 +10,12 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 
 from ppclas_serve.backend.problems import Problem, over_limit
@@ -25,6 +24,7 @@ from ppclas_serve.backend.served import CANDIDATE
 from ppclas_serve.http.answering import Answers, json_response, problem_response
 from ppclas_serve.http.oip import oip_routes
 from ppclas_serve.http.openapi import description
+from ppclas_serve.http.pages import FILES, page_routes
 from ppclas_serve.http.routes import old_routes, own_routes
 
 if TYPE_CHECKING:
@@ -33,16 +33,7 @@ if TYPE_CHECKING:
     from ppclas_serve.backend.fleet import Fleet
     from ppclas_serve.backend.served import Served
 
-_PAGE = Path(__file__).with_name("page")
-_FILES = {
-    "/": "index.html",
-    "/page.css": "page.css",
-    "/page.js": "page.js",
-    "/docs": "docs.html",
-    "/docs.js": "docs.js",
-    "/icon.svg": "icon.svg",
-}
-_OPEN = ("/v2/health/live", "/v2/health/ready", *_FILES)
+_OPEN = ("/v2/health/live", "/v2/health/ready", *FILES)
 """What is answered without a token: whether the server lives, and the page, which asks for one."""
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -93,16 +84,10 @@ def make_app(
     async def openapi(request: Request) -> Response:
         return json_response(description(token is not None))
 
-    def file(name: str) -> Route:
-        async def send(request: Request) -> Response:
-            return FileResponse(_PAGE / _FILES[name])
-
-        return Route(name, send, methods=["GET"])
-
     routes: list[BaseRoute] = [
         *own_routes(answers),
         *oip_routes(answers),
-        *(file(name) for name in _FILES),
+        *page_routes(),
         Route("/metrics", metrics, methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
         *old_routes(answers),
@@ -205,7 +190,11 @@ class Surroundings:
         if route == "none":
             raise Problem(404, f"Nothing at {scope['path'][:200]!r}; /docs lists what there is.")
         if route == "method":
-            raise Problem(405, f"{scope['path'][:200]!r} does not take {scope['method'][:20]}.")
+            raise Problem(
+                405,
+                f"{scope['path'][:200]!r} does not take {scope['method'][:20]}.",
+                allow=_methods_of(self._routes, scope),
+            )
 
 
 def _route_of(routes: Sequence[BaseRoute], scope: Scope) -> str:
@@ -217,3 +206,9 @@ def _route_of(routes: Sequence[BaseRoute], scope: Scope) -> str:
             return getattr(route, "path", "?")
         partial = partial or match is Match.PARTIAL
     return "method" if partial else "none"
+
+
+def _methods_of(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
+    """What the request's path takes."""
+    fitting = [r for r in routes if isinstance(r, Route) and r.matches(scope)[0] is Match.PARTIAL]
+    return sorted({method for route in fitting for method in route.methods or ()})

@@ -9,6 +9,7 @@ _PROBLEMS = {
     "400": "the body or its parts cannot be told apart",
     "401": "the token is missing or wrong",
     "404": "no such model, version or path",
+    "405": "a method that the path does not take; `Allow` lists those that it does",
     "408": "the body did not arrive in time",
     "413": "over a limit on size; `limit` and `value` name it",
     "415": "a content type or encoding that is not read",
@@ -26,7 +27,7 @@ def description(with_token: bool) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "ppclas",
-            "version": metadata.version("ppclas-deploy"),
+            "version": metadata.version("ppclas-serve"),
             "description": "Image classification: photos in, names and probabilities out.",
         },
         "paths": {**_own(), **_protocol(), **_old(), **_care()},
@@ -233,7 +234,7 @@ def _schemas() -> dict[str, Any]:
             },
         },
         "OldRequest": {
-            "oneOf": [
+            "anyOf": [
                 {
                     "type": "object",
                     "required": ["feed"],
@@ -254,7 +255,7 @@ def _schemas() -> dict[str, Any]:
                     "type": "object",
                     "required": ["key", "value"],
                     "properties": {
-                        "key": {"type": "array", "items": {"const": "image"}},
+                        "key": {"type": "array", "items": {"enum": ["image"]}, "minItems": 1},
                         "value": {"type": "array", "items": _BASE64},
                     },
                 },
@@ -271,6 +272,7 @@ def _schemas() -> dict[str, Any]:
                 "error": _TEXT,
                 "limit": _TEXT,
                 "value": _NUMBER,
+                "allow": {"type": "array", "items": _TEXT},
             },
         },
     }

@@ -33,18 +33,18 @@ function operation(path, method, facts, all) {
   name.className = "method";
   const shown = node("details", "", node("summary", "", name, node("code", path), " " + facts.summary));
   if (facts.parameters) {
-    shown.append(node("h3", "Parameters"), table(facts.parameters.map((entry) =>
-      [entry.name, (entry.description || "in the path") + " (" + entry.schema.type + ")"])));
+    shown.append(node("h3", t("Parameters")), table(facts.parameters.map((entry) =>
+      [entry.name, (entry.description || t("in the path")) + " (" + entry.schema.type + ")"])));
   }
   if (facts.requestBody) {
-    shown.append(node("h3", "Body"), table(Object.entries(facts.requestBody.content).map(([kind, entry]) =>
-      [kind, kind === "application/json" ? schema(resolve(entry.schema, all)) : "the file itself, or files in a form"])));
+    shown.append(node("h3", t("Body")), table(Object.entries(facts.requestBody.content).map(([kind, entry]) =>
+      [kind, kind === "application/json" ? schema(resolve(entry.schema, all)) : t("the file itself, or files in a form")])));
   }
   const right = facts.responses["200"].content["application/json"];
   if (right && Object.keys(resolve(right.schema, all)).length) {
-    shown.append(node("h3", "Answer"), schema(resolve(right.schema, all)));
+    shown.append(node("h3", t("Answer")), schema(resolve(right.schema, all)));
   }
-  shown.append(node("h3", "Statuses"), table(Object.entries(facts.responses).map(([status, entry]) =>
+  shown.append(node("h3", t("Statuses")), table(Object.entries(facts.responses).map(([status, entry]) =>
     [status, entry.description])));
   return shown;
 }
@@ -55,7 +55,7 @@ async function load() {
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.detail);
   const all = content.components.schemas;
-  const parts = { v1: "Photos in, names out", v2: "Open Inference Protocol", "": "Others" };
+  const parts = { v1: t("Photos in, names out"), v2: t("Open Inference Protocol"), "": t("Others") };
   for (const [start, title] of Object.entries(parts)) {
     const paths = Object.entries(content.paths).filter(([path]) => {
       const first = path.split("/")[1];
@@ -68,5 +68,5 @@ async function load() {
 }
 
 load().catch((error) => {
-  document.getElementById("state").textContent = "The description cannot be read: " + error.message;
+  document.getElementById("state").textContent = t("The description cannot be read: {0}", error.message);
 });

@@ -1,7 +1,7 @@
 "use strict";
 
 const at = (id) => document.getElementById(id);
-const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const percent = new Intl.NumberFormat(document.documentElement.lang, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const ALTERNATIVES = 5;
 const PARALLEL = 4; // requests at a time
 let models = [];
@@ -22,14 +22,14 @@ async function ask(path, options = {}) {
   try {
     answer = await fetch(path, { ...options, headers });
   } catch {
-    throw new Error("The server cannot be reached.");
+    throw new Error(t("The server cannot be reached."));
   }
   if (answer.status === 401) {
     await askForToken();
     return ask(path, options);
   }
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.detail || "The server answers with " + answer.status + ".");
+  if (!answer.ok) throw new Error(content.detail || t("The server answers with {0}.", answer.status));
   return content;
 }
 
@@ -60,11 +60,11 @@ function showModel() {
     .filter(([, value]) => typeof value === "number")
     .map(([name, value]) => name + " " + (value >= 0 && value <= 1 ? percent.format(value) : value.toPrecision(4)));
   const facts = {
-    Name: model.name + ", version " + model.version,
+    Name: t("{0}, version {1}", model.name, model.version),
     Architecture: model.architecture,
     Classes: model.classes,
-    Task: model.task === "multilabel" ? "several labels for a photo" : "one class for a photo",
-    "Input size": model.image_size && model.image_size.join(" × ") + " pixels",
+    Task: model.task === "multilabel" ? t("several labels for a photo") : t("one class for a photo"),
+    "Input size": model.image_size && t("{0} pixels", model.image_size.join(" × ")),
     Accuracy: metrics.join(", "),
     Size: model.size_mb && model.size_mb + " MB",
     Engine: model.engine && Object.entries(model.engine).map(([name, value]) => name + " " + value).join(", "),
@@ -73,11 +73,11 @@ function showModel() {
     "Not ready": model.reason,
   };
   for (const [name, value] of Object.entries(facts)) {
-    if (value) card.append(node("dt", "", name), node("dd", "", String(value)));
+    if (value) card.append(node("dt", "", t(name)), node("dd", "", String(value)));
   }
-  at("title").textContent = "Classify photos with " + model.name;
+  at("title").textContent = t("Classify photos with {0}", model.name);
   const state = at("state");
-  state.textContent = model.ready ? "Ready" : "Not ready: " + model.reason;
+  state.textContent = model.ready ? t("Ready") : t("Not ready: {0}", model.reason);
   state.classList.toggle("bad", !model.ready);
   const where = new URL("v1/predict?model=" + model.name, location.href).href;
   at("curl").textContent = "curl --data-binary @photo.jpg \\\n  -H 'Content-Type: image/jpeg' \\\n  '" + where + "'";
@@ -123,18 +123,18 @@ function bar(entry, accepted) {
 function fill(shown, prediction, milliseconds) {
   const several = prediction.labels !== undefined;
   const names = several ? prediction.labels.map((entry) => entry.label) : [prediction.label];
-  shown.querySelector("h2").textContent = names.join(", ") || "No label";
+  shown.querySelector("h2").textContent = names.join(", ") || t("No label");
   shown.querySelector(".bars").replaceChildren(
     ...prediction.top.map((entry) => bar(entry, several && names.includes(entry.label))));
   const took = prediction.milliseconds;
   shown.querySelector(".time").textContent =
-    Math.round(milliseconds) + " ms in all; on the server " +
-    took.read.toFixed(1) + " ms to read it, " + took.answer.toFixed(1) + " ms to answer";
+    t("{0} ms in all; on the server {1} ms to read it, {2} ms to answer",
+      Math.round(milliseconds), took.read.toFixed(1), took.answer.toFixed(1));
 }
 
 function fail(shown, message) {
   shown.classList.add("bad");
-  shown.querySelector("h2").textContent = "No answer";
+  shown.querySelector("h2").textContent = t("No answer");
   shown.querySelector(".time").textContent = message.replace(/^image: /, "");
 }
 
@@ -143,7 +143,7 @@ async function classify(file, shown) {
   const started = performance.now();
   try {
     if (limits.max_body_mb && file.size > limits.max_body_mb * 1e6) {
-      throw new Error("It has " + (file.size / 1e6).toFixed(1) + " MB; the server takes up to " + limits.max_body_mb + " MB.");
+      throw new Error(t("It has {0} MB; the server takes up to {1} MB.", (file.size / 1e6).toFixed(1), limits.max_body_mb));
     }
     const query = new URLSearchParams({ model: model.name, version: model.version, top_k: ALTERNATIVES });
     const content = await ask("v1/predict?" + query, {
@@ -181,8 +181,8 @@ async function take(files) {
       if (await classify(...next)) good += 1;
       const open = document.querySelectorAll("#answers [aria-busy]").length;
       at("said").textContent = open
-        ? total - open + " of " + total + " photos answered …"
-        : good + " of " + total + (total === 1 ? " photo" : " photos") + " answered.";
+        ? t("{0} of {1} photos answered …", total - open, total)
+        : t(total === 1 ? "{0} of {1} photo answered." : "{0} of {1} photos answered.", good, total);
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, works));
@@ -218,12 +218,12 @@ for (const button of document.querySelectorAll(".copy")) {
     const text = at(button.dataset.of);
     try {
       await navigator.clipboard.writeText(text.textContent);
-      button.textContent = "Copied";
+      button.textContent = t("Copied");
     } catch {
       getSelection().selectAllChildren(text); // no clipboard without https: Ctrl-C does it
-      button.textContent = "Press Ctrl-C";
+      button.textContent = t("Press Ctrl-C");
     }
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    setTimeout(() => { button.textContent = t("Copy"); }, 2000);
   });
 }
 
@@ -246,7 +246,7 @@ at("camera").addEventListener("click", async () => {
     await at("video").play();
     at("snap").focus();
   } catch {
-    at("said").textContent = "No camera can be used here: there is none, or the page may not use it.";
+    at("said").textContent = t("No camera can be used here: there is none, or the page may not use it.");
   }
 });
 at("close").addEventListener("click", closeCamera);
