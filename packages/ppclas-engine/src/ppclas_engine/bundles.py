@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppclas_core.bundle import Bundle, Manifest, Preprocessing, architecture_of, versions
 from ppclas_core.errors import BundleError, WeightsError
@@ -12,6 +12,9 @@ from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
 from ppclas_core.weights import State, most_bytes, read_state
 from ppclas_data.loading.pipeline import default_eval_transforms
+
+if TYPE_CHECKING:
+    from ppclas_core.contracts.image_model import ImageModel
 
 
 def pretrained_path(
