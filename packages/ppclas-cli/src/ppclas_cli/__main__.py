@@ -2,6 +2,10 @@
 
 import sys
 
+if not sys.flags.safe_path:
+    # A ``random.py`` in the current folder is the user's; ``-m`` puts that folder first.
+    sys.path.append(sys.path.pop(0))
+
 from ppclas_cli.main import main
 
 sys.exit(main())

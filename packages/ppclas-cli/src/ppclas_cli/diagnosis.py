@@ -220,7 +220,7 @@ def check_import(timeout: float = 120.0) -> Finding | None:
     )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],
             capture_output=True,
             text=True,
             timeout=timeout,

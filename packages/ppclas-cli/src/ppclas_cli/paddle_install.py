@@ -7,6 +7,7 @@ there: they are ``paddlepaddle-gpu`` on PaddlePaddle's own index, one address fo
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -96,7 +97,9 @@ def run_command(command: Sequence[str]) -> int:
     """Run ``command`` and return its exit code. pip's progress is for the person, not data: it goes
     to stderr.
     """
-    return subprocess.call(command, stdout=sys.stderr)
+    # Not -P, which would stand in the commands that people are shown.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    return subprocess.call(command, stdout=sys.stderr, env=environment)
 
 
 def set_up(plan: Plan, ask: Ask | None, run: Runner) -> bool:

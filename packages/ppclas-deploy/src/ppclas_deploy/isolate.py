@@ -83,7 +83,15 @@ def run_isolated(
         try:
             run_command(
                 f"the {step} step",
-                [sys.executable, "-m", "ppclas_deploy.worker", step, str(job_file), str(result)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "ppclas_deploy.worker",
+                    step,
+                    str(job_file),
+                    str(result),
+                ],
                 log,
                 timeout,
                 meanwhile=meanwhile,

@@ -99,6 +99,12 @@ class PipelineReader:
         return Samples(images[: len(kept)], np.array(kept, np.int64), tuple(bad))
 
 
+def _import_path() -> list[str]:
+    """This process's, with the current folder last: a ``random.py`` there is no module of ours."""
+    here = ("", ".", os.getcwd())  # noqa: PTH109 - as sys.path has it
+    return sorted(sys.path, key=lambda folder: folder in here)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a worker process said: samples, an error of reading, or that the process is gone."""
@@ -121,7 +127,7 @@ class WorkerProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with _interrupts_held_back():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START],
+                [sys.executable, "-P", "-c", _START],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -133,7 +139,7 @@ class WorkerProcess:
         _widen(results)
         # The reader goes as bytes within the message: one that does not load leaves the line in
         # order.
-        self._write(pickle.dumps(sys.path) + pickle.dumps(packed))
+        self._write(pickle.dumps(_import_path()) + pickle.dumps(packed))
         self._thread = threading.Thread(target=self._listen, args=(results, answers), daemon=True)
         self._thread.start()
 

@@ -103,7 +103,7 @@ def make_ready(runtime: LiteRuntime, log: Path) -> None:
     test = [*runtime.command, "-c", "import numpy, paddlelite.lite"]
     if (
         subprocess.run(
-            test, env={**os.environ, **OFFLINE}, capture_output=True, check=False
+            test, env={**os.environ, **OFFLINE}, capture_output=True, check=False, cwd=os.sep
         ).returncode
         == 0
     ):
@@ -155,7 +155,12 @@ def _runtime(python: str) -> LiteRuntime | None:
     """What ``python`` is good for, asked by starting it."""
     try:
         probe = subprocess.run(
-            [python, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=False
+            [python, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=os.sep,  # -c imports from the current folder first, and -P is of Python 3.11
         )
         version, implementation, bits, installed = json.loads(probe.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError):
