@@ -29,7 +29,13 @@ def environment() -> dict[str, str]:
     plain = {
         key: value for key, value in os.environ.items() if not key.startswith(("PPCLAS_", "COV_"))
     }
-    return {**plain, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    return {
+        **plain,
+        "OMP_NUM_THREADS": "1",
+        "PPCLAS_OFFLINE": "1",
+        "NO_COLOR": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,9 @@ def test_the_page_runs_as_it_is_written(photos, monkeypatch, capsys):
     assert re.fullmatch(r"top-1 \d\.\d{4} on \d+ photos", out[0])
     assert len(out) == 1 + 24
     assert names["result"].run.path.parent.name == "runs"
+    assert "ResNet50_vd" in names["names"]
+    assert len(names["answer"].top) == 3
+    assert names["network"].config.num_classes == 8
 
 
 def test_every_form_of_one_image_gets_the_same_answer(model, photos):

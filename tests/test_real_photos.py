@@ -23,7 +23,7 @@ def demo(ppclas, tmp_path_factory) -> Path:
     done = ppclas("train", cwd=folder)
     assert "Best epoch" in done.stderr
     assert "head re-initialised 1000→8" in done.stderr
-    return folder / "runs" / "SqueezeNet1_1-1"
+    return folder / "runs" / "MobileNetV2-1"
 
 
 def test_the_demo_ends_above_ninety_percent(demo):

@@ -105,13 +105,13 @@ def test_eval_counts_what_predict_answers(ppclas, place):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["predict", "photos"], 2, "Missing option '-m'"),
+        (["predict"], 2, "Missing argument 'PATHS...'"),
         (["predict", "photos", "-m", "net", "-o", "x.txt"], 2, "ends in .csv, .json or .jsonl"),
         (["predict", "nothing", "-m", "net"], 1, "No such file, folder or pattern: nothing"),
         (["predict", "photos", "-m", "photos"], 1, "photos"),
         (["eval", "net"], 1, "--data"),
-        (["eval"], 2, "Give a run, bundle or export, or else --model NAME with --weights FILE"),
-        (["eval", "net", "--model", "ResNet18"], 2, "are for published weights"),
+        (["eval"], 2, "Expected a run, a bundle, an export or the name of a model"),
+        (["eval", "net", "--model", "ResNet18"], 2, "both name what to work on"),
     ],
 )
 def test_mistakes_are_one_line(ppclas, place, arguments, code, words):

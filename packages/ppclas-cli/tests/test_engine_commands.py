@@ -156,7 +156,7 @@ def test_several_labels_a_photo(ppclas, export, photos, tmp_path):
         ),
         (["benchmark", "EXPORT", "--batch", "8", "--lite-format", "x.txt"], "add 1 to --batch"),
         (["quantize", "EXPORT", "--steps", "5"], "--steps belongs to --method qat"),
-        (["quantize"], "Give a run, bundle or export"),
+        (["quantize"], "Expected a run, a bundle, an export"),
     ],
 )
 def test_wrong_options(ppclas, export, arguments, words):

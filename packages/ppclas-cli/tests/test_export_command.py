@@ -42,13 +42,8 @@ def test_help_lists_the_registered_targets(capsys):
         (["RUN"], 2, "Missing option '--target'"),
         (["RUN", "--target", "onxx"], 1, "Unknown export target 'onxx'. Did you mean 'onnx'"),
         (["no/run", "--target", "onnx"], 1, "No such bundle: no/run"),
-        (
-            ["--target", "onnx"],
-            2,
-            "Give a run, bundle or export, or else --model NAME with --weights FILE",
-        ),
-        (["--target", "onnx", "--model", "ResNet18"], 2, "--model NAME with --weights FILE"),
-        (["RUN", "--target", "onnx", "--model", "ResNet18"], 2, "are for published weights"),
+        (["--target", "onnx"], 2, "Expected a run, a bundle, an export or the name of a model"),
+        (["RUN", "--target", "onnx", "--model", "ResNet18"], 2, "both name what to work on"),
         (
             ["RUN", "--target", "paddle", "--opset", "17"],
             1,

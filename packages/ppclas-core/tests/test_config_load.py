@@ -170,7 +170,7 @@ def test_unknown_keys(errors):
             "model: {name: ResNet19}",
             "model.name: Unknown model 'ResNet19'. Did you mean 'ResNet18'?",
         ),
-        ("model: {params: {depth: x}}", "model.name: Unknown model 'SqueezeNet1_1'."),
+        ("model: {params: {depth: x}}", "model.name: Unknown model 'MobileNetV2'."),
         (
             "model: {name: ResNet18, params: {depth: x}}",
             "model.params.depth: ResNet18: expected a whole number, got the text 'x'.",

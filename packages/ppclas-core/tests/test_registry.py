@@ -137,3 +137,20 @@ def test_a_builder_that_knows_its_parameters_is_asked():
     registry = Registry("model")
     registry.register("Model", Lazy())
     assert registry.entry("Model").params_model() is Blur
+
+
+def test_loose_names_ignore_case_and_separators_and_an_exact_one_comes_first():
+    models = Registry("model", "ppclas models list", loose=True)
+    for name, size in (("Net_x2_0", 40), ("Net_x1_0", 10), ("NET", 90), ("Other50", 1)):
+        models.register(name, Blur, metadata={"params": size})
+    models.register("net", Blur, aliases=("other_name",))
+    assert models.entry("NET").name == "NET"
+    assert models.entry("net").name == "net"
+    assert models.entry("net-x1.0").name == "Net_x1_0"
+    assert models.entry("OtherName").name == "net"
+    assert "net-x1.0" in models
+    assert "Net" not in models  # NET or net?
+    with pytest.raises(UnknownNameError, match="lightest first: Net_x1_0, Net_x2_0, NET, net"):
+        models.entry("Net")
+    with pytest.raises(UnknownNameError, match="Did you mean 'Other50'"):
+        models.entry("other5")

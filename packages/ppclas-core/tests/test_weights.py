@@ -390,3 +390,31 @@ def test_half_precision_is_widened_on_loading(tmp_path):
 def test_an_unwritable_place_is_one_clear_error(tmp_path, state):
     with pytest.raises(WeightsError, match="cannot write the weights"):
         save_state(tmp_path / "no folder" / "w.safetensors", state)
+
+
+def test_codes_and_levels_are_the_values_they_stand_for(tmp_path):
+    codes = np.array([[0, 2], [1, 2]], "uint8")
+    file = tmp_path / "w.safetensors"
+    save_state(file, {"a": codes, "a.levels": np.array([-1.5, 0, 0.1], "float32"), "b": codes})
+    state = read_state(file)
+    expected = np.array([[-1.5, 0.1], [0, 0.1]], "float32")
+    np.testing.assert_array_equal(state["a"], expected, strict=True)
+    np.testing.assert_array_equal(state["b"], codes, strict=True)
+    assert set(state) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"a.levels": np.ones(3)}, "a.levels expects a tensor a of uint8 codes"),
+        ({"a": np.ones(3), "a.levels": np.ones(3)}, "a.levels expects a tensor a of uint8 codes"),
+        (
+            {"a": np.array([3], "uint8"), "a.levels": np.ones(3)},
+            "a has the code 3, and a.levels 3 values",
+        ),
+    ],
+)
+def test_codes_without_their_levels_are_one_clear_error(tmp_path, tensors, message):
+    save_state(tmp_path / "w.safetensors", tensors)
+    with pytest.raises(WeightsError, match=message):
+        read_state(tmp_path / "w.safetensors")

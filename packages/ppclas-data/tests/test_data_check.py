@@ -15,6 +15,7 @@ from ppclas_core.config.schema import DataSection
 from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ImageError
 from ppclas_data.builtin import builtin_photos
+from ppclas_data.decoding import jpeg
 from ppclas_data.decoding.decode import count_frames, decode
 from ppclas_data.inspection.check import Duplicate, SideStatistics, check_data, look_at_all
 from ppclas_data.inspection.likeness import alike, picture_hash
@@ -190,6 +191,17 @@ def test_damage_inside_a_jpeg_is_a_warning(tmp_path):
     )
     assert not report.train.bad_images
     assert not check_data(DataSection()).train.damaged_images
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
+def test_a_piece_cut_out_of_the_middle_is_damage_and_filling_at_the_end_is_none(share):
+    pytest.importorskip("simplejpeg")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise)[1].tobytes()
+    middle = len(data) // 2
+    assert jpeg.find_damage(data[:middle] + data[middle + int(share * len(data)) :])
+    for filling in (b"\0", b"\x20", b"\0\1"):
+        assert not jpeg.find_damage(data[:-2] + filling * int(share * len(data)) + data[-2:])
 
 
 def test_damage_is_not_looked_for_without_simplejpeg(tmp_path):

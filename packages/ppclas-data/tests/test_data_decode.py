@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import cv2
@@ -243,7 +244,12 @@ def bomb_gif(height, width):
 
 
 @pytest.mark.parametrize(
-    "data", [bomb_png(30_000, 30_000), bomb_gif(60_000, 60_000)], ids=["png", "gif"]
+    "data",
+    [
+        bomb_png(30_000, 30_000),
+        bomb_gif(60_000, 60_000),
+    ],
+    ids=["png", "gif"],
 )
 def test_a_decompression_bomb_is_refused(data):
     with pytest.raises(
@@ -251,6 +257,50 @@ def test_a_decompression_bomb_is_refused(data):
         match=r"more than the 178,956,970 pixels that ppclas reads; shrink the image first",
     ):
         decode(data, "photo")
+
+
+def wide_frame_gif(height, width):
+    """A GIF of 60x90 whose first frame is larger than its canvas."""
+    data = encode(gradient(), "GIF")
+    frame = b"," + struct.pack("<HHHH", 0, 0, 90, 60)
+    assert frame in data
+    return data.replace(frame, b"," + struct.pack("<HHHH", 0, 0, width, height))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bomb_png(13_000, 13_000),
+        bomb_gif(13_000, 13_000),
+        bomb_gif(10_000, 10_000),
+        wide_frame_gif(13_000, 13_000),
+    ],
+    ids=["png", "gif", "small gif", "frame beyond its canvas"],
+)
+def test_a_few_bytes_do_not_claim_a_gigabyte(data):
+    tracemalloc.start()
+    with pytest.raises(ImageError, match=r"pixels in [0-9,]+ bytes; a file so small"):
+        decode(data, "photo")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
+
+
+def test_a_large_blank_page_is_read():
+    page = np.full((6000, 6000), 255, np.uint8)
+    assert decode(encode(page, "PNG"), "photo").shape == (6000, 6000, 3)
+
+
+@pytest.mark.parametrize("junk", [b"\0", b"\0\1\2\3\4", b"\xff\0\xff\0", b"\xff" * 9, bytes(5000)])
+@pytest.mark.parametrize("kind", [b"\xe0", b"\xdb", b"\xc0", b"\xc4"])
+def test_stray_bytes_between_segments_are_skipped_as_viewers_do(junk, kind):
+    plain = encode(gradient(), "JPEG")
+    at = plain.index(b"\xff" + kind)
+    at += 2 + int.from_bytes(plain[at + 2 : at + 4], "big")  # behind that segment
+    odd = plain[:at] + junk + plain[at:]
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(odd)).convert("RGB")), decode(plain, "a")
+    )
+    np.testing.assert_array_equal(decode(odd, "odd"), decode(plain, "plain"))
 
 
 def test_large_images_below_the_limit_are_read_without_a_word(monkeypatch, recwarn):

@@ -70,8 +70,13 @@ def test_what_is_left_out_of_a_folder_is_said(tmp_path, photo, folders, lines):
     photo(tmp_path / "loose.png")
     image_set = open_image_set(tmp_path)
     assert image_set.class_names == ("a", "b")
-    assert len(image_set.notes) == 3
-    for words in ("empty holds no photos", "1 file(s) in", "1 photo(s) directly in"):
+    assert len(image_set.notes) == 4
+    for words in (
+        "empty holds no photos",
+        f"1 file(s) that are no photos by their name are left out (first: {tmp_path}/a/notes.txt)",
+        f"waste baskets), are left out (first: {tmp_path}/.ipynb_checkpoints)",
+        "1 photo(s) directly in",
+    ):
         assert any(words in note for note in image_set.notes)
 
 

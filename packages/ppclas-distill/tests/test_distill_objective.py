@@ -52,7 +52,7 @@ def extra(tmp_path_factory):
     made = tmp_path_factory.mktemp("made")
     make_tiny_dataset(made, classes=2, per_class=EXTRA, size=40)
     folder = tmp_path_factory.mktemp("extra")
-    for number, photo in enumerate(sorted(image_files(made)[0])[:EXTRA]):
+    for number, photo in enumerate(sorted(image_files(made))[:EXTRA]):
         shutil.copy(photo, folder / f"{number}{Path(photo).suffix}")
     return folder
 

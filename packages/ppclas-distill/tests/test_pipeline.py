@@ -168,7 +168,7 @@ def test_a_pipeline_runs_its_stages_and_goes_on(tmp_path):
     make_tiny_dataset(tmp_path / "photos" / "train", classes=3, per_class=8, size=40)
     make_tiny_dataset(tmp_path / "photos" / "val", classes=3, per_class=4, size=40)
     (tmp_path / "pool").mkdir()
-    for number, photo in enumerate(image_files(tmp_path / "photos" / "val")[0]):
+    for number, photo in enumerate(image_files(tmp_path / "photos" / "val")):
         shutil.copy(
             photo, tmp_path / "pool" / f"{number}{Path(photo).suffix}"
         )  # look-alikes to be found

@@ -11,6 +11,7 @@ import textwrap
 from types import SimpleNamespace
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
@@ -24,6 +25,7 @@ from ppclas_core.config.schema import (
 from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ConfigError, DataError, TrainingError
 from ppclas_core.testing import use_plugin
+from ppclas_data.decoding import jpeg
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import logistic_regression, probe_class_weights, probe_set
@@ -202,8 +204,26 @@ def test_paths_of_every_kind(tmp_path):
     for nothing in ("missing.jpg", str(tmp_path / "*.webp")):
         with pytest.raises(DataError, match="No such file, folder or pattern"):
             expand_paths([nothing])
+    (folder / "._b.jpg").touch()
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "b.jpg").touch()
+    (folder / "link").symlink_to(tmp_path / "beside")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "c.jpg").touch()
+    notes: list[str] = []
+    assert expand_paths([str(folder)], notes) == [*expected, str(folder / "link" / "c.jpg")]
+    assert [note.partition(": ")[2].split(",")[0] for note in notes] == [
+        "1 hidden folder(s)",
+        "1 hidden photo(s)",
+        f"1 file(s) that are no photos by their name are left out (first: {folder}/notes.md).",
+    ]
+    listing.write_bytes("花.jpg\n".encode("gbk"))
+    with pytest.raises(DataError, match=r"list.txt:1: expected UTF-8 text, got the byte 0xbb"):
+        expand_paths([str(listing)])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="has no image in it"):
+    with pytest.raises(
+        DataError, match="expected a folder with photos in it, at any depth; got none"
+    ):
         expand_paths([str(tmp_path / "empty")])
 
 
@@ -332,3 +352,23 @@ def test_images_of_several_shapes_make_no_batch():
         one.error
         for one in predict(PLAIN_BUNDLE, images, batch_size=1, engine=_reads_the_corner([]))
     )
+
+
+def test_photos_that_lack_a_part_are_answered_and_called_damaged(tmp_path):
+    pytest.importorskip("simplejpeg")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    whole = cv2.imencode(".jpg", noise)[1].tobytes()
+    middle = len(whole) // 2
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    short, holed = tmp_path / "short.jpg", tmp_path / "holed.jpg"
+    short.write_bytes(whole[:middle] + b"\xff\xd9")
+    holed.write_bytes(whole[:middle] + whole[middle + 1500 :])
+    paths = [
+        str(tmp_path / name) for name in ("whole.jpg", "short.jpg", "holed.jpg", "missing.jpg")
+    ]
+    found = list(predict(PLAIN_BUNDLE, paths, batch_size=2, engine=_reads_the_corner([])))
+    assert [bool(one.error) for one in found] == [False, False, False, True]
+    assert [bool(one.damage) for one in found] == [False, True, True, False]
+    contents = (short.read_bytes(), holed.read_bytes())
+    assert [one.damage for one in found[1:3]] == [jpeg.find_damage(data) for data in contents]
+    assert ["damaged" in one.to_dict() for one in found] == [False, True, True, False]

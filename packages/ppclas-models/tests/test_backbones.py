@@ -77,14 +77,17 @@ def test_a_backbone_gives_the_maps_it_says(name):
     with paddle.no_grad():
         maps = backbone(images)
         last = backbone.model.forward_features(images)
-    plain = last.ndim == 3  # a vision transformer of one resolution: tokens, and one map of them
-    assert len(maps) == 1 if plain else len(maps) >= 2
+    tokens = last.ndim == 3  # vision transformers with a token for the image, some with one map
+    assert len(maps) >= (1 if tokens else 2)
     for feature, found in zip(backbone.info, maps, strict=True):
         assert list(found.shape[:2]) == [2, feature.channels]
         # A kernel without padding loses a few pixels at the border.
-        assert found.shape[2] == found.shape[3] == pytest.approx(size / feature.stride, abs=4)
-    if not plain:
+        assert found.shape[2] == pytest.approx(size / feature.stride, abs=4)
+        # SVTR shrinks the height of a line of text only.
+        assert name.startswith("SVTR") or found.shape[2] == found.shape[3]
+    if not tokens:
         assert np.array_equal(maps[-1].numpy(), last.numpy())
+    if len(maps) > 1:
         assert FeatureExtractor(backbone.model, [-2, -1]).info == backbone.info[-2:]
 
 
@@ -94,7 +97,11 @@ def test_a_backbone_gives_the_maps_it_says(name):
         pytest.param(
             row,
             id=row.name,
-            marks=slow_if(row.name not in smallest_of_each_family() or (row.params or 0) > 15e6),
+            marks=slow_if(
+                row.year is not None
+                or row.name not in smallest_of_each_family()
+                or (row.params or 0) > 15e6
+            ),
         )
         for row in COUNTED
         if (row.params or 0) < 60e6
@@ -104,7 +111,13 @@ def test_costs_are_those_that_the_catalogue_has(row):
     with paddle.utils.unique_name.guard():
         model = create_model(row.architecture)
     cost = profile_model(model, row.image_size)
-    assert cost.params == row.params
+    # Kernels that fuse() makes, and a projection nobody reads.
+    frozen = sum(
+        parameter.size
+        for name, parameter in model.named_parameters()
+        if parameter.stop_gradient and not name.endswith(("._mean", "._variance"))
+    )
+    assert cost.params + frozen == row.params
     counted = cost.macs + AUXILIARY_MACS.get(row.name, 0)
     if row.family == "efficientnet" and row.name != "EfficientNetB0_small":
         counted += cut_macs(model, row.image_size)

@@ -163,7 +163,7 @@ def test_feature_info_is_what_the_layers_give(name):
     for feature in features:
         _, channels, height, width = seen[feature.layer].shape
         assert channels == feature.channels
-        assert height == width
+        assert height == width or name.startswith("SVTR")  # it shrinks the height of a line only
         assert 0 <= side / feature.stride - height <= slack
     if last.ndim == 4:  # plain vision transformers give tokens
         assert list(last.shape) == list(seen[features[-1].layer].shape)

@@ -66,8 +66,32 @@ def test_the_carried_weights_are_small_and_keep_their_notice():
     notice = path.with_name("SqueezeNet1_1.LICENSE.txt").read_text()
     assert "DeepScale" in notice
     assert "Redistributions in binary form must reproduce" in notice
-    assert {file.name for file in CARRIED.iterdir()} == {path.name, "SqueezeNet1_1.LICENSE.txt"}
     assert "BSD-2-Clause" in metadata.metadata("ppclas-models")["License-Expression"]
+
+
+def test_every_carried_file_has_a_notice_and_the_default_is_small():
+    weights = {file.stem for file in CARRIED.glob("*.safetensors")}
+    assert weights == {"MobileNetV2", "SqueezeNet1_1"}
+    notices = {file.name.removesuffix(".LICENSE.txt") for file in CARRIED.glob("*.txt")}
+    assert notices == weights
+    path = locate("MobileNetV2")
+    assert path.stat().st_size <= 4.5 * 2**20
+    notice = path.with_name("MobileNetV2.LICENSE.txt").read_text()
+    assert "Soumith Chintala" in notice
+    assert "Neither the name of the copyright holder" in notice
+    assert "BSD-3-Clause" in metadata.metadata("ppclas-models")["License-Expression"]
+
+
+@needs_weights
+def test_the_carried_mobilenet_is_the_real_one_to_the_last_bit():
+    carried, real = (
+        read_state(locate("MobileNetV2")),
+        read_state(WEIGHTS / "MobileNetV2_pretrained"),
+    )
+    assert set(carried) == set(real)
+    for key in real:
+        assert carried[key].dtype == real[key].dtype
+        assert np.array_equal(carried[key], real[key]), key
 
 
 def test_the_carried_weights_fit_and_are_widened():

@@ -79,13 +79,20 @@ def _echo_versions() -> None:
     expose_value=False,
     help="Show tracebacks; works anywhere in the line (or PPCLAS_DEBUG=1).",
 )
+@click.option(
+    "--offline",
+    is_flag=True,
+    expose_value=False,
+    help="Never use the network; works anywhere in the line (or PPCLAS_OFFLINE=1).",
+)
 def cli() -> None:
     """Image classification on PaddlePaddle: train, evaluate, predict, export.
 
     \b
     Example:
       ppclas train photos/            a folder with one folder a class
-      ppclas predict new/ -m runs/SqueezeNet1_1-1
+      ppclas predict new/ -m runs/MobileNetV2-1
+      ppclas predict cat.jpg          without training: ImageNet's 1,000 classes
     """
 
 
@@ -97,6 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" in arguments[:options_end]:
         debug = True
         arguments.remove("--debug")
+        options_end -= 1
+    if "--offline" in arguments[:options_end]:
+        os.environ["PPCLAS_OFFLINE"] = "1"  # for the processes of this command as well
+        arguments.remove("--offline")
     _make_streams_safe()
     try:
         code = _run(arguments)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
-from ppclas_core.wording import escaped, escaped_lines
+from ppclas_core.wording import csv_cells, escaped, escaped_lines
 
 _NUMBER = re.compile(r"-|-?[0-9.]+")
 _NO_TEXT = re.compile("[\ud800-\udfff]")
@@ -40,7 +40,7 @@ def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(dict(zip(row, csv_cells(row.values()), strict=True)) for row in rows)
     click.echo(text.getvalue(), nl=False)
 
 
@@ -84,10 +84,10 @@ def _facts(facts: Mapping[str, Any], indent: str) -> None:
     width = max((_width(str(name)) for name in facts), default=0)
     for name, value in facts.items():
         if isinstance(value, Mapping) and value:
-            click.echo(f"{indent}{name}")
+            click.echo(f"{indent}{escaped(str(name))}")
             _facts(value, indent + "  ")
         else:
-            click.echo(f"{indent}{_pad(str(name), width, False)}  {_cell(value)}")
+            click.echo(f"{indent}{_pad(escaped(str(name)), width, False)}  {_cell(value)}")
 
 
 def _cell(value: Any) -> str:
@@ -98,8 +98,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+        return escaped(", ".join(str(item) for item in value))
+    return escaped(str(value))
 
 
 def _width(text: str) -> int:

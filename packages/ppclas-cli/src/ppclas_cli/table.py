@@ -29,6 +29,12 @@ COMMANDS = {
     "distill": LazyCommand(
         "ppclas_cli.commands.distill:distill", "Train a small model from a large one.", _WORK
     ),
+    "serve": LazyCommand(
+        "ppclas_cli.commands.serve:command", "Answer over HTTP, with a page for people.", _WORK
+    ),
+    "client": LazyCommand(
+        "ppclas_cli.commands.client:command", "Ask a server about photos, from scripts.", _WORK
+    ),
     "benchmark": LazyCommand(
         "ppclas_cli.commands.benchmark:command",
         "Compare models and engines: speed, memory, accuracy.",

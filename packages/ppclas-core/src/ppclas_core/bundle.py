@@ -6,6 +6,7 @@ engine's files and ``parity.json`` beside it. Reading one executes nothing and n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shlex
@@ -86,6 +87,13 @@ class Manifest(Params):
     export: dict[str, Any] | None = None
     """Of an export: ``engine``, ``model`` (file), and what else its engine needs."""
     files: dict[str, FileEntry] = Field(default_factory=dict)
+    seals: dict[str, str] = Field(default_factory=dict)
+    """The start of the SHA-256 of each other field, as it was written; see ``edited_fields``."""
+
+    def edited_fields(self) -> list[str]:
+        """Names of the fields that were changed in the file since ``write_manifest`` wrote it."""
+        now = _seals(self)
+        return [name for name, seal in self.seals.items() if now.get(name) != seal]
 
 
 @dataclass(frozen=True)
@@ -199,8 +207,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
             entry = FileEntry(bytes=file.stat().st_size, sha256=sha256(file))
             files[file.relative_to(folder).as_posix()] = entry
     complete = manifest.replace(files=files)
+    complete = complete.replace(seals=_seals(complete))
     write_json(folder / MANIFEST, complete.model_dump(mode="json"))
     return complete
+
+
+def _seals(manifest: Manifest) -> dict[str, str]:
+    content = manifest.model_dump(mode="json", exclude={"seals"})
+    return {
+        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+        for name, value in content.items()
+    }
 
 
 def architecture_of(name: str, num_classes: int, params: Mapping[str, Any]) -> Architecture:

@@ -12,6 +12,9 @@ What ppclas reads from the ``metadata`` of a registered model, where it is given
     ``ppclas_engine.bundles.pretrained_path`` calls it.
 ``weights_url``
     Where these weights are published; None: nowhere, and ``pretrained`` says why.
+``class_names``
+    A ``"module:function"``. ``function(name)`` returns the names of the classes of these weights,
+    in the order of the logits; without it they are called 0, 1, 2 ….
 ``about``
     A ``"module:function"``. ``function(name)`` returns more facts, by name: those that are too long
     for a listing. ``ppclas models info`` prints them.

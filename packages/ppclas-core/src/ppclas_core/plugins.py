@@ -29,7 +29,9 @@ GROUP = hookspecs.PROJECT
 class Registries:
     """One registry a hook; the field name is the hook's name without ``register_``."""
 
-    models: Registry = field(default_factory=lambda: Registry("model", "ppclas models list"))
+    models: Registry = field(
+        default_factory=lambda: Registry("model", "ppclas models list", loose=True)
+    )
     transforms: Registry = field(default_factory=lambda: Registry("transform"))
     batch_transforms: Registry = field(default_factory=lambda: Registry("batch transform"))
     losses: Registry = field(default_factory=lambda: Registry("loss"))

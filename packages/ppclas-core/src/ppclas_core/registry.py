@@ -7,6 +7,7 @@ as the thing itself or as a ``"module:attribute"`` string that is imported on fi
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppclas_core.errors import PluginError, UnknownNameError
 from ppclas_core.paddle_runtime import require_paddle
-from ppclas_core.wording import near_names
+from ppclas_core.wording import first_few, near_names
 
 if TYPE_CHECKING:
     from ppclas_core.params import Params
@@ -76,10 +77,15 @@ class Entry:
 
 
 class Registry:
-    """The names of one kind of component ("model", …), case-sensitive, each registered once."""
+    """The names of one kind of component ("model", …), each registered once.
 
-    def __init__(self, kind: str, list_command: str | None = None) -> None:
+    Names are case-sensitive; with ``loose`` case, ``-``, ``_``, ``.`` and spaces make no difference
+    where no registered name is exactly the one asked for.
+    """
+
+    def __init__(self, kind: str, list_command: str | None = None, *, loose: bool = False) -> None:
         self.kind = kind
+        self._loose = loose
         self._list_command = list_command
         self._entries: dict[str, Entry] = {}
         self._aliases: dict[str, str] = {}
@@ -143,18 +149,44 @@ class Registry:
         Raises:
             UnknownNameError: nobody registered it; the message suggests near names.
         """
-        found = self._entries.get(self._aliases.get(name, name))
+        found = self._find(name)
         if found is None:
             raise UnknownNameError(self._unknown(name))
         return found
+
+    def _find(self, name: object) -> Entry | None:
+        if not isinstance(name, str):
+            return None
+        exact = self._entries.get(self._aliases.get(name, name))
+        if exact is not None or not self._loose:
+            return exact
+        same = {
+            self._aliases.get(known, known)
+            for known in (*self._entries, *self._aliases)
+            if _folded(known) == _folded(name)
+        }
+        return self._entries[same.pop()] if len(same) == 1 else None
+
+    def _meant(self, name: str) -> list[str]:
+        """Names that have all of ``name`` in them, lightest first."""
+        part = _folded(name)
+        if not part:
+            return []
+        # "resnet5" is a slip for ResNet50, and no word for all of its kind.
+        whole = re.compile(re.escape(part) + (r"(?!\d)" if part[-1].isdigit() else ""))
+        fits = [known for known in self._entries if whole.search(_folded(known))]
+        return sorted(fits, key=lambda known: self._entries[known].metadata.get("params") or 1e12)
 
     def build(self, name: str, *args: Any, **params: Any) -> Any:
         """Call the builder behind ``name`` with ``args`` and ``params``."""
         return resolve(self.entry(name).builder)(*args, **params)
 
     def _unknown(self, name: str) -> str:
+        several = self._meant(name) if self._loose else []
         near = near_names(str(name), (*self._entries, *self._aliases), 3)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        if len(several) > 1:
+            hint = f" Several have it in their name, lightest first: {first_few(several, 8)}."
         if not self._entries:
             hint = f" No installed package registers any {self.kind}."
             if self.kind == "model":
@@ -166,10 +198,17 @@ class Registry:
         return f"Unknown {self.kind} {name!r}.{hint}"
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self._aliases
+        return self._find(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _folded(name: str) -> str:
+    return name.casefold().translate(_SEPARATORS)
+
+
+_SEPARATORS = {ord(mark): None for mark in "-_. "}

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 State = dict[str, NDArray[Any]]
 
+LEVELS = ".levels"
+"""``x`` as uint8 and ``x.levels`` as a vector stand for the array ``x.levels[x]``: a tensor of at
+most 256 different values, in a byte for each."""
+
 SUFFIXES = (".pdparams", ".safetensors")
 
 
@@ -288,6 +292,23 @@ def _read_safetensors(file: Path, content: bytes) -> State:
         else:
             said = f"the tensor {name} has the dtype {dtype}, which cannot be read here"
             raise WeightsError(f"{file}: {said}")
+    return _widened(file, state)
+
+
+def _widened(file: Path, state: State) -> State:
+    """``state`` with the values that codes stand for."""
+    for name in [name for name in state if name.endswith(LEVELS)]:
+        levels, coded = state.pop(name), name.removesuffix(LEVELS)
+        codes = state.get(coded)
+        if codes is None or codes.dtype != np.uint8 or levels.ndim != 1:
+            raise WeightsError(
+                f"{file}: {name} expects a tensor {coded} of uint8 codes, and a vector of values"
+            )
+        if codes.size and int(codes.max()) >= levels.size:
+            raise WeightsError(
+                f"{file}: {coded} has the code {int(codes.max())}, and {name} {levels.size} values"
+            )
+        state[coded] = levels[codes]
     return state
 
 

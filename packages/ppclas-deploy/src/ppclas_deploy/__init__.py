@@ -19,7 +19,7 @@ def load(
     As ``ppclas_engine.load``, in any engine.
 
     Args:
-        path: a run folder, a bundle or an export.
+        path: a run folder, a bundle, an export, or a name of the catalogue.
         engine: a registered engine, or ``auto`` for the fastest here that gives the right answers.
             Nothing: an export's own; Paddle for a run or bundle.
         threads: CPU threads for one batch. Nothing: all of this process.
@@ -28,10 +28,10 @@ def load(
         PpclasError: there is nothing at ``path``, it is damaged, or the engine is not installed.
     """
     # Deferred: plugins are listed without NumPy.
-    from ppclas_core.bundle import Bundle
+    from ppclas_engine.bundles import open_model
     from ppclas_engine.classifier import Classifier
 
     from ppclas_deploy.engine_choice import load_engine, readers
 
-    bundle, chosen = load_engine(Bundle.load(os.fspath(path)), engine, threads=threads)
+    bundle, chosen = load_engine(open_model(path), engine, threads=threads)
     return Classifier(bundle, chosen, readers=readers(threads))

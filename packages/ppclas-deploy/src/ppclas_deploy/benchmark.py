@@ -14,6 +14,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import PpclasError
 from ppclas_core.files import write_atomic
+from ppclas_core.wording import csv_cells
 from ppclas_data.loading.loader import Loader, available_cpus
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_engine.console import Console
@@ -121,7 +122,8 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
                 file, [field.name for field in fields(Row)], lineterminator="\n"
             )
             writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
+            cells = (asdict(row) for row in rows)
+            writer.writerows(dict(zip(row, csv_cells(row.values()), strict=True)) for row in cells)
 
     write_atomic(path, write)
 

@@ -9,18 +9,18 @@ from typing import Any
 from ppclas_core.errors import MissingDependencyError
 
 
-def need(*modules: str, purpose: str, extra: str) -> None:
+def need(*modules: str, purpose: str, extra: str, package: str = "ppclas-deploy") -> None:
     """Check that ``modules`` can be found, without importing them.
 
     Raises:
-        MissingDependencyError: some are not installed; the message names the extra of ppclas-deploy
+        MissingDependencyError: some are not installed; the message names the extra of ``package``
             that brings them.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise MissingDependencyError(
             f"{purpose} needs {' and '.join(missing)}, not installed here. "
-            f'Run: pip install "ppclas-deploy[{extra}]"'
+            f'Run: pip install "{package}[{extra}]"'
         )
 
 

@@ -149,7 +149,7 @@ def cached_export(bundle: Bundle, target: str, console: Console) -> Bundle:
     """The export of ``bundle`` in ``$PPCLAS_HOME/exports``; made and proven now if it is not there
     or damaged.
     """
-    folder = home() / "exports" / f"{_fingerprint(bundle)[:16]}-{target}"
+    folder = home() / "exports" / f"{fingerprint(bundle)[:16]}-{target}"
     if folder.is_dir():
         try:
             return Bundle.load(folder)
@@ -255,15 +255,15 @@ def _called(target: str) -> str:
     return "runs and bundles" if target == "bundle" else f"exports for {target}"
 
 
-def _fingerprint(bundle: Bundle) -> str:
-    """Of everything that decides about the model's answers."""
-    manifest = bundle.manifest.model_dump(mode="json", exclude={"metrics", "versions"})
+def fingerprint(bundle: Bundle) -> str:
+    """SHA-256 of everything that decides about the model's answers."""
+    manifest = bundle.manifest.model_dump(mode="json", exclude={"metrics", "versions", "seals"})
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _key(bundle: Bundle, threads: int | None) -> str:
     parts = [
-        _fingerprint(bundle),
+        fingerprint(bundle),
         platform.node(),
         platform.machine(),
         _cpu(),

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from ppclas_core.bundle import MANIFEST, Bundle, Manifest, versions, write_manifest
 from ppclas_core.contracts.export import Exporter
 from ppclas_core.errors import BundleError, ConfigError, ExportError, PpclasError
@@ -23,9 +24,12 @@ from ppclas_deploy import parity
 from ppclas_deploy.isolate import LOG, keep_log
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
+from ppclas_deploy.proof import Proof, proof_names, proof_photos, write_proof
 from ppclas_deploy.sizes import at_size
 
 LABELS = "labels.txt"
+_MARGIN = 2.0
+"""Times the difference seen here that the built-in photos may show on another machine."""
 
 
 @dataclass(frozen=True)
@@ -180,16 +184,20 @@ def _build(
         logs = [Path(name) / "model.log", Path(name) / "engine.log"]
         stop, doubt = threading.Event(), ""
         try:
+            both = Photos((*photos.paths, *proof_photos()), photos.origin)
             # Most of the time goes into starting Paddle: the model answers while the converter
             # works.
-            asked = pool.submit(parity.ask_model, bundle, photos, logs[0], limit, stop)
+            asked = pool.submit(parity.ask_model, bundle, both, logs[0], limit, stop)
             facts = exporter.export(bundle, folder)
             write_text(
                 folder / LABELS,
                 "".join(f"{index} {name}\n" for index, name in enumerate(bundle.labels)),
             )
             manifest = write_manifest(folder, export_manifest(bundle, target, facts))
-            model, export = asked.result(), parity.ask_export(folder, photos, logs[1], limit)
+            model, model_proof = _split(asked.result(), len(photos.paths))
+            export, export_proof = _split(
+                parity.ask_export(folder, both, logs[1], limit), len(photos.paths)
+            )
             activate = bundle.probabilities if facts.get("output") == "probabilities" else None
             tolerance, names = exporter.accepted(facts), photos.names()
             result = parity.compare(model.logits, export.logits, names, tolerance, activate)
@@ -207,9 +215,17 @@ def _build(
             stop.set()
             _append(logs, folder / LOG)
     parity.require_agreement(result, doubt)
+    on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
+    accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
+    write_proof(folder, Proof.of(manifest, model_proof, accepted))
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
     write_manifest(folder, manifest)
     return result, export
+
+
+def _split(answers: Answers, count: int) -> tuple[Answers, NDArray[Any]]:
+    """The answers for the first ``count`` photos, and the logits of the others."""
+    return replace(answers, logits=answers.logits[:count]), answers.logits[count:]
 
 
 def _check_source(bundle: Bundle) -> None:

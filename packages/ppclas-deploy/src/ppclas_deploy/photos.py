@@ -59,7 +59,7 @@ def choose_photos(bundle: Bundle, given: str | None, count: int = DEFAULT_COUNT)
             notes = (
                 f"The run's validation photos cannot be used ({error}); taking the built-in ones.",
             )
-    files, _ = image_files(builtin_photos() / "val")
+    files = image_files(builtin_photos() / "val")
     return _pick(files, count, "the built-in photos", notes)
 
 

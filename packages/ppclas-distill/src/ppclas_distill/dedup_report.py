@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json, write_text
+from ppclas_core.wording import csv_cells
 from ppclas_data.decoding.decode import decode
+from ppclas_data.sources.photo_files import LeftOut
 
 from ppclas_distill.dedup import DedupOptions, LookAlikes, Match, find_look_alikes
 from ppclas_distill.findings import Findings
@@ -96,10 +98,13 @@ def dedup(
     known = list(pool_paths(against, against_root or root))
     if not known:
         raise DataError(f"{against}: expected validation photos, found none")
-    if next(pool_paths(pool, root), None) is None:
+    left_out = LeftOut()
+    if sum(1 for _ in pool_paths(pool, root, left_out)) == 0:
         raise DataError(f"{pool}: expected photos, found none")
     look_alikes = LookAlikes(known, options, threads)
     note(f"{len(known)} validation photos are read")
+    for said in left_out.notes(pool):
+        note(said)
     output.mkdir(parents=True, exist_ok=True)
     settings = f"{look_alikes.fingerprint} {look_alikes.options!r}"
     found = Findings(output / "progress.jsonl", settings)
@@ -226,6 +231,6 @@ def _table(matches: Sequence[Match]) -> str:
     writer.writerow(["pool", "validation", "mirrored", "different_bits", "inliers", "correlation"])
     for m in matches:
         writer.writerow(
-            [m.pool, m.validation, m.mirrored, m.bits, m.inliers, f"{m.correlation:.4f}"]
+            csv_cells([m.pool, m.validation, m.mirrored, m.bits, m.inliers, f"{m.correlation:.4f}"])
         )
     return text.getvalue()

@@ -55,7 +55,10 @@ def open_teacher(config: TeacherConfig, student: Student, batch_statistics: bool
             f"teacher {config.source}: expected one of exclusive classes, got one of several "
             "labels."
         )
-    columns = _columns(bundle.labels, student.class_names, config.source)
+    # Published weights call their classes as they like; the data may use synsets, or other words.
+    foreign = config.is_name and not set(bundle.labels) & set(student.class_names)
+    same_order = foreign and len(bundle.labels) == len(student.class_names)
+    columns = None if same_order else _columns(bundle.labels, student.class_names, config.source)
     teacher: Teacher
     if manifest.export is not None:
         run = _engine_run(bundle, config.normalize or manifest.preprocessing.normalize)

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
+from ppclas_core.wording import csv_cells
 from ppclas_data.sources.lists import ListSource
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, is_listable
+from ppclas_data.sources.photo_files import LeftOut, is_listable, is_photo, walk_photos
 
 Answers = tuple[NDArray[np.float32], list[tuple[int, str]]]
 """Probabilities [N, C] of N photos, NaN for those that cannot be read, and of these place and
@@ -176,7 +177,8 @@ def select(
     table = TopPerClass(len(class_names), per_class, least)
     progress = _Progress(output, settings)
     progress.load(table, note)
-    paths = _skip(pool_paths(pool, root), progress, pool)
+    left_out = LeftOut()
+    paths = _skip(pool_paths(pool, root, left_out), progress, pool)
     saved = time.monotonic()
     while batch := list(islice(paths, batch_size)):
         probabilities, bad = answer(batch)
@@ -199,6 +201,8 @@ def select(
             saved = time.monotonic()
     if not progress.done:
         raise DataError(f"{pool}: expected photos, found none")
+    for said in left_out.notes(pool):
+        note(said)
     progress.save(table)
     chosen = table.best()
     counts = np.bincount([label for _, _, label in chosen], minlength=len(class_names))
@@ -217,20 +221,17 @@ def select(
     return result
 
 
-def pool_paths(pool: str, root: str | None = None) -> Iterator[str]:
-    """Every photo of a folder (at any depth, sorted folder by folder) or a list file, one at a
-    time.
+def pool_paths(
+    pool: str, root: str | None = None, left_out: LeftOut | None = None
+) -> Iterator[str]:
+    """Every photo of a folder (as ``walk_photos`` has them) or a list file, one at a time.
 
     Raises:
         DataError: neither of them, or a line that names no photo.
     """
     path = Path(pool)
     if path.is_dir():
-        for parent, folders, files in os.walk(pool):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(files):
-                if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-                    yield os.path.join(parent, name)  # noqa: PTH118 - millions of Paths take minutes
+        yield from walk_photos(pool, left_out)
         return
     if not ListSource.recognises(pool):
         raise DataError(f"{pool}: expected a folder of photos or a list file with a path a line")
@@ -240,7 +241,7 @@ def pool_paths(pool: str, root: str | None = None) -> Iterator[str]:
             text = line.strip()
             if not text:
                 continue
-            if os.path.splitext(text)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122
+            if not is_photo(text):
                 text, _, label = text.replace("\t", " ").rpartition(" ")
                 if not label.removeprefix("-").isdigit():
                     raise DataError(
@@ -353,7 +354,7 @@ def _write_lists(
             writer = csv.writer(table, lineterminator="\n")
             writer.writerow(["path", "class", "probability"])
             for path, name, probability in rows():
-                writer.writerow([path, name, f"{probability:.6f}"])
+                writer.writerow(csv_cells([path, name, f"{probability:.6f}"]))
                 plain.write(f"{path}\n")
 
     names = output / ".selected.txt.tmp"

@@ -9,16 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppclas_engine.api import evaluate, load, predict, train
+    from ppclas_engine.api import create_model, evaluate, load, predict, train
     from ppclas_engine.classifier import Classifier
     from ppclas_engine.results.predict import Prediction
 
-__all__ = ["Classifier", "Prediction", "evaluate", "load", "predict", "train"]
+__all__ = ["Classifier", "Prediction", "create_model", "evaluate", "load", "predict", "train"]
 
 _HOMES = {
     "Classifier": "ppclas_engine.classifier",
     "Prediction": "ppclas_engine.results.predict",
-    **dict.fromkeys(("evaluate", "load", "predict", "train"), "ppclas_engine.api"),
+    **dict.fromkeys(("create_model", "evaluate", "load", "predict", "train"), "ppclas_engine.api"),
 }
 
 

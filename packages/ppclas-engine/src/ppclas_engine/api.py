@@ -1,24 +1,30 @@
-"""What a notebook calls: ``train``, ``evaluate``, ``predict`` and ``load``."""
+"""What a notebook calls: ``train``, ``evaluate``, ``predict``, ``load`` and ``create_model``."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ppclas_core.bundle import Bundle
+from ppclas_core import models as core_models
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
+from ppclas_core.weights import load_weights
 
 from ppclas_engine import session
+from ppclas_engine.bundles import DEFAULT_MODEL, open_model, pretrained_path
 from ppclas_engine.classifier import Classifier, Picture
 from ppclas_engine.console import Console
 from ppclas_engine.loop.train import RunResult
 from ppclas_engine.results.predict import Prediction
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
 from ppclas_engine.scoring.evaluate import Evaluation
+
+if TYPE_CHECKING:
+    from ppclas_core.contracts.feature_extractor import FeatureExtractor
+    from ppclas_core.contracts.image_model import ImageModel
 
 _Path = str | os.PathLike[str]
 
@@ -53,7 +59,8 @@ def train(
         lr: peak learning rate.
         image_size: side of what the model sees, in pixels.
         val: photos for validation. Nothing: a part of ``data``.
-        pretrained: weights to start from: a file, or True for the published ones.
+        pretrained: weights to start from: a file, or False for random ones. Nothing: the published
+            ones.
         output: the run folder. Nothing: ``runs/<model>-<n>``.
         device: ``auto``, ``cpu`` or ``gpu``.
         seed: of everything random.
@@ -97,18 +104,68 @@ def train(
     return session.train(loaded.config, console)
 
 
-def load(path: _Path, *, readers: int = 2) -> Classifier:
-    """A run folder, bundle or export, ready to answer: ``load("runs/a-1").predict("cat.jpg")``.
+def create_model(
+    name: str = DEFAULT_MODEL,
+    num_classes: int | None = None,
+    *,
+    pretrained: bool | _Path = False,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    **params: Any,
+) -> ImageModel | FeatureExtractor:
+    """A layer by its name, with fresh or published weights, in training mode as Paddle makes them.
+
+    Images [N, in_channels, H, W] (float32, normalised) become logits [N, num_classes]; with
+    ``num_classes=0`` pooled features [N, C]; with ``features_only`` feature maps, finest first.
 
     Args:
-        path: a run folder, a bundle or an export.
+        name: of the catalogue.
+        num_classes: of the classifier. Nothing: 1000. A published classifier of another size is
+            left out.
+        pretrained: True for the published weights, downloaded where they are not on this machine,
+            or a weight file.
+        features_only: a backbone for a detector.
+        out_indices: which feature maps. Nothing: all.
+        params: further parameters of the architecture.
+
+    Raises:
+        UnknownNameError: no installed package has that model.
+        ConfigError: ``params`` does not fit the model.
+        WeightsError: the weights are not to be had, or do not fit.
+    """
+    built: ImageModel | FeatureExtractor
+    if features_only:
+        if num_classes:
+            raise ConfigError("features_only gives feature maps: leave num_classes out")
+        built = core_models.create_model(
+            name, features_only=True, out_indices=out_indices, **params
+        )
+        model = built.model
+    else:
+        if out_indices is not None:
+            raise ConfigError("out_indices picks feature maps: give features_only=True with it")
+        classes = 1000 if num_classes is None else num_classes
+        built = model = core_models.create_model(name, classes, **params)
+    if pretrained is not False:
+        file = pretrained_path(name, download=True) if pretrained is True else Path(pretrained)
+        load_weights(model, file)
+    return built
+
+
+def load(path: _Path = DEFAULT_MODEL, *, readers: int = 2) -> Classifier:
+    """A run, bundle, export or published model, ready to answer: ``load().predict("cat.jpg")``.
+
+    Args:
+        path: a run folder, a bundle, an export, or a name of the catalogue, which stands for its
+            published weights.
         readers: images that are read at a time, while the batch before them is answered.
 
     Raises:
-        BundleError: there is nothing at ``path``, or it is damaged.
+        BundleError, UnknownNameError: ``path`` names nothing, or something damaged.
+        WeightsError: the published weights are not to be had.
         MissingDependencyError: what runs it is not installed.
     """
-    return Classifier(Bundle.load(os.fspath(path)), readers=readers)
+    return Classifier(open_model(path), readers=readers)
 
 
 def predict(
@@ -124,10 +181,11 @@ def predict(
 def evaluate(
     path: _Path, data: _Path | None = None, *, console: Console | None = None
 ) -> Evaluation:
-    """Score a run, bundle or export on labelled photos: its ``metrics`` are in 0..1.
+    """Score a run, bundle, export or published model on labelled photos: its ``metrics`` are in
+    0..1.
 
     Args:
-        path: a run folder, a bundle or an export.
+        path: a run folder, a bundle, an export or a name of the catalogue.
         data: labelled photos. Nothing: those that the run was validated on, which gives the numbers
             of its training to the last digit.
         console: where the bar and warnings go. Nothing: stderr.
@@ -135,7 +193,7 @@ def evaluate(
     Raises:
         DataError: no photos are named, or their classes are not the model's.
     """
-    bundle = Bundle.load(os.fspath(path))
+    bundle = open_model(path)
     where = None if data is None else os.fspath(data)
     scoring = plan_scoring(bundle, os.fspath(path), where)
     return evaluate_bundle(bundle, scoring, console or Console())

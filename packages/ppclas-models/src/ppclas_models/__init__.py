@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ppclas_models.catalog import CatalogRow, load_catalog
     from ppclas_models.conversion.convert import read_weights
+    from ppclas_models.imagenet import ImageNetClass, imagenet_classes
     from ppclas_models.series import about
     from ppclas_models.shapes import shapes_of
     from ppclas_models.weights import cache_folder, locate
 
 __all__ = [
     "CatalogRow",
+    "ImageNetClass",
     "about",
     "cache_folder",
+    "imagenet_classes",
     "load_catalog",
     "locate",
     "read_weights",
@@ -28,6 +31,7 @@ __all__ = [
 _HOMES = {
     "catalog": ("CatalogRow", "load_catalog"),
     "conversion.convert": ("read_weights",),
+    "imagenet": ("ImageNetClass", "imagenet_classes"),
     "series": ("about",),
     "shapes": ("shapes_of",),
     "weights": ("cache_folder", "locate"),

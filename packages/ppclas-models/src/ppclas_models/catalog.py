@@ -50,7 +50,8 @@ class CatalogRow:
     params: int | None
     """Parameters counted, without batch-norm statistics."""
     macs_g: float | None
-    """10⁹ multiply-adds of convolutions and linear layers, counted at ``image_size``."""
+    """10⁹ multiply-adds of convolutions and linear layers, counted at ``image_size``; None for what
+    was not counted."""
     latency_ms: dict[str, float]
     """``<device>_<precision>_bs<batch>`` → milliseconds a batch, as the tables print it."""
     storage_mb: float | None

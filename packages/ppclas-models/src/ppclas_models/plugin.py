@@ -20,17 +20,20 @@ def register_models(registry: Registry) -> None:
     from ppclas_core.contracts.variants import LazyModel
 
     from ppclas_models.catalog import load_catalog
+    from ppclas_models.spellings import spellings
 
     for row in load_catalog().values():
         if row.family is not None:
             registry.register(
                 row.name,
                 LazyModel(f"ppclas_models.families.{row.family}:models", row.architecture),
+                aliases=spellings(row.name),
                 summary=_summary(row),
                 metadata={
                     **vars(row),
                     "pretrained": "ppclas_models.weights:locate",
                     "about": "ppclas_models.series:about",
+                    "class_names": "ppclas_models.imagenet:class_names",
                 },
             )
 

@@ -56,7 +56,7 @@ def locate(
             check_published(file, row)
         return file
     url = _mirrored(row.weights_url, mirror or os.environ.get("PPCLAS_MIRROR"))
-    by_hand = f"Download {url} to {file}, or give the path of a weight file instead of the name."
+    by_hand = f"Download {url} to {file}, or give a weight file of your own."
     if not download:
         raise WeightsError(
             f"the weights of {name} are not on this machine. Run 'ppclas models download {name}'. "
@@ -65,7 +65,8 @@ def locate(
     if os.environ.get("PPCLAS_OFFLINE", "0") not in ("", "0"):
         raise WeightsError(
             f"the weights of {name} are not on this machine, and nothing is downloaded while "
-            f"PPCLAS_OFFLINE is set. Unset it. Or: {by_hand}"
+            f"PPCLAS_OFFLINE is set. Run 'ppclas models download {name}' with a network. Or: "
+            f"{by_hand}"
         )
     _fetch(row, url, file)
     return file

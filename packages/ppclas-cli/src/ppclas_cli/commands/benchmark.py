@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppclas_cli.bundles import WHAT, open_source
 from ppclas_cli.output import JSON_OPTION, error, print_json, print_table
 
 if TYPE_CHECKING:
@@ -31,7 +32,21 @@ def _numbers(text: str, option: str) -> list[int]:
 
 
 @click.command(name="benchmark")
-@click.argument("paths", metavar="RUN|BUNDLE|EXPORT...", nargs=-1, required=True)
+@click.argument("paths", metavar="RUN|BUNDLE|EXPORT|NAME...", nargs=-1)
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar=WHAT,
+    help="The same as an argument; may be given several times.",
+)
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="A .pdparams or .safetensors file for one model by name. Without it: the published "
+    "weights.",
+)
 @click.option(
     "--engine",
     "engines",
@@ -72,6 +87,8 @@ def _numbers(text: str, option: str) -> list[int]:
 @JSON_OPTION
 def command(
     paths: tuple[str, ...],
+    models: tuple[str, ...],
+    weights: str | None,
     engines: str | None,
     batch: str,
     threads: str | None,
@@ -91,9 +108,9 @@ def command(
     \b
     Examples:
       ppclas benchmark runs/MobileNetV2-1 --engine dygraph,onnxruntime,openvino --threads 1,2
+      ppclas benchmark MobileNetV2 --batch 1
       ppclas benchmark exports/onnx exports/int8 --data val_list.txt --plot speed.png
     """
-    from ppclas_core.bundle import Bundle
     from ppclas_core.errors import DataError
     from ppclas_core.files import write_text
     from ppclas_deploy import benchmark as measuring
@@ -105,7 +122,16 @@ def command(
     if lite_format and 1 not in batches:
         raise click.UsageError("--lite-format shows batch 1: add 1 to --batch.")
     counts: list[int | None] = [*_numbers(threads, "threads")] if threads else [None]
-    bundles = [(_name(path), Bundle.load(path)) for path in paths]
+    named = (*paths, *models)
+    if not named:
+        open_source(None, None)  # says what was expected
+    if weights is not None and len(named) > 1:
+        raise click.UsageError(f"--weights is for one model by name, and {len(named)} are given.")
+    found = [open_source(path, None, weights) for path in named]
+    bundles = [
+        (opened.title if opened.path is None else _name(opened.path), opened.bundle)
+        for opened in found
+    ]
     scoring = []
     if data is not None:
         for name, bundle in bundles:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppclas_cli.bundles import open_bundle
+from ppclas_cli.bundles import WHAT, model_options, open_source
 from ppclas_cli.output import print_table
 
 if TYPE_CHECKING:
@@ -21,19 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command(name="eval")
-@click.argument("bundle_path", metavar="[RUN|BUNDLE|EXPORT]", required=False)
+@click.argument("bundle_path", metavar=f"[{WHAT}]", required=False)
 @click.option(
     "--data",
     metavar="PATH",
     help="Photos to score on: a folder, a list file or a CSV. Without it: the run's validation "
     "photos.",
 )
-@click.option(
-    "--model", metavar="NAME", help="Score published weights of this architecture, with --weights."
-)
-@click.option(
-    "--weights", type=click.Path(), help="A .pdparams or .safetensors file, with --model."
-)
+@model_options
 @click.option("--root", metavar="DIR", help="Folder that the paths of a list file start from.")
 @click.option("--labels", metavar="FILE", help="Class names, an id and a name (or a name) a line.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
@@ -71,20 +66,22 @@ def command(
       ppclas eval runs/MobileNetV2-1
       ppclas eval runs/MobileNetV2-1 --data other_photos/ --per-class
       ppclas eval exports/onnx --data other_photos/ --report report/
-      ppclas eval --model MobileNetV2 --weights MobileNetV2.pdparams --data val_list.txt --json
+      ppclas eval MobileNetV2 --data val_list.txt --json
+      ppclas eval ResNet50 --weights my_resnet.pdparams --data val_list.txt
     """
     from ppclas_core.errors import DataError
     from ppclas_engine.console import Console
     from ppclas_engine.results.score import evaluate_bundle, plan_scoring, report_scoring
 
     console = Console()
-    bundle = open_bundle(bundle_path, model, weights)
+    opened = open_source(bundle_path, model, weights)
+    bundle = opened.bundle
     if confusion and bundle.manifest.task == "multilabel":
         raise DataError(
             "--confusion: a confusion matrix is of one label a photo, and this model gives "
             "several. See --per-class, or --report DIR."
         )
-    scoring = plan_scoring(bundle, bundle_path, data, root=root, labels=labels)
+    scoring = plan_scoring(bundle, opened.path, data, root=root, labels=labels)
     if batch_size is not None:
         scoring = replace(scoring, batch_size=batch_size)
     images = scoring.images
@@ -95,7 +92,7 @@ def command(
         draw_confusion(evaluation.confusion, images.class_names, Path(confusion))
     if report is not None:
         line = shlex.join(["ppclas", *sys.argv[1:]])
-        report_scoring(Path(report), bundle, evaluation, scoring, str(bundle_path or weights), line)
+        report_scoring(Path(report), bundle, evaluation, scoring, opened.title, line)
         console.line(f"The report is in {Path(report) / 'report.html'}.")
     if as_json:
         click.echo(json.dumps(_as_json(evaluation, per_class)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppclas_cli.bundles import open_bundle
+from ppclas_cli.bundles import WHAT, model_options, open_source
 from ppclas_cli.output import JSON_OPTION, note, print_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Target(_ParamType):
 
 
 @click.command(name="export")
-@click.argument("bundle_path", metavar="[RUN|BUNDLE]", required=False)
+@click.argument("bundle_path", metavar=f"[{WHAT}]", required=False)
 @click.option("--target", type=_Target(), required=True, help="What the model is for.")
 @click.option(
     "-o",
@@ -43,14 +43,11 @@ class _Target(_ParamType):
     metavar="DIR",
     help="The folder to write. Without it: export-TARGET in the run, or beside the bundle.",
 )
-@click.option(
-    "--model", metavar="NAME", help="Export published weights of this architecture, with --weights."
-)
-@click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
+@model_options
 @click.option(
     "--labels",
     metavar="FILE",
-    help="Class names of --weights, an id and a name (or a name) a line.",
+    help="Class names of a model by name, an id and a name (or a name) a line.",
 )
 @click.option(
     "--photos",
@@ -125,21 +122,23 @@ def command(
     Examples:
       ppclas export runs/MobileNetV2-1 --target onnx
       ppclas export runs/MobileNetV2-1 --target paddle --ir old -o phone/
-      ppclas export --model MobileNetV2 --weights MobileNetV2_pretrained.pdparams --target onnx
+      ppclas export MobileNetV2 --target onnx
     """
+    from ppclas_data.sources.labels import are_ids
     from ppclas_deploy.export import default_output, export_bundle, make_exporter
 
     if options["image_size"] is not None:
         options["image_size"] = _size_of(options["image_size"])
     given = {name: value for name, value in options.items() if value is not None} | _parse(more)
     make_exporter(target, given)  # a wrong target or option shows before anything is read
-    bundle = open_bundle(bundle_path, model, weights, labels)
-    if bundle_path is None and labels is None:
+    opened = open_source(bundle_path, model, weights, labels)
+    bundle = opened.bundle
+    if opened.name is not None and are_ids(bundle.labels):
         note(
-            "Published weights come without labels: classes are called 0 to "
+            "These weights come without class names: classes are called 0 to "
             f"{len(bundle.labels) - 1} (see --labels)."
         )
-    folder = Path(output) if output is not None else default_output(bundle, target, model)
+    folder = Path(output) if output is not None else default_output(bundle, target, opened.name)
     receipt = export_bundle(
         bundle,
         target,

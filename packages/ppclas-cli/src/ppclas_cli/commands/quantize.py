@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppclas_cli.bundles import open_bundle
+from ppclas_cli.bundles import WHAT, model_options, open_source
 from ppclas_cli.output import JSON_OPTION, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _SHOWN = 8
 
 
 @click.command(name="quantize")
-@click.argument("bundle_path", metavar="[RUN|BUNDLE|EXPORT]", required=False)
+@click.argument("bundle_path", metavar=f"[{WHAT}]", required=False)
 @click.option(
     "--method",
     type=click.Choice(["ptq", "qat"]),
@@ -84,16 +84,11 @@ _SHOWN = 8
     type=click.FloatRange(min=0, min_open=True),
     help="qat: in steps of a weight. Without it: 0.002.",
 )
-@click.option(
-    "--model",
-    metavar="NAME",
-    help="Quantise published weights of this architecture, with --weights.",
-)
-@click.option("--weights", metavar="FILE", help="A .pdparams or .safetensors file, with --model.")
+@model_options
 @click.option(
     "--labels",
     metavar="FILE",
-    help="Class names of --weights, an id and a name (or a name) a line.",
+    help="Class names of a model by name, an id and a name (or a name) a line.",
 )
 @click.option(
     "--threads",
@@ -143,6 +138,7 @@ def command(
       ppclas quantize runs/MobileNetV2-1
       ppclas quantize exports/onnx --calibrate train/ --data val/ --guard 0.005
     """
+    from ppclas_data.sources.labels import are_ids
     from ppclas_deploy.quantize.receipt import report
     from ppclas_deploy.quantize.run import default_output, quantize_bundle
     from ppclas_deploy.quantize.training import Training
@@ -154,15 +150,16 @@ def command(
         raise click.UsageError(
             f"--{next(iter(training)).replace('_', '-')} belongs to --method qat."
         )
-    bundle = open_bundle(bundle_path, model, weights, labels)
-    if bundle_path is None and labels is None:
+    opened = open_source(bundle_path, model, weights, labels)
+    bundle = opened.bundle
+    if opened.name is not None and are_ids(bundle.labels):
         note(
-            "Published weights come without labels: classes are called 0 to "
+            "These weights come without class names: classes are called 0 to "
             f"{len(bundle.labels) - 1} (see --labels)."
         )
     receipt = quantize_bundle(
         bundle,
-        Path(output) if output is not None else default_output(bundle, model),
+        Path(output) if output is not None else default_output(bundle, opened.name),
         method=method,  # type: ignore[arg-type]  # click checks the choices
         calibrate=calibrate,
         data=data,

@@ -45,13 +45,19 @@ _AUTO = "auto"
     metavar="KEY=VALUE",
     help="Set any config value.",
 )
-@click.option("--model", metavar="NAME", help="A name of 'ppclas models list'.")
+@click.option("-m", "--model", metavar="NAME", help="A name of 'ppclas models list'.")
 @click.option(
     "--pretrained",
     is_flag=False,
     flag_value="true",
     metavar="[FILE]",
-    help="Start from these weights; alone: the published ones.",
+    help="Start from these weights. Without it, or alone: from the published ones.",
+)
+@click.option(
+    "--from-scratch",
+    is_flag=True,
+    default=None,
+    help="Start from random weights, which takes many photos and much time.",
 )
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the training photos."
@@ -322,13 +328,16 @@ def _flags(given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
         raise click.UsageError(
             f"DATA ({data}) and --train ({train_list}) both name the training photos: give one."
         )
-    pretrained = given["pretrained"]
+    pretrained, from_scratch = given["pretrained"], given["from_scratch"]
+    if pretrained is not None and from_scratch:
+        raise click.UsageError("--pretrained and --from-scratch contradict each other: give one.")
     return {
         "DATA": ("data.train", data),
         "--train": ("data.train", train_list),
         "--val": ("data.val", given["val"]),
         "--model": ("model.name", given["model"]),
         "--pretrained": ("model.pretrained", True if pretrained == "true" else pretrained),
+        "--from-scratch": ("model.pretrained", False if from_scratch else None),
         "--epochs": ("train.epochs", given["epochs"]),
         "--batch-size": ("data.batch_size", given["batch_size"]),
         "--lr": ("schedule.lr", given["lr"]),

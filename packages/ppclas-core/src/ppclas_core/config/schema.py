@@ -81,12 +81,12 @@ class SamplingConfig(Params):
 class ModelSection(Params):
     """What is trained, and from which weights."""
 
-    name: str = "SqueezeNet1_1"
+    name: str = "MobileNetV2"
     """A name of ``ppclas models list``."""
     pretrained: bool | str | None = None
-    """true: the published weights of this name; a path: that file; false: random weights. Nothing:
-    the weights that come with the installed packages where this model has some, random ones
-    otherwise."""
+    """A path: the weights in that file; false: random weights. true, or nothing: the published
+    weights of this name, downloaded where they are not on this machine; nothing also stands for
+    random weights where the package that brings the model publishes none."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Further parameters of the architecture, except the class count: that is the data's."""
 

@@ -141,6 +141,8 @@ class ImageSet:
     """What was decided on the way (delimiter, header, skipped files), a sentence each."""
     task: Task = "classification"
     """``multilabel``: an image may have several labels."""
+    parts: tuple[str, ...] = ()
+    """``train``, ``val`` or ``test`` for each record, where the source itself says it."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -178,7 +180,11 @@ class ImageSet:
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """The same classes, fewer records."""
-        return replace(self, records=tuple(self.records[i] for i in indices))
+        return replace(
+            self,
+            records=tuple(self.records[i] for i in indices),
+            parts=tuple(self.parts[i] for i in indices) if self.parts else (),
+        )
 
 
 class Source(Params):

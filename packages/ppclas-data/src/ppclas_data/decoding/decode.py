@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import ImageError
 
+from ppclas_data.decoding.depth import decode_deep_tiff, read_tiff_header, to_8_bits
 from ppclas_data.decoding.jpeg import SIGNATURE as _JPEG
 from ppclas_data.decoding.jpeg import JpegHeader, decode_jpeg, read_header
 from ppclas_data.transforms.functional import crop
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, height times width: Pillow's own limit against decompression
 bombs."""
+_ALWAYS_READ = 1 << 25
+_PIXELS_PER_BYTE = 10_000
+"""Pixels that are read of any file, and for each byte of a larger one: no more than a blank page in
+black and white has, compressed as PNG. A few bytes cannot claim gigabytes of memory."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NOT_IMAGES = (
@@ -48,6 +53,11 @@ _NOT_IMAGES = (
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
     (re.compile(rb"%PDF"), "a PDF"),
     (
+        re.compile(rb"....ftyp(avif|avis)", re.DOTALL),
+        "an AVIF of a kind that is not read (12 bits a sample?); convert it to PNG or 8-bit AVIF "
+        "first",
+    ),
+    (
         re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL),
         "a HEIC photo; convert it to JPEG first",
     ),
@@ -60,7 +70,8 @@ def decode(data: bytes, where: str) -> NDArray[np.uint8]:
     """Pixels [H, W, 3] uint8 RGB of an encoded image.
 
     The EXIF orientation is applied, transparency is laid over white, 16 bits a channel become 8,
-    grey becomes three equal channels, and of an animation the first frame is taken (``ppclas data
+    grey becomes three equal channels, samples of 9 to 16 bits are taken from the range that the
+    file declares, and of an animation the first frame is taken (``ppclas data
     check`` counts those).
 
     Args:
@@ -122,6 +133,20 @@ def plain_jpeg_size(data: bytes, where: str) -> tuple[int, int] | None:
     return header.size if header is not None and _is_plain(header) else None
 
 
+def size_in_header(data: bytes, where: str) -> tuple[int, int]:
+    """(height, width) that the header of an encoded image says, before any turning; nothing is
+    decoded.
+
+    Raises:
+        ImageError: not an image that ``decode`` reads, or more than ``MAX_PIXELS`` pixels.
+    """
+    header = _jpeg_header(data, where)
+    if header is not None:
+        return header.stored_height, header.stored_width
+    with _opened(data, where) as image:
+        return image.height, image.width
+
+
 def count_frames(data: bytes) -> int:
     """Frames of an image that ``decode`` can read: more than one for an animation.
 
@@ -149,7 +174,7 @@ def _jpeg_header(data: bytes, where: str) -> JpegHeader | None:
     if not data.startswith(_JPEG):
         return None
     header = read_header(data, where)
-    _check_size(header.stored_height, header.stored_width, where)
+    _check_size(header.stored_height, header.stored_width, len(data), where)
     return header
 
 
@@ -168,6 +193,11 @@ def _decode_whole(data: bytes, header: JpegHeader | None, where: str) -> NDArray
         with contextlib.suppress(cv2.error):
             read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             image = None if read is None else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
+    else:
+        tiff = read_tiff_header(data)
+        if tiff is not None and tiff.is_deep:
+            _check_size(tiff.height, tiff.width, len(data), where)
+            image = decode_deep_tiff(data, tiff)
     return _decode_with_pillow(data, where) if image is None else image
 
 
@@ -176,13 +206,19 @@ def _plain_png(data: bytes, where: str) -> bool:
     opaque, ended = False, False
     for kind, body in _png_chunks(data, where):
         if kind == b"IHDR":
-            _check_size(int.from_bytes(body[4:8], "big"), int.from_bytes(body[:4], "big"), where)
+            height, width = int.from_bytes(body[4:8], "big"), int.from_bytes(body[:4], "big")
+            _check_size(height, width, len(data), where)
             opaque = body[9] in (0, 2, 3)  # grey, RGB, palette
-        opaque = opaque and kind != b"tRNS"
+        opaque = opaque and kind != b"tRNS" and not _turns(kind, body)
         ended = kind == b"IEND"
     if not ended:
         raise ImageError(f"{where}: truncated PNG, its end is missing after {len(data)} bytes")
     return opaque
+
+
+def _turns(kind: bytes, body: memoryview) -> bool:
+    """Whether a chunk holds EXIF data, which may turn the picture: Pillow knows all its places."""
+    return kind == b"eXIf" or bytes(body[:21]) == b"Raw profile type exif"
 
 
 def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
@@ -216,7 +252,23 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in wanted if name in Image.OPEN)  # not every build has the last two
 
 
+def _canvas(image: PillowImage.Image) -> tuple[int, int]:
+    """(height, width) of the pixels that decoding takes; a GIF's frame may be larger than it."""
+    boxes = [tile[1] for tile in getattr(image, "tile", ()) if tile[1] is not None]
+    return (
+        max(image.height, *(box[3] for box in boxes), 0),
+        max(image.width, *(box[2] for box in boxes), 0),
+    )
+
+
 def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
+    with _opened(data, where) as image:
+        return as_seen(image, where)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, where: str) -> Iterator[PillowImage.Image]:
+    """The image in Pillow, its size checked; what Pillow raises becomes an ``ImageError``."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -224,8 +276,8 @@ def _decode_with_pillow(data: bytes, where: str) -> NDArray[np.uint8]:
             # Of large sizes, which are checked here, and of odd metadata.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
-                _check_size(image.height, image.width, where)
-                return as_seen(image, where)
+                _check_size(*_canvas(image), len(data), where)
+                yield image
     except UnidentifiedImageError:
         raise ImageError(f"{where}: not an image: {_guess(data)}") from None
     except Image.DecompressionBombError:
@@ -245,9 +297,18 @@ def as_seen(image: PillowImage.Image, where: str) -> NDArray[np.uint8]:
     """
     from PIL import Image, ImageOps
 
+    white_is_zero = _is_white_zero(image)
+    for key in ("xmp", "XML:com.adobe.xmp"):  # orientation is what EXIF says, in every format
+        image.info.pop(key, None)
+    deep_pgm = image.format == "PPM" and image.mode == "I"  # which Pillow brings to 0..65535
     turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I;16"):
-        grey = ((np.asarray(turned).astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if turned.mode.startswith("I;16") or deep_pgm:
+        samples = np.asarray(turned).astype(np.uint16)
+        grey = to_8_bits(samples, 65535)
+        grey = 255 - grey if white_is_zero else grey
+        clear = turned.info.get("transparency")
+        if isinstance(clear, int):
+            grey[samples == clear] = 255
         return np.repeat(grey[..., None], 3, axis=2)
     if turned.mode in ("I", "F"):
         raise ImageError(
@@ -260,12 +321,22 @@ def as_seen(image: PillowImage.Image, where: str) -> NDArray[np.uint8]:
     return np.array(turned.convert("RGB"))
 
 
+def _is_white_zero(image: PillowImage.Image) -> bool:
+    """Whether a TIFF of 16 bits has its black at the top, which Pillow leaves so."""
+    return image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == 0
+
+
 _TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that ppclas reads; shrink the image first"
 
 
-def _check_size(height: int, width: int, where: str) -> None:
+def _check_size(height: int, width: int, num_bytes: int, where: str) -> None:
     if height * width > MAX_PIXELS:
         raise ImageError(f"{where}: {height}x{width} is {_TOO_LARGE}")
+    if height * width > max(_ALWAYS_READ, num_bytes * _PIXELS_PER_BYTE):
+        raise ImageError(
+            f"{where}: {height}x{width} pixels in {num_bytes:,} bytes; a file so small that claims "
+            f"more than {_ALWAYS_READ:,} pixels is not read, shrink the image first"
+        )
     if height * width == 0:
         raise ImageError(f"{where}: damaged image, its header says {height}x{width} pixels")
 

@@ -57,6 +57,10 @@ _DAMAGE = re.compile(
 )
 """What libjpeg says of a damaged picture. Bytes left over at its end (before marker 0xd9) are some
 cameras' habit."""
+_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_FEW_BYTES = 64
+_FILLING = 8
+"""Different values in bytes that only fill; the code of a picture has nearly all 256."""
 _ROWS_BELOW = 2
 """Decoded below the box: a row's colours are interpolated from the next row of the (coarser) colour
 planes."""
@@ -137,13 +141,19 @@ def read_header(data: bytes, where: str) -> JpegHeader:
     position, orientation = 2, 1
     height = width = components = height_at = 0
     while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            raise ImageError(f"{where}: damaged JPEG, no marker at byte {position}")
+        if data[position] != 0xFF or data[position + 1] == 0:
+            # Stray bytes between segments, which libjpeg and every viewer skip.
+            position = data.find(b"\xff", position + 1)
+            if position < 0:
+                break
+            continue
         marker = data[position + 1]
         if marker == 0xFF or marker in _NO_LENGTH:  # fill bytes may precede a marker
             position += 1 if marker == 0xFF else 2
             continue
         length = data[position + 2] << 8 | data[position + 3]
+        if length < 2:
+            raise ImageError(f"{where}: damaged JPEG, a segment of {length} bytes at {position}")
         if marker in _FRAMES and position + 10 <= len(data):
             height_at = position + 5
             height = data[position + 5] << 8 | data[position + 6]
@@ -200,8 +210,19 @@ def find_damage(data: bytes) -> str:
         # At 1/8 of the resolution: all of the scan is read, in a third of the time.
         simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=8, strict=True)
     except ValueError as error:
-        return str(error) if _DAMAGE.search(str(error)) else ""
+        said = str(error)
+        return said if _DAMAGE.search(said) or _left_over(said, data) else ""
     return ""
+
+
+def _left_over(said: str, data: bytes) -> bool:
+    """Whether bytes that are left over at the end are of the picture, and not a camera's filling:
+    then a piece before them is missing, or wrong."""
+    found = _LEFT_OVER.search(said)
+    if found is None or int(found[1]) < _FEW_BYTES:
+        return False
+    end = data.rfind(b"\xff\xd9")
+    return len(set(data[max(0, end - int(found[1])) : end])) > _FILLING
 
 
 def _scale(window: Window) -> int:

@@ -18,6 +18,8 @@ from ppclas_core.errors import DataError, ImageError
 
 from ppclas_data.decoding import jpeg
 from ppclas_data.decoding.decode import count_frames, decode
+from ppclas_data.decoding.depth import used_range
+from ppclas_data.inspection.dark import Range, warn_of_dark
 from ppclas_data.inspection.likeness import alike, picture_hash
 from ppclas_data.loading.loader import available_cpus
 from ppclas_data.sources.splits import open_splits
@@ -118,6 +120,8 @@ class _Look:
     """Why it cannot be read; empty when it can."""
     damage: str = ""
     """What is wrong with it although it can be read."""
+    used: tuple[int, int] | None = None
+    """``used_range``: largest sample and largest possible one, where a sample has above 8 bits."""
     unsearched: bool = False
     """Damage inside it was not looked for."""
 
@@ -144,6 +148,7 @@ def check_data(
         *_imbalance(train),
         *_damaged(train, val),
         *_animated(train, val),
+        *warn_of_dark([Range(look.record.where, *look.used) for look in looks if look.used]),
         *_doubled(duplicates),
         *_leaked(lookalikes),
     ]
@@ -192,6 +197,7 @@ def _look(image_set: ImageSet, index: int) -> _Look:
         image.shape[1],
         frames,
         damage=damage and record.about(damage),
+        used=used_range(data),
         unsearched=is_jpeg and not jpeg.can_find_damage(),
     )
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from ppclas_core.errors import DataError
 
 from ppclas_data.sources.lists import LABEL_COLUMNS
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, is_hidden
+from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, LeftOut, is_hidden
 
 MAX_IMAGE_BYTES = 1 << 28
 """Largest encoded image in an archive: 256 MiB."""
@@ -55,25 +55,6 @@ class _Sample:
     label_file: str = ""
     twice: str = ""
     """A member that has the name of another."""
-
-
-class LeftOut:
-    """What of a set is not taken: how many files of each kind, and the first."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[str, tuple[int, str]] = {}
-
-    def add(self, kind: str, where: str) -> None:
-        """One more file of a kind; ``where`` it lies."""
-        count, first = self._kinds.get(kind, (0, where))
-        self._kinds[kind] = (count + 1, first)
-
-    def notes(self, location: str) -> list[str]:
-        """A sentence for each kind."""
-        return [
-            f"{location}: {count} {kind} left out (first: {first})."
-            for kind, (count, first) in self._kinds.items()
-        ]
 
 
 def index_tar(shard: str, left_out: LeftOut) -> list[Member]:
@@ -285,6 +266,5 @@ def is_photo(name: str) -> bool:
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a member of that name is hidden, or one of those that macOS adds to archives."""
-    path = PurePosixPath(name)
-    return is_hidden(path.name) or "__MACOSX" in path.parts
+    """Whether a member of that name, or a folder it lies in, is hidden or a system's."""
+    return any(is_hidden(part) for part in PurePosixPath(name).parts if part not in (".", ".."))

@@ -17,7 +17,6 @@ from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError, ImageError
 
 from ppclas_data.sources.archive_members import (
-    LeftOut,
     Member,
     check_member,
     index_tar,
@@ -26,6 +25,7 @@ from ppclas_data.sources.archive_members import (
 )
 from ppclas_data.sources.lists import settle_labels
 from ppclas_data.sources.parts import VAL_NAMES
+from ppclas_data.sources.photo_files import LeftOut
 from ppclas_data.sources.shards import files_ending, files_of_one_set, is_pattern
 
 

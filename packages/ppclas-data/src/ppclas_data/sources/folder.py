@@ -10,9 +10,22 @@ from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few
 
-from ppclas_data.sources.labels import ClassIds, are_ids, read_class_names
+from ppclas_data.sources.labels import (
+    ClassIds,
+    are_ids,
+    composed,
+    in_class_order,
+    read_class_names,
+)
 from ppclas_data.sources.parts import VAL_NAMES
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, folders_in, image_files
+from ppclas_data.sources.photo_files import (
+    LeftOut,
+    folders_in,
+    image_files,
+    is_hidden,
+    is_photo,
+    why_no_photos,
+)
 
 
 class FolderSource(Source):
@@ -27,13 +40,12 @@ class FolderSource(Source):
         return Path(location).is_dir()
 
     def load(self) -> ImageSet:
-        """Every photo of every class folder; ids follow the sorted names, or known class names."""
+        """Every photo of every class folder; ids follow known names, else ``in_class_order``."""
         top, notes = Path(self.location), []
         found: dict[str, list[str]] = {}
-        skipped = 0
-        for folder in folders_in(top):
-            photos, others = image_files(folder)
-            skipped += others
+        left_out = LeftOut()
+        for folder in folders_in(top, left_out):
+            photos = image_files(folder, left_out)
             name = _as_text(folder.name)
             if name in found:
                 raise DataError(
@@ -54,31 +66,29 @@ class FolderSource(Source):
                 f"{top}: expected a folder of class folders with photos in them; "
                 f"{self._what_instead()}"
             )
-        if skipped:
-            notes.append(
-                f"{skipped} file(s) in {top} are no photos by their name and are left out."
-            )
+        notes += left_out.notes(top)
         if self.root is not None:
             notes.append(
                 f"data.root ({self.root}) is for the paths in lists and CSVs; it changes nothing "
                 f"in {top}."
             )
         loose = sum(
-            path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES for path in top.iterdir()
+            is_photo(path.name) and not is_hidden(path.name) and path.is_file()
+            for path in top.iterdir()
         )
         if loose:
             notes.append(
                 f"{loose} photo(s) directly in {top} have no class folder and are left out."
             )
         names = self._names(found, notes)
-        known = set(names)
+        known = {composed(name) for name in names}
         for name in found:
             if name not in known:
                 raise DataError(
                     f"{top / name}: expected a folder of a known class ({first_few(names)}), got "
                     f"{name!r}; rename the folder, or add the class to the training set"
                 )
-        empty = [name for name in names if name not in found]
+        empty = [name for name in names if composed(name) not in found]
         if empty:
             notes.append(
                 f"{top} has no photos of {len(empty)} of {len(names)} classes: {first_few(empty)}."
@@ -96,24 +106,27 @@ class FolderSource(Source):
         if self.class_names is not None:
             nameless = are_ids(self.class_names) and len(self.class_names) == len(found)
             return (
-                sorted(found)
-                if nameless and not found.keys() <= set(self.class_names)
+                in_class_order(found)
+                if nameless and not found.keys() <= {composed(name) for name in self.class_names}
                 else self.class_names
             )
         if self.labels is not None:
             return read_class_names(self.labels)
-        return sorted(found)
+        return in_class_order(found)
 
     def _what_instead(self) -> str:
-        photos, others = image_files(self.location)
+        left_out = LeftOut()
+        photos = image_files(self.location, left_out)
         if photos:
             return (
                 f"it holds {len(photos)} photo(s) without class folders; put each in a folder "
                 "named after its class, or give a list file"
             )
-        return f"it holds no photo at all ({others} other file(s))"
+        return f"it holds no photo at all{why_no_photos(self.location, left_out)}"
 
 
 def _as_text(name: str) -> str:
-    """A folder's name as text: bytes that are not UTF-8 are spelt out, as in archives."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    """A folder's name as text: bytes that are not UTF-8 are spelt out, as in archives, and accents
+    are composed.
+    """
+    return composed(os.fsencode(name).decode(errors="backslashreplace"))

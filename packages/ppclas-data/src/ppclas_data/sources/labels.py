@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ppclas_core.contracts.data import Record
+from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few, near_names
 
@@ -62,6 +64,7 @@ class ClassIds:
         """``file`` is where the names come from, if from a file; an error says its lines."""
         self._names, self._file = tuple(names), file
         self._ids = {name: label for label, name in enumerate(names)}
+        self._composed = {composed(name): label for label, name in enumerate(names)}
         self._shared = {name for name, count in Counter(names).items() if count > 1}
 
     def find(self, name: str, where: str) -> int:
@@ -77,6 +80,8 @@ class ClassIds:
             )
         if name in self._ids:
             return self._ids[name]
+        if len(self._composed) == len(self._names) and composed(name) in self._composed:
+            return self._composed[composed(name)]
         near = near_names(name, self._names, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(
@@ -96,6 +101,11 @@ class ClassIds:
             f"stands on the lines {first_few(map(str, sorted(lines)), separator=' and ')} of "
             f"{self._file}"
         )
+
+
+def composed(name: str) -> str:
+    """A name with its accents in one character each (Unicode NFC): a Mac writes them in two."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def check_name(name: str, where: str) -> None:
@@ -143,6 +153,86 @@ def _line_of(data: bytes, position: int) -> int:
 def are_ids(names: Sequence[str]) -> bool:
     """Whether ``names`` are 0, 1, 2 …: those of a model without class names (published weights)."""
     return all(name == str(label) for label, name in enumerate(names))
+
+
+def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names in the order of their class ids: by value where all are whole numbers, else as text.
+
+    >>> in_class_order(["10", "9", "0"]), in_class_order(["b10", "b9"])
+    (('0', '9', '10'), ('b10', 'b9'))
+    """
+    different = set(names)
+    if different and all(_NUMBER.fullmatch(name) for name in different):
+        return tuple(sorted(different, key=lambda name: (int(name), name)))
+    return tuple(sorted(different))
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def ids_as_meant(
+    said: Sequence[tuple[int, str]], names: Sequence[str] | None, origin: str, notes: list[str]
+) -> list[int]:
+    """Class ids for the numbers of a list, where the known classes are called by numbers too.
+
+    A number is a class's name where every number in the list is one; else it is a place in the
+    order of the classes.
+
+    Args:
+        said: each number and where it is written.
+        names: the classes' names, in the order of their ids, if they are known.
+        origin: the list, for notes.
+        notes: gets a sentence when names and places differ.
+
+    Raises:
+        DataError: both readings are possible, and they differ.
+    """
+    numbers = [number for number, _ in said]
+    if names is None or are_ids(names) or not all(_NUMBER.fullmatch(name) for name in names):
+        return numbers
+    places = {int(name): place for place, name in enumerate(names)}
+    if len(places) < len(names) or not all(number in places for number in numbers):
+        return numbers
+    found = [places[number] for number in numbers]
+    if found == numbers:
+        return numbers
+    if all(0 <= number < len(names) for number in numbers):
+        number, where = next(one for one, place in zip(said, found, strict=True) if one[0] != place)
+        raise DataError(
+            f"{where}: the label {number} can be the class called '{number}' (class "
+            f"{places[number]} of {first_few(names, 12)}), or the class with the id {number}, "
+            f"which is called {names[number]!r}; give the photos as class folders, or name the "
+            "classes in the order of the list's ids in a file (label_list.txt beside it, or "
+            "--labels)"
+        )
+    notes.append(f"{origin}: labels are the names of the classes ({first_few(names)}), not ids.")
+    return found
+
+
+def with_class_order(images: ImageSet, names: Sequence[str]) -> ImageSet:
+    """The same images with their classes in the order of ``names``.
+
+    Raises:
+        DataError: they are not the same classes.
+    """
+    if images.class_names == tuple(names):
+        return images
+    if sorted(images.class_names) != sorted(names) or len(set(names)) < len(names):
+        raise DataError(
+            f"{images.origin}: expected photos of the model's classes ({first_few(names)}), got "
+            f"{first_few(images.class_names)}; name the photos to use with --data"
+        )
+    place = {name: label for label, name in enumerate(names)}
+    new = [place[name] for name in images.class_names]
+    records = tuple(
+        replace(
+            record,
+            label=new[record.label] if record.label >= 0 else record.label,
+            classes=tuple(sorted(new[label] for label in record.classes)),
+        )
+        for record in images.records
+    )
+    return replace(images, records=records, class_names=tuple(names))
 
 
 def check_labels(records: Sequence[Record], num_classes: int | None, origin: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError
+from ppclas_core.wording import csv_value
 
 from ppclas_data.sources import multilabel
 from ppclas_data.sources.labels import (
@@ -18,10 +20,13 @@ from ppclas_data.sources.labels import (
     are_ids,
     check_labels,
     check_name,
+    ids_as_meant,
+    in_class_order,
     read_class_names,
     read_lines,
 )
 from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
+from ppclas_data.sources.split_column import find_parts, with_parts
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_path", "img", "filepath", "file_name")
 LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_id", "class_id")
@@ -73,6 +78,12 @@ class ListSource(Source):
             path, label = _split_line(line, where)
             records.append(Record(_join(base, path), label, where))
         names, more = _names_of(self, records)
+        if _names_file(self) is None:
+            said = [(record.label, record.where) for record in records]
+            ids = ids_as_meant(said, names, self.location, more)
+            records = [
+                replace(record, label=label) for record, label in zip(records, ids, strict=True)
+            ]
         check_labels(records, len(names) if names else None, self.location)
         check_files_exist(records, self)
         names = names or tuple(
@@ -103,7 +114,7 @@ class CsvSource(Source):
         """One record per row; labels that are all whole numbers are ids, others sorted names."""
         delimiter = self._delimiter()
         rows = [
-            (number, [cell.strip() for cell in row])
+            (number, [csv_value(cell.strip()) for cell in row])
             for number, row in _numbered_rows(self.location, delimiter)
             if any(cell.strip() for cell in row)
         ]
@@ -117,8 +128,11 @@ class CsvSource(Source):
         several = multilabel.read_table(
             named, below, (path_column, label_column), self.location, self.task
         )
+        said: list[str] = []
+        parts = find_parts(named, below, self.location, said) if named is not None else {}
         if several is not None:
-            return _several_labels(self, several, notes)
+            images = with_parts(_several_labels(self, several, notes), parts)
+            return replace(images, notes=(*images.notes, *said))
         if label_column is None:
             raise self._no_columns(rows[0][1])
         if has_header:
@@ -154,12 +168,13 @@ class CsvSource(Source):
             for (path, _, where), label in zip(cells, ids, strict=True)
         ]
         check_files_exist(records, self)
-        return ImageSet(
+        images = ImageSet(
             class_names=tuple(names),
             records=tuple(records),
             origin=self.location,
-            notes=(*notes, *more),
+            notes=(*notes, *more, *said),
         )
+        return with_parts(images, parts)
 
     def _delimiter(self) -> str:
         lines = [line for line in read_lines(self.location)[:_LINES_SNIFFED] if line.strip()]
@@ -253,13 +268,17 @@ def settle_labels(
         elif names != own_names:
             notes += agree_on_names(tuple(names), own_names, source.location)
     if may_be_ids and all(_is_id(label) for label, _ in said):
-        records = [Record("", int(label), where) for label, where in said]
+        numbers = [(int(label), where) for label, where in said]
+        if _names_file(source) is None and own_names is None:
+            meant = ids_as_meant(numbers, names, source.location, notes)
+            numbers = [(label, where) for label, (_, where) in zip(meant, numbers, strict=True)]
+        records = [Record("", label, where) for label, where in numbers]
         check_labels(records, len(names) if names else None, source.location)
         found = [record.label for record in records]
         return found, tuple(names or map(str, range(max(found) + 1))), notes
     for label, where in said:
         check_name(label, where)
-    found_names = tuple(sorted({label for label, _ in said}))
+    found_names = in_class_order(label for label, _ in said)
     if names is None or (are_ids(names) and len(names) == len(found_names)):
         names = found_names
     ids = ClassIds(names, _names_file(source))
@@ -326,4 +345,9 @@ def _base(source: Source) -> str:
 
 
 def _join(base: str, path: str) -> str:
-    return os.path.join(base, path)  # noqa: PTH118 - a million Paths take seconds
+    joined = os.path.join(base, path)  # noqa: PTH118 - a million Paths take seconds
+    if joined.isascii() or os.path.exists(joined):  # noqa: PTH110 - as above
+        return joined
+    # A Mac writes accents as characters of their own, others compose them.
+    forms = (unicodedata.normalize(form, joined) for form in ("NFC", "NFD"))
+    return next((other for other in forms if os.path.exists(other)), joined)  # noqa: PTH110

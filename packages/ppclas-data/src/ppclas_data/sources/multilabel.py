@@ -20,7 +20,14 @@ from ppclas_core.contracts.data import SEVERAL, ImageSet, Record
 from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few
 
-from ppclas_data.sources.labels import ClassIds, are_ids, check_labels, check_name
+from ppclas_data.sources.labels import (
+    ClassIds,
+    are_ids,
+    check_labels,
+    check_name,
+    ids_as_meant,
+    in_class_order,
+)
 
 LABELS_COLUMNS = ("labels", "tags", "classes", "categories", "targets")
 """Headers of a CSV column that says by its name that an image may have several."""
@@ -163,7 +170,7 @@ def image_set(
         DataError: a name that is unknown, or that several classes have, an id outside the classes,
             or no label at all; with file and line.
     """
-    names = known
+    names, more = known, list(table.notes)
     said = [label for row in table.rows for label in row.labels]
     if not said:
         raise DataError(
@@ -189,7 +196,12 @@ def image_set(
             )
         ids = _by_name(table.rows, ClassIds(names, names_file))
     elif all(label.isdecimal() for label in said):
-        ids = _by_number(table.rows)
+        if known is not None and names_file is None:
+            numbers = [(int(label), row.where) for row in table.rows for label in row.labels]
+            meant = iter(ids_as_meant(numbers, known, origin, more))
+            ids = [tuple(sorted(next(meant) for _ in row.labels)) for row in table.rows]
+        else:
+            ids = _by_number(table.rows)
         flat = [
             Record(row.path, label, row.where)
             for row, own in zip(table.rows, ids, strict=True)
@@ -203,13 +215,13 @@ def image_set(
         for row in table.rows:
             for label in row.labels:
                 check_name(label, row.where)
-        names = known if known is not None else tuple(sorted(set(said)))
+        names = known if known is not None else in_class_order(said)
         ids = _by_name(table.rows, ClassIds(names, names_file))
     records = tuple(
         Record(os.path.join(base, row.path), SEVERAL, row.where, own)  # noqa: PTH118 - a million Paths take seconds
         for row, own in zip(table.rows, ids, strict=True)
     )
-    return ImageSet(records, tuple(names), origin, table.notes, task="multilabel")
+    return ImageSet(records, tuple(names), origin, tuple(more), task="multilabel")
 
 
 def in_one_line(cells: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from ppclas_data.sources import multilabel
 from ppclas_data.sources.lists import ARCHIVES
 from ppclas_data.sources.parts import validation_part
 from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
+from ppclas_data.sources.split_column import measured_rows
 
 
 def open_image_set(
@@ -49,7 +50,8 @@ def open_image_set(
     notes: list[str] = []
     part = validation_part(str(location), notes)
     image_set = load_image_set(part, root=root, labels=labels, class_names=class_names, task=task)
-    return replace(image_set, notes=(*notes, *image_set.notes))
+    image_set = measured_rows(image_set, notes) or image_set
+    return replace(image_set, notes=(*notes, *image_set.notes), parts=())
 
 
 def load_image_set(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ppclas_core.errors import DataError
+from ppclas_core.wording import first_few
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -29,38 +31,135 @@ IMAGE_SUFFIXES = frozenset(
 """What counts as a photo in a folder, in any case; whether it is one shows when it is decoded."""
 
 
-def image_files(folder: str | Path) -> tuple[list[str], int]:
-    """Every photo below ``folder``, sorted by path, and the number of other files; hidden ones
-    count as neither.
+SYSTEM_FOLDERS = frozenset(
+    (
+        "__macosx",
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "lost+found",
+        "network trash folder",
+        "temporary items",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "picasa.ini",
+    )
+)
+"""Names, in lower case, of what systems keep beside photos: thumbnails, side files, waste baskets,
+snapshots."""
 
-    Links to folders are followed, except to the folders that ``folder`` itself is in. A folder that
-    is reached in several ways counts once, where it really lies if that is below ``folder``.
+_RAW_SUFFIXES = frozenset((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"))
+_RUN_MARKS = ("metrics.jsonl", "command.txt", "log.txt", "summary.json", "checkpoints")
+"""One of these beside a ``config.yaml`` makes a folder a run."""
+
+
+class LeftOut:
+    """What of a set is not taken: how many files of each kind, and the first."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[int, str]] = {}
+
+    def add(self, kind: str, where: str) -> None:
+        """One more file of a kind; ``where`` it lies."""
+        count, first = self._kinds.get(kind, (0, where))
+        self._kinds[kind] = (count + 1, first)
+
+    def count(self, kind: str) -> int:
+        """How many of a kind there were."""
+        return self._kinds.get(kind, (0, ""))[0]
+
+    def notes(self, location: str | Path) -> list[str]:
+        """A sentence for each kind."""
+        return [
+            f"{location}: {count} {kind} left out (first: {first})."
+            for kind, (count, first) in self._kinds.items()
+        ]
+
+
+OTHERS = "file(s) that are no photos by their name are"
+_HIDDEN_FILES = "hidden photo(s), which are side files of a system, are"
+_HIDDEN_FOLDERS = "hidden folder(s), or folders of a system (thumbnails, waste baskets), are"
+_OUTPUT = "folder(s) that ppclas wrote (runs, bundles) are"
+
+
+def image_files(folder: str | Path, left_out: LeftOut | None = None) -> list[str]:
+    """Every photo below ``folder``, sorted by path; what is passed over goes to ``left_out``.
+
+    See ``walk_photos``.
 
     Raises:
         DataError: a folder cannot be listed.
     """
-    photos, others = [], 0
-    for parent, files in _folders(folder):
-        for name in files:
-            if is_hidden(name):
-                continue
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                photos.append(os.path.join(parent, name))  # noqa: PTH118 - a million Paths take seconds
+    return sorted(walk_photos(folder, left_out))
+
+
+def walk_photos(folder: str | Path, left_out: LeftOut | None = None) -> Iterator[str]:
+    """Every photo below ``folder``, folder by folder, one at a time.
+
+    This is the one rule of what a photo folder contains. Left out are files that have no suffix of
+    a photo; hidden files and folders, and those that systems keep beside photos
+    (``SYSTEM_FOLDERS``); and folders that ppclas itself wrote. Links to folders are followed, after
+    everything else, except to the folders that ``folder`` itself is in. A folder that is reached in
+    several ways counts once, where it really lies if that is below ``folder``.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    left_out = LeftOut() if left_out is None else left_out
+    for parent, files in _folders(folder, left_out):
+        for name in sorted(files):
+            path = os.path.join(parent, name)  # noqa: PTH118 - a million Paths take seconds
+            if not is_photo(name):
+                if not is_hidden(name):
+                    left_out.add(OTHERS, path)
+            elif is_hidden(name):
+                left_out.add(_HIDDEN_FILES, path)
             else:
-                others += 1
-    return sorted(photos), others
+                yield path
+
+
+def why_no_photos(folder: str | Path, left_out: LeftOut) -> str:
+    """What a folder without a photo holds instead, in brackets, and what to do about it."""
+    files = (name for _, names in _folders(folder, LeftOut()) for name in names)
+    kinds = Counter(
+        os.path.splitext(name)[1].lower()  # noqa: PTH122 - as above
+        for name in files
+        if not is_hidden(name)
+    )
+    others = sum(kinds.values())
+    if not others:
+        passed = [note.partition(": ")[2] for note in left_out.notes("")]
+        return f" (0 other file(s)){''.join(f'; {said}' for said in passed).rstrip('.')}"
+    named = [f"{count} {kind or 'without a suffix'}" for kind, count in kinds.most_common()]
+    hint = ""
+    if kinds.keys() & {".heic", ".heif", ".hif"}:
+        hint = "; HEIC is not read, convert the photos to JPEG first"
+    elif kinds.keys() & _RAW_SUFFIXES:
+        hint = "; camera raw files are not read, export them as JPEG or TIFF first"
+    elif "" in kinds or any(kind.startswith((".jpg", ".jpeg", ".png")) for kind in kinds):
+        hint = "; a photo is known by its suffix, so rename them to .jpg (.png …)"
+    return f" ({others} other file(s): {first_few(named)}){hint}"
 
 
 def holds_photos(folder: str | Path) -> bool:
-    """Whether ``image_files`` finds a photo below ``folder``; stops at the first."""
-    return any(
-        Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name)
-        for _, files in _folders(folder)
-        for name in files
-    )
+    """Whether there is a photo below ``folder``; stops at the first."""
+    return next(walk_photos(folder), None) is not None
 
 
-def _folders(top: str | Path) -> Iterator[tuple[str, list[str]]]:
+def is_photo(name: str) -> bool:
+    """Whether a file of that name is a photo; whether it is one shows when it is decoded."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - as above
+
+
+def _folders(top: str | Path, left_out: LeftOut) -> Iterator[tuple[str, list[str]]]:
     """Path and files of ``top`` and each folder below; links are followed after everything else."""
     above = Path(top).resolve().parents
     seen: set[tuple[int, int]] = set()
@@ -72,11 +171,26 @@ def _folders(top: str | Path) -> Iterator[tuple[str, list[str]]]:
                 folders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
+            if parent != str(top) and _is_output(folders, files):
+                left_out.add(_OUTPUT, parent)
+                folders.clear()
+                continue
+            for name in folders:
+                if is_hidden(name):
+                    left_out.add(_HIDDEN_FOLDERS, os.path.join(parent, name))  # noqa: PTH118 - as above
             folders[:] = sorted(name for name in folders if not is_hidden(name))
             paths = (os.path.join(parent, name) for name in folders)  # noqa: PTH118 - as above
             links = (path for path in paths if os.path.islink(path))  # noqa: PTH114 - as above
             starts += [link for link in links if Path(link).resolve() not in above]
             yield parent, files
+
+
+def _is_output(folders: Sequence[str], files: Sequence[str]) -> bool:
+    """Whether a folder with these names in it is a run or a bundle of ppclas."""
+    names = {*folders, *files}
+    return "bundle.json" in names or (
+        "config.yaml" in names and any(mark in names for mark in _RUN_MARKS)
+    )
 
 
 def _refuse(error: OSError) -> None:
@@ -86,14 +200,42 @@ def _refuse(error: OSError) -> None:
     ) from error
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """The folders right below ``folder``, sorted, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+def folders_in(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """The folders right below ``folder`` that can be classes, sorted by name.
+
+    Those that ``walk_photos`` would pass over go to ``left_out``.
+    """
+    left_out = LeftOut() if left_out is None else left_out
+    found = []
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if is_hidden(path.name):
+            left_out.add(_HIDDEN_FOLDERS, str(path))
+        elif _holds_output(path):
+            left_out.add(_OUTPUT, str(path))
+        else:
+            found.append(path)
+    return found
+
+
+def _holds_output(folder: Path) -> bool:
+    """Whether a folder is a run or a bundle; or is called ``runs`` and has one in it."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - a million Paths take seconds
+        return _is_output((), names) or (
+            folder.name == "runs"
+            and any(
+                _is_output((), [path.name for path in inner.iterdir()])
+                for inner in folder.iterdir()
+                if inner.is_dir()
+            )
+        )
+    except OSError:  # said where the folder is read
+        return False
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of that name is the system's, no photo of anybody's."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def is_utf8(name: str) -> bool:

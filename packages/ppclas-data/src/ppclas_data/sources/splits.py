@@ -13,9 +13,11 @@ from ppclas_core.contracts.data import ImageSet
 from ppclas_core.errors import DataError
 
 from ppclas_data.builtin import builtin_photos
+from ppclas_data.sources.leaks import same_paths
 from ppclas_data.sources.multilabel import held_out as held_out_of_several
 from ppclas_data.sources.opening import load_image_set, open_image_set
 from ppclas_data.sources.parts import training_part, validation_beside
+from ppclas_data.sources.split_column import measured_rows, training_rows
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ def open_splits(section: DataSection) -> Splits:
     if section.train is None:
         notes.append("No data given: the built-in photos are used (8 kinds of groceries).")
     train_at = training_part(train_at, notes)
-    val_at = section.val if section.val is not None else validation_beside(train_at, notes)
-    train = load_image_set(train_at, root=section.root, labels=section.labels, task=section.task)
+    given = load_image_set(train_at, root=section.root, labels=section.labels, task=section.task)
+    train = training_rows(given, notes)
+    val = measured_rows(given, notes) if section.val is None else None
+    val_at = section.val
+    if val is None and val_at is None:
+        val_at = validation_beside(train_at, notes)
     trained = {label for record in train.records for label in record.class_ids}
     if len(trained) < 2 and train.task == "classification":
         raise DataError(
@@ -60,17 +66,17 @@ def open_splits(section: DataSection) -> Splits:
             f"{len(untrained)} of {len(train.class_names)} classes have no training image (first: "
             f"{named})."
         )
-    if val_at is None:
+    if val is None and val_at is None:
         train, val = split(train, section.val_fraction, _base(train_at, section.root), notes)
-    else:
+    elif val is None:
         val = open_image_set(
-            val_at,
+            str(val_at),
             root=section.root,
             labels=section.labels,
             class_names=train.class_names,
             task=train.task,
         )
-        notes += _shared_files(train, val)
+    notes += same_paths(train, val)
     untaught = (
         (record, label)
         for record in val.records
@@ -94,12 +100,16 @@ def split(
     """Hold out ``fraction`` of each class (at least one image, unless it has only one): those whose
     paths hash lowest.
 
-    The rule looks at nothing but the paths relative to ``base``: the same files give the same split
-    on any machine, whatever the seed.
+    A photo that is named several times is on one side. The rule looks at nothing but the paths
+    relative to ``base``: the same files give the same split on any machine, whatever the seed.
     """
     by_class: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
+    lines: dict[str, list[int]] = defaultdict(list)
     for index, record in enumerate(image_set.records):
         relative = Path(os.path.relpath(record.name, base)).as_posix()
+        lines[relative].append(index)
+        if len(lines[relative]) > 1:
+            continue
         by_class[record.label].append((hashlib.sha256(_bytes_of(relative)).digest(), index))
     held_out: set[int] = set()
     alone = []
@@ -112,6 +122,10 @@ def split(
             continue
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         held_out.update(index for _, index in sorted(members)[:count])
+    for first, *others in lines.values():
+        held_out.difference_update(others)
+        if first in held_out:
+            held_out.update(others)
     if not held_out:
         raise DataError(
             f"{image_set.origin}: expected two images or more of some class, to hold one out for "
@@ -139,14 +153,3 @@ def _base(location: str, root: str | None) -> str:
     if Path(location).is_dir():  # a root is for the paths in a list
         return location
     return root if root is not None else str(Path(location).parent)
-
-
-def _shared_files(train: ImageSet, val: ImageSet) -> list[str]:
-    trained = {os.path.realpath(record.name) for record in train.records}
-    shared = [record for record in val.records if os.path.realpath(record.name) in trained]
-    if not shared:
-        return []
-    return [
-        f"warning: {len(shared)} of {len(val)} validation images are also trained on (first: "
-        f"{shared[0].where}); the validation result will be too good."
-    ]

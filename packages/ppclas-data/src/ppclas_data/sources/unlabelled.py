@@ -17,7 +17,13 @@ from ppclas_core.errors import DataError
 
 from ppclas_data.sources.labels import read_lines
 from ppclas_data.sources.lists import ListSource, check_files_exist
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, image_files
+from ppclas_data.sources.photo_files import (
+    IMAGE_SUFFIXES,
+    LeftOut,
+    image_files,
+    is_photo,
+    why_no_photos,
+)
 
 UNLABELLED = -1
 """What stands in the place of a class index."""
@@ -72,11 +78,14 @@ def load_unlabelled(location: str, root: str | None, notes: list[str]) -> tuple[
     """
     path = Path(location)
     if path.is_dir():
-        photos, _ = image_files(location)
+        left_out = LeftOut()
+        photos = image_files(location, left_out)
         if not photos:
             raise DataError(
                 f"{location}: expected a folder with photos in it, at any depth; got none"
+                f"{why_no_photos(location, left_out)}"
             )
+        notes += left_out.notes(location)
         return tuple(Record(photo, UNLABELLED, photo) for photo in photos)
     if not ListSource.recognises(location):
         raise DataError(
@@ -114,7 +123,7 @@ def labelled_part(images: ImageSet) -> ImageSet:
 
 def _path_of(line: str, where: str) -> tuple[str, bool]:
     """The path in a line, and whether a label stood after it."""
-    if _is_photo(line):
+    if is_photo(line):
         return line, False
     path, _, label = line.replace("\t", " ").rpartition(" ")
     if path.strip() and label.removeprefix("-").isdigit():
@@ -122,10 +131,6 @@ def _path_of(line: str, where: str) -> tuple[str, bool]:
     raise DataError(
         f"{where}: expected the path of a photo ({_some(sorted(IMAGE_SUFFIXES))}), got {line!r}"
     )
-
-
-def _is_photo(text: str) -> bool:
-    return os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - as above
 
 
 def _plain(path: str) -> str:

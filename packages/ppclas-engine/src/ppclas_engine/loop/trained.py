@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ppclas_core.contracts.objective import Objective
 from ppclas_core.errors import CheckpointError
 from ppclas_core.weights import model_state
+from ppclas_core.wording import first_few
 
 from ppclas_engine.console import Console
 from ppclas_engine.loop.ema import Ema
@@ -113,6 +114,12 @@ def _describe_data(plan: Plan) -> dict[str, Any]:
 
 def _check_same_data(before: Mapping[str, Any], plan: Plan) -> None:
     now = _describe_data(plan)
+    if now["classes"] != before["classes"] and sorted(now["classes"]) == sorted(before["classes"]):
+        raise CheckpointError(
+            "The classes are in another order than in the checkpoint: "
+            f"{first_few(now['classes'])}, before {first_few(before['classes'])}. (Classes that "
+            "are called by numbers go by value now, before by text.) Start a new run."
+        )
     if now != before:
         raise CheckpointError(
             f"The photos have changed since the checkpoint: it was trained on {before['train']} "

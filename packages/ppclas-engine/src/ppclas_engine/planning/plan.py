@@ -14,6 +14,8 @@ from ppclas_core.contracts.objective import Objective
 from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.plugins import get_registries
+from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.sources.leaks import same_bytes
 from ppclas_data.sources.splits import open_splits
 from ppclas_data.sources.unlabelled import add_unlabelled
 
@@ -87,6 +89,8 @@ def make_plan(config: Config, device: Device) -> Plan:
     notes: list[str] = []
     splits = open_splits(config.data)
     notes += splits.notes
+    notes += same_bytes(splits.train, splits.val)
+    notes += [f"warning: {said}." for said in look_for_dark(splits.train)]
     train, val = splits.train, splits.val
     notes.append(
         f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} "
@@ -144,7 +148,7 @@ def make_plan(config: Config, device: Device) -> Plan:
             name=config.objective.name,
             **objective.resolved().model_dump(mode="json", exclude_unset=True),
         ),
-        model=config.model.replace(pretrained=str(weights) if weights else False),
+        model=config.model.replace(name=model.name, pretrained=str(weights) if weights else False),
         data=data.replace(task=train.task),
         loss=loss,
         schedule=schedule,
@@ -171,19 +175,23 @@ def _check_objective_needs_no_labels(config: Config) -> None:
 
 
 def _locate_weights(config: Config, notes: list[str]) -> Path | None:
-    pretrained, name = config.model.pretrained, config.model.name
+    pretrained, entry = config.model.pretrained, get_registries().models.entry(config.model.name)
+    name = entry.name
     if pretrained is False:
+        notes.append(f"{name} starts from random weights, as asked")
         return None
     if isinstance(pretrained, str):
         return Path(pretrained).absolute()
-    try:
-        # Only what was asked for in so many words is worth a download.
-        found = pretrained_path(name, download=pretrained is True)
-    except WeightsError as error:
-        if pretrained is True:
-            raise
-        notes.append(f"{name} starts from random weights: {error}")
+    if pretrained is None and "pretrained" not in entry.metadata:
+        notes.append(f"{name} starts from random weights: {entry.owner} publishes none for it")
         return None
+    try:
+        found = pretrained_path(name, download=True)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{name}: {str(error).rstrip('.')}. Or start from a file (--pretrained FILE) or from "
+            "random weights (--from-scratch)."
+        ) from error
     notes.append(f"{name} starts from the published weights {found.name}")
     return found
 

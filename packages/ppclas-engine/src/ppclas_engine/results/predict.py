@@ -5,19 +5,21 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, repeat
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.data import Draw
 from ppclas_core.errors import DataError, ImageError
+from ppclas_data.decoding import jpeg
 from ppclas_data.loading.pipeline import bundle_pipeline
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES
+from ppclas_data.sources.labels import read_lines
+from ppclas_data.sources.photo_files import LeftOut, image_files, why_no_photos
 
 from ppclas_engine.scoring.predictors import Predictor, bundle_predictor, open_engine
 
@@ -38,6 +40,8 @@ class Prediction:
     labels: tuple[tuple[str, float], ...] | None = None
     """Where an image may have several labels: those whose probability reaches their threshold, best
     first."""
+    damage: str = ""
+    """What is wrong with the image although it was read: a part of the picture is lost."""
 
     @property
     def label(self) -> str | None:
@@ -49,45 +53,54 @@ class Prediction:
         """Of ``label``, in 0..1."""
         return self.top[0][1] if self.top else None
 
+    def _repr_html_(self) -> str:
+        from ppclas_engine.results.card import card
+
+        return card(self.path, self.top, self.error)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         if self.error:
             return {"path": self.path, "error": self.error}
         label, probability = self.top[0]
+        damaged = {"damaged": self.damage} if self.damage else {}
         ranking = [{"label": name, "probability": value} for name, value in self.top]
         if self.labels is not None:
             said = [{"label": name, "probability": value} for name, value in self.labels]
-            return {"path": self.path, "labels": said, "top": ranking}
-        return {"path": self.path, "label": label, "probability": probability, "top": ranking}
+            return {"path": self.path, "labels": said, "top": ranking, **damaged}
+        answer = {"path": self.path, "label": label, "probability": probability, "top": ranking}
+        return {**answer, **damaged}
 
 
-def expand_paths(inputs: Sequence[str]) -> list[str]:
+def expand_paths(inputs: Sequence[str], notes: list[str] | None = None) -> list[str]:
     """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs
     stand for.
 
+    What a folder's photos are is said by ``walk_photos``; what is passed over goes to ``notes``.
+
     Raises:
-        DataError: an input stands for no file at all.
+        DataError: an input stands for no file at all, or a list is not UTF-8 text.
     """
-    return [path for given in inputs for path in _expand(given)]
+    notes = [] if notes is None else notes
+    return [path for given in inputs for path in _expand(given, notes)]
 
 
-def _expand(given: str) -> list[str]:
+def _expand(given: str, notes: list[str]) -> list[str]:
     path = Path(given)
     if path.is_dir():
-        found = sorted(
-            str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
-        )
+        left_out = LeftOut()
+        found = image_files(given, left_out)
         if not found:
             raise DataError(
-                f"The folder {given} has no image in it (looked for "
-                f"{', '.join(sorted(IMAGE_SUFFIXES))})."
+                f"{given}: expected a folder with photos in it, at any depth; got none"
+                f"{why_no_photos(given, left_out)}"
             )
+        notes += left_out.notes(given)
         return found
     if path.is_file():
         if path.suffix.lower() != ".txt":
             return [given]
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return [_beside(path, line) for line in lines if line.strip()]
+        return [_beside(path, line) for line in read_lines(path) if line.strip()]
     # Path.glob takes no absolute patterns.
     matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
@@ -135,30 +148,33 @@ def predict(
         predictor = bundle_predictor(bundle) if engine is None else engine.logits
     pipeline, draw = bundle_pipeline(bundle), Draw(np.random.default_rng(0))
 
-    def read(named: tuple[str, str | NDArray[np.uint8]], batch: _Batch, row: int) -> str:
-        """Put the image into a row of the batch. What hindered that, or nothing."""
+    def read(named: tuple[str, str | NDArray[np.uint8]], batch: _Batch, row: int) -> _Read:
+        """Put the image into a row of the batch. What hindered that, and what is lost of it."""
         path, image = named
+        damage = ""
         try:
             if isinstance(image, str):
-                pixels = pipeline(Path(image).read_bytes(), draw, path)
+                data = Path(image).read_bytes()
+                pixels = pipeline(data, draw, path)
+                damage = jpeg.find_damage(data) if data.startswith(jpeg.SIGNATURE) else ""
             else:
                 pixels = pipeline.transform(image, draw, path)
             batch.put(row, pixels if engine is None else engine.prepare(pixels[None])[0], path)
         except ImageError as error:
-            return str(error)
+            return _Read(str(error))
         except OSError as error:
-            return f"{path}: {error.strerror or error}"
-        return ""
+            return _Read(f"{path}: {error.strerror or error}")
+        return _Read(damage=damage)
 
-    def answer(paths: list[str], errors: list[str], batch: _Batch) -> Iterator[Prediction]:
-        good = [row for row, error in enumerate(errors) if not error]
+    def answer(paths: list[str], found: list[_Read], batch: _Batch) -> Iterator[Prediction]:
+        good = [row for row, one in enumerate(found) if not one.error]
         probabilities = iter(bundle.probabilities(predictor(batch.images(good))) if good else ())
-        for path, error in zip(paths, errors, strict=True):
-            yield (
-                Prediction(path, error=error)
-                if error
-                else _prediction(path, next(probabilities), bundle, top_k)
-            )
+        for path, one in zip(paths, found, strict=True):
+            if one.error:
+                yield Prediction(path, error=one.error)
+            else:
+                answered = prediction_of(path, next(probabilities), bundle, top_k)
+                yield replace(answered, damage=one.damage)
 
     # Threads: OpenCV decodes without holding the interpreter lock.
     with ThreadPoolExecutor(max(1, threads)) as pool:
@@ -170,7 +186,7 @@ def predict(
         idle = [
             _Batch(batch_size) for _ in range(3)
         ]  # one is answered, one is read, one may be read ahead
-        waiting: list[tuple[list[str], Iterator[str], _Batch]] = []
+        waiting: list[tuple[list[str], Iterator[_Read], _Batch]] = []
 
         def read_on() -> None:
             for chunk in _take(chunks, len(idle)):
@@ -189,6 +205,13 @@ def predict(
             yield from answer(paths_of_batch, list(errors), batch)
             idle.append(batch)
             read_on()
+
+
+class _Read(NamedTuple):
+    """How an image was read."""
+
+    error: str = ""
+    damage: str = ""
 
 
 class _Batch:
@@ -242,9 +265,10 @@ def _take(chunks: Iterator[list[Item]], count: int) -> list[list[Item]]:
     return [chunk for _, chunk in zip(range(count), chunks, strict=False)]
 
 
-def _prediction(
+def prediction_of(
     path: str, probabilities: NDArray[np.float32], bundle: Bundle, top_k: int
 ) -> Prediction:
+    """The answer for one image, from its probabilities [C] in the order of the bundle's labels."""
     top = _top(probabilities, bundle.labels, top_k)
     if bundle.manifest.task == "classification":
         return Prediction(path, top)

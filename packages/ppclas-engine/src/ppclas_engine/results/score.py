@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ppclas_core.bundle import Bundle
+from ppclas_core.bundle import MANIFEST, Bundle
 from ppclas_core.component import build_component
 from ppclas_core.config.load import load_config
 from ppclas_core.contracts.data import ImageSet
@@ -14,6 +14,7 @@ from ppclas_core.errors import DataError
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.loader import Loader, auto_workers
 from ppclas_data.loading.pipeline import bundle_pipeline
+from ppclas_data.sources.labels import are_ids, with_class_order
 from ppclas_data.sources.opening import open_image_set
 from ppclas_data.sources.splits import open_splits
 
@@ -60,18 +61,36 @@ def plan_scoring(
             metrics=tuple(build_component(registry, metric) for metric in config.metrics),
         )
         if data is None:
-            return replace(scoring, images=open_splits(config.data).val)
+            # The classes of an older run may be in another order than they are read in now.
+            images = with_class_order(open_splits(config.data).val, bundle.labels)
+            return replace(scoring, images=images)
     if data is None:
         raise DataError("Which photos? This is no run folder, so name them: --data FOLDER|LIST|CSV")
     images = open_image_set(
-        data, root=root, labels=labels, class_names=bundle.labels, task=bundle.manifest.task
+        data,
+        root=root,
+        labels=labels,
+        class_names=_settled_names(bundle, data),
+        task=bundle.manifest.task,
     )
+    if are_ids(images.class_names) and len(images.class_names) == len(bundle.labels):
+        images = replace(images, class_names=bundle.labels)
     if len(images.class_names) > len(bundle.labels):
         raise DataError(
             f"{data} has {len(images.class_names)} classes and the model {len(bundle.labels)}. "
             f"Use photos of the model's classes: {', '.join(bundle.labels[:5])}…"
         )
     return replace(scoring, images=images)
+
+
+def _settled_names(bundle: Bundle, data: str) -> tuple[str, ...]:
+    """The class names that the photos must have: ids of published weights, which call their classes
+    as they like, for photos that use other words (synsets, a list of labels).
+    """
+    published = not (bundle.folder / MANIFEST).is_file()
+    if published and not any((Path(data) / name).is_dir() for name in bundle.labels):
+        return tuple(str(label) for label in range(len(bundle.labels)))
+    return bundle.labels
 
 
 def evaluate_bundle(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
+from ppclas_core.wording import csv_cells, csv_value
 
 from ppclas_engine.builtin.metrics import Reliability
 from ppclas_engine.scoring.evaluate import Evaluation
@@ -182,14 +183,17 @@ def read_tables(folder: Path) -> Tables | None:
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerow(csv_cells(columns))
+    writer.writerows(map(csv_cells, rows))
     write_text(path, text.getvalue())
 
 
 def _dictionaries(path: Path) -> list[Mapping[str, str]]:
     with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return [
+            {csv_value(name): csv_value(cell) for name, cell in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _value(key: str, text: str) -> Any:

@@ -109,7 +109,7 @@ class MobileViTBlock(nn.Layer):
         local = to_even(self.conv2(self.conv1(x)))
         distant = fold(self.transformer(unfold(local)), *local.shape[2:])
         # Enlarged bilinearly, but back by the nearest pixel, as the published weights expect.
-        distant = self.conv3(resize(distant, *x.shape[2:], "nearest"))
+        distant = self.conv3(resize(distant, x.shape[2:], "nearest"))
         return self.conv4(paddle.concat([x, distant], axis=1))
 
 

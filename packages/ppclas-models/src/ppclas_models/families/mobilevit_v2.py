@@ -73,14 +73,17 @@ class MobileViTv2Block(nn.Layer):
         local = self.local_rep(to_even(x))
         tokens = self.global_rep(unfold(local).transpose([0, 3, 1, 2]))
         distant = self.conv_proj(fold(tokens.transpose([0, 2, 3, 1]), *local.shape[2:]))
-        return resize(distant, *x.shape[2:], "bilinear")
+        return resize(distant, x.shape[2:], "bilinear")
 
 
 def scaled(width: float) -> MobileViTConfig:
     """The network whose channels are ``width`` times those of the paper's table 4."""
-    channels = [int(count * width) for count in (32, 64, 128, 256, 384, 512)]
-    dims = [int(count * width) for count in (128, 192, 256)]
-    return MobileViTConfig(channels=tuple(channels), embed_dims=tuple(dims), expansion=2)
+    unit = int(32 * width)
+    return MobileViTConfig(
+        channels=(unit, 2 * unit, 4 * unit, 8 * unit, 12 * unit, 16 * unit),
+        embed_dims=(4 * unit, 6 * unit, 8 * unit),
+        expansion=2,
+    )
 
 
 @models.register(

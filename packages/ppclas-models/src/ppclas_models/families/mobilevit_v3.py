@@ -76,7 +76,7 @@ class MobileViTv3Block(nn.Layer):
         local = self.local_rep(x)
         even = to_even(local)
         distant = fold(self.global_rep(unfold(even)), *even.shape[2:])
-        distant = self.conv_proj(resize(distant, *x.shape[2:], "bilinear"))
+        distant = self.conv_proj(resize(distant, x.shape[2:], "bilinear"))
         return x + self.fusion(paddle.concat([local, distant], axis=1))
 
 

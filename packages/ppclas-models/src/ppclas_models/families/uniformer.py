@@ -118,7 +118,7 @@ def patches(in_channels: int, out_channels: int, patch_size: int) -> nn.Sequenti
 
 def overlapping(in_channels: int, out_channels: int, patch_size: int) -> nn.Sequential:
     """The same by 3x3 convolutions of stride 2: two of them for patches of 4x4."""
-    channels = (in_channels, out_channels)
+    channels: tuple[int, ...] = (in_channels, out_channels)
     if patch_size == 4:
         channels = (in_channels, out_channels // 2, out_channels)
     layers: list[nn.Layer] = []

@@ -14,7 +14,7 @@ def conv2d(
     in_channels: int,
     out_channels: int,
     kernel_size: int | tuple[int, int],
-    stride: int = 1,
+    stride: int | tuple[int, int] = 1,
     *,
     padding: int | list[int] | None = None,
     dilation: int = 1,

@@ -33,11 +33,9 @@ def fold(tokens: Tensor, height: int, width: int) -> Tensor:
 def to_even(x: Tensor) -> Tensor:
     """[N, C, H, W], enlarged bilinearly by a row and a column where patches do not fit."""
     height, width = x.shape[2:]
-    return resize(x, height + height % PATCH, width + width % PATCH, "bilinear")
+    return resize(x, [height + height % PATCH, width + width % PATCH], "bilinear")
 
 
-def resize(x: Tensor, height: int, width: int, mode: str) -> Tensor:
-    """[N, C, H, W] → [N, C, height, width]; ``x`` itself where that is its size."""
-    if tuple(x.shape[2:]) == (height, width):
-        return x
-    return F.interpolate(x, size=[height, width], mode=mode)
+def resize(x: Tensor, size: list[int], mode: str) -> Tensor:
+    """[N, C, H, W] → [N, C, *size]; ``x`` itself where that is its size."""
+    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode=mode)

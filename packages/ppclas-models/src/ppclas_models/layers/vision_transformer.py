@@ -51,7 +51,7 @@ class VisionTransformer(ImageModel):
         ShapeError: an image of another size.
     """
 
-    head = ("head",)
+    head: ClassVar[tuple[str, ...]] = ("head",)
     image_tokens: ClassVar[tuple[str, ...]] = ("cls_token",)
     """Names of the parameters that the tokens of the whole image start from."""
     patch_bias: ClassVar[bool] = True

@@ -1,0 +1,81 @@
+"""``import ppclas``: the same objects under one short name, and nothing heavy until it is used."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import ppclas
+import ppclas_core
+import ppclas_engine
+import pytest
+from ppclas_core.errors import ConfigError, UnknownNameError
+from ppclas_core.weights import read_state
+
+
+def test_every_name_is_the_one_of_the_package_it_lives_in():
+    assert set(ppclas.__all__) == set(dir(ppclas)) & set(ppclas.__all__)
+    for name in (
+        "Classifier",
+        "Prediction",
+        "create_model",
+        "evaluate",
+        "load",
+        "predict",
+        "train",
+    ):
+        assert getattr(ppclas, name) is getattr(ppclas_engine, name)
+    for name in ("Config", "list_models"):
+        assert getattr(ppclas, name) is getattr(ppclas_core, name)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        ppclas.nothing  # noqa: B018
+
+
+def test_importing_and_listing_import_nothing_heavy():
+    code = (
+        "import sys, ppclas; assert 'ResNet50_vd' in ppclas.list_models('*vd*', pretrained=True);"
+        "print([name for name in ('paddle', 'cv2', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_published_weights_are_in_the_layer_that_is_created(monkeypatch):
+    pytest.importorskip("paddle")
+    monkeypatch.setenv("PPCLAS_OFFLINE", "1")
+    from ppclas_models import locate
+
+    published = read_state(locate("MobileNetV2"))
+    key = "conv9._conv.weight"
+    network = ppclas.create_model("mobilenetv2", num_classes=8, pretrained=True)
+    np.testing.assert_array_equal(network.state_dict()[key].numpy(), published[key])
+    assert network.config.num_classes == 8
+    backbone = ppclas.create_model("MobileNetV2", features_only=True, pretrained=True)
+    np.testing.assert_array_equal(backbone.model.state_dict()[key].numpy(), published[key])
+    fresh = ppclas.create_model("MobileNetV2")
+    assert not np.array_equal(fresh.state_dict()[key].numpy(), published[key])
+    with pytest.raises(ConfigError, match="leave num_classes out"):
+        ppclas.create_model("MobileNetV2", 8, features_only=True)
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        ppclas.create_model("MobileNetV22")
+
+
+def test_a_notebook_shows_the_photo_and_a_bar_for_each_class(tmp_path):
+    photo = tmp_path / "a & b.png"
+    cv2.imwrite(str(photo), np.full((40, 80, 3), (0, 0, 255), "uint8"))
+    shown = ppclas.Prediction(str(photo), (("cat <1>", 0.75), ("dog", 0.25)))._repr_html_()
+    assert "a &amp; b.png" in shown
+    assert "cat &lt;1&gt;" in shown
+    assert re.findall(r"width:([\d.]+)%", shown) == ["75.0", "25.0"]
+    (encoded,) = re.findall(r"base64,([^']+)'", shown)
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), "uint8"), cv2.IMREAD_COLOR)
+    assert picture.shape == (48, 96, 3)
+    assert np.abs(picture.astype(int) - (0, 0, 255)).max() < 10
+    of_array = ppclas.Prediction("image 1", (("cat", 1.0),))._repr_html_()
+    assert "<img" not in of_array
+    broken = ppclas.Prediction("x.jpg", error="no <image>")._repr_html_()
+    assert "no &lt;image&gt;" in broken

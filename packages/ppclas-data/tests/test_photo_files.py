@@ -1,0 +1,100 @@
+"""What a folder of photos contains: one rule, whoever asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ppclas_core.errors import DataError
+from ppclas_data.sources.opening import open_image_set
+from ppclas_data.sources.photo_files import LeftOut, image_files
+from ppclas_data.sources.unlabelled import load_unlabelled
+
+SYSTEM = (
+    "@eaDir/IMG_0.jpg/SYNOPHOTO_THUMB_M.jpg",
+    "$RECYCLE.BIN/$R1.jpg",
+    "#recycle/old.jpg",
+    "@Recycle/old.jpg",
+    ".@__thumb/s800.jpg",
+    "System Volume Information/x.png",
+    "lost+found/x.png",
+    ".hidden/x.png",
+    "__MACOSX/._x.jpg",
+    "._0.jpg",
+)
+"""Where NAS systems, Windows, macOS and Linux put files with a photo's suffix."""
+
+
+def _touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_folders_of_systems_hold_no_photo_and_are_no_class(tmp_path):
+    mine = [tmp_path / name / f"{number}.jpg" for name in ("a", "b", "c") for number in range(5)]
+    _touch(*mine, *(tmp_path / path for path in SYSTEM))
+    _touch(*(tmp_path / "a" / path for path in SYSTEM), *(tmp_path / "b/x" / p for p in SYSTEM))
+    images = open_image_set(tmp_path)
+    assert images.class_names == ("a", "b", "c")
+    assert [record.path for record in images.records] == sorted(map(str, mine))
+    said = " ".join(images.notes)
+    assert "27 hidden folder(s), or folders of a system" in said  # 9 in each of 3 places
+    assert (
+        "2 hidden photo(s), which are side files of a system, are left out "
+        f"(first: {tmp_path}/a/._0.jpg)" in said
+    )
+
+
+@pytest.mark.parametrize("marks", [("config.yaml", "metrics.jsonl"), ("bundle.json",)])
+@pytest.mark.parametrize("place", ["runs/resnet-1", "run", "a/runs/resnet-1", "exported"])
+def test_own_output_is_no_data(tmp_path, place, marks):
+    _touch(*(tmp_path / name / "0.jpg" for name in ("a", "b")))
+    _touch(*(tmp_path / place / mark for mark in marks), tmp_path / place / "confusion.png")
+    _touch(tmp_path / place / "pictures" / "curves.png")
+    images = open_image_set(tmp_path)
+    assert images.class_names == ("a", "b")
+    assert len(images) == 2
+    assert any("folder(s) that ppclas wrote" in note and "runs" in note for note in images.notes)
+
+
+def test_a_class_may_be_called_runs_and_have_a_config_in_it(tmp_path):
+    _touch(tmp_path / "runs/0.jpg", tmp_path / "walks/0.jpg", tmp_path / "walks/config.yaml")
+    assert open_image_set(tmp_path).class_names == ("runs", "walks")
+
+
+def test_linked_folders_count_for_everybody(tmp_path):
+    _touch(tmp_path / "elsewhere/3.jpg", tmp_path / "pool/a/1.jpg")
+    (tmp_path / "pool/link").symlink_to(tmp_path / "elsewhere")
+    wanted = [f"{tmp_path}/pool/a/1.jpg", f"{tmp_path}/pool/link/3.jpg"]
+    assert image_files(tmp_path / "pool") == wanted
+    assert [record.path for record in load_unlabelled(str(tmp_path / "pool"), None, [])] == wanted
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("a/1.HEIC", "b/2.heic"), "2 other file(s): 2 .heic); HEIC is not read, convert"),
+        (("a/1.NEF", "a/2.jpg.txt"), "camera raw files are not read"),
+        (("a/1", "b/2"), "2 other file(s): 2 without a suffix); a photo is known by its suffix"),
+        (("a/1.jpg_large",), "1 .jpg_large); a photo is known by its suffix, so rename"),
+        (("@eaDir/1.jpg",), "(0 other file(s)); 1 hidden folder(s)"),
+    ],
+)
+def test_a_folder_without_photos_says_what_it_holds(tmp_path, names, said):
+    _touch(*(tmp_path / name for name in names))
+    for ask in (open_image_set, lambda path: load_unlabelled(str(path), None, [])):
+        with pytest.raises(DataError) as raised:
+            ask(tmp_path)
+        assert said in str(raised.value)
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path):
+    _touch(tmp_path / "a.jpg", tmp_path / "b.txt", tmp_path / "c.HEIC", tmp_path / ".d.jpg")
+    left_out = LeftOut()
+    image_files(tmp_path, left_out)
+    assert left_out.notes("here") == [
+        "here: 1 hidden photo(s), which are side files of a system, are left out "
+        f"(first: {tmp_path}/.d.jpg).",
+        f"here: 2 file(s) that are no photos by their name are left out (first: {tmp_path}/b.txt).",
+    ]
