@@ -154,7 +154,7 @@ def test_unknown_keys(errors):
         ),
         (
             "data: {normalize: {mean: [0.5]}}",
-            "data.normalize: mean has 1 values and std 3: give one a channel in both.",
+            "data.normalize: expected 3 values of mean, of R, G and B; got 1.",
         ),
         (
             "optimizer: {no_decay_norm_bias: yes}",

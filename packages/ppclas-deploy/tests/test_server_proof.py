@@ -7,7 +7,15 @@ import time
 
 import numpy as np
 import pytest
-from ppclas_core.bundle import MANIFEST, Manifest, write_bundle, write_manifest
+from ppclas_core.bundle import (
+    LABELS,
+    MANIFEST,
+    PARITY,
+    Manifest,
+    labels_text,
+    write_bundle,
+    write_manifest,
+)
 from ppclas_core.weights import read_state
 from ppclas_deploy.export import export_bundle
 from ppclas_deploy.proof import proof_photos
@@ -30,7 +38,14 @@ def edit(folder, change, *, seal=False):
     content = json.loads(path.read_text())
     change(content)
     if seal:
-        write_manifest(folder, Manifest.model_validate({**content, "files": {}}))
+        manifest = Manifest.model_validate({**content, "files": {}})
+        (folder / LABELS).write_text(labels_text(manifest.labels))
+        written = write_manifest(folder, manifest)
+        parity = json.loads((folder / PARITY).read_text())
+        files = {name: written.files[name].sha256 for name in parity["files"]}
+        parity |= {"meaning": manifest.meaning(), "files": files}
+        (folder / PARITY).write_text(json.dumps(parity))
+        write_manifest(folder, manifest)
     else:
         path.write_text(json.dumps(content))
 

@@ -4,6 +4,7 @@ NumPy and OpenCV.
 
 from __future__ import annotations
 
+import mmap
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
 
 CPU = "CPUExecutionProvider"
+_OF_BUNDLES = frozenset((
+    "device_id", "gpu_mem_limit", "arena_extend_strategy", "use_tf32", "prefer_nhwc",
+    "cudnn_conv_algo_search", "cudnn_conv_use_max_workspace", "do_copy_in_default_stream",
+    "enable_cuda_graph", "trt_fp16_enable", "trt_bf16_enable", "trt_int8_enable",
+    "trt_max_workspace_size", "trt_max_partition_iterations", "trt_min_subgraph_size",
+    "trt_builder_optimization_level", "trt_profile_min_shapes", "trt_profile_opt_shapes",
+    "trt_profile_max_shapes", "trt_sparsity_enable", "trt_cuda_graph_enable",
+    "trt_layer_norm_fp32_fallback", "trt_auxiliary_streams",
+))  # fmt: skip
+"""What a bundle may ask of a provider: nothing that names a file, a folder or a library."""
+_EXTERNAL = b"\x0a\x08location"
+"""How the key ``location`` of a tensor that lies in another file begins in a protocol buffer."""
 _AFTER = {
     "CUDAExecutionProvider": (CPU,),
     "TensorrtExecutionProvider": ("CUDAExecutionProvider", CPU),
@@ -68,10 +81,13 @@ class OnnxRuntimeEngine(Engine):
                 file=sys.stderr,
             )
         self._version = load("onnxruntime", "the engine onnxruntime", "onnx").__version__
-        options = {**self.kept(), **facts.get("provider_options", {}), **self.provider_options}
-        self._session = make_session(
-            export_file(bundle, "model"), self.threads, self.provider, options
-        )
+        model = export_file(bundle, "model")
+        options = {**self.kept(), **asked_options(bundle), **self.provider_options}
+        if refers_outside(model):
+            raise BundleError(
+                f"{model} keeps tensors in other files, which nothing guards. Export it again."
+            )
+        self._session = make_session(model, self.threads, self.provider, options)
 
     def kept(self) -> dict[str, str]:
         """Options that hold where nothing else is said."""
@@ -111,6 +127,32 @@ class TensorRTEngine(OnnxRuntimeEngine):
     def kept(self) -> dict[str, str]:
         """A cache of compiled engines in ``$PPCLAS_HOME/tensorrt``."""
         return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(home() / "tensorrt")}
+
+
+def asked_options(bundle: Bundle) -> dict[str, str]:
+    """``export.provider_options`` of ``bundle.json``.
+
+    Raises:
+        BundleError: one is not of those that a bundle may set: another could load a library.
+    """
+    asked = export_facts(bundle).get("provider_options", {})
+    if not isinstance(asked, dict) or not all(isinstance(value, str) for value in asked.values()):
+        raise BundleError(
+            f"{bundle.folder}: export.provider_options in bundle.json should be a map of texts."
+        )
+    refused = sorted(set(asked) - _OF_BUNDLES)
+    if refused:
+        raise BundleError(
+            f"{bundle.folder}: bundle.json asks the provider for {refused[0]}, which a bundle may "
+            "not set. Where it is meant, give it to the engine: provider_options."
+        )
+    return asked
+
+
+def refers_outside(model: Path) -> bool:
+    """Whether an ONNX file has tensors in other files: those would be read unchecked."""
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_EXTERNAL) >= 0
 
 
 def make_session(

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 
 from ppclas_deploy.cpus import usable_cpus
 from ppclas_deploy.dependencies import load
+from ppclas_deploy.engines.onnxruntime import refers_outside
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -33,10 +34,14 @@ class OpenVinoEngine(Engine):
         openvino = load("openvino", "the engine openvino", "openvino")
         version = openvino.get_version().split("-")[0]
         model = export_file(bundle, "model")
+        # OpenVINO finds the weights by the model's name; here they are known to be the right ones.
         if model.suffix == ".xml":
-            export_file(
-                bundle, "weights"
-            )  # OpenVINO finds it by its name; here it is known to be the right one
+            if export_file(bundle, "weights") != model.with_suffix(".bin"):
+                raise BundleError(f"{model}: its weights have another name. Export it again.")
+        elif refers_outside(model):
+            raise BundleError(
+                f"{model} keeps tensors in other files, which nothing guards. Export it again."
+            )
         core = openvino.Core()
         # On CPUs that have bfloat16 OpenVINO computes in it unless told otherwise: the answers are
         # not the model's.
