@@ -358,3 +358,43 @@ class TestCpus:
         said = capsys.readouterr().err
         noted = "can overflow on this CPU (x86 without VNNI)" in said
         assert noted is (bits == 8 and has_vnni() is False)
+
+
+def asking(export, **options):
+    facts = {**export.manifest.export, "provider_options": options}
+    write_manifest(export.folder, export.manifest.replace(export=facts, files={}))
+    return Bundle.load(export.folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trt_extra_plugin_lib_paths",
+        "trt_engine_cache_path",
+        "trt_int8_calibration_table_name",
+        "trt_ep_context_file_path",
+        "anything_new",
+    ],
+)
+def test_a_bundle_sets_no_provider_option_that_names_a_file(export, name):
+    with pytest.raises(BundleError, match=f"asks the provider for {name}, which a bundle may not"):
+        OnnxRuntimeEngine(threads=1).load(asking(export, **{name: "/tmp/x.so"}))
+
+
+def test_provider_options_of_a_bundle_are_texts(export):
+    with pytest.raises(BundleError, match="should be a map of texts"):
+        OnnxRuntimeEngine(threads=1).load(asking(export, device_id=0))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_onnx_file_with_tensors_elsewhere_is_not_run(export, engine):
+    if engine == "openvino":
+        pytest.importorskip("openvino", reason="needs the extra [openvino]")
+    path = export.folder / export.manifest.export["model"]
+    model = onnx.load(str(path))
+    onnx.save_model(
+        model, str(path), save_as_external_data=True, location="more.bin", size_threshold=0
+    )
+    write_manifest(export.folder, export.manifest.replace(files={}))
+    with pytest.raises(BundleError, match="keeps tensors in other files"):
+        get_registries().engines.build(engine, threads=1).load(Bundle.load(export.folder))
