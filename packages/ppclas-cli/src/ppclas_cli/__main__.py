@@ -2,7 +2,7 @@
 
 import sys
 
-if not sys.flags.safe_path:
+if not getattr(sys.flags, "safe_path", False):  # of Python 3.11
     # A ``random.py`` in the current folder is the user's; ``-m`` puts that folder first.
     sys.path.append(sys.path.pop(0))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
-from ppclas_core.wording import csv_cells, escaped
+from ppclas_core.wording import escaped
+from ppclas_data.csv_cells import csv_cells
 
 from ppclas_cli.output import error, json_text, note
 

@@ -4,6 +4,7 @@ and nothing else.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -220,7 +221,8 @@ def check_import(timeout: float = 120.0) -> Finding | None:
     )
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code],
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
             capture_output=True,
             text=True,
             timeout=timeout,

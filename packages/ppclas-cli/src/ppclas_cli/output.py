@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
-from ppclas_core.wording import csv_cells, escaped, escaped_lines
+from ppclas_core.wording import escaped, escaped_lines
+from ppclas_data.csv_cells import csv_cells
 
 _NUMBER = re.compile(r"-|-?[0-9.]+")
 _NO_TEXT = re.compile("[\ud800-\udfff]")

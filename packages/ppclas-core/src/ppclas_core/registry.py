@@ -169,9 +169,7 @@ class Registry:
 
     def _meant(self, name: str) -> list[str]:
         """Names that have all of ``name`` in them, lightest first."""
-        part = _folded(name)
-        if not part:
-            return []
+        part = _folded(name) or "no such part"
         # "resnet5" is a slip for ResNet50, and no word for all of its kind.
         whole = re.compile(re.escape(part) + (r"(?!\d)" if part[-1].isdigit() else ""))
         fits = [known for known in self._entries if whole.search(_folded(known))]
@@ -208,7 +206,4 @@ class Registry:
 
 
 def _folded(name: str) -> str:
-    return name.casefold().translate(_SEPARATORS)
-
-
-_SEPARATORS = {ord(mark): None for mark in "-_. "}
+    return re.sub("[-_. ]", "", name.casefold())

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 State = dict[str, NDArray[Any]]
 
 LEVELS = ".levels"
-"""``x`` as uint8 and ``x.levels`` as a vector stand for the array ``x.levels[x]``: a tensor of at
-most 256 different values, in a byte for each."""
+"""``x`` of uint8 and ``x.levels`` stand for ``x.levels[x]``: up to 256 values, a byte for each."""
 
 SUFFIXES = (".pdparams", ".safetensors")
 
@@ -301,13 +300,11 @@ def _widened(file: Path, state: State) -> State:
         levels, coded = state.pop(name), name.removesuffix(LEVELS)
         codes = state.get(coded)
         if codes is None or codes.dtype != np.uint8 or levels.ndim != 1:
-            raise WeightsError(
-                f"{file}: {name} expects a tensor {coded} of uint8 codes, and a vector of values"
-            )
+            said = f"{name} expects a tensor {coded} of uint8 codes, and a vector of values"
+            raise WeightsError(f"{file}: {said}")
         if codes.size and int(codes.max()) >= levels.size:
-            raise WeightsError(
-                f"{file}: {coded} has the code {int(codes.max())}, and {name} {levels.size} values"
-            )
+            said = f"{coded} has the code {int(codes.max())}, and {name} {levels.size} values"
+            raise WeightsError(f"{file}: {said}")
         state[coded] = levels[codes]
     return state
 

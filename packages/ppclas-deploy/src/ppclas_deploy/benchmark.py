@@ -14,7 +14,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import PpclasError
 from ppclas_core.files import write_atomic
-from ppclas_core.wording import csv_cells
+from ppclas_data.csv_cells import csv_cells
 from ppclas_data.loading.loader import Loader, available_cpus
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_engine.console import Console

@@ -85,7 +85,6 @@ def run_isolated(
                 f"the {step} step",
                 [
                     sys.executable,
-                    "-P",
                     "-m",
                     "ppclas_deploy.worker",
                     step,
@@ -161,7 +160,8 @@ def offline_environment() -> dict[str, str]:
         for key, value in os.environ.items()
         if key not in ("PIP_FIND_LINKS", "PIP_INDEX_URL")
     }
-    return {**own, **OFFLINE}
+    # No module of the current folder is imported in place of a library's (from Python 3.11 on).
+    return {**own, **OFFLINE, "PYTHONSAFEPATH": "1"}
 
 
 def last_words(said: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json, write_text
-from ppclas_core.wording import csv_cells
+from ppclas_data.csv_cells import csv_cells
 from ppclas_data.decoding.decode import decode
 from ppclas_data.sources.photo_files import LeftOut
 

@@ -112,7 +112,7 @@ def _columns(theirs: tuple[str, ...], ours: tuple[str, ...], source: str) -> lis
     if len(theirs) != len(ours):
         raise ConfigError(
             f"teacher {source} knows {len(theirs)} classes and the data has {len(ours)}. Fine-tune "
-            "a teacher on the data first: ppclas train DATA --model NAME --pretrained, then "
+            "a teacher on the data first: ppclas train DATA --model NAME, then "
             "--teacher RUN."
         )
     if theirs == ours or are_ids(theirs) or are_ids(ours):

@@ -124,7 +124,8 @@ class WorkerProcess:
         """``packed`` is a pickled ``PipelineReader``."""
         self.number = number
         self.open_tickets: set[int] = set()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # Python 3.10 knows no safe path: there the current folder stays first.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
         with _interrupts_held_back():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START],

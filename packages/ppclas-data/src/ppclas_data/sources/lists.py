@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ppclas_core.contracts.data import ImageSet, Record, Source
 from ppclas_core.errors import DataError
-from ppclas_core.wording import csv_value
 
+from ppclas_data.csv_cells import csv_value
 from ppclas_data.sources import multilabel
 from ppclas_data.sources.labels import (
     ClassIds,

@@ -155,6 +155,7 @@ def _start(
     endpoints = [f"{host}:{int(port) + rank}" for rank in range(launch.ranks)]
     environment = {
         **os.environ,
+        "PYTHONSAFEPATH": "1",
         "PADDLE_TRAINER_ID": str(number),
         "PADDLE_TRAINERS_NUM": str(launch.ranks),
         "PADDLE_MASTER": master,

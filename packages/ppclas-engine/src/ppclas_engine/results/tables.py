@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
-from ppclas_core.wording import csv_cells, csv_value
+from ppclas_data.csv_cells import csv_cells, csv_value
 
 from ppclas_engine.builtin.metrics import Reliability
 from ppclas_engine.scoring.evaluate import Evaluation

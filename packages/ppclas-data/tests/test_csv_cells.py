@@ -6,7 +6,8 @@ import csv
 import io
 
 import pytest
-from ppclas_core.wording import csv_cells, csv_value, escaped
+from ppclas_core.wording import escaped
+from ppclas_data.csv_cells import csv_cells, csv_value
 
 NAMES = [
     "=cmd|' /C calc'!A0",
