@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -104,7 +105,7 @@ class Manifest(Params):
 
     def meaning(self) -> str:
         """A hash of all that answers follow from, beside the weights."""
-        return _hash(self.model_dump(mode="json", include=set(_MEANING)))
+        return _meaning(_seals(self.model_dump(mode="json", include=set(_MEANING))))
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,10 @@ def _seals(content: Mapping[str, Any]) -> dict[str, str]:
     return {name: _hash(value) for name, value in content.items() if name != "seals"}
 
 
+def _meaning(seals: Mapping[str, str]) -> str:
+    return _hash([seals.get(name) for name in _MEANING])
+
+
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -268,14 +273,11 @@ def _check_companions(folder: Path, manifest: Manifest) -> None:
     except (OSError, SafetensorError, AttributeError) as error:
         raise BundleError(f"{folder} is damaged ({error}). Copy or export it again.") from error
     for name, meaning in said.items():
-        if meaning is not None and (meaning != manifest.meaning() or not manifest.seals):
+        # As the file was written: a later version may know more fields, with defaults.
+        if meaning is not None and meaning != _meaning(manifest.seals):
             raise _changed(folder / MANIFEST, f"{name} was made with another one")
     proven = parity.get("files", {})
-    other = [
-        name
-        for name, entry in manifest.files.items()
-        if proven.get(name, entry.sha256) != entry.sha256
-    ]
+    other = [n for n, file in manifest.files.items() if proven.get(n, file.sha256) != file.sha256]
     if parity and (parity.get("verdict") != "agrees" or other):
         about = f"about another {other[0]}" if other else f"{str(parity.get('verdict'))[:40]!r}"
         raise BundleError(f"{folder / PARITY}: its verdict is {about}. Export it again.")
@@ -332,8 +334,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
             raise ValueError(f"the key {twice[:40]!r} is there twice")
         return found
 

@@ -66,22 +66,10 @@ class _Array:
         return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
 
 
-def _reconstruct(*_: object) -> _Array:
-    return _Array()  # always an empty array: its shape and content come as its state
-
-
 def _from_buffer(data: Any, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
     array = _Array()
     array.content = (data, dtype, shape, order)
     return array
-
-
-def _scalar(dtype: _Dtype, data: Any) -> _Array:
-    return _from_buffer(data, dtype, (), "C")
-
-
-def _empty_bytes() -> bytes:
-    return b""
 
 
 def ordered(*arguments: Any) -> dict[Any, Any]:
@@ -92,8 +80,9 @@ def ordered(*arguments: Any) -> dict[Any, Any]:
 
 
 _NUMPY: dict[str, Callable[..., Any]] = {
-    "core.multiarray._reconstruct": _reconstruct,
-    "core.multiarray.scalar": _scalar,
+    # Always an empty array: its shape and content come as its state.
+    "core.multiarray._reconstruct": lambda *_: _Array(),
+    "core.multiarray.scalar": lambda dtype, data: _from_buffer(data, dtype, (), "C"),
     "core.numeric._frombuffer": _from_buffer,
     "ndarray": _Array,
     "dtype": _Dtype,
@@ -101,7 +90,7 @@ _NUMPY: dict[str, Callable[..., Any]] = {
 _GLOBALS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": ordered,
     "_codecs.encode": _Text,  # how pickle protocol 2 writes bytes, and the next one none
-    "__builtin__.bytes": _empty_bytes,
+    "__builtin__.bytes": lambda: b"",
     **{f"numpy.{name}": stand_in for name, stand_in in _NUMPY.items()},
     **{f"numpy.{name.replace('core', '_core')}": stand_in for name, stand_in in _NUMPY.items()},
 }

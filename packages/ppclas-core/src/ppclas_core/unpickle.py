@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping, Sequence
 from pickle import UnpicklingError
-from typing import IO, Any, NoReturn, Protocol
+from typing import IO, Any
 
 from ppclas_core.limits import PICKLE_STEPS
 
@@ -34,28 +34,13 @@ class RefusedGlobalError(Exception):
     """The pickle asks for a global that no array needs; the message is its name."""
 
 
-class StandIn(Protocol):
-    """What a known function may give that takes its state afterwards."""
-
-    def take_state(self, state: Any) -> None:
-        """Become what ``state`` says."""
-
-
-def _no_references(_reference: Any) -> NoReturn:
-    raise UnpicklingError("a reference to something outside the pickle")
-
-
 def unpickle(
-    file: IO[bytes],
-    known: Mapping[str, Any],
-    refer: Callable[[Any], Any] = _no_references,
+    file: IO[bytes], known: Mapping[str, Any], refer: Callable[[Any], Any] | None = None
 ) -> Any:
-    """What the next pickle in ``file`` holds.
+    """What the next pickle in ``file`` holds; the file is left where that ends.
 
-    Args:
-        file: is left where the pickle ends.
-        known: global name → the function to call for it, or a value that stands for it.
-        refer: gives what a persistent id stands for.
+    A global must be in ``known``: the function to call for it, or a value that stands for it. What
+    that gives may have ``take_state(state)``. ``refer`` gives what a persistent id stands for.
 
     Raises:
         RefusedGlobalError: a global is not ``known``.
@@ -91,9 +76,8 @@ def unpickle(
             item = stack.pop()
             _with_items("SETITEMS", stack, [stack.pop(), item])
         elif name in ("GLOBAL", "STACK_GLOBAL"):
-            last = stack.pop() if name == "STACK_GLOBAL" else None
-            wanted = value.replace(" ", ".", 1) if last is None else _dotted(stack.pop(), last)
-            if wanted not in known:
+            parts = value.split(" ", 1) if name == "GLOBAL" else [stack.pop(-2), stack.pop()]
+            if (wanted := ".".join(parts)) not in known:
                 raise RefusedGlobalError(wanted)
             stack.append(known[wanted])
         elif name in ("REDUCE", "NEWOBJ"):
@@ -107,7 +91,7 @@ def unpickle(
                 stack[-1].take_state(state)
             elif type(stack[-1]) is not dict:  # torch hangs metadata on those
                 raise UnpicklingError(f"state for a {type(stack[-1]).__name__}")
-        elif name == "BINPERSID":
+        elif name == "BINPERSID" and refer is not None:
             stack.append(refer(stack.pop()))
         elif name == "POP":
             stack.pop()
@@ -131,9 +115,3 @@ def _with_items(name: str, stack: list[Any], items: Sequence[Any]) -> None:
         stack[-1].update(zip(items[::2], items[1::2], strict=True))
     elif name != "POP_MARK":
         raise UnpicklingError(f"{name} for a {type(stack[-1]).__name__}")
-
-
-def _dotted(module: Any, attribute: Any) -> str:
-    if not isinstance(module, str) or not isinstance(attribute, str):
-        raise UnpicklingError("a global whose name is no text")
-    return f"{module}.{attribute}"

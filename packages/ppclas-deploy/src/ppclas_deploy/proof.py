@@ -52,7 +52,7 @@ class Proof:
 
 def proof_photos() -> list[Path]:
     """Eight of the photos that come with ppclas-data, spread over their kinds."""
-    files, _ = image_files(builtin_photos() / "val")
+    files = image_files(builtin_photos() / "val")
     return [Path(files[len(files) * part // _COUNT]) for part in range(_COUNT)]
 
 
