@@ -91,8 +91,8 @@ def test_billion_laughs_is_bounded():
         ("a: !mine 3", "f:1:4: the tag !mine is not accepted"),
         ("a: !!int x", "f:1:4: 'x' does not fit its tag !!int."),
         ("a: *b", "f:1:4: not valid YAML: found undefined alias 'b'."),
-        ("a: &a [*a]", "f: nested too deeply, or an alias that contains itself."),
-        ("[" * 1000, "f: nested too deeply"),
+        ("a: &a [*a]", "f:1: nested too deeply before here, or an alias that contains itself."),
+        ("[" * 1000, "f:1: nested too deeply"),
         ("? [1]\n: 2", "f:1:3: a key must be text."),
         ("a: 1\nb: 010", "f:2:4: 010 is an octal number to some programs and a decimal one to"),
         ("<<: 3", "f:1:5: '<<' takes a map, or a list of maps."),
@@ -111,7 +111,7 @@ def test_a_number_of_ten_thousand_digits():
     try:
         assert parse_yaml("a: " + "9" * 10_000, "f").value["a"] > 0
     except ConfigError as error:
-        assert "the number is too long (10000 digits)" in str(error)  # noqa: PT017 - either outcome is right
+        assert "is beyond 64 bits" in str(error)  # noqa: PT017 - either outcome is right
 
 
 def test_files(tmp_path):

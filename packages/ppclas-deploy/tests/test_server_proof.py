@@ -80,7 +80,7 @@ CORRUPTIONS = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
     "other weights with their hash": (
         lambda f: edit(f, set_field("files", "model.safetensors", "sha256", value="0" * 64)),
-        "model.safetensors is not the file",
+        "changed after it was written: files",
     ),
     "the mean": (
         lambda f: edit(
@@ -96,7 +96,7 @@ CORRUPTIONS = {
         lambda f: edit(f, swap_labels),
         "changed after it was written: labels",
     ),
-    "a label gone": (lambda f: edit(f, lambda c: c["labels"].pop()), "written: labels"),
+    "a label gone": (lambda f: edit(f, lambda c: c["labels"].pop()), "labels has 2 values for 3 classes"),
     "the order of the colours": (
         lambda f: edit(f, set_field("preprocessing", "color", value="BGR")),
         "preprocessing.color",

@@ -72,7 +72,9 @@ class _Tree:
         elif document is not None:
             if not isinstance(document.value, dict):
                 keys = ", ".join(Config.model_fields)
-                raise ConfigError(f"{document.name}: expected a map with the keys {keys}.")
+                at = document.values[()]
+                where = f"{document.name}:{at.line}:{at.column}"
+                raise ConfigError(f"{where}: expected a map with the keys {keys}.")
             self.values = document.value
             for path, value in document.values.items():
                 key, line = document.keys.get(path, value), f"{document.name}:{value.line}"

@@ -124,6 +124,7 @@ def parse_yaml(text: str, name: str) -> Document:
     Raises:
         ConfigError: with ``name``, line and column.
     """
+    loader = None
     try:
         loader = _Loader(text)
         try:
@@ -145,7 +146,9 @@ def parse_yaml(text: str, name: str) -> Document:
             f"{name}:{line}: the character U+{error.character:04X} is not allowed in YAML."
         ) from error
     except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply, or an alias that contains itself.") from None
+        line = loader.line + 1 if loader else 1
+        said = "nested too deeply before here, or an alias that contains itself"
+        raise ConfigError(f"{name}:{line}: {said}.") from None
     return document
 
 
@@ -173,7 +176,9 @@ def _convert(kind: str, text: str) -> Any:
                 "without the leading zero, or in quotes if it is a text"
             )
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        return int(text[2:] if base != 10 else text, base)
+        if len(text) > 60 or abs(value := int(text[2:] if base != 10 else text, base)) >= 2**64:
+            raise ConfigError(f"the number {text[:12]}… is beyond 64 bits")
+        return value
     if kind == "float":
         # Python spells YAML's .inf and .nan without the dot.
         return float(re.sub(r"\.(?=[in])", "", text.lower()))
@@ -242,8 +247,6 @@ class _Builder:
             return _convert(kind, node.value)
         except ConfigError as error:
             raise self.error(node, str(error)) from None
-        except ValueError as error:
-            raise self.error(node, f"the number is too long ({len(node.value)} digits)") from error
 
     def expect_tag(self, node: yaml.Node, *kinds: str) -> None:
         if node.tag not in {_TAG + kind for kind in kinds}:
