@@ -246,9 +246,12 @@ def _read(source: str | Path, recipes: Registry) -> Document:
 def _report(problems: Sequence[Problem], tree: _Tree) -> str:
     found = []
     for problem in problems:
-        said = tree.who(problem.path) or _Said(DEFAULT, "", "")
+        path = problem.path
+        inside = [said for at, said in tree.said.items() if at[: len(path)] == path and said.value]
+        said = tree.who(path) or _Said(DEFAULT, "", "")
+        said = said if said.value else next(iter(inside), said)
         where = said.key if problem.about_key else said.value
-        parts = (where, dotted(problem.path), problem.message)
+        parts = (where, dotted(path), problem.message)
         found.append((said.order, ": ".join(filter(None, parts))))
     lines = [line for _, line in sorted(found, key=lambda item: item[0])]
     if len(lines) > 1:
