@@ -96,7 +96,10 @@ CORRUPTIONS = {
         lambda f: edit(f, swap_labels),
         "changed after it was written: labels",
     ),
-    "a label gone": (lambda f: edit(f, lambda c: c["labels"].pop()), "labels has 2 values for 3 classes"),
+    "a label gone": (
+        lambda f: edit(f, lambda c: c["labels"].pop()),
+        "labels has 2 values for 3 classes",
+    ),
     "the order of the colours": (
         lambda f: edit(f, set_field("preprocessing", "color", value="BGR")),
         "preprocessing.color",

@@ -33,6 +33,8 @@ def log_sigmoid(logits: Tensor) -> Tensor:
 ClassWeights = tuple[PositiveFloat, ...] | Literal["balanced"] | None
 """A factor a class; ``balanced`` stands for factors from the training set's counts, filled in by
 the plan."""
+Exponent = Annotated[float, Field(ge=0.0, le=20.0)]
+"""Of a focusing factor; from 20 on an image that is half right counts a millionth."""
 Smoothing = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -146,7 +148,7 @@ class Focal(Loss):
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
 
-    gamma: NonNegativeFloat = 2.0
+    gamma: Exponent = 2.0
     """γ: 0 is plain cross entropy; the larger, the less easy cases count. The paper found 2
     best."""
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
@@ -213,9 +215,9 @@ class Asymmetric(Loss):
 
     tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
 
-    gamma_positive: NonNegativeFloat = 0.0
+    gamma_positive: Exponent = 0.0
     """γ+: how much less easy present classes count; the paper recommends 0."""
-    gamma_negative: NonNegativeFloat = 4.0
+    gamma_negative: Exponent = 4.0
     """γ-: how much less easy absent classes count, γ+ or more; the paper uses 4."""
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     """Probability up to which an absent class counts nothing; the paper uses 0.05."""

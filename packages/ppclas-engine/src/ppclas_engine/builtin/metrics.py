@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ppclas_core.config.schema import Task
 from ppclas_core.contracts.training import BOTH_TASKS, Metric
 from ppclas_core.errors import ShapeError
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 Probabilities = NDArray[np.float32]
 """[N, C]; each row sums to 1 where an image has one label."""
@@ -91,9 +91,16 @@ class TopK(Metric):
     {'top1': 0.5, 'top2': 1.0}
     """
 
-    k: tuple[PositiveInt, ...] = (1, 5)
-    """Each gives a result named after it. With fewer than k classes the result keeps its name and
-    is 1."""
+    k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5)
+    """All different. Each gives a result named after it. With fewer than k classes the result keeps
+    its name and is 1."""
+
+    @field_validator("k")
+    @classmethod
+    def _different(cls, k: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(k)) < len(k):
+            raise ValueError(f"expected different numbers, got {list(k)}")
+        return k
 
     def __call__(self, probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         rank = ranks(probabilities, labels)

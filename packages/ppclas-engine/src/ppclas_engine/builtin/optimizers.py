@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ppclas_core.contracts.training import Optimizer
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 if TYPE_CHECKING:
     import paddle
     from paddle import Tensor
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Epsilon = Annotated[float, Field(gt=0.0, le=1.0)]
 Groups = Sequence[Mapping[str, Any]]
 
 
@@ -105,7 +106,7 @@ class RMSProp(Optimizer):
     rho: Share = 0.95
     """Share of the mean square that is kept each step, in [0, 1). MobileNetV3 was trained with
     0.9."""
-    epsilon: PositiveFloat = 1e-6
+    epsilon: Epsilon = 1e-6
     """Added to the mean square, under the root. MobileNetV3 was trained with 0.001."""
     momentum: Share = 0.0
     """Share of the last update that is kept, in [0, 1). MobileNetV3 was trained with 0.9."""
@@ -146,7 +147,7 @@ class Adam(Optimizer):
     """Share of the mean gradient that is kept each step, in [0, 1)."""
     beta2: Share = 0.999
     """Share of the mean square that is kept each step, in [0, 1)."""
-    epsilon: PositiveFloat = 1e-8
+    epsilon: Epsilon = 1e-8
     """Added to the root of the mean square."""
 
     def build(

@@ -23,6 +23,7 @@ from ppclas_engine.bundles import pretrained_path
 from ppclas_engine.planning.data import plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
 from ppclas_engine.planning.precision import check_precision
+from ppclas_engine.planning.sense import check_sense
 from ppclas_engine.planning.task import check_task, plan_loss
 from ppclas_engine.scoring.monitor import plan_monitor
 
@@ -37,6 +38,8 @@ _PEAK_LR = {
     "AdamW": (1e-4, 1e-3),
 }
 _LR_BATCH_SIZE = 32
+_LARGEST_INFERRED = 8192
+"""Images per step up to which rates grow in proportion (Goyal et al. 2017, section 5.2)."""
 _BACKBONE_LR_MULT = 0.2
 
 T = TypeVar("T")
@@ -126,6 +129,12 @@ def make_plan(config: Config, device: Device) -> Plan:
             f"{'fine-tuning' if weights else 'from random weights'}"
         )
     images_per_step = data.batch_size * config.train.accumulate
+    batches = len(train) // data.batch_size
+    if config.train.accumulate > batches:
+        raise ConfigError(
+            f"train.accumulate is {config.train.accumulate}, and an epoch has {batches} batches of "
+            f"{data.batch_size}: expected at most as many."
+        )
     if config.train.accumulate > 1:
         notes.append(f"{config.train.accumulate} batches make a step of {images_per_step} images")
     schedule, optimizer = _plan_optimizer(
@@ -161,6 +170,7 @@ def make_plan(config: Config, device: Device) -> Plan:
             freeze_norm_statistics=keep_statistics,
         ),
     )
+    notes += check_sense(resolved, len(train))
     return Plan(resolved, train, val, weights, tuple(notes))
 
 
@@ -225,6 +235,11 @@ def _plan_optimizer(
             raise ConfigError(
                 f"optimizer {optimizer.name}: there is no rule for its learning rate. Give one: "
                 "--lr"
+            )
+        if batch_size > _LARGEST_INFERRED:
+            raise ConfigError(
+                f"there is no rule for the learning rate of {batch_size} images per step; the "
+                f"largest with one is {_LARGEST_INFERRED}. Give one: --lr"
             )
         # Proportional to the batch; a smaller one does not make pretrained weights learn more
         # slowly.

@@ -16,6 +16,7 @@ _SAID = {
     "multilabel": "images that may have several labels",
 }
 _ONE_LABEL_LOSS, _SEVERAL_LABELS_LOSS = "CrossEntropy", "BinaryCrossEntropy"
+_WEIGHTS_APART = 1e6
 
 
 def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> ComponentConfig:
@@ -46,6 +47,11 @@ def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> Com
         raise ConfigError(
             f"loss.class_weights: expected one value for each of {len(train.class_names)} classes, "
             f"got {len(weights)}."
+        )
+    if max(weights) > _WEIGHTS_APART * min(weights):
+        raise ConfigError(
+            f"loss.class_weights go from {min(weights):g} to {max(weights):g}: the classes of the "
+            f"lowest would not be learned. Expected less than {_WEIGHTS_APART:g} times apart."
         )
     return config
 

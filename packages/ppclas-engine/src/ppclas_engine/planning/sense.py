@@ -1,0 +1,107 @@
+"""Settings that are each allowed and together make no sense: refused or said before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import numpy as np
+from ppclas_core.component import build_component
+from ppclas_core.config.schema import Config, DataSection
+from ppclas_core.contracts.data import sample_draw
+from ppclas_core.contracts.training import Scheduler
+from ppclas_core.errors import ConfigError
+from ppclas_core.plugins import get_registries
+from ppclas_data.loading.pipeline import Pipeline, build_transforms
+
+_SAMPLES = 2000
+"""Steps of a run whose learning rates are looked at."""
+_NOTHING = 1e-4
+"""Share of the peak below which a learning rate changes nothing."""
+
+
+def check_sense(config: Config, images: int) -> list[str]:
+    """What is odd about a resolved ``config`` for so many training photos, a sentence each.
+
+    Raises:
+        ConfigError: training would change nothing, diverge for certain, or measure something else.
+    """
+    data, train, optimizer = config.data, config.train, config.optimizer
+    assert data.batch_size is not None
+    assert train.epochs is not None
+    batches = max(1, images // data.batch_size)
+    if train.average_last is not None and train.average_last > train.epochs:
+        raise ConfigError(
+            f"train.average_last is {train.average_last}, and the run has {train.epochs} epochs: "
+            "expected at most as many."
+        )
+    factors = optimizer.lr_mult
+    if isinstance(factors, Mapping) and factors.get("head") == 0 == factors.get("backbone"):
+        raise ConfigError(
+            "optimizer.lr_mult is 0 for backbone and head, so nothing would be trained. Give one "
+            "of them a factor above 0."
+        )
+    if optimizer.clip_norm is not None and optimizer.clip_norm < 1e-4:
+        raise ConfigError(
+            f"optimizer.clip_norm is {optimizer.clip_norm:g}, which leaves nothing of a gradient: "
+            "expected 0.0001 or more; 1 to 10 is usual."
+        )
+    if optimizer.layer_decay is not None and optimizer.layer_decay < 0.1:
+        raise ConfigError(
+            f"optimizer.layer_decay is {optimizer.layer_decay:g}, which leaves nothing of the rate "
+            "of early layers: expected 0.1 or more; 0.65 to 0.9 is usual. To train the classifier "
+            "alone: train.freeze=[backbone]."
+        )
+    schedule: Scheduler = build_component(get_registries().schedulers, config.schedule)
+    _check_eval_transforms(data)
+    notes = list(_about_rates(schedule, max(1, batches // train.accumulate), train.epochs))
+    for name, value in (("eval_every", train.eval_every), ("patience", train.patience)):
+        if value is not None and value > train.epochs:
+            notes.append(f"warning: train.{name} is {value}, beyond the {train.epochs} epochs.")
+    sizes = [
+        Pipeline(build_transforms(listed or (), "data")).output_shape()[:2]
+        for listed in (data.train_transforms, data.eval_transforms)
+    ]
+    if sizes[0] != sizes[1]:
+        said = " and ".join(f"{height}x{width}" for height, width in sizes)
+        notes.append(f"warning: training and evaluation see other sizes: {said} pixels.")
+    return notes
+
+
+def _about_rates(schedule: Scheduler, steps: int, epochs: int) -> Iterator[str]:
+    name, total = type(schedule).__name__, steps * epochs
+    looked_at = range(0, total, max(1, total // _SAMPLES))
+    rates = [schedule.value(step, steps, epochs) for step in looked_at]
+    highest = max(rates)
+    if highest > schedule.peak * (1 + 1e-6):
+        raise ConfigError(
+            f"schedule {name} rises to {highest:g}, above its lr of {schedule.peak:g}: expected lr "
+            "to be the highest rate of the run."
+        )
+    if sum(rate > _NOTHING * schedule.peak for rate in rates) <= len(rates) // 20 and total > 20:
+        raise ConfigError(
+            f"schedule {name} is over after a few of the {total} steps: the rate is "
+            f"{rates[len(rates) // 2]:g} in the middle of the run. Expected it to last the run."
+        )
+    decays = getattr(schedule, "decay_epochs", None)
+    if isinstance(decays, tuple) and (late := [epoch for epoch in decays if epoch >= epochs]):
+        yield (
+            f"warning: schedule.decay_epochs has {', '.join(map(str, late))}, beyond the {epochs} "
+            "epochs."
+        )
+    if name not in ("Constant", "Linear") and all(a <= b for a, b in pairwise(rates)) and total > 1:
+        yield f"warning: the learning rate of schedule {name} never falls in {epochs} epochs."
+
+
+def _check_eval_transforms(data: DataSection) -> None:
+    """Two draws must give one image: a random transform would measure something else each time."""
+    transforms = build_transforms(data.eval_transforms or (), "data.eval_transforms")
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    for component, transform in zip(data.eval_transforms or (), transforms, strict=True):
+        results = [transform(image, sample_draw(0, 0, index)) for index in range(8)]
+        if not all(np.array_equal(results[0], other) for other in results[1:]):
+            raise ConfigError(
+                f"data.eval_transforms has {component.name}, which is random: evaluation would "
+                "measure something else each time. Expected transforms like Resize and CenterCrop."
+            )
+        image = results[0]
