@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,7 @@ _GLOBALS: dict[str, Callable[..., Any]] = {
 }
 
 
-def read_pdparams(path: Path, file: IO[bytes]) -> dict[str, NDArray[Any]]:
+def read_pdparams(path: Path, file: mmap) -> dict[str, NDArray[Any]]:
     """The arrays in ``file``, by name; messages call it ``path``.
 
     Raises:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from mmap import mmap
 from pickle import UnpicklingError
-from typing import IO, Any
+from typing import Any
 
 from ppclas_core.limits import PICKLE_STEPS
 
@@ -35,7 +37,7 @@ class RefusedGlobalError(Exception):
 
 
 def unpickle(
-    file: IO[bytes], known: Mapping[str, Any], refer: Callable[[Any], Any] | None = None
+    file: mmap | BytesIO, known: Mapping[str, Any], refer: Callable[[Any], Any] | None = None
 ) -> Any:
     """What the next pickle in ``file`` holds; the file is left where that ends.
 

@@ -6,6 +6,7 @@ two a file is goes by its content, not by its name.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -95,7 +96,9 @@ def read_state(path: str | Path, most: int | None = None) -> State:
             if start[5:9] == b"\0\0\0{":
                 return _read_safetensors(found, file.read())
             if start[:1] == b"\x80":
-                return read_pdparams(found, file)
+                # A file's own read() would allocate what a broken length asks for.
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    return read_pdparams(found, content)
     except OSError as error:
         raise WeightsError(f"cannot read the weights {found}: {error.strerror or error}") from error
     if not start:

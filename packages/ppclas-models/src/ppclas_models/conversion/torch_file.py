@@ -9,6 +9,7 @@ hold code.
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -136,7 +137,7 @@ _GLOBALS: dict[str, Callable[..., Any] | _StorageType] = {
 }
 
 
-def _unpickle(file: IO[bytes], storages: dict[str, _Storage]) -> Any:
+def _unpickle(file: mmap.mmap | io.BytesIO, storages: dict[str, _Storage]) -> Any:
     def refer(reference: Any) -> _Storage:
         word, kind, key, _location, size = reference[:5]
         if (
@@ -179,8 +180,12 @@ def read_torch(path: Path, most: int) -> tuple[State, list[str]]:
         with path.open("rb") as file:
             start = file.read(4)
             file.seek(0)
-            read = _read_zip if start == b"PK\x03\x04" else _read_old
-            tensors, notes = read(file, path.stat().st_size, most)
+            if start == b"PK\x03\x04":
+                tensors, notes = _read_zip(file, path.stat().st_size, most)
+            else:
+                # A file's own read() would allocate what a broken length asks for.
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    tensors, notes = _read_old(content, most)
         state, more = _named({key: tensor.array() for key, tensor in tensors.items()})
         return state, [*notes, *more]
     except OSError as error:
@@ -218,7 +223,7 @@ def _read_zip(file: IO[bytes], size: int, most: int) -> tuple[dict[str, _Tensor]
     return tensors, notes
 
 
-def _read_old(file: IO[bytes], _size: int, most: int) -> tuple[dict[str, _Tensor], list[str]]:
+def _read_old(file: mmap.mmap, most: int) -> tuple[dict[str, _Tensor], list[str]]:
     if _unpickle(file, {}) != _MAGIC:
         raise ValueError("the magic number is missing")
     _unpickle(file, {})  # version of the protocol
