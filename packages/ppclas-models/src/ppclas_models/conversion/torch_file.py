@@ -27,6 +27,8 @@ from ppclas_core.pdparams import ordered
 from ppclas_core.unpickle import RefusedGlobalError, unpickle
 from ppclas_core.weights import State, read_state
 
+_CHECKPOINT = 8
+"""Times the weights that a training checkpoint may be: averages and the optimizer's state."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 _WRAPPERS = (
     "state_dict_ema",
@@ -180,6 +182,8 @@ def read_torch(path: Path, most: int) -> tuple[State, list[str]]:
         with path.open("rb") as file:
             start = file.read(4)
             file.seek(0)
+            if path.stat().st_size > _CHECKPOINT * most:
+                raise ValueError(_too_large(path.stat().st_size, most))
             if start == b"PK\x03\x04":
                 tensors, notes = _read_zip(file, path.stat().st_size, most)
             else:
@@ -244,12 +248,16 @@ def _read_old(file: mmap.mmap, most: int) -> tuple[dict[str, _Tensor], list[str]
     return tensors, notes
 
 
+def _too_large(size: int, most: int) -> str:
+    return f"{size:,} bytes; weights of this model have at most {most:,}"
+
+
 def _storages(tensors: Mapping[str, _Tensor], most: int) -> dict[str, _Storage]:
     """Those of ``tensors``, by key, if they are no more than a model has."""
     found = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     stored = sum(storage.bytes for storage in found.values())
     if stored > most:
-        raise ValueError(f"{stored:,} bytes; weights of this model have at most {most:,}")
+        raise ValueError(_too_large(stored, most))
     # Two names for one tensor are common; hundreds would be copied hundreds of times.
     if sum(t.values * t.storage.kind.itemsize for t in tensors.values()) > 2 * stored:
         raise ValueError("tensors that share their values many times over")
