@@ -32,11 +32,9 @@ from ppclas_core.plugins import get_registries
 if TYPE_CHECKING:
     from ppclas_core.contracts.image_model import ImageModel
 
-MANIFEST = "bundle.json"
-WEIGHTS = "model.safetensors"
+MANIFEST, WEIGHTS = "bundle.json", "model.safetensors"
 SCHEMA_VERSION = 1
-PARITY = "parity.json"
-LABELS = "labels.txt"
+PARITY, LABELS = "parity.json", "labels.txt"
 _MEANING = ("task", "architecture", "preprocessing", "labels", "activation", "thresholds")
 """Fields that answers follow from; their seal stands in the weights and in the receipt as well."""
 

@@ -13,21 +13,15 @@ PICKLE_STEPS = 1_000_000
 """Opcodes of a pickle; the tensors of a large training checkpoint take a tenth of that."""
 MANIFEST_BYTES = 16 << 20
 """Of ``bundle.json``: class names for a quarter of a million classes."""
-CONFIG_BYTES = 1 << 20
-CONFIG_VALUES = 100_000
+CONFIG_BYTES, CONFIG_VALUES = 1 << 20, 100_000
 """Values and maps after aliases and merges are expanded: nested ones multiply without bound."""
-NAMES_BYTES = 64 << 20
-"""Of a file of class names."""
-LIST_BYTES = 1 << 30
-"""Of a list of photos or a CSV: 15 million photos."""
-_SPARE = 400 << 20
+NAMES_BYTES, LIST_BYTES = 64 << 20, 1 << 30
+"""Of a file of class names, and of a list of photos or a CSV: 15 million photos."""
 
 
 def weights_bytes(values: int) -> int:
-    """Of a weight file, for a model of that many numbers: stored twice as wide, and 400 MiB for
-    classifiers of more classes.
-    """
-    return 8 * values + _SPARE
+    """Of a weight file for a model of that many numbers: twice as wide, more classes."""
+    return 8 * values + (400 << 20)
 
 
 def unpacked_bytes(packed: int) -> int:

@@ -28,7 +28,6 @@ _MADE: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_MARKED = frozenset(("TUPLE", "APPENDS", "SETITEMS", "POP_MARK"))
 _KEYS = (str, int, float, bool, type(None))
 
 
@@ -67,7 +66,7 @@ def unpickle(
         elif name == "MARK":
             below.append(stack)
             stack = []
-        elif name in _MARKED:
+        elif name in ("TUPLE", "APPENDS", "SETITEMS", "POP_MARK"):
             items, stack = stack, below.pop()
             _with_items(name, stack, items)
         elif name in _TUPLES:
