@@ -51,7 +51,9 @@ def unpickle(
     below: list[list[Any]] = []
     memo: dict[int, Any] = {}
     functions = [each for each in known.values() if callable(each)]
-    for step, (code, value, _) in enumerate(pickletools.genops(file)):
+    value: Any
+    # typeshed has only files for genops, which asks for read, readline and tell alone.
+    for step, (code, value, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
         name = code.name
         if step >= PICKLE_STEPS:
             raise UnpicklingError(f"more than {PICKLE_STEPS:,} steps")

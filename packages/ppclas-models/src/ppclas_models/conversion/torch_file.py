@@ -68,11 +68,11 @@ class _Storage:
     content: NDArray[Any] | None = None
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         return self.size * self.kind.itemsize
 
     def fill(self, raw: bytes) -> None:
-        if len(raw) != self.bytes:
+        if len(raw) != self.num_bytes:
             raise ValueError(f"storage {self.key} has {len(raw)} bytes for {self.size} values")
         if self.kind.dtype == "bf16":  # the upper half of a float32
             self.content = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
@@ -242,9 +242,9 @@ def _read_old(file: mmap.mmap, most: int) -> tuple[dict[str, _Tensor], list[str]
         if size != storage.size:
             raise ValueError(f"storage {key} has {size} values instead of {storage.size}")
         if key in wanted:
-            storage.fill(file.read(storage.bytes))
+            storage.fill(file.read(storage.num_bytes))
         else:
-            file.seek(storage.bytes, io.SEEK_CUR)
+            file.seek(storage.num_bytes, io.SEEK_CUR)
     return tensors, notes
 
 
@@ -255,7 +255,7 @@ def _too_large(size: int, most: int) -> str:
 def _storages(tensors: Mapping[str, _Tensor], most: int) -> dict[str, _Storage]:
     """Those of ``tensors``, by key, if they are no more than a model has."""
     found = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    stored = sum(storage.bytes for storage in found.values())
+    stored = sum(storage.num_bytes for storage in found.values())
     if stored > most:
         raise ValueError(_too_large(stored, most))
     # Two names for one tensor are common; hundreds would be copied hundreds of times.
