@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+import time
 from html.parser import HTMLParser
 
 import cv2
@@ -111,6 +112,24 @@ def test_the_answer_for_each_image_with_several_labels(tmp_path, images):
     assert [answer.right for answer in tables.answers] == [True, False, True, False]
     # Of dog, which is there.
     assert tables.answers[1].label_probability == pytest.approx(1 / (1 + np.e), rel=1e-5)
+
+
+def test_the_picture_of_four_thousand_classes_takes_seconds_and_keeps_its_blocks(tmp_path):
+    count = 4000
+    matrix = np.diag(np.full(count, 5))
+    matrix[np.arange(3700, 4000), np.arange(100, 400)] = (
+        5  # three hundred with three hundred others
+    )
+    started = time.process_time()
+    draw_confusion(matrix, [f"class {i}" for i in range(count)], tmp_path / "many.png")
+    assert time.process_time() - started < 20  # 45 s with a tick for each class
+    picture = cv2.imread(str(tmp_path / "many.png")).astype(int)
+    blue, green, red = (picture[..., channel] for channel in range(3))
+    reds = np.argwhere((red > 180) & (green < 120) & (blue < 120))
+    low, left = np.median(reds, axis=0)
+    blues = np.argwhere((blue > 200) & (red < 120))
+    assert low > np.quantile(blues[:, 0], 0.9)  # the last rows,
+    assert left < np.quantile(blues[:, 1], 0.1)  # and the first columns
 
 
 def test_top_confusions():

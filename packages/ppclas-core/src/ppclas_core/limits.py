@@ -1,7 +1,6 @@
-"""What a file may make its reader allocate: the one place that says so.
+"""What a file may make its reader allocate, checked first: the one place that says so.
 
-A limit follows from the file's own size and from the model that it is for, and is checked before
-anything is allocated. ``SECURITY.md`` lists them for users.
+A limit follows from the file's own size and from the model that it is for; see ``SECURITY.md``.
 """
 
 from __future__ import annotations

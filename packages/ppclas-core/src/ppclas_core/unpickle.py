@@ -51,9 +51,8 @@ def unpickle(
     below: list[list[Any]] = []
     memo: dict[int, Any] = {}
     functions = [each for each in known.values() if callable(each)]
-    value: Any
-    # typeshed has only files for genops, which asks for read, readline and tell alone.
-    for step, (code, value, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
+    opcodes: Any = pickletools.genops(file)  # type: ignore[arg-type]
+    for step, (code, value, _) in enumerate(opcodes):
         name = code.name
         if step >= PICKLE_STEPS:
             raise UnpicklingError(f"more than {PICKLE_STEPS:,} steps")

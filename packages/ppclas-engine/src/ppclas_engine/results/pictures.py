@@ -29,6 +29,8 @@ _NAMED = 60
 """Up to so many classes a confusion matrix has their names on its axes."""
 _COUNTED = 30
 """Up to so many its cells carry their counts."""
+_CELLS = 1500
+"""Cells along a side of the matrix, about a pixel each."""
 _LISTED = 20
 """Most frequent confusions that stand beside a matrix."""
 
@@ -105,7 +107,8 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
     """A confusion matrix [C, C], true classes as rows: right ones blue, confusions red, and the
     most frequent ones.
 
-    The colour is the share of the row; that of confusions is stretched so that rare ones show.
+    The colour is the share of the row; that of confusions is stretched so that rare ones show. Of
+    more than 1500 classes a cell is a block of neighbours.
     """
     count = len(class_names)
     side = min(max(4.6, 0.36 * count + 2.4), 15.0)
@@ -115,7 +118,10 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
         axes, beside = figure.subplots(1, 2, width_ratios=[side, 3.6])
     else:
         axes = figure.subplots()
-    axes.imshow(_matrix_colours(confusion), interpolation="nearest")
+    step = -(-count // _CELLS)
+    extent = (-0.5, step * -(-count // step) - 0.5, step * -(-count // step) - 0.5, -0.5)
+    colours = _matrix_colours(confusion if step == 1 else _blocks(confusion, step))
+    axes.imshow(colours, interpolation="nearest", extent=extent)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     correct, total = int(np.trace(confusion)), int(confusion.sum())
@@ -147,9 +153,9 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
                 fontsize=8,
                 color=colour,
             )
-    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     if count <= _NAMED:
+        axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
         axes.grid(which="minor", color="#e5e7eb", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
     if listed:
@@ -161,15 +167,13 @@ def top_confusions(
     confusion: NDArray[np.int64], class_names: Sequence[str], limit: int = _LISTED
 ) -> list[tuple[str, str, int, int]]:
     """(true class, predicted class, count, images of the true class) of the largest confusions."""
-    wrong = confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-    pairs = [divmod(int(place), len(class_names)) for place in order]
-    totals = confusion.sum(axis=1)
+    rows, columns = np.nonzero(confusion)
+    wrong = rows != columns
+    rows, columns = rows[wrong], columns[wrong]
+    counts, totals = confusion[rows, columns], confusion.sum(axis=1)
     return [
-        (class_names[a], class_names[b], int(wrong[a, b]), int(totals[a]))
-        for a, b in pairs
-        if wrong[a, b]
+        (class_names[rows[i]], class_names[columns[i]], int(counts[i]), int(totals[rows[i]]))
+        for i in np.argsort(-counts, kind="stable")[:limit]
     ]
 
 
@@ -310,6 +314,14 @@ def _largest_confusion(shares: NDArray[np.float64]) -> float:
     off = shares.copy()
     np.fill_diagonal(off, 0.0)
     return float(off.max(initial=0.0))
+
+
+def _blocks(confusion: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+    """Sums of ``step`` by ``step`` cells; those on the diagonal have the right answers alone."""
+    starts = np.arange(0, len(confusion), step)
+    sums = np.add.reduceat(np.add.reduceat(confusion, starts, axis=0), starts, axis=1)
+    np.fill_diagonal(sums, np.add.reduceat(confusion.diagonal(), starts))
+    return sums
 
 
 def _matrix_colours(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
