@@ -69,7 +69,7 @@ def test_predict_sees_what_a_person_sees(ppclas, tmp_path):
     ).stdout
     answers = {
         row["path"]: np.array(
-            [one["probability"] for one in sorted(row["top"], key=lambda one: int(one["label"]))]
+            [one["probability"] for one in sorted(row["top"], key=lambda one: one["label"])]
         )
         for row in json.loads(said)
     }

@@ -110,7 +110,7 @@ def test_a_missing_file_is_told_of_and_an_empty_folder_is_an_error(model, photos
     missing, good = model.predict([tmp_path / "no.jpg", photos / "class_00" / "000.png"])
     assert "No such file" in missing.error
     assert good.label is not None
-    with pytest.raises(DataError, match="has no image in it"):
+    with pytest.raises(DataError, match="expected a folder with photos in it"):
         model.predict(tmp_path)
     with pytest.raises(DataError, match="No such file, folder or pattern"):
         model.predict(str(tmp_path / "*.jpg"))

@@ -197,7 +197,7 @@ class TestTables:
         assert (second["model"], second["threads"], second["error"]) == (
             "größer",
             "",
-            'no "Paddle-Lite"\nhere',
+            'no "Paddle-Lite"\\nhere',
         )
 
     def test_the_format_of_paddle_lite(self):

@@ -140,6 +140,7 @@ def test_stray_bytes_in_a_form_do_not_fill_the_log(server, caplog):
 
 
 def test_a_pixel_bomb_is_refused_before_it_is_decoded(server):
+    import random
     import struct
     import zlib
 
@@ -150,6 +151,10 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(server):
 
     header = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-    bomb += chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+    tiny = bomb + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+    bomb += chunk(b"IDAT", random.Random(0).randbytes(20_000)) + chunk(b"IEND", b"")
     status, content = server.json("POST", "/v1/predict", bomb)
     assert (status, content["limit"]) == (413, "max_pixels")
+    status, content = server.json("POST", "/v1/predict", tiny)
+    assert status == 422
+    assert "a file so small that claims" in content["detail"]

@@ -57,6 +57,14 @@ def slow_if(slow: bool) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.slow,) if slow else ()
 
 
+def mark_of_costs(row: CatalogRow) -> tuple[pytest.MarkDecorator, ...]:
+    """Of those after 2020 the small ones are slow; what is large is left to the sweep."""
+    if row.year is not None and (row.params or 0) > 3e6:
+        return (pytest.mark.sweep,)
+    first = row.name in smallest_of_each_family() and (row.params or 0) <= 15e6
+    return slow_if(row.year is not None or not first)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -97,11 +105,7 @@ def test_a_backbone_gives_the_maps_it_says(name):
         pytest.param(
             row,
             id=row.name,
-            marks=slow_if(
-                row.year is not None
-                or row.name not in smallest_of_each_family()
-                or (row.params or 0) > 15e6
-            ),
+            marks=mark_of_costs(row),
         )
         for row in COUNTED
         if (row.params or 0) < 60e6

@@ -84,7 +84,7 @@ MODERN = [
     *MODERN_QUICK,
     *(
         pytest.param(
-            row.name, marks=pytest.mark.slow if (row.params or 1e9) < 30e6 else pytest.mark.sweep
+            row.name, marks=pytest.mark.slow if (row.params or 1e9) < 7e6 else pytest.mark.sweep
         )
         for row in (*smallest_modern(), *(load_catalog()[name] for name in MODERN_MORE))
         if row.name not in MODERN_QUICK

@@ -14,12 +14,12 @@ from ppclas_core.bundle import (
     architecture_of,
     versions,
 )
-from ppclas_core.config.schema import ModelSection
+from ppclas_core.config.schema import ModelSection, NormalizeConfig
 from ppclas_core.errors import BundleError, UnknownNameError, WeightsError
 from ppclas_core.files import sha256
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
-from ppclas_core.registry import resolve
+from ppclas_core.registry import Entry, resolve
 from ppclas_core.weights import State, most_bytes, read_state
 from ppclas_data.loading.pipeline import default_eval_transforms
 
@@ -100,6 +100,7 @@ def bundle_from_weights(
     Raises:
         UnknownNameError: no installed package has the model.
         WeightsError: the file cannot be read, or holds no classifier of this model.
+        BundleError: the weights were trained on images that ppclas does not make.
     """
     entry = get_registries().models.entry(model)
     probe = create_model(entry.name, **params)
@@ -118,7 +119,9 @@ def bundle_from_weights(
         labels = published if len(published) == num_classes else None
     manifest = Manifest(
         architecture=architecture_of(entry.name, num_classes, params),
-        preprocessing=Preprocessing(image_size=(size, size), transforms=transforms),
+        preprocessing=Preprocessing(
+            image_size=(size, size), transforms=transforms, normalize=_normalize(entry)
+        ),
         labels=labels if labels is not None else tuple(str(i) for i in range(num_classes)),
         versions=versions(),
         files={weights.name: FileEntry(bytes=weights.stat().st_size, sha256=sha256(weights))},
@@ -142,3 +145,14 @@ def _classes_of(state: State, probe: ImageModel) -> int:
         for key, value in head.items()
     )
     return now if len(widths) == 1 and whole else before
+
+
+def _normalize(entry: Entry) -> NormalizeConfig:
+    """How the published weights of a registered model had their images normalised."""
+    if entry.metadata.get("channel_order") == "bgr":
+        raise BundleError(
+            f"the published weights of {entry.name} take images with blue first, which ppclas does "
+            "not make. Fine-tune them on RGB photos: ppclas train photos/ --model " + entry.name
+        )
+    mean, std = entry.metadata.get("mean"), entry.metadata.get("std")
+    return NormalizeConfig(mean=mean, std=std) if mean and std else NormalizeConfig()
