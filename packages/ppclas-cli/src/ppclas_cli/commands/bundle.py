@@ -29,7 +29,7 @@ def set_command(path: str, assignments: tuple[str, ...]) -> None:
       ppclas bundle set runs/MobileNetV2-1 "labels=[pear, plum]" "thresholds=[0.3, 0.6]"
       ppclas bundle set runs/MobileNetV2-1 preprocessing.normalize.mean.0=0.5
     """
-    from ppclas_engine.results.change import change_bundle
+    from ppclas_cli.changing import change_bundle
 
     changed = change_bundle(path, assignments)
     click.echo(f"{changed.folder} has {', '.join(assignments)} now. Exports have to be made again.")

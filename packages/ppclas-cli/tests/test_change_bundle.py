@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from ppclas_cli.changing import change_bundle
 from ppclas_core.bundle import MANIFEST, Bundle, write_manifest
 from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.errors import BundleError, ConfigError
 from ppclas_core.testing import FakeNetPlugin, make_tiny_bundle, use_plugin
-from ppclas_engine.results.change import change_bundle
 
 pytest.importorskip("paddle")
 

@@ -16,9 +16,8 @@ from ppclas_data.builtin import builtin_photos
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.labels import read_class_names
 from ppclas_data.sources.photo_files import image_files
-from pydantic import ValidationError
-
 from ppclas_engine.scoring.predictors import bundle_predictor
+from pydantic import ValidationError
 
 CHANGEABLE = ("labels", "thresholds", "activation", "preprocessing")
 """What can be changed of a bundle without training."""
