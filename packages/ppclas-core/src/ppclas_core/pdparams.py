@@ -1,152 +1,148 @@
 """Read ``.pdparams`` files, which are pickles, without executing anything in them.
 
-The reader knows the handful of globals that a pickle of arrays by name needs, and stands in for
-each with a class of its own: neither code nor NumPy's unpickling ever sees the content.
+The globals that a pickle of arrays by name needs have stand-ins here: neither code nor NumPy's
+unpickling ever sees the content.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.errors import WeightsError
+from ppclas_core.unpickle import RefusedGlobalError, unpickle
 
 _PARAMETER_NAMES = "StructuredToParameterName@@"
 _BIG_ARRAYS = "UnpackBigParamInfor@@"
+_NUMBERS = re.compile(r"[<>|=]?(?:f[248]|[iu][1248]|b1|\?)")
 
 
 class _Dtype:
     """Stands in for ``numpy.dtype`` while unpickling: plain numbers only."""
 
-    def __init__(self, code: str, *_: object) -> None:
-        self.dtype = np.dtype(code if isinstance(code, str) else "O")
-        if self.dtype.kind not in "biuf":
-            raise pickle.UnpicklingError(f"an array of {code!r}: expected numbers")
+    def __init__(self, code: Any, *_: object) -> None:
+        if not isinstance(code, str) or not _NUMBERS.fullmatch(code):
+            said = repr(code[:20]) if isinstance(code, str) else f"a {type(code).__name__}"
+            raise UnpicklingError(f"an array of {said}: expected numbers")
+        self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: Sequence[Any]) -> None:
+    def take_state(self, state: Any) -> None:
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Text:
+    """Bytes that the pickle holds as text: encoded once, however many arrays they are for."""
+
+    def __init__(self, text: Any, encoding: str = "latin1") -> None:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise UnpicklingError("bytes that are no latin1 text")
+        self.text = text
 
 
 class _Array:
     """Stands in for ``numpy.ndarray`` while unpickling."""
 
-    value: NDArray[Any]
+    content: tuple[Any, Any, Any, Any]
+    """Data, dtype, shape, order."""
 
-    def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes | str]) -> None:
+    def take_state(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
-        self.value = _array(data, dtype, shape, "F" if fortran else "C")
+        self.content = (data, dtype, shape, "F" if fortran else "C")
 
-
-def _array(data: Any, dtype: _Dtype, shape: tuple[int, ...], order: Any = "C") -> NDArray[Any]:
-    # Python 2 wrote bytes as str; the unpickler's latin1 gives them back one to one.
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
-
-
-def _reconstruct(*_: object) -> _Array:
-    return _Array()  # always an empty array: its shape and content come by __setstate__
+    def value(self, encoded: dict[int, bytes]) -> NDArray[Any]:
+        data, dtype, shape, order = self.content
+        # Python 2 wrote bytes as str; latin1 gives them back one to one.
+        text = data.text if isinstance(data, _Text) else data
+        if isinstance(text, str) and id(text) not in encoded:
+            encoded[id(text)] = text.encode("latin1")
+        raw = encoded[id(text)] if isinstance(text, str) else text
+        return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
 
 
 def _from_buffer(data: Any, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
     array = _Array()
-    array.value = _array(data, dtype, shape, order)
+    array.content = (data, dtype, shape, order)
     return array
 
 
-def _scalar(dtype: _Dtype, data: Any) -> _Array:
-    return _from_buffer(data, dtype, (), "C")
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
-    return text.encode("latin1")
-
-
-def _empty_bytes() -> bytes:
-    return b""
+def ordered(*arguments: Any) -> dict[Any, Any]:
+    """Stands in for ``OrderedDict``, whose items come after it in all but old files."""
+    if len(arguments) > 1 or any(type(pair[0]) is not str for each in arguments for pair in each):
+        raise UnpicklingError("an OrderedDict of something else than names and values")
+    return dict(*arguments)
 
 
 _NUMPY: dict[str, Callable[..., Any]] = {
-    "core.multiarray._reconstruct": _reconstruct,
-    "core.multiarray.scalar": _scalar,
+    # Always an empty array: its shape and content come as its state.
+    "core.multiarray._reconstruct": lambda *_: _Array(),
+    "core.multiarray.scalar": lambda dtype, data: _from_buffer(data, dtype, (), "C"),
     "core.numeric._frombuffer": _from_buffer,
     "ndarray": _Array,
     "dtype": _Dtype,
 }
 _GLOBALS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": dict,
-    "_codecs.encode": _encode,  # how pickle protocol 2 writes bytes, and the next one none
-    "__builtin__.bytes": _empty_bytes,
+    "collections.OrderedDict": ordered,
+    "_codecs.encode": _Text,  # how pickle protocol 2 writes bytes, and the next one none
+    "__builtin__.bytes": lambda: b"",
     **{f"numpy.{name}": stand_in for name, stand_in in _NUMPY.items()},
     **{f"numpy.{name.replace('core', '_core')}": stand_in for name, stand_in in _NUMPY.items()},
 }
 
 
-class _RefusedGlobalError(Exception):
-    """The pickle asks for a global that no array needs."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        full_name = f"{module_name}.{global_name}"
-        if full_name not in _GLOBALS:
-            raise _RefusedGlobalError(full_name)
-        return _GLOBALS[full_name]
-
-
-def read_pdparams(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays in the ``content`` of ``file``, by name.
+def read_pdparams(path: Path, file: mmap) -> dict[str, NDArray[Any]]:
+    """The arrays in ``file``, by name; messages call it ``path``.
 
     Raises:
         WeightsError: it is damaged, holds no arrays by name, or asks to run something.
     """
     try:
-        loaded = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
-    except _RefusedGlobalError as error:
+        loaded = unpickle(file, _GLOBALS)
+        return _arrays(path, loaded, file.tell())
+    except RefusedGlobalError as error:
         raise WeightsError(
-            f"{file} asks to run {str(error)!r}, which no weights need: nothing of it was run or "
-            "loaded. A .pdparams file holds arrays by name; do not trust where this one comes "
+            f"{path} asks to run {str(error)[:80]!r}, which no weights need: nothing of it was run "
+            "or loaded. A .pdparams file holds arrays by name; do not trust where this one comes "
             "from."
         ) from None
-    # All of them, because a broken stream makes the unpickler and the stand-ins raise anything.
+    except WeightsError:
+        raise
+    # All of them, because a broken stream makes the reader and the stand-ins raise anything.
     except Exception as error:
         raise WeightsError(
-            f"{file} is a damaged .pdparams file, perhaps cut off at {len(content)} bytes "
-            f"({type(error).__name__}: {error}). Get it again."
+            f"{path} is a damaged .pdparams file, perhaps cut off at {path.stat().st_size} bytes "
+            f"({type(error).__name__}: {str(error)[:200]}). Get it again."
         ) from error
+
+
+def _arrays(path: Path, loaded: Any, size: int) -> dict[str, NDArray[Any]]:
     if not isinstance(loaded, dict):
         expected = "arrays by name, as paddle.save writes them"
-        raise WeightsError(f"{file} holds a {type(loaded).__name__}: expected {expected}")
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}: expected {expected}")
     loaded.pop(_PARAMETER_NAMES, None)
     state: dict[str, NDArray[Any]] = {}
     slices = loaded.pop(_BIG_ARRAYS, {})
+    encoded: dict[int, bytes] = {}
     for key, value in loaded.items():
-        if not isinstance(key, str) or not isinstance(value, _Array) or not hasattr(value, "value"):
+        if type(key) is not str or not isinstance(value, _Array):
             raise WeightsError(
-                f"{file}: {key!r} is a {type(value).__name__.strip('_').lower()}, no array. "
-                "Weights are arrays by name: is this the optimizer's state (.pdopt) or a training "
-                "checkpoint?"
+                f"{path}: {str(key)[:80]!r} is a {type(value).__name__.strip('_').lower()}, no "
+                "array. Weights are arrays by name: is this the optimizer's state (.pdopt) or a "
+                "training checkpoint?"
             )
-        state[key] = value.value
-    return _joined(file, state, slices)
-
-
-def _joined(file: Path, state: dict[str, NDArray[Any]], slices: Any) -> dict[str, NDArray[Any]]:
-    """Join arrays that ``paddle.save`` cut up: old pickle protocols stop at 4 GiB."""
-    try:
-        for key, info in slices.items():
-            parts = [state.pop(part) for part in info["slices"]]
-            state[key] = np.concatenate(parts).reshape(info["OriginShape"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{file}: the parts of a large array do not fit together ({error!r})"
-        ) from error
+        state[key] = value.value(encoded)
+    # ``paddle.save`` cut up large arrays: old pickle protocols stop at 4 GiB.
+    for key, info in slices.items():
+        names = info["slices"]
+        parts = [state.pop(name) for name in names if type(name) is str and name in state]
+        if len(parts) != len(names) or sum(part.nbytes for part in parts) > size:
+            raise ValueError("the parts of a large array do not fit together")
+        state[key] = np.concatenate(parts).reshape(info["OriginShape"])
     return state

@@ -6,8 +6,10 @@ two a file is goes by its content, not by its name.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
+from ppclas_core.limits import weights_bytes
 from ppclas_core.pdparams import read_pdparams
 from ppclas_core.wording import first_few
 
@@ -68,29 +71,55 @@ class LoadReport:
         return ", ".join(parts)
 
 
-def read_state(path: str | Path) -> State:
+def read_state(path: str | Path, most: int | None = None) -> State:
     """The arrays of a ``.pdparams`` or ``.safetensors`` file, in its order (bf16 as float32).
 
-    ``path`` may leave the suffix out. Arrays may be read-only views of the file's content.
+    ``path`` may leave the suffix out. Arrays may be read-only views of the file's content. A file
+    of more than ``most`` bytes is refused before it is read.
 
     Raises:
-        WeightsError: there is no such file, it is damaged, or asks for anything but arrays.
+        WeightsError: there is no such file, it is damaged, too large, or asks for anything but
+            arrays.
     """
-    file = _find(Path(path))
+    found = _find(Path(path))
     try:
-        content = file.read_bytes()
+        size = found.stat().st_size
+        if most is not None and size > most:
+            raise WeightsError(
+                f"{found} has {size:,} bytes; weights of this model have at most {most:,}. Are "
+                "these the weights of another model?"
+            )
+        with found.open("rb") as file:
+            start = file.read(512)
+            file.seek(0)
+            # First: a .safetensors file starts with a length, whose lowest byte can be a pickle's.
+            if start[5:9] == b"\0\0\0{":
+                return _read_safetensors(found, file.read())
+            if start[:1] == b"\x80":
+                # A file's own read() would allocate what a broken length asks for.
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    return read_pdparams(found, content)
     except OSError as error:
-        raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}") from error
-    if not content:
+        raise WeightsError(f"cannot read the weights {found}: {error.strerror or error}") from error
+    if not start:
         interrupted = "The download or copy was interrupted: get it again."
-        raise WeightsError(f"{file} is empty (0 bytes). {interrupted}")
-    # First: a .safetensors file starts with a length, whose lowest byte can be a pickle's 0x80.
-    if content[5:9] == b"\0\0\0{":
-        return _read_safetensors(file, content)
-    if content[:1] == b"\x80":
-        return read_pdparams(file, content)
+        raise WeightsError(f"{found} is empty (0 bytes). {interrupted}")
     expected = "expected .pdparams or .safetensors"
-    raise WeightsError(f"{file} is no weight file: {expected}, found {_kind(content)}")
+    raise WeightsError(f"{found} is no weight file: {expected}, found {_kind(start)}")
+
+
+def check_finite(state: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse weights that no answer can come from.
+
+    Raises:
+        WeightsError: a tensor has values that are not finite; the message names it.
+    """
+    bad = [key for key, array in state.items() if not np.isfinite(array).all()]
+    if bad:
+        raise WeightsError(
+            f"{len(bad)} of {len(state)} tensors have values that are not finite (NaN or Inf): "
+            f"{first_few(bad)}. The training that made them diverged, or the file is damaged"
+        )
 
 
 def fit_state(
@@ -139,6 +168,7 @@ def fit_state(
     for key in chosen:
         if (kind := state[key].dtype).kind not in "fiu":
             raise WeightsError(f"the tensor {key} of the file is {kind}: expected numbers")
+    check_finite({key: state[key] for key in chosen})
     for key in chosen:
         dtype = str(target[key].dtype).removeprefix("paddle.")
         target[key].set_value(np.ascontiguousarray(state[key], dtype=dtype))
@@ -161,11 +191,16 @@ def load_weights(model: ImageModel, path: str | Path, *, strict: bool = True) ->
     Raises:
         WeightsError: the file cannot be read or does not fit; the message begins with its path.
     """
-    state = read_state(path)
+    state = read_state(path, most_bytes(model))
     try:
         return fit_state(model, state, strict=strict)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def most_bytes(model: ImageModel) -> int:
+    """Of a file with weights of ``model``."""
+    return weights_bytes(sum(prod(tensor.shape) for tensor in model.state_dict().values()))
 
 
 def model_state(model: ImageModel) -> State:

@@ -102,14 +102,7 @@ def command(
     loaded = None
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
-    predictions = list(
-        predict(
-            bundle,
-            files,
-            top_k=top_k,
-            batch_size=batch_size,
-            threads=readers(threads),
-            engine=loaded,
-        )
+    predictions = predict(
+        bundle, files, top_k=top_k, batch_size=batch_size, threads=readers(threads), engine=loaded
     )
     report(predictions, output, chosen)

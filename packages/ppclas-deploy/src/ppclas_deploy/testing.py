@@ -1,4 +1,4 @@
-"""Check of an exporter and the engine that runs what it writes."""
+"""For tests of plugins: the contract check of export targets and their engines."""
 
 from __future__ import annotations
 
@@ -7,47 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ppclas_core.bundle import (
-    Bundle,
-    Manifest,
-    Preprocessing,
-    architecture_of,
-    versions,
-    write_bundle,
-    write_manifest,
-)
-from ppclas_core.config.schema import ComponentConfig
+from ppclas_core.bundle import Bundle, write_manifest
 from ppclas_core.contracts.export import Engine, Exporter
-from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
 from ppclas_core.testing.components import check_params, expect, fail
-from ppclas_core.weights import model_state
+
+__all__ = ["check_exporter"]
 
 Array = NDArray[np.float32]
-
-
-def make_tiny_bundle(
-    folder: Path,
-    model: str = "FakeNet",
-    num_classes: int = 3,
-    image_size: int = 32,
-    transforms: tuple[ComponentConfig, ...] = (),
-) -> Bundle:
-    """A bundle of an untrained model, for square images of ``image_size`` pixels.
-
-    ``transforms`` bring photos to that size in evaluation; without any they have it already.
-    ``FakeNet`` is there inside ``use_plugin(FakeNetPlugin())``. An exporter that works in a process
-    of its own needs a model of an installed package.
-    """
-    size = (image_size, image_size)
-    manifest = Manifest(
-        architecture=architecture_of(model, num_classes, {}),
-        preprocessing=Preprocessing(image_size=size, transforms=transforms),
-        labels=tuple(f"class_{index:02d}" for index in range(num_classes)),
-        versions=versions(),
-    )
-    return write_bundle(folder, manifest, model_state(create_model(model, num_classes)))
 
 
 def check_exporter(exporter: Exporter, bundle: Bundle, folder: Path) -> None:
