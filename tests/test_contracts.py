@@ -6,8 +6,7 @@ The other kinds of components are swept in the core's tests, the other models in
 import pytest
 from ppclas_core.errors import MissingDependencyError
 from ppclas_core.plugins import get_registries
-from ppclas_core.testing import check_model, make_tiny_bundle
-from ppclas_deploy.testing import check_exporter
+from ppclas_core.testing import check_exporter, check_model, make_tiny_bundle
 
 REGISTRIES = get_registries()
 

@@ -121,9 +121,12 @@ class SwirlNet(ImageModel):
 CHECKS = """
 import sys
 
+import pytest
 from ppclas_core import list_models
 from ppclas_core.config.load import load_config
+from ppclas_core.errors import WeightsError
 from ppclas_core.testing import check_transform
+from ppclas_core.weights import read_state
 from swirl_parts import Swirl
 
 
@@ -136,23 +139,24 @@ def test_the_transform_in_a_config():
     assert config.data.train_transforms[0].params == {"probability": 1.0}
 
 
+def test_who_reads_other_weights_is_said(tmp_path):
+    (tmp_path / "w.pdparams").write_bytes(b"\\x80\\x04}.")
+    with pytest.raises(WeightsError, match="ppclas-models reads .pdparams as well: pip install"):
+        read_state(tmp_path / "w.pdparams")
+
+
 def test_the_model_is_listed_and_nothing_else_was_needed():
     assert list_models() == ["SwirlNet"]
     assert not {"paddle", "cv2", "PIL", "matplotlib", "rich"} & set(sys.modules)
 """
 
 PADDLE_CHECKS = """
-import paddle
-import pytest
-from ppclas_core.contracts.training import Targets
-from ppclas_core.testing import check_model
+from ppclas_core.testing import check_loss, check_model
 from swirl_parts import Swirled
 
 
 def test_the_loss():
-    logits = paddle.to_tensor([[1.0, 0.0]])
-    value = Swirled()(logits, Targets(paddle.to_tensor([0]))).item()
-    assert value == pytest.approx(0.3132617 + 0.1 * 0.5)  # log(1 + 1/e), and the weight's part
+    check_loss(Swirled())
 
 
 def test_the_model():

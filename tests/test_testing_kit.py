@@ -12,24 +12,23 @@ from ppclas_core.contracts.training import Loss, Metric, Optimizer, Scheduler, T
 from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
 from ppclas_core.testing import (
+    check_batch_transform,
+    check_exporter,
+    check_loss,
+    check_metric,
     check_model,
+    check_optimizer,
     check_params,
+    check_scheduler,
     check_transform,
     make_tiny_bundle,
     use_plugin,
 )
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
 from ppclas_data.decoding.decode import decode
-from ppclas_data.testing import check_batch_transform, check_reader, make_tiny_dataset
-from ppclas_deploy.testing import check_exporter
+from ppclas_data.testing import check_reader, make_tiny_dataset
 from ppclas_engine.builtin.optimizers import SGD
-from ppclas_engine.testing import (
-    FakePlugin,
-    check_loss,
-    check_metric,
-    check_optimizer,
-    check_scheduler,
-)
+from ppclas_engine.testing import FakePlugin
 from ppclas_engine.testing.components import FakeExporter, FakeReader
 
 paddle = pytest.importorskip("paddle")

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from ppclas_core import create_model
 from ppclas_core.contracts.data import sample_draw
-from ppclas_core.testing import check_model, check_transform
+from ppclas_core.testing import check_model, check_scheduler, check_transform
 from ppclas_demo.schedule import Sawtooth
 from ppclas_demo.transform import Pixelate
-from ppclas_engine.testing import check_scheduler
 
 
 @pytest.mark.parametrize("name", ["DemoNet_small", "DemoNet_large"])

@@ -1,13 +1,12 @@
 """Read weight files without executing anything in them, fit them to a model, and say what happened.
 
-``.pdparams`` is a pickle, which ``pdparams`` reads; ``.safetensors`` cannot hold code. Which of the
-two a file is goes by its content, not by its name.
+``.safetensors`` cannot hold code, and is read here; other kinds of files are read by what plugins
+register. Which kind a file is goes by its content, not by its name.
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,18 +18,14 @@ from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
 from ppclas_core.limits import weights_bytes
-from ppclas_core.pdparams import read_pdparams
+from ppclas_core.plugins import get_registries
 from ppclas_core.wording import first_few
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.image_model import ImageModel
+    from ppclas_core.contracts.weight_format import WeightFormat
 
 State = dict[str, NDArray[Any]]
-
-LEVELS = ".levels"
-"""``x`` of uint8 and ``x.levels`` stand for ``x.levels[x]``: up to 256 values, a byte for each."""
-
-SUFFIXES = (".pdparams", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ class LoadReport:
 
 
 def read_state(path: str | Path, most: int | None = None) -> State:
-    """The arrays of a ``.pdparams`` or ``.safetensors`` file, in its order (bf16 as float32).
+    """The arrays of a weight file of any registered kind, in its order (bf16 as float32).
 
     ``path`` may leave the suffix out. Arrays may be read-only views of the file's content. A file
     of more than ``most`` bytes is refused before it is read.
@@ -81,7 +76,10 @@ def read_state(path: str | Path, most: int | None = None) -> State:
         WeightsError: there is no such file, it is damaged, too large, or asks for anything but
             arrays.
     """
-    found = _find(Path(path))
+    registry = get_registries().weight_formats
+    formats: list[WeightFormat] = [registry.build(name) for name in registry]
+    suffixes = [suffix for each in formats for suffix in each.suffixes] + [".safetensors"]
+    found = _find(Path(path), suffixes)
     try:
         size = found.stat().st_size
         if most is not None and size > most:
@@ -91,20 +89,19 @@ def read_state(path: str | Path, most: int | None = None) -> State:
             )
         with found.open("rb") as file:
             start = file.read(512)
-            file.seek(0)
-            # First: a .safetensors file starts with a length, whose lowest byte can be a pickle's.
-            if start[5:9] == b"\0\0\0{":
-                return _read_safetensors(found, file.read())
-            if start[:1] == b"\x80":
-                # A file's own read() would allocate what a broken length asks for.
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    return read_pdparams(found, content)
+        for each in formats:
+            if each.recognises(found, start):
+                return each.read(found)
+        if start[5:9] == b"\0\0\0{":
+            return _read_safetensors(found, found.read_bytes())
     except OSError as error:
         raise WeightsError(f"cannot read the weights {found}: {error.strerror or error}") from error
     if not start:
         interrupted = "The download or copy was interrupted: get it again."
         raise WeightsError(f"{found} is empty (0 bytes). {interrupted}")
-    expected = "expected .pdparams or .safetensors"
+    expected = f"expected {' or '.join(suffixes)}"
+    if not formats:
+        expected += " (ppclas-models reads .pdparams as well: pip install ppclas-models)"
     raise WeightsError(f"{found} is no weight file: {expected}, found {_kind(start)}")
 
 
@@ -233,35 +230,29 @@ def save_state(
 # Finding the file and naming what it is
 
 
-def _find(path: Path) -> Path:
-    candidates = [path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)]
+def _find(path: Path, suffixes: Sequence[str]) -> Path:
+    candidates = [path, *(path.with_name(path.name + suffix) for suffix in suffixes)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     if path.is_dir():
         raise WeightsError(
-            f"{path} is a folder: expected a .pdparams or .safetensors file. If it holds the "
-            "weights of a 2020 release, one file per tensor, run 'ppclas models convert' first"
+            f"{path} is a folder: expected a {' or '.join(suffixes)} file. If it holds the weights "
+            "of a 2020 release, one file per tensor, run 'ppclas models convert' first"
         )
-    raise WeightsError(f"there are no weights at {path} (nor with {' or '.join(SUFFIXES)} added)")
+    raise WeightsError(f"there are no weights at {path} (nor with {' or '.join(suffixes)} added)")
 
 
 def _kind(content: bytes) -> str:
     start = content[:256].lstrip().lower()
     known = {
         b"<": "an HTML or XML page: a download got an error page instead of the file",
-        b"pk\x03\x04": "a zip archive, as torch.save writes: try 'ppclas models convert' first",
         b"\x1f\x8b": "a gzip archive: unpack it first",
         b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with 'git lfs pull'",
     }
     for magic, name in known.items():
         if start.startswith(magic):
             return name
-    if content[257:262] == b"ustar":
-        return (
-            "a tar archive: if it holds the weights of a 2020 release, run 'ppclas models "
-            "convert' first"
-        )
     return f"something that begins with {content[:16]!r}"
 
 
@@ -294,21 +285,6 @@ def _read_safetensors(file: Path, content: bytes) -> State:
         else:
             said = f"the tensor {name} has the dtype {dtype}, which cannot be read here"
             raise WeightsError(f"{file}: {said}")
-    return _widened(file, state)
-
-
-def _widened(file: Path, state: State) -> State:
-    """``state`` with the values that codes stand for."""
-    for name in [name for name in state if name.endswith(LEVELS)]:
-        levels, coded = state.pop(name), name.removesuffix(LEVELS)
-        codes = state.get(coded)
-        if codes is None or codes.dtype != np.uint8 or levels.ndim != 1:
-            said = f"{name} expects a tensor {coded} of uint8 codes, and a vector of values"
-            raise WeightsError(f"{file}: {said}")
-        if codes.size and int(codes.max()) >= levels.size:
-            said = f"{coded} has the code {int(codes.max())}, and {name} {levels.size} values"
-            raise WeightsError(f"{file}: {said}")
-        state[coded] = levels[codes]
     return state
 
 

@@ -1,4 +1,4 @@
-"""For tests of plugins: a tiny data set, and the checks of readers and transforms of batches."""
+"""For tests of plugins: a tiny data set, and the contract check of readers of batches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.contracts.data import BatchTransform, sample_draw
 from ppclas_core.contracts.readers import BatchReader
-from ppclas_core.contracts.training import Targets
 from ppclas_core.testing.components import check_params, expect, fail
 
 from ppclas_data.loading.loader import Batch, Loader
@@ -19,7 +17,7 @@ from ppclas_data.loading.workers import Workers
 from ppclas_data.sources.opening import open_image_set
 from ppclas_data.transforms.basic import RandomFlip, RandomResizedCrop
 
-__all__ = ["check_batch_transform", "check_reader", "make_tiny_dataset"]
+__all__ = ["check_reader", "make_tiny_dataset"]
 
 
 def make_tiny_dataset(
@@ -116,55 +114,3 @@ def _expect_same(name: str, batch: Batch, wanted: Batch, difference: float) -> N
         )
     found = np.abs(images.astype(np.float32) - expected).mean(axis=(1, 2, 3)).max().item()
     expect(found <= difference, f"{name} shows an image that differs by {found:.1f} of 255 {place}")
-
-
-def check_batch_transform(transform: BatchTransform, num_classes: int = 5) -> None:
-    """A batch transform keeps the contract of ``ppclas_core.contracts.data.BatchTransform``.
-
-    It is tried on normalised batches [N, 3, H, W] of 4 samples and of 1: shapes, dtypes and the
-    sums of targets hold, the labels stay as they were, and all randomness comes from the draw.
-    """
-    import paddle
-
-    name = type(transform).__name__
-    check_params(transform)
-    for count in (4, 1):
-        rng = np.random.default_rng(count)
-        pixels = rng.standard_normal((count, 3, 8, 10)).astype(np.float32)
-        labels = rng.integers(0, num_classes, count)
-        images, targets = paddle.to_tensor(pixels), Targets(paddle.to_tensor(labels))
-        result, new = transform(images, targets, sample_draw(0, 0, 0))
-        given, got = (f"{list(each.shape)} {each.dtype}" for each in (images, result))
-        expect(got == given, f"{name} turns images {given} into {got}")
-        expect(bool(np.isfinite(result.numpy()).all()), f"{name} returns NaN or infinity")
-        _expect_targets(name, new, count, num_classes)
-        if not (targets.labels.numpy() == labels).all():
-            fail(f"{name} writes into the labels that it was given")
-        again, _ = transform(paddle.to_tensor(pixels), targets, sample_draw(0, 0, 0))
-        if not (again == result).all():
-            fail(f"{name} gives two results for one draw: something beside draw.rng decides")
-
-
-def _expect_targets(name: str, targets: Targets, count: int, num_classes: int) -> None:
-    for field in ("labels", "mixed_labels"):
-        labels = getattr(targets, field)
-        if labels is not None:
-            if list(labels.shape) != [count]:
-                fail(f"{name} returns {field} of shape {list(labels.shape)}, not [{count}]")
-            values = labels.numpy()
-            expect(values.dtype == np.int64, f"{name} returns {field} as {values.dtype}, not int64")
-            if not (0 <= values.min() <= values.max() < num_classes):
-                fail(f"{name} returns {field} outside the classes")
-    if (targets.mixed_labels is None) != (targets.weight is None):
-        fail(f"{name} returns mixed_labels without weight, or the other way round")
-    if targets.weight is not None:
-        weight = targets.weight.numpy()
-        if weight.shape != (count,):
-            fail(f"{name} returns a weight of shape {list(weight.shape)}, not [{count}]")
-        expect(bool(((weight >= 0) & (weight <= 1)).all()), f"{name} returns a weight outside 0..1")
-    if targets.soft is not None:
-        shape, wanted = list(targets.soft.shape), [count, num_classes]
-        expect(shape == wanted, f"{name} returns soft targets of shape {shape}, not {wanted}")
-        sums = targets.soft.numpy().sum(axis=1)
-        if not (abs(sums - 1) < 1e-4).all():
-            fail(f"{name}: the targets of a sample do not sum to 1")

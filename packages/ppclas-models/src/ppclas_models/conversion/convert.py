@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from ppclas_core.wording import first_few
 from ppclas_models.catalog import load_catalog
 from ppclas_models.conversion.legacy_names import legacy_names
 from ppclas_models.conversion.scattered import is_tar, read_scattered, write_scattered
-from ppclas_models.conversion.torch_file import is_safetensors, read_torch
+from ppclas_models.conversion.torch_file import is_safetensors, is_torch, read_torch
 from ppclas_models.conversion.torch_names import torch_names
 from ppclas_models.conversion.torch_weights import take_torch
 from ppclas_models.shapes import Shapes, check_shapes, head_of, shapes_of
@@ -96,7 +95,8 @@ def read_weights(
         state, report = _read_legacy(path, architecture)
     else:
         state, report = _read_paddle(path, architecture)
-        if not state and origin is None and is_safetensors(path):  # other tools write those too
+        # Other tools write those too.
+        if not state and origin is None and is_safetensors(_start(path)):
             state, report = _read_torch(path, architecture)
     head = head_of(architecture)
     if not any(key in state for key in head):
@@ -166,13 +166,17 @@ def _origin(path: Path) -> Origin:
         return "legacy"
     if not path.is_file():
         raise WeightsError(f"there are no weights at {path}")
-    with open(path, "rb") as file:
-        start = file.read(32)
-    if (
-        zipfile.is_zipfile(path) or b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in start
-    ):  # torch's magic
+    if is_torch(_start(path)):
         return "torch"
     return "legacy" if is_tar(path) else "paddle"
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(32)
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}") from error
 
 
 def _shapes(state: Mapping[str, NDArray[Any]]) -> Shapes:

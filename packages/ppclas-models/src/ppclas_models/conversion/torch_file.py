@@ -23,13 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.limits import unpacked_bytes
-from ppclas_core.pdparams import ordered
-from ppclas_core.unpickle import RefusedGlobalError, unpickle
 from ppclas_core.weights import State, read_state
+
+from ppclas_models.conversion.pdparams import ordered
+from ppclas_models.conversion.unpickle import RefusedGlobalError, unpickle
 
 _CHECKPOINT = 8
 """Times the weights that a training checkpoint may be: averages and the optimizer's state."""
 _MAGIC = 0x1950A86A20F9469CFC6C
+_MAGIC_BYTES = _MAGIC.to_bytes(10, "little")
 _WRAPPERS = (
     "state_dict_ema",
     "model_ema",
@@ -155,13 +157,14 @@ def _unpickle(file: mmap.mmap | io.BytesIO, storages: dict[str, _Storage]) -> An
     return unpickle(file, _GLOBALS, refer)
 
 
-def is_safetensors(path: Path) -> bool:
-    """Whether that is the file's format, by its content."""
-    try:
-        with path.open("rb") as file:
-            return file.read(9)[5:] == b"\0\0\0{"
-    except OSError:
-        return False
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that begins so is of that format."""
+    return start[5:9] == b"\0\0\0{"
+
+
+def is_torch(start: bytes) -> bool:
+    """Whether a file that begins so is one of ``torch.save``: a zip, or a pickle of its magic."""
+    return start.startswith(b"PK\x03\x04") or _MAGIC_BYTES in start[:32]
 
 
 def read_torch(path: Path, most: int) -> tuple[State, list[str]]:
@@ -176,15 +179,15 @@ def read_torch(path: Path, most: int) -> tuple[State, list[str]]:
         WeightsError: it is no such file, it is damaged or too large, or its pickle asks for
             anything but tensors.
     """
-    if is_safetensors(path):
-        return _named(read_state(path, most))
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(512)
             file.seek(0)
+            if is_safetensors(start):
+                return _named(read_state(path, most))
             if path.stat().st_size > _CHECKPOINT * most:
                 raise ValueError(_too_large(path.stat().st_size, most))
-            if start == b"PK\x03\x04":
+            if start[:4] == b"PK\x03\x04":
                 tensors, notes = _read_zip(file, path.stat().st_size, most)
             else:
                 # A file's own read() would allocate what a broken length asks for.
@@ -192,6 +195,8 @@ def read_torch(path: Path, most: int) -> tuple[State, list[str]]:
                     tensors, notes = _read_old(content, most)
         state, more = _named({key: tensor.array() for key, tensor in tensors.items()})
         return state, [*notes, *more]
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}") from error
     except RefusedGlobalError as error:

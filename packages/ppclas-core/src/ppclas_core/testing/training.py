@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from ppclas_core.contracts.training import Loss, Metric, Optimizer, Scheduler, Targets
 from ppclas_core.testing.components import check_params, expect, fail
 

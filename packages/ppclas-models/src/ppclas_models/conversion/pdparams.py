@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from mmap import mmap
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ppclas_core.errors import WeightsError
-from ppclas_core.unpickle import RefusedGlobalError, unpickle
+
+from ppclas_models.conversion.unpickle import RefusedGlobalError, unpickle
 
 _PARAMETER_NAMES = "StructuredToParameterName@@"
 _BIG_ARRAYS = "UnpackBigParamInfor@@"
@@ -97,22 +97,25 @@ _GLOBALS: dict[str, Callable[..., Any]] = {
 }
 
 
-def read_pdparams(path: Path, file: mmap) -> dict[str, NDArray[Any]]:
-    """The arrays in ``file``, by name; messages call it ``path``.
+def read_pdparams(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in the file, by name.
 
     Raises:
+        OSError: it cannot be read.
         WeightsError: it is damaged, holds no arrays by name, or asks to run something.
     """
     try:
-        loaded = unpickle(file, _GLOBALS)
-        return _arrays(path, loaded, file.tell())
+        # A file's own read() would allocate what a broken length asks for.
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            loaded = unpickle(content, _GLOBALS)
+            return _arrays(path, loaded, content.tell())
     except RefusedGlobalError as error:
         raise WeightsError(
             f"{path} asks to run {str(error)[:80]!r}, which no weights need: nothing of it was run "
             "or loaded. A .pdparams file holds arrays by name; do not trust where this one comes "
             "from."
         ) from None
-    except WeightsError:
+    except (OSError, WeightsError):
         raise
     # All of them, because a broken stream makes the reader and the stand-ins raise anything.
     except Exception as error:
