@@ -1,4 +1,4 @@
-"""The eight wheels: what they hold and declare, and that they work in an environment with nothing
+"""The wheels: what they hold and declare, and that they work in an environment with nothing
 else of ours.
 """
 
@@ -23,10 +23,13 @@ NEEDS = {
     "data": "core",
     "models": "core",
     "augment": "data core",
-    "engine": "data core",
-    "distill": "engine data core",
+    "components": "core",
+    "engine": "data components core",
+    "distill": "engine data components core",
     "deploy": "engine data core",
-    "cli": "core data augment engine distill deploy",
+    "paddleclas": "core",
+    "serve": "core data deploy engine",
+    "cli": "core data augment engine distill deploy paddleclas",
 }
 """Package → the siblings that it declares and may import."""
 PACKAGES = tuple(NEEDS)
@@ -101,7 +104,7 @@ def _environment(folder: Path, wheels: dict[str, Path], *requirements: str) -> P
 def installed(wheels, tmp_path_factory) -> Path:
     """The ``bin`` of an environment with everything, as a user installs it."""
     return _environment(
-        tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu]", "ppclas-models"
+        tmp_path_factory.mktemp("all") / "env", wheels, "ppclas-cli[cpu,serve]", "ppclas-models"
     )
 
 
@@ -139,7 +142,7 @@ def names_in(wheel: Path) -> list[str]:
         return archive.namelist()
 
 
-def test_there_are_eight(wheels):
+def test_there_is_one_of_each_package(wheels):
     assert wheels.keys() == set(PACKAGES)
 
 

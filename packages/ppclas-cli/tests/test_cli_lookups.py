@@ -6,6 +6,7 @@ import json
 
 import click
 import pytest
+import yaml
 from ppclas_cli.commands.models import print_info, print_models
 from ppclas_cli.commands.plugins import print_plugins
 from ppclas_core.config.load import load_config
@@ -223,3 +224,17 @@ def test_data_check_of_nothing(ppclas, tmp_path):
         f"error: {tmp_path}: expected a folder of class folders with photos in them"
     )
     assert json.loads(ppclas("data", "check", str(tmp_path), "--json").out)["ok"] is False
+
+
+def test_a_config_of_paddleclas_is_migrated_as_yaml_alone(ppclas, tmp_path):
+    old = tmp_path / "old.yaml"
+    old.write_text(
+        "{Global: {epochs: 3}, Arch: {name: ResNet50}, Optimizer: {name: SGD, lr: "
+        "{name: Constant, learning_rate: 0.1}}, Loss: {Train: [CELoss: {weight: 1}]}, "
+        "DataLoader: {Train: {dataset: {name: ImageNetDataset, image_root: photos, "
+        "cls_label_path: train.txt}, sampler: {batch_size: 8}}}}"
+    )
+    result = ppclas("config", "migrate", str(old), "-o", "Global.epochs=7")
+    assert result.code == 0, result.out + result.err
+    assert yaml.safe_load(result.out)["train"]["epochs"] == 7
+    assert "Arch.name → model.name: ResNet50\n" in result.err

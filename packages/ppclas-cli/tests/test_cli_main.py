@@ -361,3 +361,19 @@ def test_no_command_module_is_imported_for_help():
 def test_unknown_commands_do_not_suggest_far_ones():
     assert lazy._unknown("xyzzy", COMMANDS) == "There is no command 'xyzzy'."
     assert isinstance(cli, lazy.LazyGroup)
+
+
+@pytest.mark.parametrize("arguments", [["serve", "run"], ["serve", "--help"], ["serve"]])
+def test_a_command_of_a_package_that_is_missing_says_what_to_install(arguments):
+    code = (
+        "import sys; sys.modules['ppclas_serve'] = None; from ppclas_cli.main import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.splitlines()[-1] == (
+        "error: ppclas serve needs a package that is not installed here. Run: pip install "
+        '"ppclas-cli[serve]"'
+    )

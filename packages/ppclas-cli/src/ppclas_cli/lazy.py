@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import click
+from ppclas_core.errors import MissingDependencyError
 from ppclas_core.wording import near_names
 
 
@@ -18,6 +20,8 @@ class LazyCommand:
     """``module:attribute``."""
     summary: str
     section: str
+    extra: str = ""
+    """The extra of ``ppclas-cli`` that brings the command's package; empty: it is always there."""
 
 
 class LazyGroup(click.Group):
@@ -38,7 +42,10 @@ class LazyGroup(click.Group):
         from ppclas_core.registry import resolve
 
         if cmd_name in self._table:
-            command: click.Command = resolve(self._table[cmd_name].target)
+            row = self._table[cmd_name]
+            if row.extra and find_spec(row.target.partition(".")[0]) is None:
+                return _NotInstalled(cmd_name, row.extra)
+            command: click.Command = resolve(row.target)
             return command
         from ppclas_core.plugins import get_registries
 
@@ -70,6 +77,25 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 # The same width everywhere: the sections line up.
                 formatter.write_dl([(name.ljust(width), summary) for name, summary in rows])
+
+
+class _NotInstalled(click.Command):
+    """A command whose package is not there: it only says so."""
+
+    def __init__(self, name: str, extra: str) -> None:
+        super().__init__(name)
+        self._extra = extra
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse whatever is asked.
+
+        Raises:
+            MissingDependencyError: always.
+        """
+        raise MissingDependencyError(
+            f"ppclas {self.name} needs a package that is not installed here. "
+            f'Run: pip install "ppclas-cli[{self._extra}]"'
+        )
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -24,11 +24,14 @@ PACKAGES = (
     "ppclas-cli",
     "ppclas-core",
     "ppclas-data",
+    "ppclas-components",
     "ppclas-engine",
     "ppclas-models",
     "ppclas-augment",
     "ppclas-distill",
     "ppclas-deploy",
+    "ppclas-paddleclas",
+    "ppclas-serve",
 )
 
 

@@ -30,7 +30,10 @@ COMMANDS = {
         "ppclas_cli.commands.distill:distill", "Train a small model from a large one.", _WORK
     ),
     "serve": LazyCommand(
-        "ppclas_cli.commands.serve:command", "Answer over HTTP, with a page for people.", _WORK
+        "ppclas_serve.command:command",
+        "Answer over HTTP, with a page for people.",
+        _WORK,
+        extra="serve",
     ),
     "client": LazyCommand(
         "ppclas_cli.commands.client:command", "Ask a server about photos, from scripts.", _WORK

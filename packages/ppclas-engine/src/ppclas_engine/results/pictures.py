@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_components.metrics import Reliability
 from ppclas_core.errors import ImageError
 from ppclas_core.files import write_atomic
 from ppclas_data.decoding.decode import decode
 
-from ppclas_engine.builtin.metrics import Reliability
 from ppclas_engine.results.tables import Answer
 
 MISTAKES = 24

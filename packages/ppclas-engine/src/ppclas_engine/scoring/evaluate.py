@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.bundle import sigmoid
-from ppclas_core.config.schema import Task
-from ppclas_core.contracts.training import Metric
-from ppclas_core.errors import DataError
-
-from ppclas_engine.builtin.metrics import (
+from ppclas_components.metrics import (
     AUROC,
     CalibrationError,
     ClassScores,
@@ -32,6 +27,11 @@ from ppclas_engine.builtin.metrics import (
     threshold_scores,
     truth_of,
 )
+from ppclas_core.bundle import sigmoid
+from ppclas_core.config.schema import Task
+from ppclas_core.contracts.training import Metric
+from ppclas_core.errors import DataError
+
 from ppclas_engine.scoring.predictors import Predictor
 
 if TYPE_CHECKING:
