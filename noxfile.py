@@ -20,6 +20,7 @@ PACKAGES = (
     "augment",
     "distill",
     "deploy",
+    "search",
     "paddleclas",
     "serve",
     "cli",

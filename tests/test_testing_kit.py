@@ -40,6 +40,7 @@ REQUIRED = {
     "RandomCrop": {"size": 24},
     "RandomResizedCrop": {"size": (24, 32)},
     "Pad": {"size": 64},
+    "PlacedCrop": {"size": 24},
 }
 """Parameters of the transforms that have no default for all of them."""
 

@@ -201,7 +201,7 @@ def test_every_recipe_of_2020_is_read_or_names_what_is_missing(tmp_path):
         name = recipe["config"]["ARCHITECTURE"]["name"]
         if name.startswith(UNKNOWN_MODELS):
             with pytest.raises(
-                ConfigError, match=f"Unknown model '{name}'|not known to the translation"
+                ConfigError, match=f"{name} is a model of PaddleClas that ppclas does not have"
             ):
                 load_config(path)
             continue
@@ -266,7 +266,7 @@ def test_overrides_in_the_old_words_and_in_the_new_ones(write, override, key, va
     assert found == value
 
 
-def test_what_the_erasing_operators_did_is_said_and_their_zero_is_the_mean(write):
+def test_what_the_erasing_operators_did_is_said_and_their_zero_is_black(write):
     listed = "".join(
         f"    - {name}:\n"
         for name in ("RandFlipImage", "RandomErasing", "HideAndSeek", "AutoAugment")
@@ -283,7 +283,7 @@ def test_what_the_erasing_operators_did_is_said_and_their_zero_is_the_mean(write
     transforms = {
         transform.name: transform.params for transform in loaded.config.data.train_transforms
     }
-    assert transforms["RandomErasing"]["color"] == (128, 102, 51)
+    assert transforms["RandomErasing"]["color"] == (0, 0, 0)
     assert loaded.config.data.batch_transforms[0].params["alpha"] == 0.2  # of 2020; 1.0 in 2.x
 
 
@@ -348,7 +348,6 @@ def test_the_2x_schema(write):
     ("change", "message"),
     [
         (("epsilon: 0.1", "epsilon: 0.1, gamma: 2"), "CELoss has gamma"),
-        (("learning_rate: 1.3,", "learning_rate: 1.3, by_epoch: True,"), "by_epoch: true"),
         (
             ("- RandFlipImage: {flip_code: 1}", "- RandomErasing: {mode: rand}"),
             "expected const or pixel, got 'rand'",

@@ -118,7 +118,6 @@ def test_line_ends_of_any_system(load, end):
             "nothing says what to train on",
         ),
         ("old", ("shuffle_seed: 0", "shuffle_seed: null"), "without a seed runs differed"),
-        ("new", ("{size: 224}", "{size: 224, backend: pil}"), "resized by OpenCV here"),
         ("new", ("  use_amp: False\n  level: O1\n", ""), "off where AMP is empty"),
         ("new", ("momentum: 0.9", "momentum: 0.9\n  multi_precision: True"), "float32 here"),
     ],

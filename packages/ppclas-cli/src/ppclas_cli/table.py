@@ -46,6 +46,9 @@ COMMANDS = {
     "models": LazyCommand(
         "ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK
     ),
+    "runs": LazyCommand(
+        "ppclas_cli.commands.runs:runs", "List and compare what was trained.", _LOOK
+    ),
     "recipes": LazyCommand(
         "ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK
     ),
@@ -59,7 +62,7 @@ COMMANDS = {
         "ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK
     ),
     "plugins": LazyCommand(
-        "ppclas_cli.commands.plugins:command", "List what is installed and what it adds.", _LOOK
+        "ppclas_cli.commands.plugins:command", "List what is installed; start a plugin.", _LOOK
     ),
     "doctor": LazyCommand(
         "ppclas_cli.commands.doctor:command", "Find what is wrong with this installation.", _CARE

@@ -7,6 +7,7 @@ index ranks higher.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -368,3 +369,10 @@ def _check(probabilities: Probabilities, labels: Labels) -> None:
             f"labels must be in 0..{probabilities.shape[1] - 1} for {probabilities.shape[1]} "
             f"classes; got {labels.min()}..{labels.max()}."
         )
+
+
+def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % confidence interval of a share ``right`` of ``total``, in 0..1 (Wilson 1927)."""
+    share, more = right / total, z * z / total
+    half = z * sqrt(share * (1 - share) / total + more / (4 * total))
+    return (share + more / 2 - half) / (1 + more), (share + more / 2 + half) / (1 + more)

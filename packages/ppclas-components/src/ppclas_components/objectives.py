@@ -10,6 +10,8 @@ from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLos
 from ppclas_core.contracts.training import BOTH_TASKS, Loss
 from pydantic import PrivateAttr
 
+from ppclas_components.signatures import checked_scalar
+
 if TYPE_CHECKING:
     from paddle import Tensor
 
@@ -26,4 +28,4 @@ class Supervised(Objective):
 
     def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
         outputs = forward(batch.images)
-        return StepLoss(self._loss(outputs, batch.targets), outputs)
+        return StepLoss(checked_scalar(self._loss, self._loss(outputs, batch.targets)), outputs)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ppclas_core.contracts.training import Optimizer
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 if TYPE_CHECKING:
     import paddle
@@ -181,10 +181,18 @@ class AdamW(Adam):
     0.85
     """
 
+    no_decay_names: tuple[str, ...] = ()
+    """Parts of parameters' names (``pos_embed``) that leave a parameter out of weight decay."""
+    clip_each: PositiveFloat | None = None
+    """Largest norm of each tensor's gradient by itself. ``clip_norm`` is that of all together."""
+
     def build(
         self, parameters: Groups, lr: float, weight_decay: float, grad_clip: Any | None
     ) -> paddle.optimizer.Optimizer:
         import paddle
+
+        if self.clip_each is not None:
+            grad_clip = paddle.nn.ClipGradByNorm(self.clip_each)
 
         class ClippedAdamW(paddle.optimizer.AdamW):
             # Only Paddle's groups give AdamW a decay for each group, and they would clip each group

@@ -6,6 +6,7 @@ register. Which kind a file is goes by its content, not by its name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -274,8 +275,9 @@ def _read_safetensors(file: Path, content: bytes) -> State:
         raise WeightsError(
             f"{file} is a damaged .safetensors file, perhaps cut off: {error}"
         ) from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     state: State = {}
-    for name, tensor in tensors:
+    for name, tensor in sorted(tensors, key=lambda each: header[each[0]]["data_offsets"]):
         shape, dtype, data = tensor["shape"], tensor["dtype"], tensor["data"]
         if dtype == "BF16":  # the upper half of a float32
             widened = np.frombuffer(data, "<u2").astype("<u4") << 16

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ppclas_core.config.explain import describe
+from ppclas_core.config.explain import describe, dotted
 from ppclas_core.config.yaml_source import KeyPath
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
+from ppclas_paddleclas.augmentations import AUGMENTATIONS
 from ppclas_paddleclas.params import Component, OperatorParams
 from ppclas_paddleclas.translation import Translation, one_entry
 from ppclas_paddleclas.values import is_whole, read_numbers
@@ -17,7 +18,8 @@ from ppclas_paddleclas.values import is_whole, read_numbers
 
 def translate_operators(translation: Translation, *path: str | int) -> list[Component]:
     """The transforms of the operators at ``path``; normalisation goes to ``data.normalize``."""
-    found = []
+    found: list[Component] = []
+    before = 0  # of what is found, how many come before the normalisation
     for index, item in enumerate(translation.items(*path)):
         where = (*path, index)
         if item is None:
@@ -31,32 +33,76 @@ def translate_operators(translation: Translation, *path: str | int) -> list[Comp
             taken = OperatorParams(name, params)
             component = _OPERATORS[name](taken, translation, where)
             taken.finish()
+            if name == "NormalizeImage":
+                before = len(found)
         except ConfigError as error:
             translation.refuse(where, str(error))
             continue
         if component is not None:
             found.append(component)
-    _erase_with_the_mean(found, translation)
-    return found
+    _color_what_is_erased(found, before, translation)
+    return _padded_crops(found, translation, path)
 
 
-def _erase_with_the_mean(components: list[Component], translation: Translation) -> None:
-    """PaddleClas erases with 0 after normalisation: the mean that the config normalises by."""
+def _color_what_is_erased(
+    components: list[Component], before: int, translation: Translation
+) -> None:
+    """PaddleClas erases with 0: black before normalisation, and after it the mean."""
+    for component in components[:before]:
+        if component["name"] in _ERASING and component.get("fill") != "pixels":
+            component["color"] = [0, 0, 0]
     mean = translation.new.get("data", {}).get("normalize", {}).get("mean", _IMAGENET_MEAN)
     if mean == _IMAGENET_MEAN:  # what is erased with if nothing is said
         return
-    for component in components:
+    for component in components[before:]:
         if component["name"] in _ERASING and component.get("fill") != "pixels":
             component["color"] = [round(255 * value) for value in mean]
 
 
+def _padded_crops(
+    components: list[Component], translation: Translation, path: KeyPath
+) -> list[Component]:
+    """Padding to a size, then a crop of the size before it: one RandomCrop with padding."""
+    found: list[Component] = []
+    size: list[int] | None = None
+    padded: Component | None = None
+    for component in components:
+        if component["name"] == _PAD:
+            padded = component
+            continue
+        wanted = component.get("size")
+        if component["name"] == "RandomCrop" and padded is not None:
+            edges = [(a - b) / 2 for a, b in zip(padded["size"], size or (0, 0), strict=True)]
+            if size is None or edges[0] != edges[1] or edges[0] != int(edges[0]) or edges[0] < 0:
+                translation.refuse(
+                    path,
+                    "Padv2 before RandomCropImage: expected the same whole number of pixels on all "
+                    "four sides of what ResizeImage or RandCropImage gives before it.",
+                )
+            component = {**component, "padding": int(edges[0]), "fill": padded["fill"]}
+            padded = None
+        if component["name"] in ("Resize", "RandomResizedCrop", "CenterCrop", "RandomCrop"):
+            size = [wanted, wanted] if isinstance(wanted, int) else wanted
+        found.append(component)
+    if padded is not None:
+        translation.refuse(path, "Padv2 has a meaning here before RandomCropImage alone.")
+    return found
+
+
+_PAD = "Padv2"
 _ERASING = ("RandomErasing", "Cutout", "HideAndSeek", "GridMask")
 _IMAGENET_MEAN = [0.485, 0.456, 0.406]
 
 
 def _decode(params: OperatorParams, translation: Translation, where: KeyPath) -> None:
     if not params.flag("to_rgb", True):
-        raise ConfigError("DecodeImage.to_rgb: false: models here take RGB. Leave it at true.")
+        # The published files of MobileViT train on RGB and evaluate the authors' BGR weights.
+        if "Train" in where or "TRAIN" in where or not _trains_on_rgb(translation):
+            raise ConfigError("DecodeImage.to_rgb: false: models here take RGB. Leave it at true.")
+        translation.lines.append(
+            f"{dotted(where)}: DecodeImage.to_rgb: False is left out: training takes RGB, and so "
+            "does evaluation here"
+        )
     if params.flag("channel_first"):
         raise ConfigError(
             "DecodeImage.channel_first: true: images stay [H, W, C] here until the device has them."
@@ -64,12 +110,21 @@ def _decode(params: OperatorParams, translation: Translation, where: KeyPath) ->
     params.drop("to_np", "backend")
 
 
+def _trains_on_rgb(translation: Translation) -> bool:
+    """Whether the operators of training, in either schema, decode to RGB."""
+    for path in (("DataLoader", "Train", "dataset", "transform_ops"), ("TRAIN", "transforms")):
+        for item in translation.items(*path) if translation.has(*path) else []:
+            if isinstance(item, dict) and isinstance(item.get("DecodeImage"), dict):
+                return item["DecodeImage"].get("to_rgb", True) is True
+    return False
+
+
 def _random_crop(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
     component = {"name": "RandomResizedCrop", "size": params.size("size"), **params.range("scale")}
     component |= params.range("ratio")
     if params.flag("use_log_aspect"):
         component["sampling"] = "one_draw_log"
-    return {**component, **params.interpolation(translation.lines)}
+    return {**component, **params.interpolation()}
 
 
 def _flip(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
@@ -89,7 +144,7 @@ def _resize(params: OperatorParams, translation: Translation, where: KeyPath) ->
     else:
         raise params.error("resize_short", f"expected a side in pixels, got {describe(short)}.")
     params.drop("size", "return_numpy")
-    return {"name": "Resize", **side, **params.interpolation(translation.lines)}
+    return {"name": "Resize", **side, **params.interpolation()}
 
 
 def _crop(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
@@ -98,15 +153,18 @@ def _crop(params: OperatorParams, translation: Translation, where: KeyPath) -> C
 
 
 def _normalize(params: OperatorParams, translation: Translation, where: KeyPath) -> None:
-    scale = params.number("scale", 1 / 255, or_null=True)
-    if abs(scale * 255 - 1) > 1e-4:
-        raise ConfigError(f"NormalizeImage.scale: pixels are divided by 255 here, got {scale:g}.")
+    scale = 255 * params.number("scale", 1 / 255, or_null=True)
+    if scale <= 0:
+        raise params.error("scale", f"expected more than 0, got {scale / 255:g}.")
     params.drop("order", "channel_num", "output_fp16")
     for name, default in (("mean", _IMAGENET_MEAN), ("std", [0.229, 0.224, 0.225])):
         try:
             value = read_numbers(params.take(name, default), 3)
         except ConfigError as error:
             raise params.error(name, str(error)) from error
+        # Here pixels are divided by 255 first, so mean and std of other scales are, too.
+        if abs(scale - 1) > 1e-4:
+            value = [round(number / scale, 9) for number in value]
         known = translation.new.get("data", {}).get("normalize", {}).get(name)
         if known is not None and known != value:
             raise ConfigError(
@@ -120,79 +178,23 @@ def _to_chw(params: OperatorParams, translation: Translation, where: KeyPath) ->
     """The layout changes on the device."""
 
 
-def _auto_augment(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
-    translation.lines.append("AutoAugment turns photos both ways; PaddleClas' own did one way only")
-    return {"name": "AutoAugment"}
+def _pad(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
+    size, mode = params.size("size"), params.integer("pad_mode", 0)
+    if mode != 1:
+        raise params.error("pad_mode", f"expected 1, the same on all sides, got {mode}.")
+    params.drop("size_divisor", "offsets")
+    fill = params.take("fill_value", 127.5)
+    values = fill if isinstance(fill, list) else [fill] * 3
+    try:
+        color = [round(number) for number in read_numbers(values, 3)]
+    except ConfigError as error:
+        raise params.error("fill_value", str(error)) from error
+    return {"name": _PAD, "size": [size, size] if isinstance(size, int) else size, "fill": color}
 
 
-def _rand_augment(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
-    layers, magnitude = params.integer("num_layers", 2), params.number("magnitude", 5)
-    translation.lines.append(
-        "RandAugment follows its paper: a larger magnitude is a stronger change in every operation"
-    )
-    return {"name": "RandAugment", "num_layers": layers, "magnitude": magnitude}
-
-
-def _random_erasing(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
-    translation.lines.append(
-        "RandomErasing erases rectangles of whole photos; PaddleClas' of 2020 reached a few rows"
-    )
-    aspect = params.number("r1", 0.3)
-    if aspect <= 0:
-        raise params.error("r1", f"expected more than 0, got {aspect:g}.")
-    component: Component = {
-        "name": "RandomErasing",
-        "probability": params.number("EPSILON", 0.5),
-        "area": [params.number("sl", 0.02), params.number("sh", 0.4)],
-        "aspect": [aspect, 1 / aspect],
-    }
-    if params.flag("use_log_aspect"):
-        component["log_aspect"] = True
-    attempts = params.integer("attempt", 100)
-    if attempts != 100:
-        component["attempts"] = attempts
-    mode = params.take("mode", "const")
-    if mode == "pixel":
-        component["fill"] = "pixels"
-    elif mode != "const":
-        raise ConfigError(f"RandomErasing.mode: expected const or pixel, got {mode!r}.")
-    mean = params.take("mean", [0.0, 0.0, 0.0])
-    if not isinstance(mean, list) or any(read_numbers(mean)):
-        raise params.error(
-            "mean",
-            "only [0, 0, 0], the mean of normalised photos, has a meaning here; got "
-            f"{describe(mean)}.",
-        )
-    return component
-
-
-def _cutout(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
-    return {
-        "name": "Cutout",
-        "holes": params.integer("n_holes", 1),
-        "length": params.integer("length", 112),
-    }
-
-
-def _hide_and_seek(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
-    translation.lines.append(
-        "HideAndSeek hides cells of whole photos; PaddleClas' of 2020 reached a few columns"
-    )
-    return {"name": "HideAndSeek"}
-
-
-def _grid_mask(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
-    translation.lines.append(
-        "GridMask is applied, more often with each epoch; PaddleClas' own never was"
-    )
-    return {
-        "name": "GridMask",
-        "period": [params.integer("d1", 96), params.integer("d2", 224)],
-        "rotate": params.integer("rotate", 1),
-        "ratio": params.number("ratio", 0.5),
-        "remove": "squares" if params.integer("mode", 0) else "bars",
-        "probability": params.number("prob", 1.0),
-    }
+def _plain_crop(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:
+    params.drop("backend")
+    return {"name": "RandomCrop", "size": params.size("size")}
 
 
 _OPERATORS: dict[str, Callable[[OperatorParams, Translation, KeyPath], Component | None]] = {
@@ -203,10 +205,8 @@ _OPERATORS: dict[str, Callable[[OperatorParams, Translation, KeyPath], Component
     "CropImage": _crop,
     "NormalizeImage": _normalize,
     "ToCHWImage": _to_chw,
-    "AutoAugment": _auto_augment,
-    "RandAugment": _rand_augment,
-    "RandomErasing": _random_erasing,
-    "Cutout": _cutout,
-    "HideAndSeek": _hide_and_seek,
-    "GridMask": _grid_mask,
+    **AUGMENTATIONS,
+    "Padv2": _pad,
+    "RandomCropImage": _plain_crop,
+    "RandCropImageV2": _plain_crop,
 }

@@ -64,25 +64,21 @@ class OperatorParams:
             return value[0] if value[0] == value[1] else value[::-1]
         raise self.error(name, f"expected a side or [width, height], got {describe(value)}.")
 
-    def interpolation(self, lines: list[str]) -> dict[str, str]:
-        """How it resizes; ``lines`` is told where Pillow would do it otherwise."""
+    def interpolation(self) -> Component:
+        """How it resizes: as OpenCV does, or as Pillow."""
         backend = self.take("backend", "cv2")
         value = self.take("interpolation")
         name = backend.lower() if isinstance(backend, str) else ""
         if name not in _BY_BACKEND:
             raise self.error("backend", f"expected cv2 or pil, got {describe(backend)}.")
         known, default = _BY_BACKEND[name]
-        if name == "pil":
-            lines.append(
-                f"{self._operator}.backend: pil: photos are resized by OpenCV here, which does not "
-                "average pixels where it shrinks them"
-            )
+        more = {"antialias": True} if name == "pil" else {}
         if value is None or (name == "cv2" and value == -1):
-            return default
+            return {**default, **more}
         if is_whole(value) and 0 <= value < len(known):
-            return {"interpolation": known[value]}
+            return {"interpolation": known[value], **more}
         if isinstance(value, str) and value.lower() in known:
-            return {"interpolation": value.lower()}
+            return {"interpolation": value.lower(), **more}
         raise self.error(
             "interpolation",
             f"expected one of {', '.join(known)}, or its number, got {describe(value)}.",

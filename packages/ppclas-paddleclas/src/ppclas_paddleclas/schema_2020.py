@@ -20,6 +20,7 @@ from ppclas_paddleclas.common import (
     set_transforms,
 )
 from ppclas_paddleclas.mixing import translate_batch_operators
+from ppclas_paddleclas.models import set_name
 from ppclas_paddleclas.translation import Translation
 from ppclas_paddleclas.values import is_whole
 
@@ -126,7 +127,7 @@ def _translate_model(t: Translation) -> bool:
     if distilled:
         _translate_pair(t, name, weights)
     else:
-        t.set("model.name", name, "ARCHITECTURE", "name")
+        set_name(t, name, "ARCHITECTURE", "name")
         set_pretrained(t, weights, "pretrained_model")
     if t.section("ARCHITECTURE", "params", required=False):
         _translate_model_params(t)

@@ -23,7 +23,9 @@ from ppclas_paddleclas.common import (
     ssld_name,
 )
 from ppclas_paddleclas.mixing import translate_batch_operators
+from ppclas_paddleclas.models import set_name, set_params
 from ppclas_paddleclas.pair import translate_pair
+from ppclas_paddleclas.params import OperatorParams
 from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer
 from ppclas_paddleclas.translation import Translation, one_entry
 from ppclas_paddleclas.values import is_whole, read_flag
@@ -45,6 +47,8 @@ KEYS = (
 _DISTILLATION = "DistillationModel"
 _SAMPLERS = ("DistributedBatchSampler", "BatchSampler")
 """Those that show each photo once an epoch."""
+_REPEATING = ("RASampler", "RepeatedAugSampler")
+"""Those that show each photo several times in a row of batches, changed by chance each time."""
 _RETRIEVAL = "retrieval and metric learning are not what this project does."
 _PREDICTION = (
     "this is a config for prediction with an exported model, not for training; see ppclas predict "
@@ -131,11 +135,9 @@ def _translate_global(t: Translation) -> None:
     if t.flag("Global", "eval_during_train", default=True):
         t.drop("every run is validated", "Global", "eval_during_train")
         t.move("train.eval_every", "Global", "eval_interval")
-    else:
-        t.refuse(
-            ("Global", "eval_during_train"),
-            "false: a run here is always validated; at least its last epoch. Leave the key out.",
-        )
+    elif is_whole(t.get("Global", "epochs")):
+        t.set("train.eval_every", t.get("Global", "epochs"), "Global", "eval_during_train")
+        t.lines.append("Global.eval_during_train: false: only the last epoch is validated")
     if t.get("Global", "update_freq", default=1) != 1:
         t.move("train.accumulate", "Global", "update_freq")
     if t.flag("Global", "use_multilabel"):
@@ -180,7 +182,8 @@ def _translate_arch(t: Translation) -> None:
         t.lines.append(f"Arch.use_ssld → the published weights {name}")
     else:
         t.drop("it is about published weights, which are not asked for", "Arch", "use_ssld")
-    t.set("model.name", name, "Arch", "name")
+    set_name(t, name, "Arch", "name")
+    set_params(t, name, "Arch")
     if path:
         set_pretrained(t, path, "Global", "pretrained_model")
         t.drop("Global.pretrained_model is given, which comes before it", "Arch", "pretrained")
@@ -193,7 +196,6 @@ def _translate_arch(t: Translation) -> None:
         t.set("train.sync_batch_norm", True, "Arch", "use_sync_bn")
     if t.get("Arch", "data_format", default="NCHW") != "NCHW":
         t.drop("the layout changes on the device; the numbers are the same", "Arch", "data_format")
-    t.move_number("model.params.drop_path_rate", "Arch", "drop_path_rate")
     if t.get("Arch", "input_image_channel", default=3) in (3, 4):
         t.drop("a fourth channel is of zeros", "Arch", "input_image_channel")
     else:
@@ -236,6 +238,7 @@ def _translate_dataset(t: Translation, part: str, new: str, transforms: str) -> 
             f"expected ImageNetDataset or MultiLabelDataset, got {describe(kind)}.",
         )
     t.drop("space, tab and comma are told apart by looking", *data, "delimiter")
+    t.drop("the loss says whether the shares of labels count", *data, "label_ratio")
     if t.flag(*data, "relabel"):
         t.refuse(
             (*data, "relabel"), "true: labels are ids from 0 here. Number them so in the list."
@@ -246,7 +249,10 @@ def _translate_dataset(t: Translation, part: str, new: str, transforms: str) -> 
 def _translate_sampler(t: Translation, part: str) -> None:
     sampler = ("DataLoader", part, "sampler")
     name = t.get(*sampler, "name", default=_SAMPLERS[0])
-    if name in _SAMPLERS:
+    if name in _REPEATING and part == "Train":
+        repeats = t.get(*sampler, "num_repeats", default=3)
+        t.set("data.sampling.repeats", repeats, *sampler, "name")
+    elif name in _SAMPLERS:
         t.drop("each photo is shown once an epoch", *sampler, "name")
     else:
         t.refuse(
@@ -299,20 +305,34 @@ def _translate_metrics(t: Translation) -> None:
         t.get("Metric")
         return
     ks: set[int] = set()
+    first, extra = "", []
     for index, item in enumerate(t.items("Metric", "Eval")):
         where = ("Metric", "Eval", index)
         try:
-            ks |= _top_ks(*one_entry(item))
+            name, params = one_entry(item)
+            if name == "TprAtFpr":
+                limit = OperatorParams(name, params).number("max_fpr", 1 / 1000)
+                extra.append({"name": name} | ({"max_fpr": limit} if limit != 0.001 else {}))
+                first = first or "tpr_at_fpr"
+                continue
+            found = _top_ks(name, params)
+            ks |= set(found)
+            first = first or (f"top{found[0]}" if found else "other")
         except ConfigError as error:
             t.refuse(where, str(error))
     if not t.refused("Metric"):
         set_top_k(t, ks, "Metric", "Eval")
+        if extra:
+            t.set("metrics", [*t.new.get("metrics", []), *extra], "Metric", "Eval")
+        # PaddleClas keeps the epoch that is best by what the first metric says first.
+        if first not in ("", "other", "top1"):
+            t.set("train.monitor", first, "Metric", "Eval")
 
 
-def _top_ks(name: str, params: dict[str, Any]) -> set[int]:
+def _top_ks(name: str, params: dict[str, Any]) -> list[int]:
     """The k of a metric's top-k accuracies; none where it is another one."""
     if name in _MEASURED:
-        return set()
+        return []
     if name not in _TOP_K:
         near = near_names(name, (*_TOP_K, *_MEASURED))
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -321,4 +341,4 @@ def _top_ks(name: str, params: dict[str, Any]) -> set[int]:
     ks = ks if isinstance(ks, list) else [ks]
     if not all(is_whole(k) and k > 0 for k in ks):
         raise ConfigError(f"{name}.topk: expected whole numbers from 1, got {describe(ks)}.")
-    return set(ks)
+    return list(ks)

@@ -88,6 +88,13 @@ class Translation:
         self.refuse(path, f"expected a map, got {describe(value)}.")
         return False
 
+    def section_keys(self, *path: str) -> tuple[str, ...]:
+        """The keys of the map at ``path``; none where there is no map."""
+        value: Any = self.old
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return tuple(value) if isinstance(value, dict) else ()
+
     def items(self, *path: str | int) -> list[Any]:
         """The old list at ``path``; none where there is none, null, or what is no list."""
         value = self.get(*path, default=[])
@@ -176,6 +183,11 @@ class Translation:
                 for asked in self._asked
                 if len(asked) >= len(path) and asked[: len(path) - 1] == path[:-1]
             }
+            elsewhere = sorted({dotted(asked) for asked in self._asked if asked[-1:] == path[-1:]})
+            if len(elsewhere) == 1:  # a key at the wrong place, rather than a misspelt one
+                message = f"this key is not known here. Did you mean {elsewhere[0]}?"
+                self.problems.append(Problem(path, message, about_key=True))
+                continue
             near = near_names(str(path[-1]), beside)
             hint = f" Did you mean {near[0]}?" if near else ""
             if near:  # then it is no second mistake that the key is not there

@@ -213,7 +213,7 @@ class Stepper:
     def _forward(self, images: Tensor) -> Any:
         began = time.perf_counter()
         with self._trained.precision.forward(), warnings.catch_warnings():
-            if self._compiling:  # Paddle warns of calls of its own while it traces
+            if self._config.train.compile:  # Paddle warns of calls of its own while it traces
                 warnings.simplefilter("ignore")
             outputs = self._model(images)
         if self._compiling:

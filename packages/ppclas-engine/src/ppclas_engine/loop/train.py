@@ -93,7 +93,7 @@ class Trainer:
         averaged = config.train.average_last
         last_weights = LastWeights(run.last.parent, averaged) if averaged is not None else None
         self._keeper = Keeper(plan, run, self._trained, last_weights)
-        self._pictures = Pictures(run, plan)
+        self._pictures = Pictures(run, plan, self._trained.model)
         self._stepper = Stepper(plan, self._trained, ranks, console.line)
         self._loaders = Loaders(plan, ranks, console)
         self._train_loader = self._loaders.make(plan.train, train=True)
