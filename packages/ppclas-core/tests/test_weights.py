@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 
 import numpy as np
@@ -50,6 +51,22 @@ def state():
 
 
 # Reading
+
+
+def test_tensors_come_in_the_order_of_the_file(tmp_path):
+    names = [f"{first}{second}" for first in "qgzab" for second in "4071"]
+    places = {
+        name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * place, 4 * place + 4]}
+        for place, name in enumerate(names)
+    }
+    # A header may list them in another order than they lie in.
+    header = json.dumps(dict(sorted(places.items()))).encode()
+    values = np.arange(len(names), dtype="<f4").tobytes()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + values)
+    read = read_state(path)
+    assert list(read) == names
+    assert [value.item() for value in read.values()] == list(range(len(names)))
 
 
 def test_safetensors_round_trip_with_metadata(tmp_path, state):

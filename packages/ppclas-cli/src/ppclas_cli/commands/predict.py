@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 from ppclas_core.wording import escaped
@@ -11,6 +12,9 @@ from ppclas_cli.answers import FORMATS, format_of, report
 from ppclas_cli.bundles import WHAT, open_source
 from ppclas_cli.lazy import need_extra
 from ppclas_cli.output import note
+
+if TYPE_CHECKING:
+    from ppclas_engine.results.predict import Prediction
 
 
 @click.command(name="predict")
@@ -121,7 +125,7 @@ def command(
         need_extra("--tta", "ppclas_search", "search")
         from ppclas_search.tta import predict_views
 
-        predictions = predict_views(bundle, files, tta, **how)
+        predictions: Iterable[Prediction] = predict_views(bundle, files, tta, **how)
     else:
         predictions = predict(bundle, files, **how)
     report(predictions, output, chosen)
