@@ -247,7 +247,7 @@ class TestModelBytes:
             ("labels.txt", 400_000),
             ("export.log", 5),
         ):
-            (export.folder / name).write_bytes(b"{}".ljust(size))
+            (export.folder / name).write_bytes(b'{"verdict": "agrees"}'.ljust(size))
         (export.folder / "weights.npy").unlink()
         (export.folder / "model.onnx").unlink()
         assert model_bytes(rewrite(export, model="inference.json")) == 2100
