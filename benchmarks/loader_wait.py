@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ppclas_core.config.schema import DataSection
 from ppclas_core.models import create_model
-from ppclas_core.normalize import normalize_on_device
 from ppclas_data.decoding.jpeg import decoder_name
+from ppclas_data.loading.device import normalize_on_device
 from ppclas_data.loading.loader import Loader, available_cpus
 from ppclas_data.loading.pipeline import Pipeline, build_transforms, default_train_transforms
 from ppclas_data.sources.splits import open_splits

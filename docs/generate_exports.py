@@ -287,7 +287,7 @@ def _show_photos(model: Any, manifest: Any) -> None:
     """One forward pass in training, after which batch norms have the statistics of real photos."""
     import paddle
     from ppclas_core.bundle import Bundle
-    from ppclas_core.normalize import normalize_on_device
+    from ppclas_data.loading.device import normalize_on_device
     from ppclas_deploy.answers import read_photos
 
     bundle = Bundle(Path(), manifest, Path())

@@ -121,9 +121,12 @@ class SwirlNet(ImageModel):
 CHECKS = """
 import sys
 
+import pytest
 from ppclas_core import list_models
 from ppclas_core.config.load import load_config
+from ppclas_core.errors import WeightsError
 from ppclas_core.testing import check_transform
+from ppclas_core.weights import read_state
 from swirl_parts import Swirl
 
 
@@ -134,6 +137,12 @@ def test_the_transform():
 def test_the_transform_in_a_config():
     config = load_config(None, ["data.train_transforms=[{name: Swirl, probability: 1.0}]"]).config
     assert config.data.train_transforms[0].params == {"probability": 1.0}
+
+
+def test_who_reads_other_weights_is_said(tmp_path):
+    (tmp_path / "w.pdparams").write_bytes(b"\\x80\\x04}.")
+    with pytest.raises(WeightsError, match="ppclas-models reads .pdparams as well: pip install"):
+        read_state(tmp_path / "w.pdparams")
 
 
 def test_the_model_is_listed_and_nothing_else_was_needed():
@@ -265,7 +274,7 @@ def test_the_import_is_quick(alone):
 
 def test_a_plugin_is_tried_without_paddle(alone, plugin):
     said = alone.run("-m", "pytest", "-q", plugin / "test_swirl.py", path=[plugin])
-    assert "3 passed" in said
+    assert "4 passed" in said
 
 
 @pytest.fixture(scope="module")

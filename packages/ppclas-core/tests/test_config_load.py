@@ -154,7 +154,7 @@ def test_unknown_keys(errors):
         ),
         (
             "data: {normalize: {mean: [0.5]}}",
-            "data.normalize: mean has 1 values and std 3: give one a channel in both.",
+            "data.normalize: expected 3 values of mean, of R, G and B; got 1.",
         ),
         (
             "optimizer: {no_decay_norm_bias: yes}",
@@ -229,7 +229,7 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file(errors):
 
 def test_not_a_map(errors):
     assert errors("- 1\n") == [
-        "run.yaml: expected a map with the keys model, data, loss, objective, optimizer, "
+        "run.yaml:1:1: expected a map with the keys model, data, loss, objective, optimizer, "
         "schedule, metrics, trackers, train."
     ]
 

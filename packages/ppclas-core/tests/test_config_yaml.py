@@ -5,8 +5,9 @@ is the reference.
 import math
 
 import pytest
-from ppclas_core.config.yaml_source import MAX_BYTES, Position, parse_yaml, read_yaml
+from ppclas_core.config.yaml_source import Position, parse_yaml, read_yaml
 from ppclas_core.errors import ConfigError
+from ppclas_core.limits import CONFIG_BYTES
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_billion_laughs_is_bounded():
         ("a: !mine 3", "f:1:4: the tag !mine is not accepted"),
         ("a: !!int x", "f:1:4: 'x' does not fit its tag !!int."),
         ("a: *b", "f:1:4: not valid YAML: found undefined alias 'b'."),
-        ("a: &a [*a]", "f: nested too deeply, or an alias that contains itself."),
-        ("[" * 1000, "f: nested too deeply"),
+        ("a: &a [*a]", "f:1: nested too deeply before here, or an alias that contains itself."),
+        ("[" * 1000, "f:1: nested too deeply"),
         ("? [1]\n: 2", "f:1:3: a key must be text."),
         ("a: 1\nb: 010", "f:2:4: 010 is an octal number to some programs and a decimal one to"),
         ("<<: 3", "f:1:5: '<<' takes a map, or a list of maps."),
@@ -127,7 +128,10 @@ def test_files(tmp_path):
     [
         (b"a: 1\nb: \xff\n", ":2: byte 0xff is not UTF-8; save the file as UTF-8."),
         ("a: 1".encode("utf-16"), " is UTF-16 (what '>' writes in PowerShell); save it as UTF-8."),
-        (b"#" * (MAX_BYTES + 1), f" has {MAX_BYTES + 1} bytes; a config has at most {MAX_BYTES}."),
+        (
+            b"#" * (CONFIG_BYTES + 1),
+            " cannot be read: it has more than 1,048,576 bytes, the most that",
+        ),
     ],
 )
 def test_files_that_are_not_configs(tmp_path, content, message):

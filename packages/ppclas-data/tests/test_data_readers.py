@@ -95,7 +95,8 @@ def test_the_size_of_a_plain_jpeg(tmp_path):
 
 def test_pixels_on_the_device_are_normalised_there():
     paddle = pytest.importorskip("paddle")
-    from ppclas_core.normalize import normalize_batch, normalize_on_device
+    from ppclas_core.normalize import normalize_batch
+    from ppclas_data.loading.device import normalize_on_device
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8)
     config = NormalizeConfig()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from ppclas_core.bundle import write_manifest
+from ppclas_core.bundle import labels_text, write_manifest
 from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import ExportError
 from ppclas_deploy import load
@@ -244,10 +244,10 @@ class TestModelBytes:
             ("inference.json", 100),
             ("inference.pdiparams", 2000),
             ("parity.json", 30_000),
-            ("labels.txt", 400_000),
             ("export.log", 5),
         ):
-            (export.folder / name).write_bytes(b"x" * size)
+            (export.folder / name).write_bytes(b'{"verdict": "agrees"}'.ljust(size))
+        (export.folder / "labels.txt").write_text(labels_text(export.labels))
         (export.folder / "weights.npy").unlink()
         (export.folder / "model.onnx").unlink()
         assert model_bytes(rewrite(export, model="inference.json")) == 2100

@@ -207,6 +207,7 @@ class TestVerdict:
                 for n, k in ((1, 0), (2, 2))
             ],
             "own_rounding": None,
+            "meaning": made.manifest.meaning(),
         }
 
     def test_without_more_words_it_was_the_files_in_their_own_engine(self, export):

@@ -92,7 +92,7 @@ def prepared(photos, teacher, tmp_path, **fields):
 def batch_of(plan, count=6):
     from ppclas_core.contracts.objective import TrainBatch
     from ppclas_core.contracts.training import Targets
-    from ppclas_core.normalize import normalize_on_device
+    from ppclas_data.loading.device import normalize_on_device
     from ppclas_data.loading.loader import Loader
     from ppclas_data.loading.pipeline import Pipeline, build_transforms
 

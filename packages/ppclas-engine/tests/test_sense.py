@@ -31,10 +31,10 @@ def plan(*overrides):
     [
         ("train.accumulate=1000000", "an epoch has 12 batches of 16: expected at most as many"),
         ("train.accumulate=13", "an epoch has 12 batches"),
-        ("train.average_last=5", "the run has 4 epochs: expected at most as many"),
+        ("train.average_last=5", "expected at most 4, the epochs of the run; got 5"),
         ("optimizer.lr_mult={backbone: 0, head: 0}", "nothing would be trained"),
-        ("optimizer.clip_norm=1e-30", "leaves nothing of a gradient"),
-        ("optimizer.layer_decay=1e-30", "leaves nothing of the rate of early layers"),
+        ("optimizer.clip_norm=1e-30", "clip_norm is 1e-30.*expected 0.0001 or more"),
+        ("optimizer.layer_decay=1e-30", "layer_decay is 1e-30.*expected 0.1 or more"),
         ("schedule={name: Linear, lr: 0.1, end_lr: 5}", "rises to 4.*above its lr of 0.1"),
         ("schedule={name: Linear, lr: 0.1, steps: 1}", "over after a few of the 48 steps"),
         ("optimizer={name: Adam, epsilon: 1e30}", "epsilon: Adam: expected 1 or less"),
@@ -45,6 +45,9 @@ def plan(*overrides):
         ),
         ("metrics=[{name: TopK, k: []}]", "TopK: expected at least 1 items"),
         ("metrics=[{name: TopK, k: [1, 1, 1]}]", "expected different numbers"),
+        ("data.normalize.mean=[500, 0.5, 0.5]", "mean is for images in 0..1, got 500"),
+        ("data.normalize={mean: [0.5], std: [0.5]}", "expected 3 values of mean"),
+        ("data.normalize={mean: [0, 0, 0, 0], std: [1, 1, 1, 1]}", "got 4"),
         (
             "data.eval_transforms=[{name: RandomResizedCrop, size: 32}]",
             "data.eval_transforms has RandomResizedCrop, which is random",

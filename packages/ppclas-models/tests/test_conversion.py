@@ -61,7 +61,7 @@ def test_a_file_that_paddle_wrote_is_read(tmp_path):
     # All parameters one after another; here there is one, so that the file is that of a single
     # tensor.
     (tmp_path / "net.pdiparams").rename(tmp_path / "w")
-    state, others = read_scattered(tmp_path, {"w"})
+    state, others = read_scattered(tmp_path, {"w"}, 1 << 20)
     assert np.array_equal(state["w"], layer.weight.numpy())
     assert "w" not in others
 
@@ -82,7 +82,7 @@ def test_a_file_byte_by_byte(tmp_path):
 def test_every_type_comes_back(tmp_path, dtype, shape):
     array = np.ones(shape, dtype)
     write_scattered(tmp_path / "x", {"w": array})
-    found = read_scattered(tmp_path / "x", {"w"})[0]["w"]
+    found = read_scattered(tmp_path / "x", {"w"}, 1 << 20)[0]["w"]
     assert (found.dtype, found.shape) == (array.dtype, array.shape)
     assert np.array_equal(found, array)
 
@@ -97,7 +97,7 @@ def test_levels_and_packed_dimensions_are_understood(tmp_path):
         + description
     )
     (tmp_path / "w").write_bytes(content + values.tobytes())
-    assert np.array_equal(read_scattered(tmp_path, {"w"})[0]["w"], values)
+    assert np.array_equal(read_scattered(tmp_path, {"w"}, 1 << 20)[0]["w"], values)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_paths_in_a_tar_lead_nowhere(tmp_path):
         (member("pipe", tarfile.FIFOTYPE), b""),
         (member("deep/er/w"), good),
     )
-    state, others = read_scattered(tar, {"w", "link"})
+    state, others = read_scattered(tar, {"w", "link"}, 1 << 20)
     assert list(state) == ["w"]
     assert np.array_equal(state["w"], np.ones(2))
     assert others == ["evil", "evil"]
@@ -241,16 +241,16 @@ def test_tars_that_are_wrong_are_refused(tmp_path):
     good = tensor_bytes(tmp_path, np.ones(2, "f4"))
     twice = tar_of(tmp_path / "a.tar", (member("a/w"), good), (member("b/w"), good))
     with pytest.raises(WeightsError, match="two files called w"):
-        read_scattered(twice, {"w"})
+        read_scattered(twice, {"w"}, 1 << 20)
     huge = member("big")
     huge.size = 2**40
     (tmp_path / "b.tar").write_bytes(huge.tobuf() + bytes(1024))
     with pytest.raises(WeightsError, match=r"too many or too large members|cannot be read"):
-        read_scattered(tmp_path / "b.tar", {"w"})
+        read_scattered(tmp_path / "b.tar", {"w"}, 1 << 20)
     cut = tmp_path / "c.tar"
     cut.write_bytes(twice.read_bytes()[:560])
     with pytest.raises(WeightsError, match=r"cannot be read|is cut off"):
-        read_scattered(cut, {"w"})
+        read_scattered(cut, {"w"}, 1 << 20)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_tars_that_are_wrong_are_refused(tmp_path):
 def test_files_that_are_no_tensors_are_refused(tmp_path, content):
     (tmp_path / "w").write_bytes(content)
     with pytest.raises(WeightsError, match="w is no tensor as Paddle wrote it, or is cut off"):
-        read_scattered(tmp_path, {"w"})
+        read_scattered(tmp_path, {"w"}, 1 << 20)
 
 
 def test_what_a_folder_lacks_is_named(tmp_path):
@@ -409,7 +409,7 @@ def test_state_dicts_are_read(tmp_path, torch_globals, save):
         }
     )
     state._metadata = OrderedDict({"": {"version": 1}})
-    found, notes = read_torch(save(tmp_path / "x.pth", {"epoch": 3, "state_dict": state}))
+    found, notes = read_torch(save(tmp_path / "x.pth", {"epoch": 3, "state_dict": state}), 1 << 30)
     assert notes == ["module. before all names was dropped"]
     assert list(found) == ["a", "b", "half", "brain"]
     assert np.array_equal(found["a"], values.reshape(3, 4))
@@ -429,7 +429,7 @@ def test_nothing_is_executed(tmp_path, torch_globals, save, capsys):
     with pytest.raises(
         WeightsError, match=r"asks for '(builtins|__builtin__).print', which no weights need"
     ):
-        read_torch(path)
+        read_torch(path, 1 << 30)
     assert capsys.readouterr().out == ""
 
 
@@ -450,7 +450,7 @@ def test_tensors_outside_their_storage_are_refused(tmp_path, torch_globals, bad)
     with pytest.raises(
         WeightsError, match=r"is no state dict as torch\.save writes it, or is damaged"
     ):
-        read_torch(save_zip(tmp_path / "x.pth", {"a": bad}))
+        read_torch(save_zip(tmp_path / "x.pth", {"a": bad}), 1 << 30)
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_tensors_outside_their_storage_are_refused(tmp_path, torch_globals, bad)
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(WeightsError, match="is no state dict"):
-        read_torch(tmp_path / "x.pth")
+        read_torch(tmp_path / "x.pth", 1 << 30)
 
 
 @pytest.mark.parametrize(
@@ -720,9 +720,11 @@ def test_training_checkpoints_are_read(tmp_path, torch_globals, save):
         "optimizer": optimizer,
         "model": OrderedDict(w=plain),
     }
-    assert read_torch(save(tmp_path / "x.pth", checkpoint))[0] == {"w": [1]}
+    assert read_torch(save(tmp_path / "x.pth", checkpoint), 1 << 30)[0] == {"w": [1]}
     wrapped = OrderedDict({"n_averaged": averaged, "module._orig_mod.w": averaged})
-    state, notes = read_torch(save(tmp_path / "x.pth", {**checkpoint, "model_ema": wrapped}))
+    state, notes = read_torch(
+        save(tmp_path / "x.pth", {**checkpoint, "model_ema": wrapped}), 1 << 30
+    )
     assert state == {"w": [2]}
     assert notes == [
         "took the checkpoint's model_ema, not its model",
@@ -731,6 +733,6 @@ def test_training_checkpoints_are_read(tmp_path, torch_globals, save):
     with pytest.raises(
         WeightsError, match="it holds several state dicts, a, b: save the one that is meant"
     ):
-        read_torch(save(tmp_path / "x.pth", {"a": wrapped, "b": wrapped}))
+        read_torch(save(tmp_path / "x.pth", {"a": wrapped, "b": wrapped}), 1 << 30)
     with pytest.raises(WeightsError, match="'epoch' is a int, no tensor"):
-        read_torch(save(tmp_path / "x.pth", {"epoch": 3}))
+        read_torch(save(tmp_path / "x.pth", {"epoch": 3}), 1 << 30)

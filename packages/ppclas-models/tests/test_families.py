@@ -247,5 +247,5 @@ def test_norms_that_the_published_training_does_not_decay_say_so():
 
 
 def test_a_wrong_parameter_is_named_with_the_ones_there_are():
-    with pytest.raises(ConfigError, match=r"model ResNet18: parameter 'depth'.*It takes: .*depths"):
+    with pytest.raises(ConfigError, match=r"model ResNet18: depth: .*It takes: .*depths"):
         create_model("ResNet18", depth=3)

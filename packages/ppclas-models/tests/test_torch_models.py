@@ -189,11 +189,11 @@ def test_both_formats_that_torch_writes(tmp_path, zipped, capsys):
     torch.save(
         {"state_dict": state, "epoch": 3}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped
     )
-    found, _ = read_torch(tmp_path / "x.pth")
+    found, _ = read_torch(tmp_path / "x.pth", 1 << 30)
     assert np.array_equal(found["conv.weight"], np.arange(6.0).reshape(2, 3).T)
     assert found["n"].dtype == np.float16
     for hostile in ({"a": Attack()}, torch.nn.Linear(1, 1)):
         torch.save(hostile, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
         with pytest.raises(WeightsError, match="which no weights need: nothing of it was run"):
-            read_torch(tmp_path / "x.pth")
+            read_torch(tmp_path / "x.pth", 1 << 30)
     assert "attacked" not in capsys.readouterr().out

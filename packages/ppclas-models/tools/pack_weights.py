@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from ppclas_core.weights import LEVELS, State, read_state, save_state
+from ppclas_core.weights import State, read_state, save_state
+from ppclas_models.conversion.formats import LEVELS
 
 FEWEST = 1024
 """Values from which a tensor is packed; smaller ones, as batch norms have, stay as they are."""

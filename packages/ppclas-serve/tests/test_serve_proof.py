@@ -7,7 +7,15 @@ import time
 
 import numpy as np
 import pytest
-from ppclas_core.bundle import MANIFEST, Manifest, write_bundle, write_manifest
+from ppclas_core.bundle import (
+    LABELS,
+    MANIFEST,
+    PARITY,
+    Manifest,
+    labels_text,
+    write_bundle,
+    write_manifest,
+)
 from ppclas_core.weights import read_state
 from ppclas_deploy.export import export_bundle
 from ppclas_deploy.proof import proof_photos
@@ -30,7 +38,14 @@ def edit(folder, change, *, seal=False):
     content = json.loads(path.read_text())
     change(content)
     if seal:
-        write_manifest(folder, Manifest.model_validate({**content, "files": {}}))
+        manifest = Manifest.model_validate({**content, "files": {}})
+        (folder / LABELS).write_text(labels_text(manifest.labels))
+        written = write_manifest(folder, manifest)
+        parity = json.loads((folder / PARITY).read_text())
+        files = {name: written.files[name].sha256 for name in parity["files"]}
+        parity |= {"meaning": manifest.meaning(), "files": files}
+        (folder / PARITY).write_text(json.dumps(parity))
+        write_manifest(folder, manifest)
     else:
         path.write_text(json.dumps(content))
 
@@ -65,7 +80,7 @@ CORRUPTIONS = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
     "other weights with their hash": (
         lambda f: edit(f, set_field("files", "model.safetensors", "sha256", value="0" * 64)),
-        "model.safetensors is not the file",
+        "changed after it was written: files",
     ),
     "the mean": (
         lambda f: edit(
@@ -81,7 +96,10 @@ CORRUPTIONS = {
         lambda f: edit(f, swap_labels),
         "changed after it was written: labels",
     ),
-    "a label gone": (lambda f: edit(f, lambda c: c["labels"].pop()), "written: labels"),
+    "a label gone": (
+        lambda f: edit(f, lambda c: c["labels"].pop()),
+        "labels has 2 values for 3 classes",
+    ),
     "the order of the colours": (
         lambda f: edit(f, set_field("preprocessing", "color", value="BGR")),
         "preprocessing.color",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import os
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import compress
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from ppclas_core.errors import PpclasError
 from ppclas_core.wording import escaped
 from ppclas_data.csv_cells import csv_cells
 
@@ -30,45 +32,75 @@ _COUNTED = 8
 
 
 def report(
-    predictions: Sequence[Prediction], output: str | None, chosen: str | None, least: float = 0.0
+    predictions: Iterable[Prediction], output: str | None, chosen: str | None, least: float = 0.0
 ) -> None:
-    """Print the answers, or write them to ``output``; exit code 1 where a photo has none.
+    """Print the answers as they come, or write them to ``output``; exit code 1 where a photo has
+    none.
 
-    One whose probability is below ``least`` is not taken for an answer.
+    One whose probability is below ``least`` is not taken for an answer. On a terminal they are
+    aligned, so they come together.
+
+    Raises:
+        PpclasError: ``output`` cannot be written; before the first answer is asked for, if so then.
     """
-    from ppclas_core.files import write_atomic
+    noteworthy: list[Prediction] = []
+    names: Counter[str] = Counter()
+    count = 0
+
+    def watched() -> Iterator[Prediction]:
+        nonlocal count
+        for prediction in predictions:
+            count += 1
+            if prediction.damage or prediction.error:
+                noteworthy.append(prediction)
+            if not prediction.error:
+                names.update(said_of(prediction, least) or ["no label"])
+            yield prediction
 
     if output is not None:
-
-        def write(temporary: Path) -> None:
-            # A name that is not UTF-8 becomes \udcXX, as JSON has it.
-            with open(
-                temporary, "w", encoding="utf-8", errors="backslashreplace", newline=""
-            ) as file:
-                write_answers(predictions, chosen or "csv", file, least)
-
-        write_atomic(Path(output), write)
-        note(f"{len(predictions)} answers in {output}")
+        _write_file(watched(), Path(output), chosen or "csv", least)
+        note(f"{count} answers in {escaped(output)}")
     elif chosen is not None:
-        write_answers(predictions, chosen, sys.stdout, least)
+        write_answers(watched(), chosen, sys.stdout, least)
     elif sys.stdout.isatty():
-        _print_aligned(predictions, least)
+        _print_aligned(list(watched()), least)
     else:
-        for prediction in predictions:
+        for prediction in watched():
             click.echo(escaped(human(prediction, least)))
-    if len(predictions) > 1 and sys.stderr.isatty():
-        note(escaped(_summary(predictions, least)))
-    for prediction in predictions:
+    bad = [prediction for prediction in noteworthy if prediction.error]
+    if count > 1 and sys.stderr.isatty():
+        note(escaped(_summary(count, names, len(bad))))
+    for prediction in noteworthy:
         if prediction.damage:
             note(
                 f"warning: {escaped(prediction.path)} is damaged, a part of the picture is lost "
                 f"({escaped(prediction.damage)}); its answer may be wrong"
             )
-    bad = [prediction for prediction in predictions if prediction.error]
     for prediction in bad:
         error(f"{prediction.error}")
     if bad:
         click.get_current_context().exit(1)
+
+
+def _write_file(
+    predictions: Iterable[Prediction], output: Path, as_format: str, least: float
+) -> None:
+    """Write to ``<output>.part``, which a kill leaves with its rows, and rename it at the end."""
+    part = output.with_name(f"{output.name}.part")
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        # A name that is not UTF-8 becomes \udcXX, as JSON has it.
+        with open(part, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            write_answers(predictions, as_format, file, least)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(output)
+    except OSError as failure:
+        kept = f" What was answered is in {part}." if part.is_file() else ""
+        raise PpclasError(
+            f"{output} cannot be written: {failure.strerror or failure}.{kept}"
+        ) from failure
 
 
 def format_of(output: str | None) -> str | None:
@@ -98,33 +130,54 @@ def said_of(prediction: Prediction, least: float) -> list[str]:
 def write_answers(
     predictions: Iterable[Prediction], as_format: str, file: TextIO, least: float = 0.0
 ) -> None:
-    """Write the answers in one of ``FORMATS``; with ``least``, whether each is ``UNSURE``."""
-    rows = list(predictions)
-    unsure = [not row.error and said_of(row, least) == [UNSURE] for row in rows]
-    plain = [
-        {**row.to_dict(), **({UNSURE: flag} if least and not row.error else {})}
-        for row, flag in zip(rows, unsure, strict=True)
-    ]
+    """Write the answers in one of ``FORMATS``, each as soon as it is there; with ``least``, whether
+    it is ``UNSURE``.
+    """
     if as_format == "json":
-        file.write(json_text(plain, indent=2) + "\n")
+        between = "[\n"
+        for row in predictions:
+            file.write(between + textwrap.indent(json_text(_plain(row, least), indent=2), "  "))
+            between = ",\n"
+        file.write("[]\n" if between == "[\n" else "\n]\n")
     elif as_format == "jsonl":
-        for one in plain:
-            file.write(json_text(one) + "\n")
+        for row in predictions:
+            file.write(json_text(_plain(row, least)) + "\n")
+            file.flush()
     else:
-        ranks = max((len(row.top) for row in rows), default=0)
-        writer = csv.writer(file, lineterminator="\n")
-        columns = [
-            f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "probability")
-        ]
-        several = any(row.labels is not None for row in rows)
-        marked = [UNSURE] if least else []
-        writer.writerow(["path", *(["labels"] if several else []), *columns, *marked, "error"])
-        for row, flag in zip(rows, unsure, strict=True):
-            values = [value for pair in row.top for value in pair]
-            said = ["|".join(name for name, _ in row.labels or ())] if several else []
-            missing = [""] * (2 * ranks - len(values))
-            mark = [str(flag).lower()] if least else []
-            writer.writerow(csv_cells([row.path, *said, *values, *missing, *mark, row.error]))
+        _write_csv(iter(predictions), file, least)
+
+
+def _plain(prediction: Prediction, least: float) -> dict[str, Any]:
+    marked = bool(least) and not prediction.error
+    return {**prediction.to_dict(), **({UNSURE: _is_unsure(prediction, least)} if marked else {})}
+
+
+def _is_unsure(prediction: Prediction, least: float) -> bool:
+    return not prediction.error and said_of(prediction, least) == [UNSURE]
+
+
+def _write_csv(predictions: Iterator[Prediction], file: TextIO, least: float) -> None:
+    first: list[Prediction] = []
+    # The columns are those of the first answer: photos without one may come before it.
+    while (row := next(predictions, None)) is not None:
+        first.append(row)
+        if row.top:
+            break
+    ranks = len(first[-1].top) if first else 0
+    several = bool(first) and first[-1].labels is not None
+    writer = csv.writer(file, lineterminator="\n")
+    columns = [
+        f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "probability")
+    ]
+    marked = [UNSURE] if least else []
+    writer.writerow(["path", *(["labels"] if several else []), *columns, *marked, "error"])
+    for row in chain(first, predictions):
+        values = [value for pair in row.top for value in pair]
+        said = ["|".join(name for name, _ in row.labels or ())] if several else []
+        missing = [""] * (2 * ranks - len(values))
+        mark = [str(_is_unsure(row, least)).lower()] if least else []
+        writer.writerow(csv_cells([row.path, *said, *values, *missing, *mark, row.error]))
+        file.flush()
 
 
 def _print_aligned(predictions: Sequence[Prediction], least: float) -> None:
@@ -160,20 +213,14 @@ def _cells(prediction: Prediction, least: float) -> list[Any]:
     return [answer, " " if unsure else f"{best:.1%}", listed or " "]
 
 
-def _summary(predictions: Sequence[Prediction], least: float) -> str:
+def _summary(count: int, names: Counter[str], bad: int) -> str:
     """How many photos got which answer."""
-    counts = Counter(
-        name
-        for prediction in predictions
-        if not prediction.error
-        for name in (said_of(prediction, least) or ["no label"])
-    )
-    unsure, bad = counts.pop(UNSURE, 0), sum(bool(prediction.error) for prediction in predictions)
-    parts = [f"{count} {name}" for name, count in counts.most_common(_COUNTED)]
-    parts += [f"{len(counts) - _COUNTED} more classes"] if len(counts) > _COUNTED else []
+    unsure = names.pop(UNSURE, 0)
+    parts = [f"{times} {name}" for name, times in names.most_common(_COUNTED)]
+    parts += [f"{len(names) - _COUNTED} more classes"] if len(names) > _COUNTED else []
     parts += [f"{unsure} {UNSURE}"] if unsure else []
     parts += [f"{bad} cannot be read"] if bad else []
-    return f"{len(predictions)} photos: {', '.join(parts)}"
+    return f"{count} photos: {', '.join(parts)}"
 
 
 def human(prediction: Prediction, least: float = 0.0) -> str:

@@ -55,6 +55,9 @@ COMMANDS = {
     "data": LazyCommand(
         "ppclas_cli.commands.data:data", "Check photos and labels before training.", _LOOK
     ),
+    "bundle": LazyCommand(
+        "ppclas_cli.commands.bundle:bundle", "Change labels or thresholds of a model.", _CARE
+    ),
     "config": LazyCommand(
         "ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK
     ),

@@ -10,19 +10,21 @@ import hashlib
 import json
 import platform
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from ppclas_core.config.schema import ComponentConfig, NormalizeConfig, Task
+from ppclas_core.config.schema import ComponentConfig, Fraction, NormalizeConfig, Task
 from ppclas_core.errors import BundleError
 from ppclas_core.files import building_folder, sha256, write_json
+from ppclas_core.limits import MANIFEST_BYTES, NAMES_BYTES, read_bounded
 from ppclas_core.normalize import normalize_batch
 from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
@@ -30,10 +32,11 @@ from ppclas_core.plugins import get_registries
 if TYPE_CHECKING:
     from ppclas_core.contracts.image_model import ImageModel
 
-MANIFEST = "bundle.json"
-WEIGHTS = "model.safetensors"
+MANIFEST, WEIGHTS = "bundle.json", "model.safetensors"
 SCHEMA_VERSION = 1
-_LARGEST_MANIFEST = 64 << 20  # bytes: a million long class names
+PARITY, LABELS = "parity.json", "labels.txt"
+_MEANING = ("task", "architecture", "preprocessing", "labels", "activation", "thresholds")
+"""Fields that answers follow from; their seal stands in the weights and in the receipt as well."""
 
 
 class Architecture(Params):
@@ -61,8 +64,8 @@ class Preprocessing(Params):
 class FileEntry(Params):
     """Size and content of a file of the bundle."""
 
-    bytes: int
-    sha256: str
+    bytes: NonNegativeInt
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Manifest(Params):
@@ -78,7 +81,7 @@ class Manifest(Params):
     """Class names in the order of the logits."""
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     """Turns the model's logits into probabilities; never inside the model."""
-    thresholds: tuple[float, ...] | None = None
+    thresholds: tuple[Fraction, ...] | None = None
     """Of multilabel: the probability from which an image has each label. Nothing: 0.5."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """What the weights scored on the validation photos."""
@@ -88,12 +91,19 @@ class Manifest(Params):
     """Of an export: ``engine``, ``model`` (file), and what else its engine needs."""
     files: dict[str, FileEntry] = Field(default_factory=dict)
     seals: dict[str, str] = Field(default_factory=dict)
-    """The start of the SHA-256 of each other field, as it was written; see ``edited_fields``."""
+    """The start of the SHA-256 of each other field, as it was written; checked on loading."""
 
-    def edited_fields(self) -> list[str]:
-        """Names of the fields that were changed in the file since ``write_manifest`` wrote it."""
-        now = _seals(self)
-        return [name for name, seal in self.seals.items() if now.get(name) != seal]
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Manifest:
+        for name, many in (("labels", self.labels), ("thresholds", self.thresholds)):
+            if many is not None and len(many) != self.architecture.num_classes:
+                classes = f"{self.architecture.num_classes} classes"
+                raise ValueError(f"{name} has {len(many)} values for {classes}")
+        return self
+
+    def meaning(self) -> str:
+        """A hash of all that answers follow from, beside the weights."""
+        return _meaning(_seals(self.model_dump(mode="json", include=set(_MEANING))))
 
 
 @dataclass(frozen=True)
@@ -105,14 +115,16 @@ class Bundle:
     weights_file: Path
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
+    def load(cls, path: str | Path, *, edited: bool = False) -> Bundle:
         """Read a bundle, an export or a run folder and verify the hashes of its files.
+
+        A ``bundle.json`` that was changed after it was written is refused, unless ``edited``.
 
         Raises:
             BundleError: there is none at ``path``, it is damaged or was written by a newer ppclas.
         """
         folder = _find(Path(path))
-        manifest = _read_manifest(folder / MANIFEST)
+        manifest = _read_manifest(folder / MANIFEST, edited)
         root = folder.resolve()
         for name, entry in manifest.files.items():
             file = folder / name
@@ -128,6 +140,10 @@ class Bundle:
                     f"bytes, expected {entry.bytes} and the hash {entry.sha256[:12]}…). Copy or "
                     "export it again."
                 )
+        if (folder / WEIGHTS).exists() and WEIGHTS not in manifest.files:
+            raise BundleError(f"{folder / MANIFEST} does not list {WEIGHTS}. Do not use it.")
+        if not edited:
+            _check_companions(folder, manifest)
         return cls(folder, manifest, folder / WEIGHTS)
 
     @property
@@ -194,7 +210,7 @@ def write_bundle(folder: Path, manifest: Manifest, state: Mapping[str, NDArray[A
     from ppclas_core.weights import save_state
 
     with building_folder(folder) as temporary:
-        save_state(temporary / WEIGHTS, state)
+        save_state(temporary / WEIGHTS, state, {"meaning": manifest.meaning()})
         write_manifest(temporary, manifest)
     return Bundle.load(folder)
 
@@ -207,17 +223,62 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
             entry = FileEntry(bytes=file.stat().st_size, sha256=sha256(file))
             files[file.relative_to(folder).as_posix()] = entry
     complete = manifest.replace(files=files)
-    complete = complete.replace(seals=_seals(complete))
+    complete = complete.replace(seals=_seals(complete.model_dump(mode="json")))
     write_json(folder / MANIFEST, complete.model_dump(mode="json"))
     return complete
 
 
-def _seals(manifest: Manifest) -> dict[str, str]:
-    content = manifest.model_dump(mode="json", exclude={"seals"})
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-        for name, value in content.items()
-    }
+def labels_text(labels: Sequence[str]) -> str:
+    """The content of ``labels.txt``."""
+    return "".join(f"{index} {name}\n" for index, name in enumerate(labels))
+
+
+def _seals(content: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _hash(value) for name, value in content.items() if name != "seals"}
+
+
+def _meaning(seals: Mapping[str, str]) -> str:
+    return _hash([seals.get(name) for name in _MEANING])
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _changed(path: Path, what: str) -> BundleError:
+    return BundleError(
+        f"{path} was changed after it was written: {what}. Put the original back, or make it again "
+        "from the run; a change that is meant: ppclas bundle set"
+    )
+
+
+def _check_companions(folder: Path, manifest: Manifest) -> None:
+    """What says the same as the manifest must do so: the weights, the receipt, the labels."""
+    from safetensors import SafetensorError, safe_open
+
+    said, parity = {}, {}
+    try:
+        if WEIGHTS in manifest.files:
+            with safe_open(folder / WEIGHTS, "numpy") as weights:
+                said[WEIGHTS] = (weights.metadata() or {}).get("meaning")
+        if PARITY in manifest.files:
+            parity = _read_json(folder / PARITY)
+            said[PARITY] = parity.get("meaning")
+        if LABELS in manifest.files and manifest.kind == "export":
+            wanted = labels_text(manifest.labels).encode(errors="backslashreplace")
+            if read_bounded(folder / LABELS, NAMES_BYTES) != wanted:
+                raise _changed(folder / LABELS, f"it has other labels than {MANIFEST}")
+    except (OSError, SafetensorError, AttributeError) as error:
+        raise BundleError(f"{folder} is damaged ({error}). Copy or export it again.") from error
+    for name, meaning in said.items():
+        # As the file was written: a later version may know more fields, with defaults.
+        if meaning is not None and meaning != _meaning(manifest.seals):
+            raise _changed(folder / MANIFEST, f"{name} was made with another one")
+    proven = parity.get("files", {})
+    other = [n for n, file in manifest.files.items() if proven.get(n, file.sha256) != file.sha256]
+    if parity and (parity.get("verdict") != "agrees" or other):
+        about = f"about another {other[0]}" if other else f"{str(parity.get('verdict'))[:40]!r}"
+        raise BundleError(f"{folder / PARITY}: its verdict is {about}. Export it again.")
 
 
 def architecture_of(name: str, num_classes: int, params: Mapping[str, Any]) -> Architecture:
@@ -267,23 +328,42 @@ def _find(path: Path) -> Path:
     raise BundleError(f"{path} holds no {MANIFEST}. Expected a run folder, a bundle or an export.")
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_json(path: Path) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise ValueError(f"the key {twice[:40]!r} is there twice")
+        return found
+
     try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            size = f"{path.stat().st_size} bytes"
-            raise BundleError(f"{path} has {size}; a manifest is smaller. Copy or export it again.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise BundleError(f"{path} cannot be read ({error}). Copy or export it again.") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
+        text = read_bounded(path, MANIFEST_BYTES).decode("utf-8")
+        content = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, OSError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BundleError(f"{path} cannot be read ({why}). Copy or export it again.") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path} is no map. Copy or export it again.")
+    return content
+
+
+def _read_manifest(path: Path, edited: bool) -> Manifest:
+    content = _read_json(path)
+    version = content.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(
             f"{path} has schema version {version}; this ppclas-core reads up to {SCHEMA_VERSION}. "
             f"Run: pip install --upgrade ppclas-core"
         )
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path}: {where}: {first['msg']}. Copy or export it again.") from error
+    if manifest.seals and not edited:
+        now = _seals(content)
+        names = sorted({*now, *manifest.seals})
+        if changed := [name for name in names if now.get(name) != manifest.seals.get(name)]:
+            raise _changed(path, ", ".join(changed))
+    return manifest

@@ -11,6 +11,7 @@ from ppclas_core.registry import Registry, resolve
 
 if TYPE_CHECKING:
     from ppclas_core.config.schema import ComponentConfig
+    from ppclas_core.params import Params
 
 
 def build_component(registry: Registry, config: ComponentConfig) -> Any:
@@ -25,11 +26,16 @@ def build_component(registry: Registry, config: ComponentConfig) -> Any:
     try:
         params = model(**config.params)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its parameters"
-        raise ConfigError(
-            f"{registry.kind} {config.name}: {where}: {first['msg']} (got {first['input']!r}). "
-            f"It takes: {', '.join(model.model_fields) or 'no parameters'}."
-        ) from error
+        raise wrong_params(f"{registry.kind} {config.name}", error, model) from error
     builder = resolve(entry.builder)
     return params if builder is model else builder(**config.params)
+
+
+def wrong_params(what: str, error: ValidationError, model: type[Params]) -> ConfigError:
+    """What parameters of ``what`` that do not fit its ``model`` are told as."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "its parameters"
+    return ConfigError(
+        f"{what}: {where}: {first['msg']} (got {first['input']!r}). It takes: "
+        f"{', '.join(model.model_fields) or 'no parameters'}."
+    )

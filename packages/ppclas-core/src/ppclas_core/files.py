@@ -68,8 +68,16 @@ def building_folder(path: Path) -> Iterator[Path]:
         old = None
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.rename(old / path.name)
-        temporary.rename(path)
+        try:
+            if old is not None:
+                path.rename(old / path.name)
+            temporary.rename(path)
+        except OSError:
+            if old is not None:
+                for moved in old.iterdir():
+                    moved.rename(path)
+                old.rmdir()
+            raise
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
     except BaseException:  # Ctrl-C too

@@ -103,6 +103,13 @@ def register_config_formats(registry: Registry) -> None:
 
 
 @hookspec
+def register_weight_formats(registry: Registry) -> None:
+    """Add kinds of weight files beside ``.safetensors``: the builder takes nothing and returns a
+    ``ppclas_core.contracts.weight_format.WeightFormat``.
+    """
+
+
+@hookspec
 def register_recipes(registry: Registry) -> None:
     """Add recipes: the builder takes nothing and returns the path of a YAML file."""
 

@@ -1,24 +1,4 @@
-"""List models and build one by name. Importing this module does not import Paddle; building does.
-
-What ppclas reads from the ``metadata`` of a registered model, where it is given:
-
-``image_size``, ``resize_short`` (pixels), ``interpolation`` ("bilinear", "bicubic")
-    How the published accuracy was measured; what ``eval`` of this name uses.
-``pretrained``
-    A ``"module:function"``. ``function(name, *, download, folder, mirror)`` returns the path of the
-    published weights of the registered name, or raises ``WeightsError`` with a message that says
-    how to get them. Only with ``download`` may it use the network; then ``folder`` (a path; None: a
-    cache) and ``mirror`` (an address; None: the published one) say where to and where from.
-    ``ppclas_engine.bundles.pretrained_path`` calls it.
-``weights_url``
-    Where these weights are published; None: nowhere, and ``pretrained`` says why.
-``class_names``
-    A ``"module:function"``. ``function(name)`` returns the names of the classes of these weights,
-    in the order of the logits; without it they are called 0, 1, 2 ….
-``about``
-    A ``"module:function"``. ``function(name)`` returns more facts, by name: those that are too long
-    for a listing. ``ppclas models info`` prints them.
-"""
+"""List models and build one by name. Importing this module imports no Paddle; building does."""
 
 from __future__ import annotations
 
@@ -28,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import ValidationError
 
+from ppclas_core.component import wrong_params
 from ppclas_core.errors import ConfigError
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
@@ -94,13 +75,7 @@ def create_model(
     try:
         model: ImageModel = resolve(entry.builder)(num_classes=classes, **params)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(entry.params_model().model_fields)
-        raise ConfigError(
-            f"model {name}: parameter {where!r}: {first['msg']} (got {first['input']!r}). It "
-            f"takes: {known}."
-        ) from error
+        raise wrong_params(f"model {name}", error, entry.params_model()) from error
     if not features_only:
         return model
     from ppclas_core.contracts.feature_extractor import FeatureExtractor  # imports Paddle

@@ -46,6 +46,7 @@ class Registries:
     datasets: Registry = field(default_factory=lambda: Registry("data source"))
     readers: Registry = field(default_factory=lambda: Registry("reader"))
     config_formats: Registry = field(default_factory=lambda: Registry("config format"))
+    weight_formats: Registry = field(default_factory=lambda: Registry("weight format"))
     recipes: Registry = field(default_factory=lambda: Registry("recipe", "ppclas recipes list"))
     commands: Registry = field(default_factory=lambda: Registry("command", "ppclas --help"))
 

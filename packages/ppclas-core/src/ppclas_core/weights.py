@@ -1,13 +1,15 @@
 """Read weight files without executing anything in them, fit them to a model, and say what happened.
 
-``.pdparams`` is a pickle, which ``pdparams`` reads; ``.safetensors`` cannot hold code. Which of the
-two a file is goes by its content, not by its name.
+``.safetensors`` cannot hold code, and is read here; other kinds of files are read by what plugins
+register. Which kind a file is goes by its content, not by its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +18,15 @@ from numpy.typing import NDArray
 
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
-from ppclas_core.pdparams import read_pdparams
+from ppclas_core.limits import weights_bytes
+from ppclas_core.plugins import get_registries
 from ppclas_core.wording import first_few
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.image_model import ImageModel
+    from ppclas_core.contracts.weight_format import WeightFormat
 
 State = dict[str, NDArray[Any]]
-
-LEVELS = ".levels"
-"""``x`` of uint8 and ``x.levels`` stand for ``x.levels[x]``: up to 256 values, a byte for each."""
-
-SUFFIXES = (".pdparams", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -68,29 +67,57 @@ class LoadReport:
         return ", ".join(parts)
 
 
-def read_state(path: str | Path) -> State:
-    """The arrays of a ``.pdparams`` or ``.safetensors`` file, in its order (bf16 as float32).
+def read_state(path: str | Path, most: int | None = None) -> State:
+    """The arrays of a weight file of any registered kind, in its order (bf16 as float32).
 
-    ``path`` may leave the suffix out. Arrays may be read-only views of the file's content.
+    ``path`` may leave the suffix out. Arrays may be read-only views of the file's content. A file
+    of more than ``most`` bytes is refused before it is read.
 
     Raises:
-        WeightsError: there is no such file, it is damaged, or asks for anything but arrays.
+        WeightsError: there is no such file, it is damaged, too large, or asks for anything but
+            arrays.
     """
-    file = _find(Path(path))
+    registry = get_registries().weight_formats
+    formats: list[WeightFormat] = [registry.build(name) for name in registry]
+    suffixes = [suffix for each in formats for suffix in each.suffixes] + [".safetensors"]
+    found = _find(Path(path), suffixes)
     try:
-        content = file.read_bytes()
+        size = found.stat().st_size
+        if most is not None and size > most:
+            raise WeightsError(
+                f"{found} has {size:,} bytes; weights of this model have at most {most:,}. Are "
+                "these the weights of another model?"
+            )
+        with found.open("rb") as file:
+            start = file.read(512)
+        for each in formats:
+            if each.recognises(found, start):
+                return each.read(found)
+        if start[5:9] == b"\0\0\0{":
+            return _read_safetensors(found, found.read_bytes())
     except OSError as error:
-        raise WeightsError(f"cannot read the weights {file}: {error.strerror or error}") from error
-    if not content:
+        raise WeightsError(f"cannot read the weights {found}: {error.strerror or error}") from error
+    if not start:
         interrupted = "The download or copy was interrupted: get it again."
-        raise WeightsError(f"{file} is empty (0 bytes). {interrupted}")
-    # First: a .safetensors file starts with a length, whose lowest byte can be a pickle's 0x80.
-    if content[5:9] == b"\0\0\0{":
-        return _read_safetensors(file, content)
-    if content[:1] == b"\x80":
-        return read_pdparams(file, content)
-    expected = "expected .pdparams or .safetensors"
-    raise WeightsError(f"{file} is no weight file: {expected}, found {_kind(content)}")
+        raise WeightsError(f"{found} is empty (0 bytes). {interrupted}")
+    expected = f"expected {' or '.join(suffixes)}"
+    if not formats:
+        expected += " (ppclas-models reads .pdparams as well: pip install ppclas-models)"
+    raise WeightsError(f"{found} is no weight file: {expected}, found {_kind(start)}")
+
+
+def check_finite(state: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse weights that no answer can come from.
+
+    Raises:
+        WeightsError: a tensor has values that are not finite; the message names it.
+    """
+    bad = [key for key, array in state.items() if not np.isfinite(array).all()]
+    if bad:
+        raise WeightsError(
+            f"{len(bad)} of {len(state)} tensors have values that are not finite (NaN or Inf): "
+            f"{first_few(bad)}. The training that made them diverged, or the file is damaged"
+        )
 
 
 def fit_state(
@@ -139,6 +166,7 @@ def fit_state(
     for key in chosen:
         if (kind := state[key].dtype).kind not in "fiu":
             raise WeightsError(f"the tensor {key} of the file is {kind}: expected numbers")
+    check_finite({key: state[key] for key in chosen})
     for key in chosen:
         dtype = str(target[key].dtype).removeprefix("paddle.")
         target[key].set_value(np.ascontiguousarray(state[key], dtype=dtype))
@@ -161,11 +189,16 @@ def load_weights(model: ImageModel, path: str | Path, *, strict: bool = True) ->
     Raises:
         WeightsError: the file cannot be read or does not fit; the message begins with its path.
     """
-    state = read_state(path)
+    state = read_state(path, most_bytes(model))
     try:
         return fit_state(model, state, strict=strict)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def most_bytes(model: ImageModel) -> int:
+    """Of a file with weights of ``model``."""
+    return weights_bytes(sum(prod(tensor.shape) for tensor in model.state_dict().values()))
 
 
 def model_state(model: ImageModel) -> State:
@@ -198,35 +231,29 @@ def save_state(
 # Finding the file and naming what it is
 
 
-def _find(path: Path) -> Path:
-    candidates = [path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)]
+def _find(path: Path, suffixes: Sequence[str]) -> Path:
+    candidates = [path, *(path.with_name(path.name + suffix) for suffix in suffixes)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     if path.is_dir():
         raise WeightsError(
-            f"{path} is a folder: expected a .pdparams or .safetensors file. If it holds the "
-            "weights of a 2020 release, one file per tensor, run 'ppclas models convert' first"
+            f"{path} is a folder: expected a {' or '.join(suffixes)} file. If it holds the weights "
+            "of a 2020 release, one file per tensor, run 'ppclas models convert' first"
         )
-    raise WeightsError(f"there are no weights at {path} (nor with {' or '.join(SUFFIXES)} added)")
+    raise WeightsError(f"there are no weights at {path} (nor with {' or '.join(suffixes)} added)")
 
 
 def _kind(content: bytes) -> str:
     start = content[:256].lstrip().lower()
     known = {
         b"<": "an HTML or XML page: a download got an error page instead of the file",
-        b"pk\x03\x04": "a zip archive, as torch.save writes: try 'ppclas models convert' first",
         b"\x1f\x8b": "a gzip archive: unpack it first",
         b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with 'git lfs pull'",
     }
     for magic, name in known.items():
         if start.startswith(magic):
             return name
-    if content[257:262] == b"ustar":
-        return (
-            "a tar archive: if it holds the weights of a 2020 release, run 'ppclas models "
-            "convert' first"
-        )
     return f"something that begins with {content[:16]!r}"
 
 
@@ -248,8 +275,9 @@ def _read_safetensors(file: Path, content: bytes) -> State:
         raise WeightsError(
             f"{file} is a damaged .safetensors file, perhaps cut off: {error}"
         ) from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     state: State = {}
-    for name, tensor in tensors:
+    for name, tensor in sorted(tensors, key=lambda each: header[each[0]]["data_offsets"]):
         shape, dtype, data = tensor["shape"], tensor["dtype"], tensor["data"]
         if dtype == "BF16":  # the upper half of a float32
             widened = np.frombuffer(data, "<u2").astype("<u4") << 16
@@ -259,21 +287,6 @@ def _read_safetensors(file: Path, content: bytes) -> State:
         else:
             said = f"the tensor {name} has the dtype {dtype}, which cannot be read here"
             raise WeightsError(f"{file}: {said}")
-    return _widened(file, state)
-
-
-def _widened(file: Path, state: State) -> State:
-    """``state`` with the values that codes stand for."""
-    for name in [name for name in state if name.endswith(LEVELS)]:
-        levels, coded = state.pop(name), name.removesuffix(LEVELS)
-        codes = state.get(coded)
-        if codes is None or codes.dtype != np.uint8 or levels.ndim != 1:
-            said = f"{name} expects a tensor {coded} of uint8 codes, and a vector of values"
-            raise WeightsError(f"{file}: {said}")
-        if codes.size and int(codes.max()) >= levels.size:
-            said = f"{coded} has the code {int(codes.max())}, and {name} {levels.size} values"
-            raise WeightsError(f"{file}: {said}")
-        state[coded] = levels[codes]
     return state
 
 

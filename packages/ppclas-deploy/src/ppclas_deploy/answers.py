@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.data import Draw
 from ppclas_core.contracts.export import export_facts
-from ppclas_core.normalize import normalize_on_device
 from ppclas_core.paddle_runtime import require_paddle
 from ppclas_core.plugins import get_registries
+from ppclas_data.loading.device import normalize_on_device
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_engine.scoring.predictors import model_predictor
 

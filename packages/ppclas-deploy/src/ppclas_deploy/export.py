@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from ppclas_core.bundle import MANIFEST, Bundle, Manifest, versions, write_manifest
+from ppclas_core.bundle import (
+    LABELS,
+    MANIFEST,
+    Bundle,
+    Manifest,
+    labels_text,
+    versions,
+    write_manifest,
+)
 from ppclas_core.contracts.export import Exporter
 from ppclas_core.errors import BundleError, ConfigError, ExportError, PpclasError
 from ppclas_core.files import building_folder, sha256, write_json, write_text
@@ -27,7 +35,6 @@ from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
 from ppclas_deploy.proof import Proof, proof_names, proof_photos, write_proof
 from ppclas_deploy.sizes import at_size
 
-LABELS = "labels.txt"
 _MARGIN = 2.0
 """Times the difference seen here that the built-in photos may show on another machine."""
 
@@ -191,7 +198,7 @@ def _build(
             facts = exporter.export(bundle, folder)
             write_text(
                 folder / LABELS,
-                "".join(f"{index} {name}\n" for index, name in enumerate(bundle.labels)),
+                labels_text(bundle.labels),
             )
             manifest = write_manifest(folder, export_manifest(bundle, target, facts))
             model, model_proof = _split(asked.result(), len(photos.paths))

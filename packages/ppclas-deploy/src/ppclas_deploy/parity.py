@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.bundle import Bundle, Manifest
+from ppclas_core.bundle import PARITY, Bundle, Manifest
 from ppclas_core.errors import ParityError
 
 from ppclas_deploy.isolate import bundle_job, run_isolated
 from ppclas_deploy.photos import Photos
 
-REPORT = "parity.json"
+REPORT = PARITY
 Activation = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Logits [N, C] → probabilities."""
 _NARROW = 10.0
@@ -226,6 +226,7 @@ def report(
     facts = manifest.export or {}
     return {
         "verdict": "agrees" if parity.agrees else "differs",
+        "meaning": manifest.meaning(),
         "target": facts.get("target"),
         "engine": facts.get("verified_with", facts.get("engine")),
         "verified": facts.get("verified", "the exported files, in their own engine"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppclas_core.bundle import (
     Bundle,
@@ -20,8 +20,11 @@ from ppclas_core.files import sha256
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import Entry, resolve
-from ppclas_core.weights import read_state
+from ppclas_core.weights import State, most_bytes, read_state
 from ppclas_data.loading.pipeline import default_eval_transforms
+
+if TYPE_CHECKING:
+    from ppclas_core.contracts.image_model import ImageModel
 
 DEFAULT_MODEL: str = ModelSection().name
 """What answers and what training starts from where no model is named."""
@@ -100,14 +103,9 @@ def bundle_from_weights(
         BundleError: the weights were trained on images that ppclas does not make.
     """
     entry = get_registries().models.entry(model)
-    state = read_state(weights)
     probe = create_model(entry.name, **params)
-    widths = {
-        state[key].shape[0]
-        for key in probe.state_dict()
-        if probe.is_head(key) and key in state and state[key].ndim == 1
-    }
-    num_classes = widths.pop() if len(widths) == 1 else probe.config.num_classes
+    state = read_state(weights, most_bytes(probe))
+    num_classes = _classes_of(state, probe)
     facts = entry.metadata
     size = int(facts.get("image_size", 224))
     transforms = default_eval_transforms(
@@ -133,6 +131,20 @@ def bundle_from_weights(
             f"{weights} has {num_classes} classes and {len(manifest.labels)} labels were given"
         )
     return Bundle(weights.parent, manifest, weights)
+
+
+def _classes_of(state: State, probe: ImageModel) -> int:
+    """Classes of the classifier in ``state``; of ``probe`` where all of one is not there: a bias
+    alone could ask for a model of any size."""
+    head = {key: value for key, value in probe.state_dict().items() if probe.is_head(key)}
+    widths = {state[key].shape[0] for key in head if key in state and state[key].ndim == 1}
+    before, now = probe.config.num_classes, next(iter(widths), 0)
+    whole = all(
+        key in state
+        and list(state[key].shape) == [now if size == before else size for size in value.shape]
+        for key, value in head.items()
+    )
+    return now if len(widths) == 1 and whole else before
 
 
 def _normalize(entry: Entry) -> NormalizeConfig:

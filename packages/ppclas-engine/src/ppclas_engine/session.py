@@ -91,7 +91,8 @@ def train_plan(
             console.open_log(run.log)
             for note in plan.notes:
                 console.log(note)
-        return start(plan, run, console, None, launch)
+        with run.locked():
+            return start(plan, run, console, None, launch)
     except BaseException:  # Ctrl-C too leaves no folder of a run that has not begun
         console.close_log()
         if not run.last.exists():
@@ -124,7 +125,8 @@ def resume(
     if config is not None:
         write_text(run.config, dump_config(plan.config))
     console.open_log(run.log)
-    return start(plan, run, console, newest_checkpoint(run, console), launch)
+    with run.locked():
+        return start(plan, run, console, newest_checkpoint(run, console), launch)
 
 
 _FREE_TO_CHANGE = (

@@ -1,4 +1,4 @@
-"""What this package registers: each catalogue name whose family is built."""
+"""What this package registers: each catalogue name whose family is built, and weight formats."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def register_models(registry: Registry) -> None:
                     "class_names": "ppclas_models.imagenet:class_names",
                 },
             )
+
+
+@hookimpl
+def register_weight_formats(registry: Registry) -> None:
+    """Add what weights are kept in beside ``.safetensors``."""
+    for name, summary in (
+        ("Pdparams", "what paddle.save writes; read without running anything"),
+        ("Packed", "a byte for each value, and a table of values"),
+        ("Torch", "what torch.save writes; converted for a model first"),
+        ("Tar", "the archives of 2020, a member for each tensor; converted for a model first"),
+    ):
+        registry.register(name, f"ppclas_models.conversion.formats:{name}", summary=summary)
 
 
 def _summary(row: CatalogRow) -> str:

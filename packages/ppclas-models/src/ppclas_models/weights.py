@@ -78,11 +78,13 @@ def check_published(file: Path, row: CatalogRow) -> None:
     Raises:
         WeightsError: it is damaged, or holds others; the message begins with its path.
     """
+    from ppclas_core.limits import weights_bytes
     from ppclas_core.weights import read_state
 
-    from ppclas_models.shapes import check_shapes
+    from ppclas_models.shapes import check_shapes, shapes_of
 
-    shapes = {key: tuple(array.shape) for key, array in read_state(file).items()}
+    most = weights_bytes(sum(prod(shape) for shape in shapes_of(row.architecture).values()))
+    shapes = {key: tuple(array.shape) for key, array in read_state(file, most).items()}
     try:
         check_shapes(shapes, row.architecture)
     except WeightsError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.errors import BundleError, DataError, MissingDependencyError
-from ppclas_core.normalize import normalize_on_device
+from ppclas_data.loading.device import normalize_on_device
 from ppclas_data.loading.loader import Batch, Loader, auto_workers
 from ppclas_data.loading.pipeline import bundle_pipeline
 

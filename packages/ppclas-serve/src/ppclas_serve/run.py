@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,17 +210,23 @@ def worker_application() -> ASGIApp:
     return application(settings, Console(stream=sys.stderr), wait=True)
 
 
+def _load(path: str, edited: bool) -> Bundle:
+    return Bundle.load(path, edited=edited)
+
+
 def source_of(model: Model) -> Source:
     """Where a model comes from."""
     from ppclas_serve.backend.fleet import Source
 
     if model.path is not None:
         path = model.path
-        return Source(model.name, model.version, lambda: Bundle.load(path), Path(path))
+        return Source(model.name, model.version, partial(_load, path), Path(path))
     return Source(
         model.name,
         model.version,
-        lambda: bundle_from_weights(model.architecture, Path(model.weights), labels=model.labels),
+        lambda _edited: bundle_from_weights(
+            model.architecture, Path(model.weights), labels=model.labels
+        ),
     )
 
 

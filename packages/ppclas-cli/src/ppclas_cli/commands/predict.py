@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from ppclas_core.wording import escaped
@@ -14,6 +15,9 @@ from ppclas_cli.answers import FORMATS, format_of, report
 from ppclas_cli.bundles import WHAT, open_source
 from ppclas_cli.lazy import need_extra
 from ppclas_cli.output import note
+
+if TYPE_CHECKING:
+    from ppclas_engine.results.predict import Prediction
 
 
 @click.command(name="predict")
@@ -143,15 +147,17 @@ def command(
         need_extra("--tta", "ppclas_search", "search")
         from ppclas_search.tta import predict_views
 
-        predictions = predict_views(bundle, files, tta, **how)
+        predictions: Iterable[Prediction] = predict_views(bundle, files, tta, **how)
     else:
-        predictions = list(predict(bundle, files, **how))
-    if save_images is not None:
-        count = photo_copies.save_images(Path(save_images), predictions, least)
-        note(f"{count} photos with their answers in {escaped(save_images)}")
-    if sort_into is not None:
-        count = photo_copies.sort_into(Path(sort_into), predictions, least)
-        note(f"{count} copies in {escaped(sort_into)}, a folder for each class")
+        predictions = predict(bundle, files, **how)
+    if save_images is not None or sort_into is not None:
+        predictions = answered = list(predictions)
+        if save_images is not None:
+            count = photo_copies.save_images(Path(save_images), answered, least)
+            note(f"{count} photos with their answers in {escaped(save_images)}")
+        if sort_into is not None:
+            count = photo_copies.sort_into(Path(sort_into), answered, least)
+            note(f"{count} copies in {escaped(sort_into)}, a folder for each class")
     report(predictions, output, chosen, least)
 
 

@@ -252,7 +252,7 @@ def command(
         return
     run = _run_to_resume(resume, given["output"], console) if resume is not None else None
     if run is not None:
-        if change_recipe:
+        if said and (change_recipe or source is None):
             loaded = load_config(source or str(run / "config.yaml"), overrides, flags)
         config = loaded.config if loaded is not None else None
         result = _resume(run, config, console, places, change_recipe=change_recipe)

@@ -72,7 +72,9 @@ class _Tree:
         elif document is not None:
             if not isinstance(document.value, dict):
                 keys = ", ".join(Config.model_fields)
-                raise ConfigError(f"{document.name}: expected a map with the keys {keys}.")
+                at = document.values[()]
+                where = f"{document.name}:{at.line}:{at.column}"
+                raise ConfigError(f"{where}: expected a map with the keys {keys}.")
             self.values = document.value
             for path, value in document.values.items():
                 key, line = document.keys.get(path, value), f"{document.name}:{value.line}"
@@ -244,9 +246,12 @@ def _read(source: str | Path, recipes: Registry) -> Document:
 def _report(problems: Sequence[Problem], tree: _Tree) -> str:
     found = []
     for problem in problems:
-        said = tree.who(problem.path) or _Said(DEFAULT, "", "")
+        path = problem.path
+        inside = [said for at, said in tree.said.items() if at[: len(path)] == path and said.value]
+        said = tree.who(path) or _Said(DEFAULT, "", "")
+        said = said if said.value else next(iter(inside), said)
         where = said.key if problem.about_key else said.value
-        parts = (where, dotted(problem.path), problem.message)
+        parts = (where, dotted(path), problem.message)
         found.append((said.order, ": ".join(filter(None, parts))))
     lines = [line for _, line in sorted(found, key=lambda item: item[0])]
     if len(lines) > 1:

@@ -58,10 +58,13 @@ class NormalizeConfig(Params):
     """One value a channel, for images in 0..1."""
 
     @model_validator(mode="after")
-    def _as_many_means_as_stds(self) -> NormalizeConfig:
-        means, stds = len(self.mean), len(self.std)
-        if means != stds:
-            raise ValueError(f"mean has {means} values and std {stds}: give one a channel in both")
+    def _one_for_each_channel(self) -> NormalizeConfig:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3:
+                raise ValueError(f"expected 3 values of {name}, of R, G and B; got {len(values)}")
+            if max(map(abs, values)) > 1:
+                largest = f"{max(values, key=abs):g}"
+                raise ValueError(f"{name} is for images in 0..1, got {largest}; divide it by 255")
         return self
 
 

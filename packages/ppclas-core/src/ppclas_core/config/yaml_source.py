@@ -16,13 +16,10 @@ from typing import Any
 import yaml
 
 from ppclas_core.errors import ConfigError
+from ppclas_core.limits import CONFIG_BYTES, CONFIG_VALUES, read_bounded
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of a document."""
-
-MAX_BYTES = 1 << 20
-MAX_VALUES = 100_000
-"""Values after aliases are expanded: nested aliases could otherwise multiply without bound."""
 
 _TAG = "tag:yaml.org,2002:"
 _PATTERNS = {
@@ -104,16 +101,11 @@ def read_yaml(path: Path, name: str | None = None) -> Document:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; expected a YAML file.")
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, CONFIG_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"There is no file {path}.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if len(data) > MAX_BYTES:
-        raise ConfigError(
-            f"{path} has {len(data)} bytes; a config has at most {MAX_BYTES}. Is it another kind "
-            "of file?"
-        )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError(f"{path} is UTF-16 (what '>' writes in PowerShell); save it as UTF-8.")
     try:
@@ -132,6 +124,7 @@ def parse_yaml(text: str, name: str) -> Document:
     Raises:
         ConfigError: with ``name``, line and column.
     """
+    loader = None
     try:
         loader = _Loader(text)
         try:
@@ -153,7 +146,9 @@ def parse_yaml(text: str, name: str) -> Document:
             f"{name}:{line}: the character U+{error.character:04X} is not allowed in YAML."
         ) from error
     except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply, or an alias that contains itself.") from None
+        line = loader.line + 1 if loader else 1
+        said = "nested too deeply before here, or an alias that contains itself"
+        raise ConfigError(f"{name}:{line}: {said}.") from None
     return document
 
 
@@ -181,6 +176,8 @@ def _convert(kind: str, text: str) -> Any:
                 "without the leading zero, or in quotes if it is a text"
             )
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        if len(text) > 250:  # what is longer can be beyond any float
+            raise ConfigError(f"the number is too long ({len(text)} digits)")
         return int(text[2:] if base != 10 else text, base)
     if kind == "float":
         # Python spells YAML's .inf and .nan without the dot.
@@ -196,9 +193,7 @@ class _Builder:
         self.count = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
-        self.count += 1
-        if self.count > MAX_VALUES:
-            raise self.error(node, f"more than {MAX_VALUES} values once aliases are expanded")
+        self.add(node)
         self.document.values[path] = _position(node)
         if isinstance(node, yaml.MappingNode):
             self.expect_tag(node, "map")
@@ -210,6 +205,11 @@ class _Builder:
         self.expect_tag(node, "str", "null", "bool", "int", "float")
         return self.scalar(node)
 
+    def add(self, node: yaml.Node) -> None:
+        self.count += 1
+        if self.count > CONFIG_VALUES:
+            raise self.error(node, f"more than {CONFIG_VALUES} values once aliases are expanded")
+
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         own: dict[str, yaml.Node] = {}
@@ -219,6 +219,7 @@ class _Builder:
                 for source in value_node.value if several else [value_node]:
                     if not isinstance(source, yaml.MappingNode):
                         raise self.error(source, "'<<' takes a map, or a list of maps")
+                    self.add(source)
                     # As YAML 1.1 defines it, the first of several maps that has a key gives it.
                     merged = {**self.mapping(source, path), **merged}
                 continue
@@ -246,8 +247,6 @@ class _Builder:
             return _convert(kind, node.value)
         except ConfigError as error:
             raise self.error(node, str(error)) from None
-        except ValueError as error:
-            raise self.error(node, f"the number is too long ({len(node.value)} digits)") from error
 
     def expect_tag(self, node: yaml.Node, *kinds: str) -> None:
         if node.tag not in {_TAG + kind for kind in kinds}:

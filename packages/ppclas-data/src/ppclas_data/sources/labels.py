@@ -12,10 +12,11 @@ from pathlib import Path
 
 from ppclas_core.contracts.data import ImageSet, Record
 from ppclas_core.errors import DataError
+from ppclas_core.limits import LIST_BYTES, NAMES_BYTES, read_bounded
 from ppclas_core.wording import first_few, near_names
 
 
-def read_lines(path: str | Path, *, keep_ends: bool = False) -> list[str]:
+def read_lines(path: str | Path, *, keep_ends: bool = False, most: int = LIST_BYTES) -> list[str]:
     """The lines of a UTF-8 text file (a byte-order mark is dropped), without their ends unless
     ``keep_ends``.
 
@@ -23,10 +24,10 @@ def read_lines(path: str | Path, *, keep_ends: bool = False) -> list[str]:
     file's name.
 
     Raises:
-        DataError: not to be read, or not UTF-8 text.
+        DataError: not to be read, more than ``most`` bytes, or not UTF-8 text.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_bounded(Path(path), most)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     try:
@@ -123,7 +124,9 @@ def check_name(name: str, where: str) -> None:
 def _names_and_lines(path: str | Path) -> list[tuple[str, int]]:
     """The class names of a file in id order, each with its line."""
     lines = [
-        (number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()
+        (number, line.strip())
+        for number, line in enumerate(read_lines(path, most=NAMES_BYTES), 1)
+        if line.strip()
     ]
     if not lines:
         raise DataError(

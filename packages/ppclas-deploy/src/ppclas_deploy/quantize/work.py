@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.bundle import Bundle, versions, write_manifest
+from ppclas_core.bundle import LABELS, Bundle, versions, write_manifest
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.contracts.export import export_facts, export_file
 from ppclas_core.errors import ExportError
@@ -32,7 +32,6 @@ from ppclas_engine.console import Console
 from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load
 from ppclas_deploy.engines.onnxruntime import OnnxRuntimeEngine, make_session
-from ppclas_deploy.export import LABELS
 from ppclas_deploy.isolate import bundle_of
 from ppclas_deploy.progress import Teller
 from ppclas_deploy.quantize import photos as choosing

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import sigmoid
 from ppclas_core.contracts.data import ImageSet
-from ppclas_core.normalize import normalize_on_device
+from ppclas_data.loading.device import normalize_on_device
 from ppclas_data.sources.unlabelled import labelled_part
 
 if TYPE_CHECKING:

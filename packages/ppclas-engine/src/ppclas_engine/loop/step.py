@@ -15,8 +15,8 @@ from ppclas_core.contracts.data import BatchTransform, sample_draw
 from ppclas_core.contracts.objective import StepLoss, TrainBatch
 from ppclas_core.contracts.training import Targets, split_outputs
 from ppclas_core.errors import ConfigError
-from ppclas_core.normalize import normalize_on_device
 from ppclas_core.plugins import get_registries
+from ppclas_data.loading.device import normalize_on_device
 from ppclas_data.loading.loader import Batch
 from ppclas_data.loading.sampling import count_batches
 from ppclas_data.sources.unlabelled import UNLABELLED

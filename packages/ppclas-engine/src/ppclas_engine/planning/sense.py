@@ -32,26 +32,21 @@ def check_sense(config: Config, images: int) -> list[str]:
     batches = max(1, images // data.batch_size)
     if train.average_last is not None and train.average_last > train.epochs:
         raise ConfigError(
-            f"train.average_last is {train.average_last}, and the run has {train.epochs} epochs: "
-            "expected at most as many."
+            f"train.average_last: expected at most {train.epochs}, the epochs of the run; got "
+            f"{train.average_last}."
         )
     factors = optimizer.lr_mult
     if isinstance(factors, Mapping) and factors.get("head") == 0 == factors.get("backbone"):
-        raise ConfigError(
-            "optimizer.lr_mult is 0 for backbone and head, so nothing would be trained. Give one "
-            "of them a factor above 0."
-        )
-    if optimizer.clip_norm is not None and optimizer.clip_norm < 1e-4:
-        raise ConfigError(
-            f"optimizer.clip_norm is {optimizer.clip_norm:g}, which leaves nothing of a gradient: "
-            "expected 0.0001 or more; 1 to 10 is usual."
-        )
-    if optimizer.layer_decay is not None and optimizer.layer_decay < 0.1:
-        raise ConfigError(
-            f"optimizer.layer_decay is {optimizer.layer_decay:g}, which leaves nothing of the rate "
-            "of early layers: expected 0.1 or more; 0.65 to 0.9 is usual. To train the classifier "
-            "alone: train.freeze=[backbone]."
-        )
+        raise ConfigError("optimizer.lr_mult is 0 for backbone and head: nothing would be trained.")
+    for name, value, least in (
+        ("clip_norm", optimizer.clip_norm, 1e-4),
+        ("layer_decay", optimizer.layer_decay, 0.1),
+    ):
+        if value is not None and value < least:
+            raise ConfigError(
+                f"optimizer.{name} is {value:g}, which leaves nothing to train with: expected "
+                f"{least:g} or more."
+            )
     schedule: Scheduler = build_component(get_registries().schedulers, config.schedule)
     _check_eval_transforms(data)
     notes = list(_about_rates(schedule, max(1, batches // train.accumulate), train.epochs))

@@ -187,7 +187,7 @@ def _start(
             environment[_CONSOLE] = str(terminal[0])
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ppclas_engine.rank"],
+            [sys.executable, "-P", "-m", "ppclas_engine.rank"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
@@ -222,9 +222,16 @@ def _wait(ranks: list[_Rank]) -> None:
         time.sleep(0.05)
 
 
+def stopping_numbers() -> list[signal.Signals]:
+    """SIGINT, SIGTERM, and SIGHUP where there is one and nohup has not switched it off."""
+    ending = getattr(signal, "SIGHUP", None)
+    ignored = ending is None or signal.getsignal(ending) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *(() if ignored else (ending,))]
+
+
 @contextmanager
 def _forwarding(ranks: list[_Rank]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on, once; a second one ends the ranks. The list holds what came."""
+    """Pass what stops a run on, once; a second one ends the ranks. The list holds what came."""
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -235,7 +242,7 @@ def _forwarding(ranks: list[_Rank]) -> Iterator[list[int]]:
 
     previous: dict[signal.Signals, Any] = {}
     with contextlib.suppress(ValueError):  # not the main thread: no signals to pass on
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stopping_numbers():
             previous[number] = signal.signal(number, handle)
     try:
         yield came

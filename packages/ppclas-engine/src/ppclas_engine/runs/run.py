@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,30 @@ class RunFolder:
             self.path / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n"
         )
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from training in this folder.
+
+        Raises:
+            TrainingError: one does so already; or afterwards: the folder is gone.
+        """
+        with open(self.path / ".lock", "w") as file:
+            try:
+                import fcntl  # not on Windows
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(f"{self.path}: another process is training there.") from None
+            except (ImportError, OSError):  # a filesystem without locks
+                pass
+            yield
+        if not self.config.is_file():
+            raise TrainingError(f"{self.path} was removed while it was trained in: nothing is left")
+
     def discard(self, *, keep_folder: bool) -> None:
         """Remove what describes a run that never began; a plugin's files and their folder stay."""
         for name in (
+            ".lock",
             "config.yaml",
             "command.txt",
             "log.txt",

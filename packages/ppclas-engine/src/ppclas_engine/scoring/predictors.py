@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import BundleError
-from ppclas_core.normalize import normalize_on_device
 from ppclas_core.plugins import get_registries
+from ppclas_data.loading.device import normalize_on_device
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle

@@ -34,6 +34,7 @@ from ppclas_core.contracts.training import (
     Tracker,
     split_outputs,
 )
+from ppclas_core.contracts.weight_format import WeightFormat
 from pydantic import PrivateAttr
 
 if TYPE_CHECKING:
@@ -259,6 +260,18 @@ class FakeConfigFormat(ConfigFormat):
             (f"fake_epochs → train.epochs: {epochs}",),
             unknown,
         )
+
+
+class FakeWeightFormat(WeightFormat):
+    """A ``.safetensors`` file behind four letters."""
+
+    def recognises(self, path: Path, start: bytes) -> bool:
+        return start.startswith(b"FAKE")
+
+    def read(self, path: Path) -> dict[str, NDArray[Any]]:
+        from safetensors.numpy import load
+
+        return load(path.read_bytes().removeprefix(b"FAKE"))
 
 
 def fake_recipe() -> Path:

@@ -86,6 +86,10 @@ class FakePlugin(FakeNetPlugin):
         self._register("register_config_formats", registry, "FakeConfigFormat")
 
     @hookimpl
+    def register_weight_formats(self, registry: Registry) -> None:
+        self._register("register_weight_formats", registry, "FakeWeightFormat")
+
+    @hookimpl
     def register_recipes(self, registry: Registry) -> None:
         self._register("register_recipes", registry, "fake_recipe")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import tarfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
-from ppclas_core.weights import read_state, save_state
+from ppclas_core.limits import weights_bytes
+from ppclas_core.weights import check_finite, read_state, save_state
 from ppclas_core.wording import first_few
 
 from ppclas_models.catalog import load_catalog
 from ppclas_models.conversion.legacy_names import legacy_names
-from ppclas_models.conversion.scattered import read_scattered, write_scattered
-from ppclas_models.conversion.torch_file import is_safetensors, read_torch
+from ppclas_models.conversion.scattered import is_tar, read_scattered, write_scattered
+from ppclas_models.conversion.torch_file import is_safetensors, is_torch, read_torch
 from ppclas_models.conversion.torch_names import torch_names
 from ppclas_models.conversion.torch_weights import take_torch
 from ppclas_models.shapes import Shapes, check_shapes, head_of, shapes_of
@@ -95,13 +95,15 @@ def read_weights(
         state, report = _read_legacy(path, architecture)
     else:
         state, report = _read_paddle(path, architecture)
-        if not state and origin is None and is_safetensors(path):  # other tools write those too
+        # Other tools write those too.
+        if not state and origin is None and is_safetensors(_start(path)):
             state, report = _read_torch(path, architecture)
     head = head_of(architecture)
     if not any(key in state for key in head):
         report = replace(report, head=False)
     try:
         check_shapes(_shapes(state), architecture, any_classes=True, without_head=not report.head)
+        check_finite(state)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     return state, report
@@ -164,24 +166,32 @@ def _origin(path: Path) -> Origin:
         return "legacy"
     if not path.is_file():
         raise WeightsError(f"there are no weights at {path}")
-    with open(path, "rb") as file:
-        start = file.read(32)
-    if (
-        zipfile.is_zipfile(path) or b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in start
-    ):  # torch's magic
+    if is_torch(_start(path)):
         return "torch"
-    return "legacy" if tarfile.is_tarfile(path) else "paddle"
+    return "legacy" if is_tar(path) else "paddle"
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(32)
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}") from error
 
 
 def _shapes(state: Mapping[str, NDArray[Any]]) -> Shapes:
     return {key: tuple(array.shape) for key, array in state.items()}
 
 
+def _most(architecture: str) -> int:
+    return weights_bytes(sum(prod(shape) for shape in shapes_of(architecture).values()))
+
+
 # By origin
 
 
 def _read_paddle(path: Path, architecture: str) -> tuple[State, ConversionReport]:
-    state = read_state(path)
+    state = read_state(path, _most(architecture))
     wanted = shapes_of(architecture)
     taken = {key: state[key] for key in wanted if key in state}
     unused = tuple(key for key in state if key not in wanted)
@@ -190,7 +200,7 @@ def _read_paddle(path: Path, architecture: str) -> tuple[State, ConversionReport
 
 def _read_legacy(path: Path, architecture: str) -> tuple[State, ConversionReport]:
     names = legacy_names(architecture)
-    found, others = read_scattered(path, set(names.values()))
+    found, others = read_scattered(path, set(names.values()), _most(architecture))
     state = {key: found[old] for key, old in names.items() if old in found}
     if not state:
         raise WeightsError(
@@ -204,7 +214,7 @@ def _read_torch(
     path: Path, architecture: str, model: str | None = None
 ) -> tuple[State, ConversionReport]:
     torch_names(architecture)  # says no before a large file is read
-    found, notes = read_torch(path)
+    found, notes = read_torch(path, _most(architecture))
     taken = take_torch(found, path, architecture, model)
     return taken.state, ConversionReport(
         origin="torch",

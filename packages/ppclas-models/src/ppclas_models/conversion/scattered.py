@@ -7,17 +7,21 @@ with field 1 the type and field 2 the dimensions; the values, row by row. All li
 
 from __future__ import annotations
 
+import gzip
+import io
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import building_folder
+from ppclas_core.limits import unpacked_bytes
 
 _DTYPES = {
     0: "|b1",
@@ -33,10 +37,25 @@ _DTYPES = {
 """Of the numbers in Paddle's ``VarType``."""
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
 _MAX_MEMBERS = 20_000
-_MAX_BYTES = 8 * 2**30
+_GZIP, _BLOCK = b"\x1f\x8b", 512
 
 
-def read_scattered(path: Path, wanted: set[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
+def is_tar(path: Path) -> bool:
+    """Whether the file is a tar, perhaps compressed with gzip; of what it holds a block is read."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            start = (gzip.GzipFile(fileobj=file) if packed else file).read(_BLOCK)
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except (OSError, EOFError, zlib.error, tarfile.HeaderError):
+        return False
+    return True
+
+
+def read_scattered(
+    path: Path, wanted: set[str], most: int
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """The tensors of the names in ``wanted``, and the names of the other files in the folder or tar
     ``path``.
 
@@ -50,7 +69,7 @@ def read_scattered(path: Path, wanted: set[str]) -> tuple[dict[str, NDArray[Any]
     state: dict[str, NDArray[Any]] = {}
     others = []
     try:
-        for name, content in _folder(path, wanted) if path.is_dir() else _tar(path, wanted):
+        for name, content in (_folder if path.is_dir() else _tar)(path, wanted, most):
             if content is None:
                 others.append(name)
             elif name in state:
@@ -59,7 +78,7 @@ def read_scattered(path: Path, wanted: set[str]) -> tuple[dict[str, NDArray[Any]
                 )
             else:
                 state[name] = _tensor(f"{path}/{name}", content)
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, zlib.error, _TooLargeError) as error:
         raise WeightsError(
             f"{path} cannot be read as a folder or tar of tensors: {error}"
         ) from error
@@ -85,26 +104,56 @@ def write_scattered(folder: Path, state: Mapping[str, NDArray[Any]]) -> None:
 # The files
 
 
-def _folder(folder: Path, wanted: set[str]) -> Iterator[tuple[str, bytes | None]]:
+class _TooLargeError(Exception):
+    """More than the tensors of a model can be."""
+
+
+class _Counted(io.RawIOBase):
+    """What ``file`` holds, up to ``most`` bytes: a tar's own headers can be bombs too."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self._file, self._left, self._most = file, most, most
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1))
+        self._left -= len(content)
+        if self._left < 0:
+            raise _TooLargeError(f"more than {self._most:,} bytes, which no such model has")
+        return content
+
+
+def _folder(folder: Path, wanted: set[str], most: int) -> Iterator[tuple[str, bytes | None]]:
+    left = most
     for file in sorted(folder.iterdir()):
         if file.is_file():
+            left -= file.stat().st_size if file.name in wanted else 0
+            if left < 0:
+                raise _TooLargeError(f"more than {most:,} bytes, which no such model has")
             yield file.name, file.read_bytes() if file.name in wanted else None
 
 
-def _tar(path: Path, wanted: set[str]) -> Iterator[tuple[str, bytes | None]]:
-    total = 0
-    with tarfile.open(path, "r:*") as archive:
-        for count, member in enumerate(archive):
-            total += max(member.size, 0)
-            if count >= _MAX_MEMBERS or total > _MAX_BYTES:
-                raise WeightsError(
-                    f"{path} has too many or too large members to be a model: nothing was loaded"
-                )
-            if not member.isfile():  # folders; links and devices have no content of their own
-                continue
-            name = PurePosixPath(member.name).name
-            opened = archive.extractfile(member) if name in wanted else None
-            yield name, None if opened is None else opened.read()
+def _tar(path: Path, wanted: set[str], most: int) -> Iterator[tuple[str, bytes | None]]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+        file.seek(0)
+        plain: Any = gzip.GzipFile(fileobj=file) if packed else file
+        # What a pipe would give, so that nothing is read twice.
+        counted = _Counted(plain, min(most, unpacked_bytes(size)) if packed else most)
+        with tarfile.open(fileobj=counted, mode="r|") as archive:
+            for count, member in enumerate(archive):
+                if count >= _MAX_MEMBERS:
+                    raise _TooLargeError(f"more than {_MAX_MEMBERS} members")
+                if member.issparse():
+                    raise _TooLargeError(f"{member.name} is a sparse file, which no tensor is")
+                if not member.isfile():  # folders; links and devices have no content of their own
+                    continue
+                name = PurePosixPath(member.name).name
+                opened = archive.extractfile(member) if name in wanted else None
+                yield name, None if opened is None else opened.read()
 
 
 # A tensor

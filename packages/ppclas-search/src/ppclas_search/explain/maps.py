@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.training import split_outputs
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_core.normalize import normalize_on_device
+from ppclas_data.loading.device import normalize_on_device
 
 if TYPE_CHECKING:
     from paddle import Tensor

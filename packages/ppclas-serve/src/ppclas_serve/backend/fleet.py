@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from ppclas_core.bundle import MANIFEST, Bundle
-from ppclas_core.errors import BundleError, PpclasError
+from ppclas_core.errors import PpclasError
 from ppclas_core.wording import near_names
 from ppclas_data.loading.loader import available_cpus
 from ppclas_engine.console import Console
@@ -37,7 +37,8 @@ class Source:
 
     name: str
     version: str
-    open: Callable[[], Bundle]
+    open: Callable[[bool], Bundle]
+    """Takes whether an edited ``bundle.json`` will do."""
     path: Path | None = None
     """What is watched; None: it never changes."""
 
@@ -321,20 +322,7 @@ class Fleet:
         self.metrics.ready.labels(*labels).set(slot.live is not None)
 
     def _open(self, source: Source) -> Served:
-        bundle = source.open()
-        edited = [] if self._allow_edited else bundle.manifest.edited_fields()
-        if edited:
-            raise BundleError(
-                f"{bundle.folder / MANIFEST} was changed after it was written: "
-                f"{', '.join(edited)}. Put the original back; if the change is meant, start with "
-                "--allow-edited."
-            )
-        labels, classes = bundle.labels, bundle.manifest.architecture.num_classes
-        if len(labels) != classes:
-            raise BundleError(
-                f"{bundle.folder / MANIFEST} has {len(labels)} labels for {classes} classes. Copy "
-                "or export it again."
-            )
+        bundle = source.open(self._allow_edited)
         return open_served(
             source.name,
             source.version,
