@@ -238,12 +238,10 @@ def test_the_evidence_is_shown_and_the_photo_again(browser, server, tmp_path):
     button = 'document.querySelector(".heat")'
     assert browser.run(f"{button}.textContent") == "Show the evidence"
     browser.run(f"{button}.click()")
-    browser.wait(
-        'document.querySelector(".map").complete && !document.querySelector(".map").hidden'
-    )
+    shown = 'document.querySelector(".map")'
+    browser.wait(f"!{shown}.hidden")
     # The map has the size of what the model sees.
-    size = 'document.querySelector(".map").naturalWidth + "x" + document.querySelector(".map").naturalHeight'
-    browser.wait(f'{size} === "64x48"')
+    browser.wait(f'{shown}.naturalWidth + "x" + {shown}.naturalHeight === "64x48"')
     (label,) = right(server, PHOTOS[:1])
     said = browser.run('document.querySelector(".where").textContent')
     assert said == f"Red: where covering the photo makes “{label}” less likely."
