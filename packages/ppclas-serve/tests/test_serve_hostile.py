@@ -114,6 +114,7 @@ def test_every_operation_of_the_description_is_there_and_answers_as_it_says(
     encoded = base64.b64encode(PHOTO).decode()
     bodies = {
         "/v1/predict": {"images": [encoded]},
+        "/v1/explain": {"images": [encoded]},
         "/{service}/prediction": {"feed": [{"image": encoded}], "fetch": ["prediction"]},
     }
     infer = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [encoded]}]}

@@ -230,6 +230,28 @@ def test_the_keyboard_reaches_everything_that_can_be_done(browser, server):
     assert nameless == []
 
 
+def test_the_evidence_is_shown_and_the_photo_again(browser, server, tmp_path):
+    browser.open(f"http://127.0.0.1:{server.port}/")
+    browser.wait('document.getElementById("state")?.textContent === "Ready"')
+    browser.pick(PHOTOS[:1])
+    browser.wait(f"{ANSWERED} === 1")
+    button = 'document.querySelector(".heat")'
+    assert browser.run(f"{button}.textContent") == "Show the evidence"
+    browser.run(f"{button}.click()")
+    shown = 'document.querySelector(".map")'
+    browser.wait(f"!{shown}.hidden")
+    # The map has the size of what the model sees.
+    browser.wait(f'{shown}.naturalWidth + "x" + {shown}.naturalHeight === "64x48"')
+    (label,) = right(server, PHOTOS[:1])
+    said = browser.run('document.querySelector(".where").textContent')
+    assert said == f"Red: where covering the photo makes “{label}” less likely."
+    browser.shot(tmp_path / "heat.png")
+    browser.run(f"{button}.click()")
+    assert browser.run('document.querySelector(".map").hidden') is True
+    assert browser.run('document.querySelector(".photo").hidden') is False
+    assert browser.complaints() == []
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 def test_the_page_speaks_chinese(browser, server, tmp_path, width):
     browser.open(f"http://127.0.0.1:{server.port}/?lang=zh", width=width)

@@ -25,7 +25,12 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
     return np.asarray(mixed.round().clip(0, 255), np.uint8)
 
 
+def encode_picture(image: NDArray[np.uint8]) -> bytes:
+    """RGB [H, W, 3] as a PNG."""
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+    return encoded.tobytes()
+
+
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     """Write RGB [H, W, 3] as a PNG."""
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-    write_bytes(path, encoded.tobytes())
+    write_bytes(path, encode_picture(image))

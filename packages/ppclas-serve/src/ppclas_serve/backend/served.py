@@ -98,7 +98,11 @@ class Served:
         await asyncio.get_running_loop().run_in_executor(None, self.batcher.close)
 
     def read(self, photo: Photo) -> NDArray[Any]:
-        """What the engine takes of a photo; from any thread.
+        """What the engine takes of a photo; from any thread. Raises what ``pixels`` does."""
+        return self.engine.prepare(self.pixels(photo)[None])[0]
+
+    def pixels(self, photo: Photo) -> NDArray[np.uint8]:
+        """What the model sees of a photo: [H, W, 3], of the model's size; from any thread.
 
         Raises:
             ImageError: it cannot be read.
@@ -125,7 +129,7 @@ class Served:
                 f"{photo.name}: the model's transforms make {pixels.shape[0]} x {pixels.shape[1]} "
                 f"of it, and the model takes {' x '.join(map(str, self.bundle.image_size))}"
             )
-        return self.engine.prepare(pixels[None])[0]
+        return pixels
 
     async def answer(self, photos: Sequence[Photo], readers: Executor) -> list[Answer]:
         """Logits of each photo, read by ``readers``; an unreadable one has its error instead.

@@ -61,7 +61,7 @@ def _own() -> dict[str, Any]:
         ],
     )
     file = {"schema": {"type": "string", "format": "binary"}}
-    predict["requestBody"]["content"] |= {
+    files = {
         "image/*": file,
         "application/octet-stream": file,
         "multipart/form-data": {
@@ -71,8 +71,18 @@ def _own() -> dict[str, Any]:
             }
         },
     }
+    predict["requestBody"]["content"] |= files
+    explain = _operation(
+        "Draw where in a photo the evidence for a class is",
+        "Photos",
+        "Any",
+        parameters=[*which, _query("label", "The class; without it the most probable.", _TEXT)],
+    )
+    explain["requestBody"]["content"] |= files
+    explain["responses"]["200"]["content"] = {"image/png": file}
     return {
         "/v1/predict": {"post": predict},
+        "/v1/explain": {"post": explain},
         "/v1/models": {"get": _operation("What is served: cards, readiness, limits", None, "Any")},
         "/v1/labels": {
             "get": _operation("Class names, in the logits' order", None, "Any", parameters=which)

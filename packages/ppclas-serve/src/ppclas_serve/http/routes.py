@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ppclas_serve.backend.heat import HeatMaps, available
 from ppclas_serve.backend.problems import Problem, too_many_images
 from ppclas_serve.backend.served import Photo
 from ppclas_serve.backend.tensors import decode_base64
@@ -24,7 +25,7 @@ from ppclas_serve.http.bodies import read_object
 
 def own_routes(answers: Answers) -> list[BaseRoute]:
     """/v1: photos in, names and probabilities out."""
-    fleet = answers.fleet
+    fleet, heat_maps = answers.fleet, HeatMaps()
 
     async def predict(request: Request) -> Response:
         query = request.query_params
@@ -47,11 +48,23 @@ def own_routes(answers: Answers) -> list[BaseRoute]:
             }
         )
 
+    async def explain(request: Request) -> Response:
+        query = request.query_params
+        served = answers.served(request, query.get("model"), query.get("version"))
+        label = query.get("label")
+        check_labels(served, [label] if label else [])
+        photos = await answers.bodies.photos(request)
+        if len(photos) > 1:
+            raise Problem(422, f"A heat map is of one photo; got {len(photos)}.")
+        picture = await heat_maps.draw(served, photos[0], label or None)
+        return Response(picture, media_type="image/png")
+
     async def models(request: Request) -> Response:
         shown: list[dict[str, Any]] = []
         for (name, version), slot in fleet.slots.items():
             card = slot.live.card() if slot.live else {"name": name, "version": version}
-            shown.append({**card, "ready": slot.live is not None, "reason": slot.trouble})
+            ready = {"ready": slot.live is not None, "reason": slot.trouble}
+            shown.append({**card, **ready, "heat_maps": available()})
         return json_response({"models": shown, "limits": fleet.limits.model_dump()})
 
     async def labels(request: Request) -> Response:
@@ -66,6 +79,7 @@ def own_routes(answers: Answers) -> list[BaseRoute]:
 
     return [
         Route("/v1/predict", predict, methods=["POST"]),
+        Route("/v1/explain", explain, methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/labels", labels, methods=["GET"]),
         Route("/v1/shadow", shadow, methods=["GET"]),

@@ -14,7 +14,9 @@ function node(kind, name, text) {
   return made;
 }
 
-async function ask(path, options = {}) {
+const asJson = (answer) => answer.json();
+
+async function ask(path, options = {}, read = asJson) {
   const token = sessionStorage.getItem("token");
   const headers = { ...options.headers };
   if (token) headers.Authorization = "Bearer " + token;
@@ -26,9 +28,9 @@ async function ask(path, options = {}) {
   }
   if (answer.status === 401) {
     await askForToken();
-    return ask(path, options);
+    return ask(path, options, read);
   }
-  const content = await answer.json().catch(() => ({}));
+  const content = await (answer.ok ? read : asJson)(answer).catch(() => ({}));
   if (!answer.ok) throw new Error(content.detail || t("The server answers with {0}.", answer.status));
   return content;
 }
@@ -138,6 +140,41 @@ function fail(shown, message) {
   shown.querySelector(".time").textContent = message.replace(/^image: /, "");
 }
 
+function offerHeat(shown, file, model, prediction) {
+  const label = prediction.label ?? prediction.top[0].label;
+  const button = shown.querySelector(".heat");
+  const [photo, map, where] = [".photo", ".map", ".where"].map((name) => shown.querySelector(name));
+  const show = (mapped) => {
+    map.hidden = where.hidden = !mapped;
+    photo.hidden = mapped;
+    button.textContent = mapped ? t("Show the photo") : t("Show the evidence");
+  };
+  button.hidden = false;
+  show(false);
+  button.addEventListener("click", async () => {
+    if (!map.hidden || map.src) {
+      show(map.hidden);
+      return;
+    }
+    button.disabled = true;
+    button.textContent = t("Drawing …");
+    try {
+      const query = new URLSearchParams({ model: model.name, version: model.version, label });
+      const picture = await ask("v1/explain?" + query, {
+        method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" },
+      }, (answer) => answer.blob());
+      map.src = URL.createObjectURL(picture);
+      map.alt = where.textContent = t("Red: where covering the photo makes “{0}” less likely.", label);
+      show(true);
+    } catch (error) {
+      show(false);
+      where.textContent = error.message;
+      where.hidden = false;
+    }
+    button.disabled = false;
+  });
+}
+
 async function classify(file, shown) {
   const model = chosen();
   const started = performance.now();
@@ -150,6 +187,7 @@ async function classify(file, shown) {
       method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" },
     });
     fill(shown, content.predictions[0], performance.now() - started);
+    if (model.heat_maps) offerHeat(shown, file, model, content.predictions[0]);
     return true;
   } catch (error) {
     fail(shown, error.message);
@@ -164,9 +202,9 @@ async function take(files) {
   const waiting = [];
   for (const file of files) {
     const shown = at("answer").content.cloneNode(true).firstElementChild;
-    const picture = shown.querySelector("img");
+    const picture = shown.querySelector(".photo");
     picture.addEventListener("load", () => URL.revokeObjectURL(picture.src), { once: true });
-    picture.addEventListener("error", () => { picture.hidden = true; }, { once: true });
+    picture.addEventListener("error", () => shown.classList.add("unseen"), { once: true });
     picture.src = URL.createObjectURL(file);
     shown.querySelector("h2").textContent = "…";
     shown.querySelector(".file").textContent = file.name;

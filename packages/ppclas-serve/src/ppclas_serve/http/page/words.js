@@ -46,6 +46,10 @@ const CHINESE = {
   "No label": "没有标签",
   "{0} ms in all; on the server {1} ms to read it, {2} ms to answer":
     "共 {0} 毫秒；服务器读取 {1} 毫秒，推理 {2} 毫秒",
+  "Show the evidence": "显示依据",
+  "Show the photo": "显示照片",
+  "Drawing …": "正在绘制……",
+  "Red: where covering the photo makes “{0}” less likely.": "红色：遮住该处会使“{0}”的可能性降低。",
   "No answer": "没有结果",
   "It has {0} MB; the server takes up to {1} MB.": "文件有 {0} MB，服务器最多接受 {1} MB。",
   "{0} of {1} photos answered …": "{1} 张照片中已完成 {0} 张……",
