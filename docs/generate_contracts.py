@@ -30,6 +30,7 @@ CONTRACTS = {
     "register_trackers": ("training", ("Tracker",)),
     "register_datasets": ("data", ("Source", "ImageSet", "Record")),
     "register_readers": ("readers", ("BatchReader", "OpenReader", "Request", "Samples")),
+    "register_weight_formats": ("weight_format", ("WeightFormat",)),
     "register_config_formats": ("config_format", ("ConfigFormat", "TranslatedConfig")),
     "on_train_start": ("training", ("TrainContext",)),
 }

@@ -117,11 +117,10 @@ def command(shell: str, install: bool) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from ppclas_cli.main import cli
-
     kind = get_completion_class(shell)
     assert kind is not None
-    script = kind(cli, {}, "ppclas", VARIABLE).source()
+    program = click.get_current_context().find_root().command
+    script = kind(program, {}, "ppclas", VARIABLE).source()
     if not install:
         click.echo(script)
         return
