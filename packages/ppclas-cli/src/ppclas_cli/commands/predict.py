@@ -66,6 +66,12 @@ from ppclas_cli.output import note
     metavar="flip|5crop|N",
     help="Average the answers for several views of each photo: so many times as slow.",
 )
+@click.option(
+    "--devices",
+    metavar="0,1|cpu:N",
+    help="Share the photos among a process on each of these GPUs, or N on the CPU; the answers come "
+    "in order.",
+)
 def command(
     paths: tuple[str, ...],
     model: str | None,
@@ -78,6 +84,7 @@ def command(
     engine: str | None,
     threads: int | None,
     tta: str | None,
+    devices: str | None,
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
 
@@ -94,6 +101,7 @@ def command(
       ppclas predict cat.jpg -m runs/MobileNetV2-1
       ppclas predict photos/ -m exports/onnx -o answers.csv
       ppclas predict photos/ -m runs/MobileNetV2-1 --engine auto
+      ppclas predict photos/ -m runs/MobileNetV2-1 --devices 0,1
     """
     from ppclas_deploy.engine_choice import load_engine, readers
     from ppclas_engine.bundles import DEFAULT_MODEL
@@ -108,6 +116,17 @@ def command(
     bundle = open_source(None, model or DEFAULT_MODEL, weights, labels).bundle
     if model is None:
         note(f"{DEFAULT_MODEL} answers, with ImageNet's 1,000 classes. Your own model: -m RUN")
+    if devices is not None:
+        if tta is not None:
+            raise click.UsageError("--devices and --tta do not go together: give one of them.")
+        from ppclas_cli.shards import predict_in_shards
+
+        source = (None, model or DEFAULT_MODEL, weights, labels)
+        shared = predict_in_shards(
+            devices, source, bundle, files, top_k, batch_size, engine, threads, Console()
+        )
+        report(list(shared), output, chosen)
+        return
     loaded = None
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
