@@ -58,6 +58,7 @@ def predict_in_shards(
     from ppclas_deploy.engine_choice import choose, readers
 
     used, is_export = _parse(devices), bundle.manifest.kind == "export"
+    _check_engine(used, engine)
     if engine is not None:
         # Once, here: measuring and exporting side by side would disturb each other.
         engine = choose(bundle, engine, threads=threads, console=console).engine

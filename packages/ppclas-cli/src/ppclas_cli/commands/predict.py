@@ -69,7 +69,7 @@ from ppclas_cli.output import note
 @click.option(
     "--devices",
     metavar="0,1|cpu:N",
-    help="Share the photos among a process on each of these GPUs, or N on the CPU; the answers come "
+    help="Share the photos among a process on each of these GPUs, or N on the CPU; answers come "
     "in order.",
 )
 def command(
