@@ -47,9 +47,9 @@ def ppclas(*arguments, **options):
 
 
 def train(photos, output, *more):
-    fixed = "--model ResNet18 --from-scratch --image-size 64 --batch-size 16 --epochs 2 --quiet"
+    fixed = "--model ResNet18 --from-scratch --image-size 64 --batch-size 16 --epochs 2"
     ppclas("train", photos, *fixed.split(), "--output", output, *more)
-    rows = (output / "history.jsonl").read_text().splitlines()
+    rows = (output / "metrics.jsonl").read_text().splitlines()
     return [json.loads(row) for row in rows]
 
 
@@ -86,7 +86,14 @@ def test_logits_are_those_of_the_cpu(name):
 
 
 @pytest.mark.parametrize(
-    "precision", [(), ("--amp", "fp16"), ("--amp", "bf16"), ("--amp", "fp16", "train.amp_level=O2")]
+    "precision",
+    [
+        (),
+        ("--amp", "fp16"),
+        ("--amp", "bf16"),
+        ("--amp", "fp16", "-o", "train.amp_level=O2"),
+    ],
+    ids=" ".join,
 )
 def test_training_learns(photos, tmp_path, precision):
     capability = paddle.device.cuda.get_device_capability()

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 from ppclas_cli.main import main
 from ppclas_data.testing import make_tiny_dataset
 
@@ -11,36 +10,34 @@ pytest.importorskip("paddle")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
     make_tiny_dataset(folder / "photos", classes=2, per_class=9, size=32)
-    arguments = f"train {folder}/photos --model SqueezeNet1_1 --from-scratch --epochs 1 --quiet"
+    arguments = f"train {folder}/photos --model SqueezeNet1_1 --from-scratch --epochs 1"
     more = f"--image-size 32 --batch-size 4 --workers 0 --device cpu --output {folder}/run"
-    result = CliRunner().invoke(main, [*arguments.split(), *more.split()])
-    assert result.exit_code == 0, result.output
+    assert main([*arguments.split(), *more.split()]) == 0
     return folder
 
 
-def said(*arguments):
-    return CliRunner().invoke(main, [str(word) for word in arguments])
+def test_predictions_come_in_order_and_are_the_same(trained, ppclas, tmp_path):
+    photos, one, two = trained / "photos", tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    common = ("predict", str(photos), "-m", str(trained / "run"), "--batch-size", "4")
+    alone = ppclas(*common, "-o", str(one))
+    shared = ppclas(*common, "-o", str(two), "--devices", "cpu:2")
+    (photos / "broken.jpg").unlink()
+    assert alone.code == shared.code == 1  # the broken one has no answer
+    assert len(one.read_text().splitlines()) == 19
+    assert one.read_text() == two.read_text()
 
 
-def test_predictions_come_in_order_and_are_the_same(run, tmp_path):
-    (run / "photos" / "broken.jpg").write_bytes(b"no picture")
-    common = ("predict", run / "photos", "-m", run / "run", "--batch-size", 4)
-    alone = said(*common, "-o", tmp_path / "one.jsonl")
-    shared = said(*common, "-o", tmp_path / "two.jsonl", "--devices", "cpu:2")
-    (run / "photos" / "broken.jpg").unlink()
-    assert alone.exit_code == shared.exit_code == 1  # the broken one has no answer
-    assert (tmp_path / "one.jsonl").read_text() == (tmp_path / "two.jsonl").read_text()
-    assert len((tmp_path / "two.jsonl").read_text().splitlines()) == 19
-
-
-def test_an_evaluation_has_the_same_numbers(run):
-    common = ("eval", run / "run", "--data", run / "photos", "--batch-size", 4, "--json")
-    numbers = [said(*common, *more).stdout for more in ((), ("--devices", "cpu:3"))]
-    assert json.loads(numbers[0])["num_images"] == 18
-    assert numbers[0] == numbers[1]
+def test_an_evaluation_has_the_same_numbers(trained, ppclas):
+    common = ("eval", str(trained / "run"), "--data", str(trained / "photos"), "--json")
+    alone, shared = (
+        ppclas(*common, "--batch-size", "4", *more).out for more in ((), ("--devices", "cpu:3"))
+    )
+    assert json.loads(alone)["num_images"] == 18
+    assert shared == alone
 
 
 @pytest.mark.parametrize(
@@ -51,7 +48,8 @@ def test_an_evaluation_has_the_same_numbers(run):
         ("cpu:2", ("--tta", "flip"), "--devices and --tta do not go together"),
     ],
 )
-def test_what_cannot_be_shared_is_said(run, devices, more, message):
-    result = said("predict", run / "photos", "-m", run / "run", "--devices", devices, *more)
-    assert result.exit_code in (1, 2)
-    assert message in result.output + str(result.exception)
+def test_what_cannot_be_shared_is_said(trained, ppclas, devices, more, message):
+    photos, model = str(trained / "photos"), str(trained / "run")
+    result = ppclas("predict", photos, "-m", model, "--devices", devices, *more)
+    assert result.code in (1, 2)
+    assert message in result.err
