@@ -78,7 +78,7 @@ def plan_run(config: Config) -> Plan:
         TrainingError: a GPU is wanted and Paddle cannot use one.
         PpclasError: as ``make_plan``.
     """
-    return make_plan(config, select_device(device_of(config)))
+    return make_plan(config, select_device(device_of(config), config.train.devices))
 
 
 def make_plan(config: Config, device: Device) -> Plan:
