@@ -11,11 +11,24 @@ nox.options.sessions = ["lint", "types", "imports", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
-PACKAGES = ("core", "data", "engine", "models", "augment", "distill", "deploy", "cli")
+PACKAGES = (
+    "core",
+    "data",
+    "components",
+    "engine",
+    "models",
+    "augment",
+    "distill",
+    "deploy",
+    "search",
+    "paddleclas",
+    "serve",
+    "cli",
+)
 
 
 def install(session: nox.Session, *more: str) -> None:
-    """The eight packages, editable, with the development tools of the root ``pyproject.toml``."""
+    """All packages, editable, with the development tools of the root ``pyproject.toml``."""
     extras = {"core": "[cpu]", "deploy": "[onnx]"}
     editable = [
         part
@@ -36,7 +49,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Strict types over all eight packages."""
+    """Strict types over all packages."""
     install(session)
     session.run("mypy", *(f"packages/ppclas-{name}/src" for name in PACKAGES))
 
@@ -68,7 +81,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Build the eight wheels, install them into an empty environment and train with them."""
+    """Build the wheels, install them into an empty environment and train with them."""
     install(session)
     session.run("pytest", "-m", "not gpu", "tests/test_wheels.py", *session.posargs)
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from ppclas_cli.lazy import LazyCommand
+from ppclas_cli.lazy import LazyCommand, plugin_commands
 from ppclas_cli.table import COMMANDS
+from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
 
 PAGE = Path(__file__).with_name("cli.md")
@@ -32,17 +33,22 @@ usage, 130 interrupted.
 def render() -> str:
     """The whole page."""
     sections: dict[str, list[tuple[str, LazyCommand]]] = {}
-    for name, command in COMMANDS.items():
+    registry = get_registries().commands
+    shipped = {
+        name: command
+        for name, command in plugin_commands().items()
+        if name not in COMMANDS and registry.entry(name).owner.startswith("ppclas-")
+    }
+    commands = {**COMMANDS, **shipped}
+    for name, command in commands.items():
         sections.setdefault(command.section, []).append((name, command))
     overview = [
         f"\n{title}:\n\n"
-        + "".join(
-            f"- [`{name}`](#ppclas-{name}): {command.summary}\n" for name, command in commands
-        )
-        for title, commands in sections.items()
+        + "".join(f"- [`{name}`](#ppclas-{name}): {command.summary}\n" for name, command in rows)
+        for title, rows in sections.items()
     ]
     root = click.Context(click.Group("ppclas"), info_name="ppclas")
-    pages = [_render_command(resolve(command.target), root) for command in COMMANDS.values()]
+    pages = [_render_command(resolve(command.target), root) for command in commands.values()]
     return "".join([_INTRODUCTION, *overview, *pages])
 
 

@@ -226,7 +226,7 @@ def test_two_machines_and_an_outside_launcher(ppclas, environment, tiny_photos, 
 
 @pytest.mark.slow
 def test_a_rank_whose_peers_do_not_come_gives_up_in_time(environment):
-    lonely = "from ppclas_engine.ranks.distributed import join; join('cpu', 0.5)"
+    lonely = "from ppclas_engine.ranks.distributed import join; join('cpu', 2.0)"
     alone = {
         "PADDLE_TRAINER_ID": "0",
         "PADDLE_TRAINERS_NUM": "2",
@@ -240,7 +240,7 @@ def test_a_rank_whose_peers_do_not_come_gives_up_in_time(environment):
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 1
+    assert ended.returncode != 0
     assert re.search(
-        r"rank 0 of 2 did not meet the others at 127\.0\.0\.1:29518 within 0\.5 s", ended.stderr
+        r"rank 0 of 2 did not meet the others at 127\.0\.0\.1:29518 within 2 s", ended.stderr
     )

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from compose_spec import ComposeSpecification
-from ppclas_cli.commands.serve import command
+from ppclas_serve.command import command
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 VERSION = kubernetes_validate.latest_version()
@@ -64,7 +64,7 @@ def arguments():
 
 @pytest.mark.parametrize("given", [*arguments()])
 def test_the_command_line_in_it_is_one_that_ppclas_takes(given):
-    with command.make_context("serve", list(given)) as context:
+    with command.make_context("serve", list(given), help_option_names=["-h", "--help"]) as context:
         assert context.params["host"] == "0.0.0.0"
         assert context.params["models"] == ("/model",)
 
@@ -76,6 +76,6 @@ def test_a_wrong_option_would_be_found():
 def test_probes_ask_for_what_the_server_has():
     text = "".join(path.read_text() for path in DEPLOY.iterdir())
     asked = set(re.findall(r"/v2/[\w/]+|/metrics", text))
-    from ppclas_cli.serving.openapi import description
+    from ppclas_serve.http.openapi import description
 
     assert asked <= description(False)["paths"].keys()

@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pytest
+from ppclas_components.optimizers import SGD
 from ppclas_core.contracts.data import BatchTransform, Transform
 from ppclas_core.contracts.training import Loss, Metric, Optimizer, Scheduler, Targets
 from ppclas_core.params import Params
@@ -27,7 +28,6 @@ from ppclas_core.testing import (
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
 from ppclas_data.decoding.decode import decode
 from ppclas_data.testing import check_reader, make_tiny_dataset
-from ppclas_engine.builtin.optimizers import SGD
 from ppclas_engine.testing import FakePlugin
 from ppclas_engine.testing.components import FakeExporter, FakeReader
 
@@ -40,6 +40,7 @@ REQUIRED = {
     "RandomCrop": {"size": 24},
     "RandomResizedCrop": {"size": (24, 32)},
     "Pad": {"size": 64},
+    "PlacedCrop": {"size": 24},
 }
 """Parameters of the transforms that have no default for all of them."""
 

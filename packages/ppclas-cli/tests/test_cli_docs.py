@@ -1,5 +1,6 @@
 """docs/cli.md says what the commands say, and every other page gives commands that are there."""
 
+import ast
 import re
 import shlex
 import subprocess
@@ -9,7 +10,10 @@ from pathlib import Path
 import click
 import pytest
 from ppclas_cli.main import cli
+from ppclas_cli.table import COMMANDS
 
+PROSE = {"and", "is", "on", "has", "in", "VALUE", "does", "takes", "reads", "writes"}
+"""Words behind the name of a group where a sentence goes on."""
 TOP = Path(__file__).parents[3]
 GENERATOR = TOP / "docs" / "generate_cli.py"
 PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md"), *TOP.glob("packages/*/README.md")])
@@ -64,4 +68,37 @@ def test_commands_and_options_in_the_docs_are_there():
         for where, words in found
         if "COMMAND" not in words and unknown_word(words)
     ]
+    assert not wrong
+
+
+def advised_commands():
+    """Place and words of each command that a string of the source advises: an error, a last line, a
+    page. What a formatted value stands for is a word of its own.
+    """
+    for file in sorted(TOP.glob("packages/*/src/**/*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "VALUE" for p in node.values]
+                text = "".join(map(str, parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value
+            else:
+                continue
+            for command in re.findall(r"(?:^|[ '`(])(ppclas [a-z]+(?: [^\n'`;()]*)?)", text):
+                if command.split()[1] in COMMANDS:
+                    sentence = re.split(r"[.,:?…](?:\s|$)|  +|\"", command)[0]
+                    yield f"{file.relative_to(TOP)}:{node.lineno}", sentence.split()
+
+
+@in_repository
+def test_commands_that_messages_advise_are_there():
+    found = list(advised_commands())
+    assert len(found) > 60
+    prose = re.compile(r"[a-z]+|[A-Z]+")
+    wrong = []
+    for where, words in found:
+        word = unknown_word(words)
+        # "ppclas models and …" is a sentence; "ppclas models lst" would be one word in it.
+        if word and not (prose.fullmatch(word) and word in PROSE):
+            wrong.append((where, " ".join(words), word))
     assert not wrong

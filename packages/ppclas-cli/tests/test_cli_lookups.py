@@ -6,13 +6,15 @@ import json
 
 import click
 import pytest
+import yaml
 from ppclas_cli.commands.models import print_info, print_models
 from ppclas_cli.commands.plugins import print_plugins
+from ppclas_components import plugin as components_plugin
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config, TrainSection
 from ppclas_core.errors import UnknownNameError
 from ppclas_core.plugins import PluginInfo, Registries, make_plugin_manager
-from ppclas_engine import plugin as engine_plugin
+from ppclas_data.testing import make_tiny_dataset
 
 
 @pytest.fixture
@@ -133,6 +135,21 @@ def test_recipes(ppclas, tmp_path):
     assert "Did you mean 'demo'?" in ppclas("recipes", "show", "demmo").err
 
 
+def test_recipes_say_what_was_published_and_what_was_measured(ppclas):
+    out = ppclas("recipes", "list", "flowers102-ssld*").out
+    assert "flowers102-ssld-erasing  96.27 %    not measured   flowers102: " in out
+    assert "demo" not in out
+
+
+def test_a_recipe_is_planned_on_other_photos(ppclas, tmp_path):
+    photos, _ = make_tiny_dataset(tmp_path / "photos", 2, 4)
+    arguments = ("--dry-run", "-o", "data.batch_size=4", "-o", "data.workers=0")
+    result = ppclas("recipes", "run", "MobileNetV3_small_x0_35", str(photos), *arguments)
+    assert result.code == 0, result.err
+    assert "MobileNetV3_small_x0_35" in result.out + result.err
+    assert "Did you mean" in ppclas("recipes", "run", "MobileNetV3_smal_x0_35", str(photos)).err
+
+
 def test_config_show(ppclas, tmp_path):
     result = ppclas("config", "show", "demo", "-o", "train.epochs=3")
     assert (result.code, result.err) == (0, "")
@@ -179,7 +196,7 @@ def test_config_schema_is_json(ppclas):
 
 def test_plugins(capsys):
     manager = make_plugin_manager(discover=False)
-    manager.add(engine_plugin, "engine", "ppclas-engine")
+    manager.add(components_plugin, "components", "ppclas-components")
     manager.plugins.append(
         PluginInfo(
             "bad", "bad-plugin", "1.2", "bad.module", "ImportError: no x", "Traceback …\nno x\n"
@@ -187,7 +204,7 @@ def test_plugins(capsys):
     )
     print_plugins(manager)
     out = capsys.readouterr().out
-    assert "(plugin 'engine', ppclas_engine.plugin)\n" in out
+    assert "(plugin 'components', ppclas_components.plugin)\n" in out
     assert "  losses: CrossEntropy, BinaryCrossEntropy, Focal, Asymmetric\n" in out
     assert "bad-plugin 1.2  (plugin 'bad', bad.module)\n  failed: ImportError: no x\n" in out
     assert "Traceback" not in out
@@ -223,3 +240,29 @@ def test_data_check_of_nothing(ppclas, tmp_path):
         f"error: {tmp_path}: expected a folder of class folders with photos in them"
     )
     assert json.loads(ppclas("data", "check", str(tmp_path), "--json").out)["ok"] is False
+
+
+def test_a_config_of_paddleclas_is_migrated_as_yaml_alone(ppclas, tmp_path):
+    old = tmp_path / "old.yaml"
+    old.write_text(
+        "{Global: {epochs: 3}, Arch: {name: ResNet50}, Optimizer: {name: SGD, lr: "
+        "{name: Constant, learning_rate: 0.1}}, Loss: {Train: [CELoss: {weight: 1}]}, "
+        "DataLoader: {Train: {dataset: {name: ImageNetDataset, image_root: photos, "
+        "cls_label_path: train.txt}, sampler: {batch_size: 8}}}}"
+    )
+    result = ppclas("config", "migrate", str(old), "-o", "Global.epochs=7")
+    assert result.code == 0, result.out + result.err
+    assert yaml.safe_load(result.out)["train"]["epochs"] == 7
+    assert "Arch.name → model.name: ResNet50\n" in result.err
+
+
+def test_a_config_for_evaluation_is_not_trained_with(ppclas, tmp_path):
+    old = tmp_path / "eval.yaml"
+    old.write_text(
+        "{mode: valid, ARCHITECTURE: {name: ResNet50_vd}, pretrained_model: ./w, "
+        "VALID: {batch_size: 16, file_list: val.txt, data_dir: photos}}"
+    )
+    result = ppclas("train", "-c", str(old), "--dry-run")
+    assert result.code == 1
+    assert "there is nothing to train on" in result.err
+    assert "ppclas eval --model ResNet50_vd --weights ./w --data val.txt" in result.err

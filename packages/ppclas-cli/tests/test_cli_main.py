@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from ppclas_core.hookspecs import hookimpl
 from ppclas_core.plugins import make_plugin_manager
 from ppclas_core.registry import resolve
 from ppclas_core.testing import use_plugin
+from ppclas_core.wording import near_names
 
 PPCLAS = [sys.executable, "-m", "ppclas_cli"]
 
@@ -89,15 +91,20 @@ def plugin_commands():
 
 def test_commands_of_plugins(ppclas, plugin_commands):
     assert "From plugins:\n" in ppclas("--help").out
-    assert "hello-now  Say hello now." in ppclas("--help").out
+    assert re.search(r"hello-now +Say hello now\.", ppclas("--help").out)
     assert ppclas("hello-now") == (0, "hello\n", "")
 
 
-GROUPS = [name for name in COMMANDS if isinstance(resolve(COMMANDS[name].target), click.Group)]
+GROUPS = [
+    name
+    for name in COMMANDS
+    if isinstance(group := resolve(COMMANDS[name].target), click.Group)
+    and not group.invoke_without_command  # plugins: it lists them
+]
 
 
 def test_these_are_the_groups():
-    assert GROUPS == ["distill", "models", "recipes", "data", "config"]
+    assert GROUPS == ["distill", "models", "runs", "recipes", "data", "config"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in GROUPS), ["greet"]], ids=" ".join)
@@ -199,15 +206,30 @@ def test_a_users_mistake_is_one_line_and_exit_code_1(ppclas):
 )
 def test_a_bug_is_named_and_debug_shows_it(ppclas, asked):
     bug = RuntimeError("first\nsecond")
-    assert failing(ppclas, bug, env={"PPCLAS_DEBUG": None}) == (
-        1,
-        "",
-        "error: RuntimeError: first second\nThis is a bug in ppclas; run it again with --debug "
-        "for the traceback.\n",
+    said = failing(ppclas, bug, env={"PPCLAS_DEBUG": None})
+    assert (said.code, said.out) == (1, "")
+    # The command that raises it is a plugin's, of this very module.
+    assert re.fullmatch(
+        r"error: RuntimeError: first second\nThis is a bug in the plugin package test-plugin "
+        r"\(.*fail, .*test_cli_main.py:\d+\); run it again with --debug for the traceback.\n",
+        said.err,
     )
     result = failing(ppclas, bug, **asked)
     assert result.code == 1
     assert result.err.startswith("Traceback")
+
+
+class Slip:
+    """A plugin whose command makes a function of ppclas fail."""
+
+    @hookimpl
+    def register_commands(self, registry):
+        registry.register("slip", click.Command("slip", callback=lambda: near_names(None, [1])))
+
+
+def test_a_bug_in_our_own_code_is_ours(ppclas):
+    with use_plugin(Slip()):
+        assert "This is a bug in ppclas; run it again" in ppclas("slip").err
 
 
 def test_debug_behind_two_dashes_is_an_argument(ppclas):
@@ -361,3 +383,19 @@ def test_no_command_module_is_imported_for_help():
 def test_unknown_commands_do_not_suggest_far_ones():
     assert lazy._unknown("xyzzy", COMMANDS) == "There is no command 'xyzzy'."
     assert isinstance(cli, lazy.LazyGroup)
+
+
+@pytest.mark.parametrize("arguments", [["serve", "run"], ["serve", "--help"], ["serve"]])
+def test_a_command_of_a_package_that_is_missing_says_what_to_install(arguments):
+    code = (
+        "import sys; sys.modules['ppclas_serve'] = None; from ppclas_cli.main import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.splitlines()[-1] == (
+        "error: ppclas serve needs a package that is not installed here. Run: pip install "
+        '"ppclas-cli[serve]"'
+    )

@@ -73,8 +73,8 @@ def test_a_notebook_shows_the_photo_and_a_bar_for_each_class(tmp_path):
     assert re.findall(r"width:([\d.]+)%", shown) == ["75.0", "25.0"]
     (encoded,) = re.findall(r"base64,([^']+)'", shown)
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), "uint8"), cv2.IMREAD_COLOR)
-    assert picture.shape == (48, 96, 3)
-    assert np.abs(picture.astype(int) - (0, 0, 255)).max() < 10
+    assert picture.shape == (220, 220, 3)  # twice as wide as high, in the middle
+    assert np.abs(picture[60:160].astype(int) - (0, 0, 255)).max() < 10
     of_array = ppclas.Prediction("image 1", (("cat", 1.0),))._repr_html_()
     assert "<img" not in of_array
     broken = ppclas.Prediction("x.jpg", error="no <image>")._repr_html_()

@@ -155,7 +155,12 @@ def test_what_training_would_refuse_is_refused_before_weights_are_loaded(tmp_pat
 def test_a_bundle_says_every_parameter_of_its_transforms():
     given = (ComponentConfig(name="Resize", short=40), ComponentConfig(name="CenterCrop", size=32))
     resize, crop = with_all_parameters(given)
-    assert resize.params == {"size": None, "short": 40, "interpolation": "bilinear"}
+    assert resize.params == {
+        "size": None,
+        "short": 40,
+        "interpolation": "bilinear",
+        "antialias": False,
+    }
     assert crop.params == {"size": 32, "fill": None}
     assert build_transforms((resize, crop)) == build_transforms(given)
 

@@ -216,3 +216,21 @@ def test_a_row_of_a_batch_is_what_its_photo_becomes_alone(tmp_path, transforms):
         np.testing.assert_array_equal(
             image, pipeline(paths[index].read_bytes(), sample_draw(4, 0, index), "photo")
         )
+
+
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_antialiased_as_pillow_does(kernel):
+    image = np.random.default_rng(0).integers(0, 256, (301, 203, 3), np.uint8)
+    data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+    resize = Resize(short=64, interpolation=kernel, antialias=True)
+    found = Pipeline((resize,))(data, sample_draw(0, 0, 0), "photo")
+    expected = Image.fromarray(image).resize((64, 95), Image.Resampling[kernel.upper()])
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+def test_antialiasing_starts_from_every_pixel_of_a_jpeg():
+    image = np.full((256, 256, 3), 128, np.uint8)
+    data = cv2.imencode(".jpg", image)[1].tobytes()
+    window = Window(0, 0, 256, 256, (32, 32), "bicubic", antialias=True)
+    pixels, _ = decode_window(data, "photo", lambda height, width: window)
+    assert pixels.shape == (256, 256, 3)

@@ -1,19 +1,12 @@
 """Bundles of small models that an outside plugin brings, and exports that need no exporter."""
 
-import http.client
-import io
-import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
-from ppclas_cli.serving.run import Model, Settings, application, listen, named
 from ppclas_core.bundle import (
     Architecture,
     Bundle,
@@ -26,8 +19,6 @@ from ppclas_core.bundle import (
 from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_plugin_manager
-from ppclas_deploy.export import export_bundle
-from ppclas_engine.console import Console
 
 PLUGIN = Path(__file__).parent / "plugin"
 SIZE = (4, 5)
@@ -185,86 +176,3 @@ def python():
         return ran.stdout if code == 0 else ran.stderr
 
     return run
-
-
-_EXPORTS: dict[str, Path] = {}
-
-
-@pytest.fixture(scope="module")
-def onnx_export(tmp_path_factory) -> Path:
-    """An ONNX export of a small random model, made once for all modules; copy it to change it."""
-    if "onnx" not in _EXPORTS:
-        folder = tmp_path_factory.mktemp("served")
-        export_bundle(write_random_bundle(folder / "bundle"), "onnx", folder / "onnx", num_photos=2)
-        _EXPORTS["onnx"] = folder / "onnx"
-    return _EXPORTS["onnx"]
-
-
-class Running:
-    """A server in a thread of this process, on a real socket."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.said = io.StringIO()
-        app = application(settings, Console(stream=self.said))
-        listening = listen("127.0.0.1", 0)
-        self.port = listening.getsockname()[1]
-        self.server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=10)
-        )
-        self.thread = threading.Thread(target=self.server.run, args=([listening],))
-        self.thread.start()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            status, body, _ = self.ask("GET", "/v2/health/ready")
-            waiting = "being loaded" in body.decode()
-            if status == 200 or (status == 503 and not waiting):
-                return
-            time.sleep(0.02)
-        raise AssertionError(self.said.getvalue())
-
-    def ask(self, method, path, body=None, headers=None) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body, headers or {})
-            answer = connection.getresponse()
-            return answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()}
-        finally:
-            connection.close()
-
-    def json(self, method, path, content=None, headers=None):
-        """Status and content of an answer to JSON."""
-        body = content if isinstance(content, bytes | None) else json.dumps(content).encode()
-        kind = "image/jpeg" if isinstance(content, bytes) else "application/json"
-        status, answer, _ = self.ask(method, path, body, {"content-type": kind, **(headers or {})})
-        return status, json.loads(answer)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def start_server():
-    """Start servers: ``start_server(path, ..., settings=...)``; all end with the module."""
-    running = []
-
-    def start(*paths, names=(), **settings) -> Running:
-        paths = [str(path) for path in paths]
-        models = tuple(
-            Model(name=name, version=version, path=path)
-            for path, (name, version) in zip(paths, named(paths, names), strict=True)
-        )
-        running.append(Running(Settings(models=models, **{"threads": 1, **settings})))
-        return running[-1]
-
-    yield start
-    for server in running:
-        server.stop()
-
-
-@pytest.fixture(scope="session")
-def ppclas_command() -> list[str]:
-    """The command line, without its entry point."""
-    return [sys.executable, "-m", "ppclas_cli"]

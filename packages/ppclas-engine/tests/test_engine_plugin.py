@@ -14,8 +14,8 @@ from ppclas_engine import plugin
 
 class Taker:
     @hookimpl
-    def register_metrics(self, registry):
-        registry.register("TopK", dict)
+    def register_recipes(self, registry):
+        registry.register("demo", dict)
 
 
 def test_a_stranger_cannot_take_a_name_that_ships():
@@ -23,7 +23,7 @@ def test_a_stranger_cannot_take_a_name_that_ships():
     manager.add(plugin, "engine", "ppclas-engine")
     with pytest.raises(PluginError, match="registered twice: by ppclas-engine and by stranger"):
         manager.add(Taker(), "taker", "stranger")
-    assert manager.registries.metrics.entry("TopK").owner == "ppclas-engine"
+    assert manager.registries.recipes.entry("demo").owner == "ppclas-engine"
 
 
 @pytest.mark.slow

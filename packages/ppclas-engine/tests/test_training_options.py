@@ -304,3 +304,23 @@ def test_another_recipe_on_resume_must_be_asked_for(photos, tmp_path, capsys):
         18,
     ]  # from 24 photos: 3 steps an epoch, then 6
     assert "ema_top1" in result.history[-1]
+
+
+def test_parameters_are_left_out_of_decay_by_parts_of_their_names():
+    from ppclas_core import create_model
+    from ppclas_core.config.schema import OptimizerSection
+    from ppclas_engine.loop.optimizing import build_optimizer
+
+    model = create_model("FakeNet", num_classes=3)
+    names = [name for name, _ in model.trainable()]
+    part = next(name for name in names if name.endswith(".weight"))
+    section = OptimizerSection(name="AdamW", weight_decay=0.1, no_decay_names=[part])
+    built = build_optimizer(section, model, 0.1)
+    decays = {
+        id(parameter): group["weight_decay"]
+        for group in built._param_groups
+        for parameter in group["params"]
+    }
+    assert {name for name, parameter in model.trainable() if decays[id(parameter)] == 0.0} == {
+        name for name in names if part in name
+    }

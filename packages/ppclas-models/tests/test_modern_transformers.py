@@ -43,8 +43,9 @@ SMALLEST = {
     "uniformer": "UniFormer_small",
     "nextvit": "NextViT_small_224",
     "svtr": "SVTR_tiny",
+    "tnt": "TNT_small",
 }
-FIXED_SIZE = {"vit", "deit", "foundation_vit", "levit"}
+FIXED_SIZE = {"vit", "deit", "foundation_vit", "levit", "tnt"}
 """Families whose images have the size that the model is built for."""
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix
     from ppclas_augment.erasing import Cutout, GridMask, HideAndSeek, RandomErasing
+    from ppclas_augment.timm_policy import TimmRandAugment
 
 __all__ = [
     "AugMix",
@@ -32,6 +33,7 @@ __all__ = [
     "MixupOrCutMix",
     "RandAugment",
     "RandomErasing",
+    "TimmRandAugment",
     "TrivialAugment",
 ]
 
@@ -39,6 +41,7 @@ _MODULES = {
     "automatic": ("AugMix", "AutoAugment", "ColorJitter", "RandAugment", "TrivialAugment"),
     "batch": ("CutMix", "FMix", "Mixup", "MixupOrCutMix"),
     "erasing": ("Cutout", "GridMask", "HideAndSeek", "RandomErasing"),
+    "timm_policy": ("TimmRandAugment",),
 }
 
 

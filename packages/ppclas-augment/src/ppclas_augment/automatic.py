@@ -34,7 +34,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 Operation = tuple[Op, float]
 
 
-class _Automatic(Transform):
+class Automatic(Transform):
     """What the automatic augmentations share."""
 
     fill: tuple[Channel, Channel, Channel] = (128, 128, 128)
@@ -55,7 +55,7 @@ class _Automatic(Transform):
         return Look(self.fill, self.resampling)
 
 
-class AutoAugment(_Automatic):
+class AutoAugment(Automatic):
     """One of 25 pairs of operations found by search on ImageNet.
 
     Each step of the pair is done with its own probability and at its own magnitude. A policy of
@@ -88,7 +88,7 @@ class AutoAugment(_Automatic):
         ranges = IMAGENET_RANGES if self.variant == "reference" else ORIGINAL_RANGES
         steps = policy[int(rng.random() * len(policy))]
         return tuple(
-            (step.op, _value(step.op, ranges, (step.magnitude or 0) / 9, sign))
+            (step.op, value_of(step.op, ranges, (step.magnitude or 0) / 9, sign))
             for step, (chance, sign) in zip(
                 steps, rng.random((len(steps), 2)).tolist(), strict=True
             )
@@ -96,7 +96,7 @@ class AutoAugment(_Automatic):
         )
 
 
-class RandAugment(_Automatic):
+class RandAugment(Automatic):
     """``num_layers`` operations at random, all of the strength ``magnitude / 10``.
 
     Example:
@@ -129,11 +129,11 @@ class RandAugment(_Automatic):
             if self.magnitude_std:
                 magnitude = min(10.0, max(0.0, rng.normal(magnitude, self.magnitude_std)))
             op = self.ops[int(pick * len(self.ops))]
-            drawn.append((op, _value(op, RANDAUGMENT_RANGES, magnitude / 10, sign)))
+            drawn.append((op, value_of(op, RANDAUGMENT_RANGES, magnitude / 10, sign)))
         return tuple(drawn)
 
 
-class TrivialAugment(_Automatic):
+class TrivialAugment(Automatic):
     """One operation at the strength ``k / (num_strengths - 1)``, k uniform: nothing to tune.
 
     The wide ranges: shears to 0.99, rotations to 135 degrees.
@@ -159,10 +159,10 @@ class TrivialAugment(_Automatic):
         pick, level, sign = rng.random(3).tolist()
         op = self.ops[int(pick * len(self.ops))]
         strength = int(level * self.num_strengths) / (self.num_strengths - 1)
-        return ((op, _value(op, TRIVIAL_RANGES, strength, sign)),)
+        return ((op, value_of(op, TRIVIAL_RANGES, strength, sign)),)
 
 
-class AugMix(_Automatic):
+class AugMix(Automatic):
     """Several chains of operations, blended with the image: ``(1 - m) · x + m · Σ wᵢ · chainᵢ(x)``.
 
     The weights w are drawn from Dirichlet(alpha, …), m from Beta(alpha, alpha). The images only:
@@ -222,7 +222,7 @@ class AugMix(_Automatic):
         for pick, level, sign in rng.random((depth, 3)).tolist():
             op = self.ops[int(pick * len(self.ops))]
             strength = 0.1 + (max(0.1, self.severity) - 0.1) * level
-            drawn.append((op, _value(op, _AUGMIX, strength / 10, sign)))
+            drawn.append((op, value_of(op, _AUGMIX, strength / 10, sign)))
         return tuple(drawn)
 
 
@@ -301,7 +301,7 @@ def check_pixels(image: Image, name: str) -> None:
         )
 
 
-def _value(op: Op, ranges: Mapping[str, Range], strength: float, sign: float) -> float:
+def value_of(op: Op, ranges: Mapping[str, Range], strength: float, sign: float) -> float:
     """The value of an operation at ``strength``; signed ones are negative for ``sign`` < 0.5."""
     values = ranges.get(op)
     if values is None:

@@ -65,6 +65,8 @@ class Frame:
                 return f"{type(transform).__name__} is more than it can do, which is {_ABLE_TO}"
         if by_short_side and crop is None:
             return f"Resize (short) alone leaves photos of several sizes; it can do {_ABLE_TO}"
+        if not isinstance(sizing, Letterbox) and sizing.antialias:
+            return f"it does not average pixels as Pillow does (antialias); it can do {_ABLE_TO}"
         if sizing.interpolation not in FILTERS:
             return (
                 f"it has no interpolation {sizing.interpolation!r} as OpenCV has it, only "

@@ -48,6 +48,13 @@ def solarize(image: Image, threshold: float) -> Image:
     return image ^ np.negative((image >= max(limit, 0)).view(np.uint8))
 
 
+def solarize_add(image: Image, added: int) -> Image:
+    """Add ``added`` (0..255) to the values below 128."""
+    return cv2.LUT(
+        image, np.array([min(255, v + added) if v < 128 else v for v in range(256)], np.uint8)
+    ).reshape(image.shape)
+
+
 def posterize(image: Image, bits: int) -> Image:
     """Keep the highest ``bits`` (1..8) of each value; 8 changes nothing."""
     return image if bits >= 8 else image & np.uint8(256 - (1 << (8 - bits)))

@@ -23,6 +23,11 @@ def register_transforms(registry: Registry) -> None:
     }.items():
         registry.register(name, f"ppclas_augment.automatic:{name}", summary=summary)
     registry.register(
+        "TimmRandAugment",
+        "ppclas_augment.timm_policy:TimmRandAugment",
+        summary="RandAugment as timm defines it, such as rand-m9-mstd0.5-inc1",
+    )
+    registry.register(
         "ColorJitter",
         "ppclas_augment.automatic:ColorJitter",
         summary="brightness, contrast, saturation and hue by random amounts",

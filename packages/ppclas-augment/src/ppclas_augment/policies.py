@@ -31,9 +31,10 @@ Op = Literal[
     "TranslateX",
     "TranslateY",
     "Invert",
+    "SolarizeAdd",
 ]
-"""The operations under the papers' names: RandAugment's 14, and Invert, which only AutoAugment
-has."""
+"""The operations under the papers' names: RandAugment's 14, Invert, which only AutoAugment has, and
+SolarizeAdd, which came with AutoAugment for detection."""
 
 RANDAUGMENT_OPS: tuple[Op, ...] = get_args(Op)[:14]
 AUGMIX_OPS: tuple[Op, ...] = (
@@ -58,7 +59,7 @@ class Range:
     strongest: float
     signed: bool = False
     """The negative value is as likely as the positive one."""
-    whole: Literal["no", "nearest", "up"] = "no"
+    whole: Literal["no", "nearest", "up", "down"] = "no"
     """How the value is rounded to a whole number."""
 
     def at(self, strength: float) -> float:
@@ -66,6 +67,8 @@ class Range:
         value = self.weakest + (self.strongest - self.weakest) * strength
         if self.whole == "up":
             return math.ceil(round(value, 9))
+        if self.whole == "down":
+            return math.floor(round(value, 9))
         return round(value) if self.whole == "nearest" else value
 
 
@@ -84,6 +87,7 @@ IMAGENET_RANGES: Mapping[str, Range] = {
     "Sharpness": Range(0, 0.9, signed=True),
     "Posterize": Range(8, 4, whole="nearest"),
     "Solarize": Range(256, 0),
+    "SolarizeAdd": Range(0, 110, whole="down"),
 }
 """AutoAugment, table 6 of the paper: ten magnitudes, 0 to 9."""
 
@@ -113,8 +117,52 @@ TRIVIAL_RANGES: Mapping[str, Range] = {
     "Sharpness": Range(0, 0.99, signed=True),
     "Posterize": Range(8, 2, whole="nearest"),
     "Solarize": Range(256, 0),
+    "SolarizeAdd": Range(0, 110, whole="down"),
 }
 """TrivialAugment, the wide space: 31 strengths."""
+
+TIMM_RANGES: Mapping[str, Range] = {
+    "ShearX": Range(0, 0.3, signed=True),
+    "ShearY": Range(0, 0.3, signed=True),
+    "TranslateX": Range(0, 0.45, signed=True),
+    "TranslateY": Range(0, 0.45, signed=True),
+    "Rotate": Range(0, 30, signed=True),
+    "Color": Range(0, 0.9, signed=True),
+    "Contrast": Range(0, 0.9, signed=True),
+    "Brightness": Range(0, 0.9, signed=True),
+    "Sharpness": Range(0, 0.9, signed=True),
+    "Posterize": Range(4, 0, whole="up"),
+    "Solarize": Range(256, 0),
+    "SolarizeAdd": Range(0, 110, whole="down"),
+}
+"""timm's RandAugment with ``inc1``: magnitudes 0 to 10, all stronger with the magnitude."""
+
+TIMM_PLAIN_RANGES: Mapping[str, Range] = {
+    **TIMM_RANGES,
+    **dict.fromkeys(("Color", "Contrast", "Brightness", "Sharpness"), Range(-0.9, 0.9)),
+    "Posterize": Range(0, 4, whole="down"),
+    "Solarize": Range(0, 256, whole="down"),
+}
+"""timm's RandAugment without ``inc1``: some operations get weaker with the magnitude."""
+
+TIMM_OPS: tuple[Op, ...] = (
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "SolarizeAdd",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+)
+"""What timm's RandAugment draws from."""
 
 AUGMIX_RANGES: Mapping[str, Range] = {
     "ShearX": Range(0, 0.3, signed=True),
@@ -205,6 +253,7 @@ _OPERATIONS: Mapping[str, Callable[[Image, float, Look], Image]] = {
     # With no bit left the image would be black.
     "Posterize": lambda image, bits, _: functional.posterize(image, max(1, int(bits))),
     "Solarize": lambda image, threshold, _: functional.solarize(image, threshold),
+    "SolarizeAdd": lambda image, added, _: functional.solarize_add(image, int(added)),
     "Color": lambda image, more, _: functional.saturation(image, 1 + more),
     "Contrast": lambda image, more, _: functional.contrast(image, 1 + more),
     "Brightness": lambda image, more, _: functional.brightness(image, 1 + more),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import click
+from ppclas_core.errors import MissingDependencyError
 from ppclas_core.wording import near_names
 
 
@@ -18,6 +21,8 @@ class LazyCommand:
     """``module:attribute``."""
     summary: str
     section: str
+    extra: str = ""
+    """The extra of ``ppclas-cli`` that brings the command's package; empty: it is always there."""
 
 
 class LazyGroup(click.Group):
@@ -31,22 +36,19 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Our own commands in the table's order, then the plugins'."""
-        return [*self._table, *(name for name in _plugin_commands() if name not in self._table)]
+        return [*self._table, *(name for name in plugin_commands() if name not in self._table)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command ``cmd_name``; None where there is none."""
         from ppclas_core.registry import resolve
 
         if cmd_name in self._table:
-            command: click.Command = resolve(self._table[cmd_name].target)
+            row = self._table[cmd_name]
+            if row.extra and find_spec(row.target.partition(".")[0]) is None:
+                return _NotInstalled(cmd_name, row.extra)
+            command: click.Command = resolve(row.target)
             return command
-        from ppclas_core.plugins import get_registries
-
-        registry = get_registries().commands
-        if cmd_name not in registry:
-            return None
-        found: click.Command = resolve(registry.entry(cmd_name).builder)
-        return found
+        return plugin_command(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -62,9 +64,9 @@ class LazyGroup(click.Group):
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, command in self._table.items():
             sections.setdefault(command.section, []).append((name, command.summary))
-        for name, summary in _plugin_commands().items():
+        for name, command in plugin_commands().items():
             if name not in self._table:
-                sections.setdefault("From plugins", []).append((name, summary))
+                sections.setdefault(command.section, []).append((name, command.summary))
         width = max(len(name) for rows in sections.values() for name, _ in rows)
         for title, rows in sections.items():
             with formatter.section(title):
@@ -72,14 +74,68 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name.ljust(width), summary) for name, summary in rows])
 
 
+class _NotInstalled(click.Command):
+    """A command whose package is not there: it only says so."""
+
+    def __init__(self, name: str, extra: str) -> None:
+        super().__init__(name)
+        self._extra = extra
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse whatever is asked.
+
+        Raises:
+            MissingDependencyError: always.
+        """
+        raise MissingDependencyError(
+            f"ppclas {self.name} needs a package that is not installed here. "
+            f'Run: pip install "ppclas-cli[{self._extra}]"'
+        )
+
+
 def _unknown(name: str, known: Iterable[str]) -> str:
     near = near_names(name, known, 2)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    if name in OPTIONAL:
+        hint = f" It comes with the extra [{OPTIONAL[name]}]; run: {install(OPTIONAL[name])}"
     return f"There is no command {name!r}.{hint}"
 
 
-def _plugin_commands() -> dict[str, str]:
+OPTIONAL = dict.fromkeys(("explain", "features", "neighbours"), "search")
+"""Command that is not part of every installation → the extra of ppclas-cli that brings it."""
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'ppclas-cli[{extra}]'"
+
+
+def need_extra(option: str, module: str, extra: str) -> None:
+    """Raise MissingDependencyError, with the command that helps, where ``module`` is not there."""
+    if importlib.util.find_spec(module) is None:
+        raise MissingDependencyError(f"{option} needs the extra [{extra}]: {install(extra)}")
+
+
+def plugin_command(name: str) -> click.Command | None:
+    """The command that a plugin registered as ``name``; None where there is none."""
+    from ppclas_core.plugins import get_registries
+    from ppclas_core.registry import resolve
+
+    registry = get_registries().commands
+    if name not in registry:
+        return None
+    found: click.Command = resolve(registry.entry(name).builder)
+    return found
+
+
+def plugin_commands() -> dict[str, LazyCommand]:
+    """The plugins' commands; ``section`` of their metadata says where ``--help`` lists them."""
     from ppclas_core.plugins import get_registries
 
-    commands = get_registries().commands
-    return {name: commands.entry(name).summary for name in commands}
+    registry = get_registries().commands
+    found = {}
+    for name in registry:
+        entry = registry.entry(name)
+        section = str(entry.metadata.get("section", "From plugins"))
+        found[name] = LazyCommand(str(entry.builder), entry.summary, section)
+    return found

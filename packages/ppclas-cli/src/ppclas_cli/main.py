@@ -24,11 +24,15 @@ PACKAGES = (
     "ppclas-cli",
     "ppclas-core",
     "ppclas-data",
+    "ppclas-components",
     "ppclas-engine",
     "ppclas-models",
     "ppclas-augment",
     "ppclas-distill",
     "ppclas-deploy",
+    "ppclas-search",
+    "ppclas-paddleclas",
+    "ppclas-serve",
 )
 
 
@@ -139,14 +143,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         output.error(f"{where}{error.strerror or error}; --debug shows where that happened.")
         return 1
-    except Exception as error:  # a bug of ours: the one place that may see any exception
+    except (
+        Exception
+    ) as error:  # a bug, ours or a plugin's: the one place that may see any exception
         if debug:
             _print_traceback()
-        else:
-            output.error(" ".join(f"{type(error).__name__}: {error}".split()))
-            click.echo(
-                "This is a bug in ppclas; run it again with --debug for the traceback.", err=True
-            )
+            return 1
+        output.error(" ".join(f"{type(error).__name__}: {error}".split()))
+        where = _plugin_frame(error)
+        said = (
+            f"This is a bug in the plugin package {where}" if where else "This is a bug in ppclas"
+        )
+        click.echo(f"{said}; run it again with --debug for the traceback.", err=True)
         return 1
 
 
@@ -163,6 +171,30 @@ def _run(arguments: list[str]) -> int:
         _echo_versions()
         return 0
     return result if isinstance(result, int) else 0
+
+
+def _plugin_frame(error: BaseException) -> str:
+    """The plugin whose code raised ``error``, with its method and line; empty where ours did."""
+    import traceback
+
+    from ppclas_core.plugins import get_plugin_manager
+
+    plugins = {
+        info.module.partition(".")[0]: info.distribution
+        for info in get_plugin_manager().plugins
+        if info.distribution not in PACKAGES
+    }
+    ours = {name.replace("-", "_") for name in (*PACKAGES, "ppclas")}
+    # The innermost frame that is a plugin's or ours: what it calls of other packages is its doing.
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        root = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if root in ours:
+            return ""
+        if root in plugins:
+            code = frame.f_code
+            name = getattr(code, "co_qualname", code.co_name)  # from Python 3.11
+            return f"{plugins[root]} ({name}, {code.co_filename}:{line})"
+    return ""
 
 
 def _report(error: PpclasError, arguments: Sequence[str], debug: bool) -> int:

@@ -22,14 +22,6 @@ def register_commands(registry: Registry) -> None:
     )  # deferred: plugins are loaded where click is not needed, too
 
     for name, command in COMMANDS.items():
+        if command.extra:  # its own package registers it
+            continue
         registry.register(name, command.target, summary=command.summary)
-
-
-@hookimpl
-def register_config_formats(registry: Registry) -> None:
-    """Add the two schemas of PaddleClas."""
-    registry.register(
-        "paddleclas",
-        "ppclas_cli.paddleclas:PaddleClasFormat",
-        summary="PaddleClas' configs of 2020 and of 2.x, as they are",
-    )

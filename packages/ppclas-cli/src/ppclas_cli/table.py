@@ -30,7 +30,10 @@ COMMANDS = {
         "ppclas_cli.commands.distill:distill", "Train a small model from a large one.", _WORK
     ),
     "serve": LazyCommand(
-        "ppclas_cli.commands.serve:command", "Answer over HTTP, with a page for people.", _WORK
+        "ppclas_serve.command:command",
+        "Answer over HTTP, with a page for people.",
+        _WORK,
+        extra="serve",
     ),
     "client": LazyCommand(
         "ppclas_cli.commands.client:command", "Ask a server about photos, from scripts.", _WORK
@@ -43,6 +46,9 @@ COMMANDS = {
     "models": LazyCommand(
         "ppclas_cli.commands.models:models", "List models; fetch, convert and measure them.", _LOOK
     ),
+    "runs": LazyCommand(
+        "ppclas_cli.commands.runs:runs", "List and compare what was trained.", _LOOK
+    ),
     "recipes": LazyCommand(
         "ppclas_cli.commands.recipes:recipes", "List ready-made training settings.", _LOOK
     ),
@@ -53,7 +59,7 @@ COMMANDS = {
         "ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK
     ),
     "plugins": LazyCommand(
-        "ppclas_cli.commands.plugins:command", "List what is installed and what it adds.", _LOOK
+        "ppclas_cli.commands.plugins:command", "List what is installed; start a plugin.", _LOOK
     ),
     "doctor": LazyCommand(
         "ppclas_cli.commands.doctor:command", "Find what is wrong with this installation.", _CARE

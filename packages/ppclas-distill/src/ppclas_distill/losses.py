@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ppclas_components.losses import log_softmax
 from ppclas_core.contracts.training import Loss, Targets, split_outputs
 from ppclas_core.errors import ConfigError, ShapeError
-from ppclas_engine.builtin.losses import log_softmax
 from pydantic import NonNegativeFloat, PositiveFloat
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_components.losses import log_softmax
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config
 from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.contracts.training import FeatureLoss, Loss, Targets
 from ppclas_core.errors import ConfigError, PpclasError
 from ppclas_core.plugins import get_registries
-from ppclas_engine.builtin.losses import log_softmax
 from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ppclas_core.errors import ShapeError
@@ -91,6 +92,31 @@ def profile_model(model: ImageModel, image_size: int | tuple[int, int]) -> Model
     )
 
 
+def cost_facts(model: ImageModel, image_size: int | tuple[int, int]) -> dict[str, str]:
+    """Size, operations and time here, in words; empty where the model takes no such image."""
+    paddle = require_paddle("measuring a model")
+    try:
+        cost = profile_model(model, image_size)
+    except ShapeError:
+        return {}
+    image = paddle.zeros([1, model.config.in_channels, *cost.image_size])
+    training, seconds = model.training, []
+    model.eval()
+    for _ in range(5):
+        started = perf_counter()
+        with paddle.no_grad():
+            model(image).numpy()
+        seconds.append(perf_counter() - started)
+    if training:
+        model.train()
+    macs, where = cost.macs / 1e9, f"Paddle on {paddle.get_device()}"
+    return {
+        "size": f"{cost.params / 1e6:.2f} million parameters, {cost.values * 4 / 1e6:.1f} MB",
+        "for one photo": f"{2 * macs:.2f} GFLOPs ({macs:.2f} billion multiply-adds), "
+        f"{1000 * min(seconds):.1f} ms on this machine (alone in a batch, {where})",
+    }
+
+
 def _cost(name: str, layer: Any, output: Any) -> LayerCost:
     shape = tuple(output.shape[1:])
     weight = layer.weight.shape
@@ -98,4 +124,5 @@ def _cost(name: str, layer: Any, output: Any) -> LayerCost:
     # over all inputs.
     per_output = prod(weight[1:]) if len(weight) == 4 else weight[0]
     params = sum(prod(parameter.shape) for parameter in layer.parameters(include_sublayers=False))
-    return LayerCost(name, type(layer).__name__, shape, params, prod(shape) * per_output)
+    # The first axis counts, too: a layer may take the parts of the one image as a batch.
+    return LayerCost(name, type(layer).__name__, shape, params, prod(output.shape) * per_output)

@@ -54,7 +54,7 @@ def command(
     """
     from ppclas_engine.results.predict import expand_paths
 
-    from ppclas_cli.serving.client import Client
+    from ppclas_cli.client import Client
 
     chosen = as_format or format_of(output)
     files = expand_paths(paths)

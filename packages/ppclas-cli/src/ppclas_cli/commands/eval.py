@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppclas_cli.bundles import WHAT, model_options, open_source
+from ppclas_cli.lazy import need_extra
 from ppclas_cli.output import print_table
 
 if TYPE_CHECKING:
@@ -42,6 +43,22 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Write report.html there, with pictures, and a table of every photo's answer.",
 )
+@click.option(
+    "--tta",
+    metavar="flip|5crop|N",
+    help="Average the answers for several views of each photo; prints gain and cost.",
+)
+@click.option(
+    "--knn",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Score the features instead: the K nearest training photos vote.",
+)
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Score the features instead: a logistic regression on the training photos.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
 def command(
     bundle_path: str | None,
@@ -55,6 +72,9 @@ def command(
     per_class: bool,
     confusion: str | None,
     report: str | None,
+    tta: str | None,
+    knn: int | None,
+    probe: bool,
     as_json: bool,
 ) -> None:
     """Score a run, a bundle, an export, or published weights on labelled photos.
@@ -68,6 +88,8 @@ def command(
       ppclas eval exports/onnx --data other_photos/ --report report/
       ppclas eval MobileNetV2 --data val_list.txt --json
       ppclas eval ResNet50 --weights my_resnet.pdparams --data val_list.txt
+      ppclas eval runs/MobileNetV2-1 --tta flip
+      ppclas eval MobileNetV2 --data photos/ --knn 10 --probe
     """
     from ppclas_core.errors import DataError
     from ppclas_engine.console import Console
@@ -76,6 +98,18 @@ def command(
     console = Console()
     opened = open_source(bundle_path, model, weights)
     bundle = opened.bundle
+    if knn is not None or probe:
+        need_extra("--knn and --probe", "ppclas_search", "search")
+        from ppclas_search.frozen import evaluate_frozen
+
+        found = evaluate_frozen(bundle, opened.path, data, console, knn=knn, probe=probe)
+        if as_json:
+            click.echo(json.dumps({how: one.summary() for how, one in found.items()}))
+            return
+        for how, one in found.items():
+            title = {"knn": f"the {knn} nearest photos vote", "probe": "logistic regression"}[how]
+            click.echo(f"{title}: top-1 {one.metrics['top1']:.2%} on {one.num_images} photos")
+        return
     if confusion and bundle.manifest.task == "multilabel":
         raise DataError(
             "--confusion: a confusion matrix is of one label a photo, and this model gives "
@@ -85,7 +119,14 @@ def command(
     if batch_size is not None:
         scoring = replace(scoring, batch_size=batch_size)
     images = scoring.images
-    evaluation = evaluate_bundle(bundle, scoring, console, workers=workers)
+    if tta is not None:
+        need_extra("--tta", "ppclas_search", "search")
+        from ppclas_search.tta import evaluate_views, gain_and_cost, views_of
+
+        evaluation, plain = evaluate_views(bundle, scoring, console, tta, workers=workers)
+        console.line(gain_and_cost(evaluation, plain, len(views_of(tta))))
+    else:
+        evaluation = evaluate_bundle(bundle, scoring, console, workers=workers)
     if confusion and evaluation.confusion is not None:
         from ppclas_engine.results.pictures import draw_confusion
 

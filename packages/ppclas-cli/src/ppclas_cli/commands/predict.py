@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from ppclas_core.wording import escaped
 
 from ppclas_cli.answers import FORMATS, format_of, report
 from ppclas_cli.bundles import WHAT, open_source
+from ppclas_cli.lazy import need_extra
 from ppclas_cli.output import note
 
 
@@ -58,6 +61,11 @@ from ppclas_cli.output import note
     metavar="N",
     help="CPU threads of the engine. Without it: all.",
 )
+@click.option(
+    "--tta",
+    metavar="flip|5crop|N",
+    help="Average the answers for several views of each photo: so many times as slow.",
+)
 def command(
     paths: tuple[str, ...],
     model: str | None,
@@ -69,6 +77,7 @@ def command(
     batch_size: int,
     engine: str | None,
     threads: int | None,
+    tta: str | None,
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
 
@@ -102,14 +111,17 @@ def command(
     loaded = None
     if engine is not None or threads is not None:
         bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
-    predictions = list(
-        predict(
-            bundle,
-            files,
-            top_k=top_k,
-            batch_size=batch_size,
-            threads=readers(threads),
-            engine=loaded,
-        )
-    )
+    how: dict[str, Any] = {
+        "top_k": top_k,
+        "batch_size": batch_size,
+        "threads": readers(threads),
+        "engine": loaded,
+    }
+    if tta is not None:
+        need_extra("--tta", "ppclas_search", "search")
+        from ppclas_search.tta import predict_views
+
+        predictions = predict_views(bundle, files, tta, **how)
+    else:
+        predictions = list(predict(bundle, files, **how))
     report(predictions, output, chosen)

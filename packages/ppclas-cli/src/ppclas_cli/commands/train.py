@@ -187,7 +187,7 @@ def command(
     \b
     Examples:
       ppclas train
-      ppclas train flowers/ --model MobileNetV2 --pretrained weights.pdparams
+      ppclas train flowers/ --model ResNet50
       ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
       ppclas train --resume runs/MobileNetV2-1
       ppclas train photos/ --devices 0,1,2,3 --batch-size 256
@@ -234,6 +234,7 @@ def command(
         _print_result(_resume(run, config, console, places, change_recipe=change_recipe))
         return
     assert loaded is not None
+    _check_there_is_something_to_train_on(source, loaded.config)
     for note in loaded.notes:
         console.line(note)
     plan = plan_run(loaded.config)
@@ -290,6 +291,21 @@ def _resume(
             else check_same_recipe(folder, config)
         )
     return resume(folder, console, config, make_launch(config or run_config(folder), **places))
+
+
+def _check_there_is_something_to_train_on(source: str | None, config: Config) -> None:
+    """Refuse a file for evaluation, in whose place the built-in photos would be trained on."""
+    from ppclas_core.errors import ConfigError
+
+    data, model = config.data, config.model
+    if source is None or data.train is not None or data.val is None:
+        return
+    weights = model.pretrained if isinstance(model.pretrained, str) else "FILE"
+    words = ["ppclas", "eval", "--model", model.name, "--weights", weights, "--data", data.val]
+    raise ConfigError(
+        f"{source}: it names validation photos alone, so there is nothing to train on. To measure "
+        f"a model on them: {shlex.join(words)}"
+    )
 
 
 def _print_plan(plan: Plan, console: Console) -> None:

@@ -227,7 +227,8 @@ def _left_over(said: str, data: bytes) -> bool:
 
 def _scale(window: Window) -> int:
     """The largest of 8, 4, 2, 1 by which the window can be divided and is not enlarged later."""
-    if window.interpolation == "nearest":  # asks for single pixels of the picture as it is
+    # These ask for the pixels of the picture as it is.
+    if window.interpolation == "nearest" or window.antialias:
         return 1
     height, width = window.size
     return next(

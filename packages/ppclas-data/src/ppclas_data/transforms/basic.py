@@ -39,6 +39,8 @@ class Resize(WindowTransform):
     """Length of the shorter side, in pixels; the other follows, rounded half to even."""
     interpolation: Interpolation = "bilinear"
     """As OpenCV has them: only "area" antialiases."""
+    antialias: bool = False
+    """Resize as Pillow does, which averages pixels where it shrinks: RGB photos alone."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Resize:
@@ -55,7 +57,7 @@ class Resize(WindowTransform):
         else:
             assert self.short is not None  # one of the two is given
             size = functional.short_side_size(height, width, self.short)
-        return Window(0, 0, height, width, size, self.interpolation)
+        return Window(0, 0, height, width, size, self.interpolation, self.antialias)
 
 
 class CenterCrop(Transform):
@@ -100,6 +102,8 @@ class RandomResizedCrop(WindowTransform):
     """Smallest and largest width / height of the box."""
     interpolation: Interpolation = "bilinear"
     """As OpenCV has them: only "area" antialiases."""
+    antialias: bool = False
+    """Resize as Pillow does, as for Resize."""
     sampling: Literal["one_draw", "one_draw_log", "ten_tries"] = "one_draw"
     """one_draw: PaddleClas' rule, uniform in the aspect ratio, with the area share bounded by what
     fits. one_draw_log: the same, uniform in the logarithm of the ratio. ten_tries: Inception's and
@@ -123,7 +127,10 @@ class RandomResizedCrop(WindowTransform):
     def window(self, height: int, width: int, draw: Draw) -> Window:
         """A random box."""
         return Window(
-            *self.draw_box(height, width, draw.rng), size_pair(self.size), self.interpolation
+            *self.draw_box(height, width, draw.rng),
+            size_pair(self.size),
+            self.interpolation,
+            self.antialias,
         )
 
     def draw_box(

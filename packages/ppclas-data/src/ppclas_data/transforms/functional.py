@@ -67,6 +67,21 @@ def resize(
     )
 
 
+def resize_antialiased(
+    image: Image, size: tuple[int, int], interpolation: Interpolation = "bilinear"
+) -> Image:
+    """Resize uint8 [H, W, 3] to ``size`` (height, width) by Pillow: where it shrinks, the kernel
+    covers all the pixels that one of the result stands for.
+    """
+    import PIL.Image  # deferred: few configs ask for it
+
+    kernel = PIL.Image.Resampling[_PILLOW_NAMES.get(interpolation, interpolation).upper()]
+    return np.asarray(PIL.Image.fromarray(np.ascontiguousarray(image)).resize(size[::-1], kernel))
+
+
+_PILLOW_NAMES = {"area": "box"}
+
+
 def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
     """(height, width) after scaling the shorter side to ``short``; both rounded, halves to even."""
     factor = short / min(height, width)

@@ -20,9 +20,13 @@ class Window(NamedTuple):
     size: tuple[int, int]
     """(height, width) after the resize."""
     interpolation: Interpolation = "bilinear"
+    antialias: bool = False
+    """Average the pixels that a smaller one stands for, as Pillow does."""
 
     def resize(self, pixels: Image, out: Image | None = None) -> Image:
         """The box's pixels, [h, w, C] of any resolution, to [*size, C]; in ``out`` if that fits."""
+        if self.antialias:
+            return functional.resize_antialiased(pixels, self.size, self.interpolation)
         return functional.resize(pixels, self.size, self.interpolation, out)
 
 

@@ -105,7 +105,7 @@ class StartWeights:
 
 
 def mean_state(states: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The mean of several states with the same keys, summed in float64, in the last one's dtypes."""
+    """The mean of several states with the same keys, summed in float64."""
     sums: dict[str, NDArray[Any]] = {}
     dtypes: dict[str, Any] = {}
     count = 0

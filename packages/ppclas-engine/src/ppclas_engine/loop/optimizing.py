@@ -64,6 +64,8 @@ def build_optimizer(
         **(model.layer_decay(section.layer_decay) if section.layer_decay is not None else {}),
         **said,
     }
+    optimizer = build_component(get_registries().optimizers, section)
+    spared = getattr(optimizer, "no_decay_names", ())
     groups: dict[tuple[float, float], list[Tensor]] = {}
     of_model = {name for name, _ in model.trainable()}
     for name, parameter in trained_parameters(model, layers or {}):
@@ -71,8 +73,10 @@ def build_optimizer(
         factor = factors.get(stage, 1.0 if stage == HEAD else factors.get(BACKBONE, 1.0))
         # A model can leave parameters out of weight decay itself, as MobileNetV3 does with its
         # batch norms.
-        exempt = parameter.regularizer is not None or (
-            section.no_decay_norm_bias and parameter.ndim == 1
+        exempt = (
+            parameter.regularizer is not None
+            or (section.no_decay_norm_bias and parameter.ndim == 1)
+            or any(part in name for part in spared)
         )
         groups.setdefault((factor, 0.0 if exempt else section.weight_decay), []).append(parameter)
     if not groups:
@@ -80,7 +84,7 @@ def build_optimizer(
             "Every stage is frozen, so there is nothing to train. Leave one out of train.freeze."
         )
     clip = nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None
-    built: paddle.optimizer.Optimizer = build_component(get_registries().optimizers, section).build(
+    built: paddle.optimizer.Optimizer = optimizer.build(
         [
             {"params": p, "learning_rate": factor, "weight_decay": decay}
             for (factor, decay), p in groups.items()

@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppclas_engine.console import duration
 from ppclas_engine.loop.progress import Progress, Totals
 from ppclas_engine.planning.plan import Plan
+from ppclas_engine.profile import cost_facts
 from ppclas_engine.results.report import run_page, write_report
 from ppclas_engine.results.tables import read_tables
 from ppclas_engine.runs.run import RunFolder
 from ppclas_engine.scoring.evaluate import Evaluation
 from ppclas_engine.scoring.monitor import format_metric
+
+if TYPE_CHECKING:
+    from ppclas_core.contracts.image_model import ImageModel
 
 RAW, EMA, MEAN, HALFWAY = "raw", "ema", "mean", "halfway"
 """The weights as they are, their moving average, the mean of the last epochs' ones, and half way
@@ -88,8 +92,9 @@ class Pictures:
     SHARE = 0.01
     """Of the run's time that pictures may take before its end."""
 
-    def __init__(self, run: RunFolder, plan: Plan) -> None:
-        self._run, self._plan = run, plan
+    def __init__(self, run: RunFolder, plan: Plan, model: ImageModel) -> None:
+        self._run, self._plan, self._model = run, plan, model
+        self._costs: dict[str, str] | None = None
         self._began = time.monotonic()
         self._last, self._spent = 5.0, 0.0  # seconds; the first guess is a slow one
 
@@ -100,8 +105,11 @@ class Pictures:
             return
         tables = read_tables(self._run.path)
         if tables is not None and progress.best is not None:
+            if self._costs is None:
+                self._costs = cost_facts(self._model, self._plan.config.data.image_size or 224)
             page = run_page(
-                self._run, self._plan, progress.history, progress.best, progress.seconds
+                *(self._run, self._plan, progress.history, progress.best),
+                *(progress.seconds, self._costs),
             )
             write_report(self._run.path, page, tables, self._plan.val)
         self._last = time.monotonic() - started

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ppclas_components.objectives import Supervised
 from ppclas_core.component import build_component
 from ppclas_core.contracts.data import BatchTransform, sample_draw
 from ppclas_core.contracts.objective import StepLoss, TrainBatch
@@ -17,9 +18,9 @@ from ppclas_core.errors import ConfigError
 from ppclas_core.normalize import normalize_on_device
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.loader import Batch
+from ppclas_data.loading.sampling import count_batches
 from ppclas_data.sources.unlabelled import UNLABELLED
 
-from ppclas_engine.builtin.objectives import Supervised
 from ppclas_engine.loop.diagnose import first_nonfinite
 from ppclas_engine.loop.sums import StepSums
 from ppclas_engine.loop.trained import Trained
@@ -28,6 +29,8 @@ from ppclas_engine.ranks.distributed import Ranks
 
 if TYPE_CHECKING:
     from paddle import Tensor
+
+    from ppclas_engine.loop.data_parallel import DataParallelStep
 
 _BATCH_STREAM = 1 << 32
 """Keeps the draws of batch transforms apart from those of samples, whose index is smaller."""
@@ -49,6 +52,9 @@ class Stepper:
         self._seed, self._epochs = config.train.seed, config.train.epochs
         self._accumulate = config.train.accumulate
         self._images = config.data.batch_size * self._accumulate
+        self._batches = count_batches(len(plan.train), config.data.batch_size, drop_last=False)
+        self._whole = ranks.alone and self._accumulate == 1
+        self._parallel: DataParallelStep | None = None
         size = config.data.image_size
         self._size = (size, size) if isinstance(size, int) else size
         self._batch_transforms: list[BatchTransform] = [
@@ -99,7 +105,7 @@ class Stepper:
             correction = self._images / sums.images if self._accumulate > 1 and sums.images else 1.0
         else:
             sums = sums.with_numbers(
-                self._ranks.sum_step(self._parameters, self._moving_statistics(), sums.numbers())
+                self._ranks.sum_step(self._moving_statistics(), sums.numbers())
             )
             correction = self._images / sums.images if sums.images else 1.0
         if correction != 1.0:  # fewer images than planned: the last step of an epoch, or bad photos
@@ -161,11 +167,9 @@ class Stepper:
             self._measured = True
             if said := trained.precision.measure(trained.model, images):
                 self._note(said)
-        result = trained.objective.step(
-            TrainBatch(images, targets, batch.images, batch.indices, epoch), self._forward
-        )
-        whole = self._ranks.alone and self._accumulate == 1
-        trained.precision.backward(result.loss if whole else result.loss * (count / self._images))
+        train_batch = TrainBatch(images, targets, batch.images, batch.indices, epoch)
+        share = 1.0 if self._whole else count / self._images
+        result = self._backward(train_batch, share, batch.position)
         self._last_images = images
         self._count(result, targets, batch, sums)
 
@@ -181,20 +185,35 @@ class Stepper:
         SyncBatchNorm2D.counts = False
         try:
             targets = Targets(paddle.to_tensor(labels))
-            result = self._trained.objective.step(
-                TrainBatch(images, targets, pixels, np.zeros(1, np.int64), epoch), self._forward
-            )
-            self._trained.precision.backward(result.loss * 0.0)
+            nothing = TrainBatch(images, targets, pixels, np.zeros(1, np.int64), epoch)
+            result = self._backward(nothing, 0.0, batch.position)
         finally:
             SyncBatchNorm2D.counts = True
         sums.wait += batch.wait_seconds
         for name in result.parts:
             sums.parts.setdefault(name, 0.0)
 
+    def _backward(self, batch: TrainBatch, share: float, position: int) -> StepLoss:
+        """Add the gradients of ``batch``, which is ``share`` of the step's images."""
+        trained = self._trained
+        if self._ranks.alone:
+            result = trained.objective.step(batch, self._forward)
+            trained.precision.backward(result.loss if share == 1.0 else result.loss * share)
+            return result
+        from ppclas_engine.loop.data_parallel import DataParallelStep, peers_of_backward
+
+        if self._parallel is None:
+            self._parallel = DataParallelStep(trained, self._ranks)
+        last = (position + 1) % self._accumulate == 0 or position + 1 == self._batches
+        result = self._parallel(batch, self._forward, sums=last)
+        with peers_of_backward():
+            trained.precision.backward(result.loss * self._parallel.weight(share))
+        return result
+
     def _forward(self, images: Tensor) -> Any:
         began = time.perf_counter()
         with self._trained.precision.forward(), warnings.catch_warnings():
-            if self._compiling:  # Paddle warns of calls of its own while it traces
+            if self._config.train.compile:  # Paddle warns of calls of its own while it traces
                 warnings.simplefilter("ignore")
             outputs = self._model(images)
         if self._compiling:

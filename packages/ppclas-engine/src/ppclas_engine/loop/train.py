@@ -94,14 +94,19 @@ class Trainer:
         last_weights = LastWeights(run.last.parent, averaged) if averaged is not None else None
         self._start_weights = StartWeights(run.last.parent)
         self._keeper = Keeper(plan, run, self._trained, last_weights, self._start_weights)
-        self._pictures = Pictures(run, plan)
+        self._pictures = Pictures(run, plan, self._trained.model)
         self._stepper = Stepper(plan, self._trained, ranks, console.line)
         self._loaders = Loaders(plan, ranks, console)
         self._train_loader = self._loaders.make(plan.train, train=True)
         self._val_loader = self._loaders.make(plan.val, train=False)
         self._evaluator = Evaluator(
-            *(plan, self._trained, self._val_loader),
-            *(last_weights, self._start_weights, ranks, console),
+            plan,
+            self._trained,
+            self._val_loader,
+            last_weights,
+            self._start_weights,
+            ranks,
+            console,
         )
         self._evaluation: Evaluation | None = None
         self._began = time.monotonic() - self._progress.seconds

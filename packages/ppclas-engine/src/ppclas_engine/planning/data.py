@@ -233,9 +233,7 @@ def _resize_ratio(facts: Mapping[str, Any]) -> float:
     return 256 / 224
 
 
-def _infer_image_size(
-    train: ImageSet, model_size: int, fine_tuning: bool, notes: list[str]
-) -> int:
+def _infer_image_size(train: ImageSet, model_size: int, fine_tuning: bool, notes: list[str]) -> int:
     # What published weights have learnt to see is of their own size: a classifier on the frozen
     # features of MobileNetV2 told 128-pixel photos of produce8 apart to 96.9 % at 224 pixels, and
     # to 92.7 % at 128.

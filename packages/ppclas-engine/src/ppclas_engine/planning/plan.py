@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ppclas_components.signatures import check_signatures
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, OptimizerSection
 from ppclas_core.contracts.data import ImageSet
@@ -87,8 +88,10 @@ def make_plan(config: Config, device: Device) -> Plan:
         DataError: the photos cannot be used.
         ConfigError: what is given contradicts itself.
         UnknownNameError: a component or the model is not registered.
+        PluginError: a plugin's component cannot be called as its base class is.
     """
     check_precision(config.train.precision, config.train.amp_level, device)
+    check_signatures(config)
     notes: list[str] = []
     splits = open_splits(config.data)
     notes += splits.notes

@@ -10,7 +10,6 @@ import Paddle.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import TrainingError
 
-from ppclas_engine.ranks.failure import PeerLostError, report_failure
+from ppclas_engine.ranks.deadline import deadline
+from ppclas_engine.ranks.failure import PeerLostError
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn
@@ -100,37 +100,23 @@ class Ranks:
         with _peers():
             distributed.all_reduce(tensor)
 
-    def sum_step(
-        self, parameters: Sequence[Tensor], statistics: Sequence[Tensor], numbers: list[float]
-    ) -> list[float]:
-        """Add up a step over the ranks, in one message; the sums of ``numbers`` are returned.
+    def sum_step(self, statistics: Sequence[Tensor], numbers: list[float]) -> list[float]:
+        """Add up what a step counted, in one message; the sums of ``numbers`` are returned.
 
-        ``numbers[0]`` is this rank's weight. Gradients are replaced by their sum (each rank has put
-        its weight into its loss), batch-norm ``statistics`` by their weighted mean, so that every
-        rank goes on with the same.
+        ``numbers[0]`` is this rank's weight. Batch-norm ``statistics`` are replaced by their
+        weighted mean, so that every rank goes on with the same.
         """
         import paddle
 
         weight = numbers[0]
-        has_gradient = [parameter.grad is not None for parameter in parameters]
-        pieces = [
-            parameter.grad.astype("float32").flatten()
-            if present
-            else paddle.zeros([parameter.size], "float32")
-            for parameter, present in zip(parameters, has_gradient, strict=True)
-        ]
-        pieces += [(tensor.astype("float32") * weight).flatten() for tensor in statistics]
-        pieces.append(paddle.to_tensor([*has_gradient, *numbers], dtype="float32"))
+        pieces = [(tensor.astype("float32") * weight).flatten() for tensor in statistics]
+        pieces.append(paddle.to_tensor(numbers, dtype="float32"))
         flat = paddle.concat(pieces)
         self.sum(flat)
-        summed = paddle.split(flat, [piece.shape[0] for piece in pieces])
-        tail = [float(number) for number in summed[-1].numpy()]
-        sums = tail[len(parameters) :]
-        for parameter, piece, present in zip(parameters, summed, tail, strict=False):
-            if present:
-                parameter.grad = piece.reshape(parameter.shape).astype(parameter.dtype)
+        *means, tail = paddle.split(flat, [piece.shape[0] for piece in pieces])
+        sums = [float(number) for number in tail.numpy()]
         if sums[0]:
-            for tensor, piece in zip(statistics, summed[len(parameters) : -1], strict=True):
+            for tensor, piece in zip(statistics, means, strict=True):
                 tensor.set_value((piece / sums[0]).reshape(tensor.shape).astype(tensor.dtype))
         return sums
 
@@ -155,7 +141,7 @@ def join(device: str, seconds: float) -> Ranks:
 
     Raises:
         TrainingError: they did not all come within ``seconds``, or the sum is wrong. Where Paddle
-            itself hangs, the process ends with that message.
+            itself hangs, the process ends with that message (`ppclas_engine.ranks.deadline`).
     """
     global _current
     if not _current.alone or launched_ranks() == 1:
@@ -172,25 +158,20 @@ def join(device: str, seconds: float) -> Ranks:
     )
     if device == "cpu":
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
-    # Nothing in Python can interrupt a collective, so the process ends with the message.
-    timer = threading.Timer(seconds, _give_up, args=(problem,))
-    timer.daemon = True
-    timer.start()
     try:
-        import paddle
-        from paddle import distributed
+        with deadline(seconds, problem):
+            import paddle
+            from paddle import distributed
 
-        distributed.init_parallel_env()
-        total = paddle.ones([1])
-        distributed.all_reduce(total)
-        if total.item() != size:
-            raise TrainingError(
-                f"{size} ranks added up ones and got {total.item():g}: the collective is broken."
-            )
+            distributed.init_parallel_env()
+            total = paddle.ones([1])
+            distributed.all_reduce(total)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"{problem} Paddle says: {_last_line(error)}") from error
-    finally:
-        timer.cancel()
+    if total.item() != size:
+        raise TrainingError(
+            f"{size} ranks added up ones and got {total.item():g}: the collective is broken."
+        )
     _current = Ranks(rank, size)
     return _current
 
@@ -202,11 +183,6 @@ def _peers() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:
         raise PeerLostError(f"Another rank is gone ({_last_line(error)}).") from error
-
-
-def _give_up(problem: str) -> None:
-    report_failure(TrainingError(problem))
-    os._exit(1)
 
 
 def _last_line(error: Exception) -> str:

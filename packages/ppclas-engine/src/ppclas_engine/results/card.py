@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ppclas_core.errors import ImageError
+from ppclas_engine.results.pictures import jpeg_uri, thumbnail
 
 _SIDE = 96
-"""Pixels of a thumbnail's longer side."""
+"""Pixels of a thumbnail's side."""
 
 
 def card(path: str, answers: Sequence[tuple[str, float]], error: str) -> str:
@@ -25,24 +24,9 @@ def card(path: str, answers: Sequence[tuple[str, float]], error: str) -> str:
         for name, value in answers
     )
     table = f"<table>{rows}</table>"
-    picture = _thumbnail(Path(path))
-    image = f"<img alt='' src='data:image/jpeg;base64,{picture}'>" if picture else ""
+    image = ""
+    if Path(path).is_file():  # not of an array that was given
+        source = jpeg_uri(thumbnail(Path(path).read_bytes, path))
+        image = f"<img alt='' width={_SIDE} src='{source}'>"
     beside = "display:flex;gap:1em;align-items:center"
     return f"<div>{said}<div style='{beside}'>{image}{table}</div></div>"
-
-
-def _thumbnail(path: Path) -> str:
-    """A JPEG in base 64; empty where ``path`` is no photo, as of an array that was given."""
-    import cv2
-    from ppclas_data.decoding.decode import decode
-
-    try:
-        pixels = decode(path.read_bytes(), str(path))
-    except (OSError, ImageError):
-        return ""
-    height, width = pixels.shape[:2]
-    scale = _SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-    return base64.b64encode(encoded.tobytes()).decode("ascii") if done else ""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import math
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_components.metrics import Reliability
 from ppclas_core.errors import ImageError
 from ppclas_core.files import write_atomic
 from ppclas_data.decoding.decode import decode
 
-from ppclas_engine.builtin.metrics import Reliability
 from ppclas_engine.results.tables import Answer
 
 MISTAKES = 24
@@ -25,12 +27,10 @@ MISTAKES = 24
 _COLUMNS = 6
 _THUMBNAIL = 220
 """Side of a photo there, in pixels."""
-_NAMED = 60
-"""Up to so many classes a confusion matrix has their names on its axes."""
+MATRIX_CLASSES = 40
+"""Up to so many classes are shown as a matrix; of more, those that go wrong are named instead."""
 _COUNTED = 30
 """Up to so many its cells carry their counts."""
-_CELLS = 1500
-"""Cells along a side of the matrix, about a pixel each."""
 _LISTED = 20
 """Most frequent confusions that stand beside a matrix."""
 
@@ -105,62 +105,55 @@ def draw_curves(
 
 def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], path: Path) -> None:
     """A confusion matrix [C, C], true classes as rows: right ones blue, confusions red, and the
-    most frequent ones.
+    most frequent ones; of more than 40 classes those alone.
 
-    The colour is the share of the row; that of confusions is stretched so that rare ones show. Of
-    more than 1500 classes a cell is a block of neighbours.
+    The colour is the share of the row; that of confusions is stretched so that rare ones show.
     """
-    count = len(class_names)
-    side = min(max(4.6, 0.36 * count + 2.4), 15.0)
+    many = len(class_names) > MATRIX_CLASSES
+    side = 7.0 if many else max(4.6, 0.36 * len(class_names) + 2.4)
     listed = top_confusions(confusion, class_names, _LISTED if side > 6 else 10)
-    figure = _figure(side + (4.2 if listed else 0.6), side)
-    if listed:
+    figure = _figure(side + (4.2 if listed and not many else 0.6), side)
+    correct, total = int(np.trace(confusion)), int(confusion.sum())
+    title = f"{correct} of {total} right ({correct / max(total, 1):.1%})"
+    if many:
+        figure.suptitle(title, fontsize=11)
+        beside = figure.subplots()
+    elif listed:
         axes, beside = figure.subplots(1, 2, width_ratios=[side, 3.6])
     else:
         axes = figure.subplots()
-    step = -(-count // _CELLS)
-    extent = (-0.5, step * -(-count // step) - 0.5, step * -(-count // step) - 0.5, -0.5)
-    colours = _matrix_colours(confusion if step == 1 else _blocks(confusion, step))
-    axes.imshow(colours, interpolation="nearest", extent=extent)
+    if not many:
+        axes.set_title(title)
+        _draw_matrix(axes, confusion, class_names)
+    if listed or many:
+        _list_confusions(beside, listed)
+    _save(figure, path)
+
+
+def _draw_matrix(axes: Any, confusion: NDArray[np.int64], class_names: Sequence[str]) -> None:
+    count = len(class_names)
+    axes.imshow(_matrix_colours(confusion), interpolation="nearest")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    correct, total = int(np.trace(confusion)), int(confusion.sum())
-    axes.set_title(f"{correct} of {total} right ({correct / max(total, 1):.1%})")
-    if count <= _NAMED:
-        size = 9 if count <= _COUNTED else 6.5
-        names = [textwrap.shorten(name, 28, placeholder="…") for name in class_names]
-        axes.set_xticks(
-            range(count),
-            names,
-            rotation=90 if count > 12 else 45,
-            ha="right" if count <= 12 else "center",
-        )
-        axes.set_yticks(range(count), names)
-        axes.tick_params(labelsize=size, length=2)
+    names = [textwrap.shorten(name, 28, placeholder="…") for name in class_names]
+    few = count <= 12
+    axes.set_xticks(
+        range(count), names, rotation=45 if few else 90, ha="right" if few else "center"
+    )
+    axes.set_yticks(range(count), names)
+    axes.tick_params(labelsize=9 if count <= _COUNTED else 6.5, length=2)
     if count <= _COUNTED:
         shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
         for row, column in np.argwhere(confusion):
             dark = shares[row, column] > (
                 0.55 if row == column else 0.75 * max(_largest_confusion(shares), 0.2)
             )
-            colour = "white" if dark else "black"
-            axes.text(
-                column,
-                row,
-                int(confusion[row, column]),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=colour,
-            )
-    if count <= _NAMED:
-        axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-        axes.grid(which="minor", color="#e5e7eb", linewidth=0.6)
+            colour, number = "white" if dark else "black", int(confusion[row, column])
+            axes.text(column, row, number, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#e5e7eb", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
-    if listed:
-        _list_confusions(beside, listed)
-    _save(figure, path)
 
 
 def top_confusions(
@@ -240,7 +233,7 @@ def draw_mistakes(
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, answer in zip(grid.flat, worst, strict=False):
-        axes.imshow(thumbnail(read, answer))
+        axes.imshow(thumbnail(partial(read, answer.image), answer.path))
         lines = [(_short(text), _COLOURS[kind]) for text, kind in about(answer, several=several)]
         for line, (text, colour) in enumerate(lines):
             axes.text(
@@ -293,11 +286,11 @@ def _short(text: str) -> str:
     return text if len(text) <= 30 else f"{text[:29]}…"
 
 
-def thumbnail(read: Callable[[int], bytes], answer: Answer) -> NDArray[np.uint8]:
+def thumbnail(read: Callable[[], bytes], name: str) -> NDArray[np.uint8]:
     """[220, 220, 3], the whole photo on grey; grey alone where it cannot be read any more."""
     tile = np.full((_THUMBNAIL, _THUMBNAIL, 3), 238, np.uint8)
     try:
-        photo = decode(read(answer.image), answer.path)
+        photo = decode(read(), name)
     except (ImageError, OSError):
         return tile
     scale = _THUMBNAIL / max(photo.shape[:2])
@@ -310,18 +303,21 @@ def thumbnail(read: Callable[[int], bytes], answer: Answer) -> NDArray[np.uint8]
     return tile
 
 
+def jpeg_uri(pixels: NDArray[np.uint8]) -> str:
+    """RGB pixels [H, W, 3] for the ``src`` of an ``img``."""
+    bgr = np.ascontiguousarray(pixels[:, :, ::-1])
+    return data_uri(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes(), "jpeg")
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """An encoded picture for the ``src`` of an ``img``."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def _largest_confusion(shares: NDArray[np.float64]) -> float:
     off = shares.copy()
     np.fill_diagonal(off, 0.0)
     return float(off.max(initial=0.0))
-
-
-def _blocks(confusion: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """Sums of ``step`` by ``step`` cells; those on the diagonal have the right answers alone."""
-    starts = np.arange(0, len(confusion), step)
-    sums = np.add.reduceat(np.add.reduceat(confusion, starts, axis=0), starts, axis=1)
-    np.fill_diagonal(sums, np.add.reduceat(confusion.diagonal(), starts))
-    return sums
 
 
 def _matrix_colours(confusion: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -5,30 +5,35 @@ What the page looks like is in ``report.html.j2``, with its styles and script; h
 
 from __future__ import annotations
 
-import base64
 import platform
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from ppclas_components.metrics import wilson
 from ppclas_core.bundle import Bundle, versions
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 from ppclas_data.loading.loader import available_cpus
 
+from ppclas_engine.profile import cost_facts
+from ppclas_engine.results.advice import advice
 from ppclas_engine.results.pictures import (
+    MATRIX_CLASSES,
     about,
+    data_uri,
     draw_confusion,
     draw_curves,
     draw_mistakes,
     draw_reliability,
+    jpeg_uri,
     thumbnail,
+    top_confusions,
 )
 from ppclas_engine.results.tables import Answer, Tables
 from ppclas_engine.scoring.evaluate import Evaluation
@@ -62,6 +67,8 @@ class Page:
     best_epoch: int | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     """Title → text to unfold: the config, the notes."""
+    advice: Sequence[tuple[str, str]] = ()
+    """What the curves say, and the shell line to try next."""
 
 
 def write_report(folder: Path, page: Page, tables: Tables, images: ImageSet) -> None:
@@ -82,6 +89,10 @@ def render(
     """The page as HTML, by ``report.html.j2``; pictures come from ``folder``."""
     several = tables.confusion is None
     history_columns = dict.fromkeys(key for row in page.history for key in row)
+    right, total = sum(answer.right for answer in tables.answers), len(tables.answers)
+    confusions = None
+    if tables.confusion is not None and len(tables.class_names) > MATRIX_CLASSES:
+        confusions = top_confusions(tables.confusion, tables.class_names, 50)
     shown = {
         "title": page.title,
         "subtitle": page.subtitle,
@@ -90,16 +101,23 @@ def render(
             # What people ask for first.
             for key, value in sorted(page.metrics.items(), key=lambda item: item[0] in _LAST)
         ],
+        "several": several,
+        "right": [right, total, *(100 * share for share in wilson(right, total))],
+        "advice": [{"purpose": purpose, "line": line} for purpose, line in page.advice],
         "commands": [{"purpose": purpose, "line": line} for purpose, line in page.commands],
         "curves": _picture(folder / "curves.png") if page.history else None,
         "classes": _sortable(
             {key: _CLASS_TITLES.get(key, key) for key in tables.per_class[0]},
             sorted(tables.per_class, key=lambda row: row["f1"]),
         ),
-        "confusion": None if several else _picture(folder / "confusion.png"),
+        "confusions": confusions,
+        "confusion": None
+        if several or confusions is not None
+        else _picture(folder / "confusion.png"),
         "mistakes": {
-            "wrong": sum(not answer.right for answer in tables.answers),
-            "total": len(tables.answers),
+            "wrong": total - right,
+            "total": total,
+            "shown": sum(not answer.right for answer in worst),
             "photos": [_card(answer, images, several) for answer in worst],
         },
         "reliability": _picture(folder / "reliability.png"),
@@ -124,8 +142,9 @@ def run_page(
     history: Sequence[Mapping[str, Any]],
     best: Mapping[str, Any],
     seconds: float,
+    costs: Mapping[str, str],
 ) -> Page:
-    """The page of a training run."""
+    """The page of a training run; ``costs`` are those of ``cost_facts``."""
     config = plan.config
     data, train = config.data, config.train
     which = {
@@ -138,11 +157,7 @@ def run_page(
         for key, value in best.items()
         if key not in ("epoch", "weights", "thresholds", "num_images")
     }
-    size = (
-        data.image_size
-        if isinstance(data.image_size, int)
-        else "x".join(map(str, data.image_size or ()))
-    )
+    size = str(data.image_size or "").strip("()").replace(", ", "x")
     started_from = Path(plan.weights).name if plan.weights is not None else "random weights"
     schedule = config.schedule.params
     loss = ", ".join(
@@ -157,8 +172,8 @@ def run_page(
             "photos a class (training)": _class_counts(plan.train),
             "image size": f"{size} pixels",
         },
+        "Model": {"architecture": config.model.name, **costs},
         "Training": {
-            "model": config.model.name,
             "started from": started_from,
             "epochs": f"{max((int(row['epoch']) for row in history), default=0)} of {train.epochs}",
             "images a step": str(plan.images_per_step),
@@ -190,6 +205,7 @@ def run_page(
         history=history,
         best_epoch=int(best["epoch"]),
         texts={title: text for title, text in texts.items() if text},
+        advice=[*advice(history, int(best["epoch"]), config, run.path)],
     )
 
 
@@ -199,6 +215,8 @@ def bundle_page(
     """The page of an evaluation of a run, bundle or export."""
     manifest = bundle.manifest
     height, width = bundle.image_size
+    is_export = manifest.kind == "export"
+    costs = {} if is_export else cost_facts(bundle.build_model(), bundle.image_size)
     facts = {
         "Data": {"photos": f"{len(images)}, {images.origin}", "read": str(evaluation.num_images)},
         "Model": {
@@ -211,6 +229,7 @@ def bundle_page(
             "written by": ", ".join(
                 f"{package} {version}" for package, version in manifest.versions.items()
             ),
+            **costs,
         },
         "Environment": {**versions(), "system": platform.platform()},
     }
@@ -262,19 +281,13 @@ def _cell(value: Any) -> dict[str, Any]:
 
 
 def _card(answer: Answer, images: ImageSet, several: bool) -> dict[str, Any]:
-    pixels = np.ascontiguousarray(thumbnail(images.read, answer)[:, :, ::-1])
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
     return {
         "path": answer.path,
         "name": Path(answer.path).name,
-        "source": _data_uri(encoded.tobytes(), "jpeg"),
+        "source": jpeg_uri(thumbnail(partial(images.read, answer.image), answer.path)),
         "lines": [{"text": text, "kind": kind} for text, kind in about(answer, several=several)],
     }
 
 
 def _picture(path: Path) -> str:
-    return _data_uri(path.read_bytes(), "png")
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return data_uri(path.read_bytes(), "png")

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_components.metrics import Reliability
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
 from ppclas_data.csv_cells import csv_cells, csv_value
 
-from ppclas_engine.builtin.metrics import Reliability
 from ppclas_engine.scoring.evaluate import Evaluation
 
 NAMES = ("per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv")

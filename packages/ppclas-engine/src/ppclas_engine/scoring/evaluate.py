@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.bundle import sigmoid
-from ppclas_core.config.schema import Task
-from ppclas_core.contracts.training import Metric
-from ppclas_core.errors import DataError
-
-from ppclas_engine.builtin.metrics import (
+from ppclas_components.metrics import (
     AUROC,
     CalibrationError,
     ClassScores,
@@ -32,6 +27,12 @@ from ppclas_engine.builtin.metrics import (
     threshold_scores,
     truth_of,
 )
+from ppclas_components.signatures import checked_numbers
+from ppclas_core.bundle import sigmoid
+from ppclas_core.config.schema import Task
+from ppclas_core.contracts.training import Metric
+from ppclas_core.errors import DataError
+
 from ppclas_engine.scoring.predictors import Predictor
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def score(
         **CalibrationError()(probabilities, labels),
     }
     for metric in more_metrics:
-        metrics |= metric(probabilities.astype(np.float32), labels)
+        metrics |= checked_numbers(metric, metric(probabilities.astype(np.float32), labels))
     return Evaluation(
         metrics=metrics,
         num_images=len(labels),
@@ -188,7 +189,7 @@ def _score_several(
         **CalibrationError()(probabilities, labels),
     }
     for metric in more_metrics:
-        metrics |= metric(probabilities.astype(np.float32), labels)
+        metrics |= checked_numbers(metric, metric(probabilities.astype(np.float32), labels))
     rows = _per_class(threshold_scores(truth, given), class_names)
     areas = zip(
         average_precision_per_class(logits, truth), auroc_per_class(logits, truth), strict=True

@@ -172,7 +172,7 @@ Large = partial(
     CSWinConfig,
     embed_dim=144,
     depths=(2, 4, 32, 2),
-    num_heads=(6, 12, 24, 48),
+    num_heads=(6, 12, 24, 24),
     drop_path_rate=0.5,
 )
 FOR_384 = (1, 2, 12)

@@ -17,11 +17,13 @@ Published are the networks before a classifier; its weights are those that fine-
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
 from ppclas_core.contracts.variants import Variants
+from pydantic import NonNegativeInt
 
 from ppclas_models.layers.attention import SelfAttention
 from ppclas_models.layers.vision_transformer import VisionTransformer, VisionTransformerConfig
@@ -32,8 +34,10 @@ models = Variants()
 EMBEDDING = 512
 """Features of the space that CLIP shares with its texts."""
 
-Base = partial(VisionTransformerConfig, embed_dim=768, depth=12, num_heads=12)
-Large = partial(VisionTransformerConfig, embed_dim=1024, depth=24, num_heads=16)
+BASE: Any = {"embed_dim": 768, "depth": 12, "num_heads": 12}
+LARGE: Any = {"embed_dim": 1024, "depth": 24, "num_heads": 16}
+Base = partial(VisionTransformerConfig, **BASE)
+Large = partial(VisionTransformerConfig, **LARGE)
 
 
 class FoundationViT(VisionTransformer):
@@ -60,11 +64,20 @@ class FoundationViT(VisionTransformer):
         return {**stages, last: (*stages[last], "proj")}
 
 
+class CLIPConfig(VisionTransformerConfig):
+    """CLIP's network for images."""
+
+    pooled_token: NonNegativeInt = 0
+    """Which token the classifier reads: 0 is the image's own, 1 the first patch."""
+
+
 @models.register(
-    CLIP_vit_base_patch32_224=Base(patch_size=32, epsilon=1e-5),
-    CLIP_vit_base_patch16_224=Base(epsilon=1e-5),
-    CLIP_vit_large_patch14_224=Large(patch_size=14, epsilon=1e-5),
-    CLIP_vit_large_patch14_336=Large(patch_size=14, epsilon=1e-5, image_size=336),
+    CLIP_vit_base_patch32_224=CLIPConfig(**BASE, patch_size=32, epsilon=1e-5),
+    # The published network drops the image's token after the last block, so that the first patch
+    # stands where the classifier reads: files fine-tuned there count on it.
+    CLIP_vit_base_patch16_224=CLIPConfig(**BASE, epsilon=1e-5, pooled_token=1),
+    CLIP_vit_large_patch14_224=CLIPConfig(**LARGE, patch_size=14, epsilon=1e-5),
+    CLIP_vit_large_patch14_336=CLIPConfig(**LARGE, patch_size=14, epsilon=1e-5, image_size=336),
 )
 class CLIPViT(FoundationViT):
     """CLIP's network for images: a norm before the first block. Its activation is the GELU, as the
@@ -74,12 +87,17 @@ class CLIPViT(FoundationViT):
         ShapeError: an image of another size than ``image_size``.
     """
 
-    def __init__(self, config: VisionTransformerConfig) -> None:
+    config: CLIPConfig
+
+    def __init__(self, config: CLIPConfig) -> None:
         super().__init__(config)
         self.ln_pre = nn.LayerNorm(config.embed_dim, config.epsilon)
 
     def add_positions(self, tokens: Tensor) -> Tensor:
         return self.ln_pre(tokens + self.pos_embed)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        return tokens[:, self.config.pooled_token]
 
     def stages(self) -> dict[str, tuple[str, ...]]:
         stages = super().stages()

@@ -118,7 +118,7 @@ Tiny = partial(SwinV2Config, embed_dim=96, depths=(2, 2, 6, 2), drop_path_rate=0
 Small = partial(SwinV2Config, embed_dim=96, depths=(2, 2, 18, 2), drop_path_rate=0.3)
 Base = partial(SwinV2Config, embed_dim=128, depths=(2, 2, 18, 2))
 Large = partial(SwinV2Config, embed_dim=192, depths=(2, 2, 18, 2), drop_path_rate=0.2)
-BEFORE_24 = (12, 12, 12, 6)
+BEFORE = (12, 12, 12, 6)
 
 
 @models.register(
@@ -129,10 +129,10 @@ BEFORE_24 = (12, 12, 12, 6)
     SwinTransformerV2_base_patch4_window8_256=Base(window_size=8, drop_path_rate=0.5),
     SwinTransformerV2_base_patch4_window16_256=Base(window_size=16, drop_path_rate=0.5),
     SwinTransformerV2_base_patch4_window24_384=Base(
-        window_size=24, drop_path_rate=0.2, pretrained_windows=BEFORE_24
+        window_size=24, drop_path_rate=0.2, pretrained_windows=BEFORE
     ),
-    SwinTransformerV2_large_patch4_window16_256=Large(window_size=16),
-    SwinTransformerV2_large_patch4_window24_384=Large(window_size=24, pretrained_windows=BEFORE_24),
+    SwinTransformerV2_large_patch4_window16_256=Large(window_size=16, pretrained_windows=BEFORE),
+    SwinTransformerV2_large_patch4_window24_384=Large(window_size=24, pretrained_windows=BEFORE),
 )
 class SwinV2(SwinNet):
     """Images [N, in_channels, H, W] → logits [N, num_classes].

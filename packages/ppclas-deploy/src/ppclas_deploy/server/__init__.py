@@ -1,6 +1,0 @@
-"""Models that answer many requests at once, each proven before it does; ``ppclas serve`` puts HTTP
-before them.
-
-``fleet`` holds the models, ``served`` is one of them, ``batching`` is the queue before its engine,
-and ``proving`` asks it about photos whose answers are known.
-"""

@@ -1,1 +1,0 @@
-"""Losses, schedules, optimizers, metrics and trackers that ship; registered as a plugin's are."""

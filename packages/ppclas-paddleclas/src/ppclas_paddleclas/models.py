@@ -1,0 +1,110 @@
+"""The model that an old config names, and its own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppclas_core.contracts.variants import LazyModel
+from ppclas_core.errors import MissingDependencyError
+from ppclas_core.plugins import get_registries
+
+from ppclas_paddleclas.translation import Translation
+
+_NEAREST = {
+    "AdaFace_IR_18": "ResNet18",
+    "CSPResNet50_leaky": "CSPDarkNet53",
+    "DyRepResNet18": "ResNet18",
+    "EVA_vit_giant_patch14": "CLIP_vit_large_patch14_224",
+    "EVA_vit_huge_patch14": "CLIP_vit_large_patch14_224",
+    "EfficientNetLite0": "EfficientNetB0_small",
+    "EfficientNetLite1": "EfficientNetB0",
+    "EfficientNetLite2": "EfficientNetB0",
+    "EfficientNetLite3": "EfficientNetB1",
+    "EfficientNetLite4": "EfficientNetB2",
+    "MobileViTV3_x0_5": "MobileViTV3_XXS",
+    "MobileViTV3_x0_75": "MobileViTV3_XS",
+    "MobileViTV3_x1_0": "MobileViTV3_S",
+    "ResNeSt50_fast_1s1x64d_dropblock": "ResNeSt50_fast_1s1x64d",
+    "ResNet18_dbb": "ResNet18",
+    "ResNet50_ACNet": "ResNet50",
+    "ResNet50_last_stage_stride1": "ResNet50",
+    "VGG19Sigmoid": "VGG19",
+    "WideResNet": "ResNet34",
+}
+"""Models of PaddleClas' configs that have no counterpart here, and what comes nearest in kind and
+size. A name that is registered after all is taken as it is."""
+
+_DROPOUT = ("drop_rate", "dropout", "dropout_prob")
+_RATES = (*_DROPOUT, "classifier_dropout", "drop_path_rate", "attn_drop_rate", "drop_block_rate")
+"""Chances, which have no effect where they are 0."""
+_NEUTRAL: Mapping[str, float] = {"head_init_scale": 1.0, "init_scale": 1.0}
+"""Factors that change nothing at this value."""
+_SPEED = ("use_fused_attn", "use_fused_linear", "use_checkpoint", "enable_addto")
+"""How fast the same numbers are computed."""
+_OUTPUTS = ("return_embed", "infer_output_key")
+
+
+def set_name(t: Translation, name: str, *source: str | int) -> None:
+    """``model.name``; a model of PaddleClas that there is not here is called that."""
+    registry = get_registries().models
+    nearest = _NEAREST.get(name)
+    if nearest is not None and name not in registry:
+        hint = f" The nearest is {nearest}." if nearest in registry else ""
+        t.refuse(source, f"{name} is a model of PaddleClas that ppclas does not have.{hint}")
+    else:
+        t.set("model.name", name, *source)
+
+
+def set_params(t: Translation, name: str, *block: str) -> None:
+    """``model.params`` of the parameters of its own that an old config gives a model."""
+    given = t.section_keys(*block)
+    for key in _SPEED:
+        t.drop("the numbers are the same", *block, key)
+    for key in _OUTPUTS:
+        t.drop("models here answer with logits", *block, key)
+    chances = [key for key in (*_RATES, *_NEUTRAL) if key in given]
+    others = [key for key in ("layer_scale_init_value", "class_expand") if key in given]
+    known = _fields(name) if chances or others else None
+    for key in chances:
+        _set_chance(t, key, known, *block, key)
+    for key in others:
+        if known is not None and key not in known:
+            t.refuse((*block, key), f"{name} has no such parameter here. Leave the key out.")
+        else:
+            t.move_number(f"model.params.{key}", *block, key)
+
+
+def _set_chance(t: Translation, key: str, known: Mapping[str, Any] | None, *source: str) -> None:
+    value = t.number(*source, default=0.0)
+    if value is None:
+        return
+    names = ("dropout", key) if key in _DROPOUT else (key,)
+    fitting = [name for name in names if known is None or name in known]
+    neutral = _NEUTRAL.get(key, 0.0)
+    if fitting and known is not None and known[fitting[0]] == value:
+        t.drop("it is the model's own", *source)
+    elif fitting:
+        t.set(f"model.params.{fitting[0]}", value, *source)
+    elif value == neutral:
+        t.drop("it has no effect at this value", *source)
+    else:
+        t.refuse(
+            source,
+            f"the model here has no such parameter. Leave the key out, or set it to {neutral:g}.",
+        )
+
+
+def _fields(name: str) -> Mapping[str, Any] | None:
+    """The parameters of a model with their values; None where that cannot be told."""
+    registry = get_registries().models
+    if name not in registry:
+        return None
+    entry = registry.entry(name)
+    try:
+        if isinstance(entry.builder, LazyModel):
+            return entry.builder.variant().config.model_dump()
+        fields = entry.params_model().model_fields
+    except MissingDependencyError:
+        return None
+    return {key: field.default for key, field in fields.items()}

@@ -1,0 +1,126 @@
+"""``Loss:`` and ``Optimizer:`` of PaddleClas' 2.x schema."""
+
+from __future__ import annotations
+
+from ppclas_core.config.explain import describe
+from ppclas_core.errors import ConfigError
+from ppclas_core.wording import near_names
+
+from ppclas_paddleclas.common import set_learning_rates, set_optimizer
+from ppclas_paddleclas.params import OperatorParams
+from ppclas_paddleclas.schedules_2x import translate_schedule
+from ppclas_paddleclas.translation import Translation, one_entry
+
+_CROSS_ENTROPIES = ("CELoss", "MixCELoss", "GoogLeNetLoss")
+"""MixCELoss of releases 2.1 to 2.3 is CELoss for batches that an operator has mixed."""
+_LOSSES = (*_CROSS_ENTROPIES, "MultiLabelLoss")
+_LR = ("Optimizer", "lr")
+
+
+def translate_loss(t: Translation) -> None:
+    """``loss`` of ``Loss.Train``."""
+    t.drop("evaluation always measures the cross entropy", "Loss", "Eval")
+    if not t.section("Loss", required=True) or not t.require("Loss", "Train"):
+        return
+    items, where = t.items("Loss", "Train"), ("Loss", "Train", 0)
+    if t.refused("Loss"):
+        return
+    if len(items) != 1:
+        t.refuse(
+            ("Loss", "Train"), "expected a list with one loss; sums of several are not translated."
+        )
+        return
+    try:
+        name, given = one_entry(items[0])
+        if name not in _LOSSES:
+            near = near_names(name, _LOSSES)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"expected one of {', '.join(_LOSSES)}, got {name}.{hint}")
+        params = OperatorParams(name, given)
+        refuse_weight(params)
+        epsilon = params.number("epsilon", 0.0, or_null=True)
+        smoothing = epsilon if 0 < epsilon < 1 else 0.0
+        if params.take("reduction", "mean") != "mean":
+            raise params.error("reduction", "expected mean.")
+        weighted = summed = False
+        if name == "MultiLabelLoss":
+            weighted, summed = params.flag("weight_ratio"), params.flag("size_sum")
+        params.finish()
+        if name == "MultiLabelLoss" and smoothing:
+            raise params.error("epsilon", "labels of several classes are not smoothed here.")
+    except ConfigError as error:
+        t.refuse(where, str(error))
+        return
+    if name == "MultiLabelLoss":
+        t.set("loss.name", "AttributeCrossEntropy" if weighted else "BinaryCrossEntropy", *where)
+        if not summed:  # the mean over images and classes, not the sum over classes
+            t.set("loss.mean_over_classes", True, *where)
+    else:
+        t.set("loss.name", "CrossEntropy", *where)
+        t.set("loss.label_smoothing", smoothing, *where)
+
+
+def refuse_weight(params: OperatorParams) -> None:
+    """Refuse the weight of the only loss there is.
+
+    Raises:
+        ConfigError: it is not 1.
+    """
+    if params.number("weight", 1.0) != 1.0:
+        raise params.error(
+            "weight", "the weight of a loss that stands alone was ignored; leave it at 1.0."
+        )
+
+
+def translate_optimizer(t: Translation) -> None:
+    """``optimizer`` and ``schedule`` of ``Optimizer``."""
+    if not t.section("Optimizer", required=True):
+        return
+    if not set_optimizer(t, ("Optimizer", "name"), ("Optimizer",), "Optimizer"):
+        return
+    decoupled = t.get("Optimizer", "name") == "AdamW"
+    if decoupled:
+        t.move_number("optimizer.clip_each", "Optimizer", "clip_norm")
+    elif t.has("Optimizer", "clip_norm"):
+        t.refuse(
+            ("Optimizer", "clip_norm"),
+            "it limits the gradient of each tensor by itself, which only AdamW does here. Leave "
+            "the key out, or give clip_norm_global, the norm of all together.",
+        )
+    t.move_number("optimizer.clip_norm", "Optimizer", "clip_norm_global")
+    t.move_number("optimizer.clip_norm", "Optimizer", "clip_grad")
+    t.drop("weights are in float32 here in any case", "Optimizer", "multi_precision")
+    spared = t.flag("Optimizer", "one_dim_param_no_weight_decay")
+    if spared:
+        t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "one_dim_param_no_weight_decay")
+    names = t.get("Optimizer", "no_weight_decay_name")
+    if isinstance(names, str) and decoupled:
+        t.set("optimizer.no_decay_names", names.split(), "Optimizer", "no_weight_decay_name")
+    elif names and not spared:
+        t.refuse(
+            ("Optimizer", "no_weight_decay_name"),
+            "expected parts of names with a space between them, for AdamW; else which parameters "
+            "decay is set by optimizer.no_decay_norm_bias.",
+        )
+    _translate_decay(t)
+    if t.section(*_LR, required=True):
+        translate_schedule(t)
+    set_learning_rates(t)
+
+
+def _translate_decay(t: Translation) -> None:
+    penalty, decay = ("Optimizer", "regularizer"), ("Optimizer", "weight_decay")
+    t.set("optimizer.weight_decay", 0.0, "Optimizer", "name", quiet=True)
+    if t.is_null(*penalty):
+        t.drop("there is none", *penalty)
+    elif t.section(*penalty, required=False):
+        if t.get(*penalty, "name") != "L2":
+            found = describe(t.get(*penalty, "name"))
+            t.refuse((*penalty, "name"), f"expected L2, got {found}.", covers=penalty)
+        t.move_number("optimizer.weight_decay", *penalty, "coeff")
+        t.drop("Optimizer.regularizer is given, which comes before it", *decay)
+        return
+    if t.is_null(*decay):
+        t.drop("there is none", *decay)
+    else:
+        t.move_number("optimizer.weight_decay", *decay)

@@ -1,0 +1,43 @@
+"""The loss and the metric of PaddleClas' recipes, against NumPy and scikit-learn."""
+
+import numpy as np
+import pytest
+from ppclas_core.contracts.training import Targets
+from ppclas_core.testing import check_loss, check_metric
+from ppclas_paddleclas.losses import AttributeCrossEntropy
+from ppclas_paddleclas.metrics import TprAtFpr
+from sklearn.metrics import roc_curve
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_the_rarer_answer_counts_more(mean):
+    import paddle
+
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(6, 4)), rng.integers(0, 2, (6, 4)).astype(float)
+    share = np.array([0.1, 0.25, 0.5, 0.8])  # of images that have each class
+    weights = np.exp(labels * (1 - share) + (1 - labels) * share)
+    p = 1 / (1 + np.exp(-logits))
+    cost = -weights * (labels * np.log(p) + (1 - labels) * np.log(1 - p))
+    loss = AttributeCrossEntropy(class_weights=tuple((1 - share) / share), mean_over_classes=mean)
+    found = loss(paddle.to_tensor(logits, "float32"), Targets(paddle.to_tensor(labels, "float32")))
+    assert found.item() == pytest.approx(cost.mean() if mean else cost.sum(1).mean(), rel=1e-5)
+
+
+def test_the_loss_keeps_its_contract():
+    check_loss(AttributeCrossEntropy(class_weights=None))
+
+
+@pytest.mark.parametrize("limit", [0.001, 0.01, 0.1])
+def test_true_positives_against_scikit_learn(limit):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 2000)
+    scores = np.clip(rng.normal(labels * 0.4 + 0.3, 0.2), 0, 1).astype(np.float32)
+    found = TprAtFpr(max_fpr=limit)(np.stack([1 - scores, scores], axis=1), labels)
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    assert found["tpr_at_fpr"] == pytest.approx(true[false < limit].max())
+
+
+def test_the_metric_keeps_its_contract():
+    check_metric(TprAtFpr())
+    assert TprAtFpr()(np.float32([[0.4, 0.6]]), np.array([0])) == {"tpr_at_fpr": 0.0}
