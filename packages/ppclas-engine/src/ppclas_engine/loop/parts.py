@@ -49,7 +49,7 @@ def build_parts(
 
 def _build_model(
     plan: Plan, console: Console, checkpoint: Checkpoint | None
-) -> tuple[ImageModel, nn.Linear | nn.Conv2D | None]:
+) -> tuple[ImageModel, nn.Linear | None]:
     """The model, and its classifier where that is to be fitted before training."""
     config = plan.config
     new_head = None
@@ -65,14 +65,12 @@ def _build_model(
     return model, new_head
 
 
-def _head_to_probe(plan: Plan, model: ImageModel, console: Console) -> nn.Linear | nn.Conv2D | None:
+def _head_to_probe(plan: Plan, model: ImageModel, console: Console) -> nn.Linear | None:
     """The classifier to fit before training; None where the config or the model forbids it."""
     wanted, name = plan.config.train.probe_head, plan.config.model.name
     if wanted is False:
         return None
     head = linear_head(model)
-    if plan.train.task == "multilabel" and head is not None and head.weight.ndim == 4:
-        head = None  # a ReLU after it leaves no probability below a half
     if head is None and wanted:
         raise ConfigError(
             f"train.probe_head: the classifier of {name} is not one linear layer. Set it to false."

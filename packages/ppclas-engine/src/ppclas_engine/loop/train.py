@@ -161,7 +161,7 @@ class Trainer:
             for tracker in self._trackers:
                 tracker.finish()
 
-    def _probe_head(self, head: nn.Linear | nn.Conv2D) -> None:
+    def _probe_head(self, head: nn.Linear) -> None:
         """Fit the new classifier to the frozen features, and keep the result as epoch 0."""
         plan, model = self._plan, self._trained.model
         if self._ranks.first:

@@ -41,7 +41,7 @@ class Trained:
     optimizer: paddle.optimizer.Optimizer
     precision: MixedPrecision
     ema: Ema | None
-    new_head: nn.Linear | nn.Conv2D | None = None
+    new_head: nn.Linear | None = None
     """The classifier to fit before the first epoch."""
     progress: Progress = field(default_factory=Progress)
 
