@@ -170,11 +170,18 @@ class Trainer:
                 loader,
                 self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar,
             ):
+                data = plan.config.data
                 weights = probe_class_weights(
                     plan.train, plan.config.loss.params.get("class_weights")
                 )
+                flips = any(
+                    transform.name == "RandomFlip"
+                    and transform.params.get("axis", "horizontal") == "horizontal"
+                    for transform in given(data.train_transforms)
+                )
+                batches = loader.epoch(0)
                 fit_linear_head(
-                    model, head, loader.epoch(0), plan.config.data.normalize, bar.advance, weights
+                    model, head, batches, data.normalize, bar.advance, weights, flips=flips
                 )
             self._start_weights.keep(model)
         self._ranks.share_state([head])
