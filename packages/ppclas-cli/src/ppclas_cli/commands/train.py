@@ -318,9 +318,11 @@ def _print_result(result: RunResult | None) -> None:
     if result is None:
         return
     from ppclas_engine.console import Console
-    from ppclas_engine.results.advice import advice, stronger_model
+    from ppclas_engine.results.advice import advice
     from ppclas_engine.scoring.monitor import format_metric
     from ppclas_engine.session import run_config
+
+    from ppclas_cli.stronger import stronger_model
 
     best, run = result.best, result.run.path
     config = run_config(run)

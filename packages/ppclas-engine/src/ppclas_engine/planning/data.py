@@ -64,7 +64,9 @@ def plan_data(
     listed_size = _listed_size(data)
     size = data.image_size or listed_size
     if size is None:
-        size = _infer_image_size(train, int(facts.get("image_size", 224)), fine_tuning, notes)
+        # The built-in photos are for a first run, which is to be short.
+        own_size = fine_tuning and data.train is not None
+        size = _infer_image_size(train, int(facts.get("image_size", 224)), own_size, notes)
     height, width = size_pair(size)
     short, mode = data.resize_short, data.resize_mode
     if mode != "center":
@@ -236,11 +238,11 @@ def _resize_ratio(facts: Mapping[str, Any]) -> float:
     return 256 / 224
 
 
-def _infer_image_size(train: ImageSet, model_size: int, fine_tuning: bool, notes: list[str]) -> int:
+def _infer_image_size(train: ImageSet, model_size: int, own_size: bool, notes: list[str]) -> int:
     # What published weights have learnt to see is of their own size: a classifier on the frozen
     # features of MobileNetV2 told 128-pixel photos of produce8 apart to 96.9 % at 224 pixels, and
     # to 92.7 % at 128.
-    if fine_tuning:
+    if own_size:
         notes.append(f"image size {model_size}, as the weights were trained for")
         return model_size
     step = max(1, len(train) // _SIZE_SAMPLE)

@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ppclas_core.config.schema import Config
-from ppclas_core.plugins import get_registries
 
 _FAR, _BELOW, _RISE = 0.1, 0.05, 0.005
 """Training above validation, below it, and what the last third of the epochs must bring, in 0..1.
 Augmentation alone puts training a little below."""
-_COSTLIER, _BETTER = 2.0, 0.03
-"""How much more a model may cost than the one at hand to be named, and what it must bring, in
-0..1."""
 
 
 def advice(
@@ -59,28 +55,3 @@ def advice(
     elif val - train > _BELOW:
         less = again("-o", f"optimizer.weight_decay={decay / 10:g}")
         yield f"It is held back ({both}): augment less, or let weights decay less.", less
-
-
-def stronger_model(config: Config) -> str | None:
-    """A sentence that names the catalogue's best model with published weights at no more than twice
-    the cost of the one trained; None where that is no better, or trained from random weights."""
-    models = get_registries().models
-    own = models.entry(config.model.name).metadata
-    if not config.model.pretrained or not own.get("top1") or not own.get("macs_g"):
-        return None
-    found = [
-        (facts["top1"], name, facts)
-        for name in models
-        if (facts := models.entry(name).metadata).get("top1")
-        and facts.get("weights_url")
-        and facts.get("params")
-        and 0 < (facts.get("macs_g") or 0) <= _COSTLIER * own["macs_g"]
-    ]
-    top1, name, facts = max(found, default=(0.0, "", {}), key=lambda model: model[:2])
-    if top1 < own["top1"] + _BETTER:
-        return None
-    return (
-        f"A stronger model is {name} ({facts['params'] / 1e6:.1f} M parameters, "
-        f"{facts['macs_g'] / own['macs_g']:.1f} times the operations, {top1:.1%} on ImageNet "
-        f"where {config.model.name} has {own['top1']:.1%}): --model {name}"
-    )
