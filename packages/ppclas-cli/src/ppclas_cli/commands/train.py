@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -328,14 +327,11 @@ def _print_result(result: RunResult | None) -> None:
     if result is None:
         return
     from ppclas_engine.console import Console
-    from ppclas_engine.results.advice import advice
     from ppclas_engine.scoring.monitor import format_metric
-    from ppclas_engine.session import run_config
 
-    from ppclas_cli.stronger import stronger_model
+    from ppclas_cli.next_steps import next_steps
 
     best, run = result.best, result.run.path
-    config = run_config(run)
     console = Console()
     console.line()
     shown = ("top1", "top5") if "top1" in best else ("map", "macro_f1", "auroc")
@@ -347,16 +343,8 @@ def _print_result(result: RunResult | None) -> None:
         f"Everything is in {run}: bundle/, report.html, metrics.csv, per_class.csv, "
         "predictions.csv, log.txt"
     )
-    for said, again in itertools.islice(advice(result.history, best["epoch"], config, run), 1):
-        console.line(said)
-        console.line(f"  {again}")
-    if stronger := stronger_model(config):
-        console.line(stronger)
-    name = shlex.quote(str(run))
-    console.line("What to do with it:")
-    console.line(f"  ppclas eval {name}")
-    console.line(f"  ppclas predict PHOTO -m {name}")
-    console.line(f"  ppclas export {name} --target onnx")
+    for line in next_steps(result):
+        console.line(line)
 
 
 def _flags(given: dict[str, Any]) -> dict[str, tuple[str, Any]]:

@@ -1,13 +1,42 @@
-"""Which model of the catalogue would do better for about the same work."""
+"""The lines after a run: what to try next, and what to do with the model."""
 
 from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ppclas_core.config.schema import Config
 from ppclas_core.plugins import get_registries
 
+if TYPE_CHECKING:
+    from ppclas_engine.loop.train import RunResult
+
 _COSTLIER, _BETTER = 2.0, 0.03
 """How much more a model may cost than the one at hand to be named, and what it must bring, in
 0..1."""
+
+
+def next_steps(result: RunResult) -> Iterator[str]:
+    """What the curves say first, a stronger model, and the commands that take the run."""
+    from ppclas_engine.results.advice import advice
+    from ppclas_engine.session import run_config
+
+    run = result.run.path
+    config = run_config(run)
+    for said, again in itertools.islice(
+        advice(result.history, result.best["epoch"], config, run), 1
+    ):
+        yield said
+        yield f"  {again}"
+    if stronger := stronger_model(config):
+        yield stronger
+    name = shlex.quote(str(run))
+    yield "What to do with it:"
+    yield f"  ppclas eval {name}"
+    yield f"  ppclas predict PHOTO -m {name}"
+    yield f"  ppclas export {name} --target onnx"
 
 
 def stronger_model(config: Config) -> str | None:
