@@ -115,7 +115,7 @@ def test_real_weights_never_end_below_the_classifier_fitted_first(lr, tmp_path):
     result = train(
         builtin_photos(),
         model="MobileNetV2",
-        epochs=2,
+        epochs=1,
         lr=lr,
         image_size=64,
         output=tmp_path / "run",
@@ -124,7 +124,7 @@ def test_real_weights_never_end_below_the_classifier_fitted_first(lr, tmp_path):
     fitted, last = result.history[0], result.history[-1]
     assert result.best["top1"] >= fitted["top1"] > 0.6  # one of eight
     assert last["top1"] > 0.5
-    bundle = Bundle(result.run.bundle)
+    bundle = Bundle.load(result.run.bundle)
     again = evaluate_bundle(
         bundle, plan_scoring(bundle, str(result.run.path), None), Console(quiet=True)
     )
