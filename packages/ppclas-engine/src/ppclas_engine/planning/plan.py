@@ -42,6 +42,9 @@ _LR_BATCH_SIZE = 32
 _LARGEST_INFERRED = 8192
 """Images per step up to which rates grow in proportion (Goyal et al. 2017, section 5.2)."""
 _BACKBONE_LR_MULT = 0.2
+_CLIP_NORM = 1.0
+"""For fine-tuning: without it batch norms that keep their statistics let a tenfold rate end at
+chance."""
 
 T = TypeVar("T")
 
@@ -262,7 +265,8 @@ def _plan_optimizer(
         if factors:
             notes.append(
                 f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new "
-                "classifier at all of it"
+                f"classifier at all of it; gradients are clipped to a norm of {_CLIP_NORM:g}"
             )
-        optimizer = optimizer.replace(lr_mult=factors)
+        clip = _CLIP_NORM if fine_tuning and optimizer.clip_norm is None else optimizer.clip_norm
+        optimizer = optimizer.replace(lr_mult=factors, clip_norm=clip)
     return schedule.replace(**chosen), optimizer
