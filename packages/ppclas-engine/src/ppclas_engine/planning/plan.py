@@ -176,7 +176,7 @@ def make_plan(config: Config, device: Device) -> Plan:
             freeze_norm_statistics=keep_statistics,
         ),
     )
-    notes += check_sense(resolved, len(train))
+    notes += check_sense(resolved, len(train), len(train.class_names))
     return Plan(resolved, train, val, weights, tuple(notes))
 
 
