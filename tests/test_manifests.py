@@ -30,11 +30,47 @@ def objects():
     }
     about = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "predictor"}}
     yield pytest.param({**about, "spec": pod}, id="InferenceService")
+    worker = documents("paddlejob.yaml")[0]["spec"]["paddleReplicaSpecs"]["Worker"]
+    yield pytest.param({**about, "spec": worker["template"]["spec"]}, id="PaddleJob")
 
 
 @pytest.mark.parametrize("document", [*objects()])
 def test_kubernetes_takes_it(document):
     kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def test_the_job_is_one_of_the_training_operator():
+    """The fields of ``kubeflow.org_paddlejobs.yaml``, training operator v1.8, beside a pod's."""
+    (job,) = documents("paddlejob.yaml")
+    assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "PaddleJob")
+    assert job["spec"].keys() <= {"elasticPolicy", "paddleReplicaSpecs", "runPolicy"}
+    assert job["spec"]["runPolicy"]["cleanPodPolicy"] in {"All", "Running", "None"}
+    (worker,) = job["spec"]["paddleReplicaSpecs"].values()
+    assert worker.keys() <= {"replicas", "restartPolicy", "template"}
+    assert worker["restartPolicy"] in {"Always", "OnFailure", "Never", "ExitCode"}
+    (container,) = worker["template"]["spec"]["containers"]
+    assert container["name"] == "paddle"
+    assert {"containerPort": 37777, "name": "master"} in container["ports"]
+
+
+def training_lines():
+    (job,) = documents("paddlejob.yaml")
+    (container,) = job["spec"]["paddleReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    yield container["args"][1:]
+    (line,) = re.findall(
+        r"^exec srun.* ppclas (train .*)$", (DEPLOY / "slurm.sh").read_text(), re.M
+    )
+    yield line.replace('"', "").split()
+
+
+@pytest.mark.parametrize("line", [*training_lines()])
+def test_the_training_line_in_it_is_one_that_ppclas_takes(line):
+    from ppclas_cli.commands.train import command as train
+
+    assert line[0] == "train"
+    with train.make_context("train", line[1:], help_option_names=["-h", "--help"]) as context:
+        assert context.params["resume"] == "auto"
+        assert context.params["output"]
 
 
 def test_a_misspelt_field_would_be_found():

@@ -1,5 +1,5 @@
 """One process, two ranks and four train the same model: same loss curve, same weights, whatever
-else the run does.
+else the run does; and ranks that are killed are started again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ppclas_core.config.schema import (
 from ppclas_core.errors import TrainingError
 from ppclas_engine.console import Console
 from ppclas_engine.runs.checkpoint import load_checkpoint
-from ppclas_engine.session import resume, train
+from ppclas_engine.session import make_launch, plan_run, resume, train, train_plan
 
 _PLUGIN = """
 from ppclas_core.contracts.variants import register_variants
@@ -178,6 +178,12 @@ def kill_a_rank(run: Path, rank: int, seconds: float, stop: threading.Event) -> 
         if stop.wait(0.005):
             return
     stop.wait(seconds / 4)
+    if (process := find_rank(run, rank)) is not None:
+        os.kill(process, signal.SIGKILL)
+
+
+def find_rank(run: Path, rank: int) -> int | None:
+    """The number of the process that is ``rank`` of the run."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
@@ -186,8 +192,48 @@ def kill_a_rank(run: Path, rank: int, seconds: float, stop: threading.Event) -> 
             continue
         ours = f"PPCLAS_FAILURE_FILE={run}/logs/.rank-{rank}.json".encode() in environment
         if ours and b"ppclas_engine.rank\0" in command:
-            os.kill(int(process.name), signal.SIGKILL)
-            return
+            return int(process.name)
+    return None
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_started_again(tiny_photos, tmp_path):
+    """With ``--max-restarts`` nobody has to be there; the end is the undisturbed run's."""
+    calm, run = tmp_path / "calm", tmp_path / "run"
+    often = {"epochs": 2, "checkpoint_minutes": 1e-4}
+    train(config(tiny_photos, calm, 2, **often), Console(quiet=True))
+    killer = threading.Thread(target=kill_a_rank, args=(run, 1, 0.0, threading.Event()))
+    killer.start()
+    plan = plan_run(config(tiny_photos, run, 2, **often))
+    train_plan(plan, Console(quiet=True), launch=make_launch(plan.config, restarts=1))
+    killer.join()
+    log = (run / "log.txt").read_text(encoding="utf-8")
+    assert "rank 1 was ended by the signal SIGKILL" in log
+    assert "Starting the ranks again from the last checkpoint." in log
+    for key, value in last(calm).arrays.items():
+        np.testing.assert_array_equal(last(run).arrays[key], value, err_msg=key)
+
+
+@pytest.mark.slow
+def test_a_device_that_ends_every_rank_is_left_out(tiny_photos, tmp_path):
+    run, stop = tmp_path / "run", threading.Event()
+
+    def kill_every_rank_1() -> None:
+        while not stop.wait(0.05):
+            if (process := find_rank(run, 1)) is not None:
+                os.kill(process, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_every_rank_1)
+    killer.start()
+    try:
+        plan = plan_run(config(tiny_photos, run, 2))
+        result = train_plan(plan, Console(quiet=True), launch=make_launch(plan.config, restarts=2))
+    finally:
+        stop.set()
+        killer.join()
+    assert result.history[-1]["epoch"] == 1
+    log = (run / "log.txt").read_text(encoding="utf-8")
+    assert "device 1 is left out: its rank was ended twice without progress" in log
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for ranks in /proc")

@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -146,6 +147,17 @@ def start_server():
     yield start
     for server in running:
         server.stop()
+
+
+@pytest.fixture
+def python():
+    """Run Python code in a process of its own; what it says on stderr."""
+
+    def run(source: str) -> str:
+        command = [sys.executable, "-c", source]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    return run
 
 
 @pytest.fixture(scope="session")

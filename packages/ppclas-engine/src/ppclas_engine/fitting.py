@@ -20,13 +20,19 @@ from ppclas_engine.loop.train import RunResult, Trainer
 from ppclas_engine.planning.device import device_of, select_device
 from ppclas_engine.planning.plan import Plan, plan_run
 from ppclas_engine.ranks.distributed import current, join
+from ppclas_engine.ranks.failure import RankLostError
 from ppclas_engine.ranks.launch import Devices, Launch, start_and_watch
 from ppclas_engine.runs.checkpoint import Checkpoint, load_checkpoint, previous_of
 from ppclas_engine.runs.run import RunFolder
 
 
 def make_launch(
-    config: Config, *, machines: int = 1, machine: int = 0, master: str | None = None
+    config: Config,
+    *,
+    machines: int = 1,
+    machine: int = 0,
+    master: str | None = None,
+    restarts: int = 0,
 ) -> Launch:
     """What ``train.devices`` asks for on this machine, number ``machine`` of ``machines``.
 
@@ -40,7 +46,8 @@ def make_launch(
         )
     if machines > 1 and config.train.output is None:
         raise ConfigError("Several machines need one name for the run: --output DIR.")
-    return Launch(Devices.parse(config.train.devices or "cpu:1"), machines, machine, master)
+    devices = Devices.parse(config.train.devices or "cpu:1")
+    return Launch(devices, machines, machine, master, restarts)
 
 
 def start(
@@ -73,7 +80,7 @@ def _fit_in_ranks(
     job = _job(plan.config, run, resumed=resumed)
     try:
         with system_errors_explained(run):
-            start_and_watch(launch, job, run.logs)
+            _watch(launch, job, run.logs, console, run)
     except Exception as error:  # raised again: the log says of every failure what it was
         console.open_log(run.log)
         console.log(f"error: {error}")
@@ -84,11 +91,44 @@ def _fit_in_ranks(
     return RunResult(run, summary["best"], history, None)
 
 
-def follow_elsewhere(config: Config, launch: Launch) -> None:
+def _watch(
+    launch: Launch, job: dict[str, Any], logs: Path, console: Console, run: RunFolder | None
+) -> None:
+    """Start the ranks, and again after one was ended from outside, from the last checkpoint.
+
+    A device whose rank is ended twice before there is a new checkpoint is left out.
+    """
+    last: tuple[int | None, float] | None = None
+    for left in range(launch.restarts, -1, -1):
+        try:
+            start_and_watch(launch, job, logs)
+            return
+        except RankLostError as error:
+            if not left:
+                raise
+            written = run.last.stat().st_mtime if run is not None and run.last.exists() else 0.0
+            lines = [f"{error} Starting the ranks again from the last checkpoint."]
+            if error.rank is not None and (error.rank, written) == last and launch.machines == 1:
+                device = launch.devices.names[error.rank]
+                launch = launch.without(error.rank)
+                lines.append(
+                    f"device {device} is left out: its rank was ended twice without progress. The "
+                    f"run goes on with {launch.ranks}, and is no longer the same bit for bit."
+                )
+            last = (error.rank, written)
+            if run is not None:
+                console.open_log(run.log)
+            for line in lines:
+                console.warn(line)
+            console.close_log()
+            job = {**job, "resumed": True}
+
+
+def follow_elsewhere(config: Config, launch: Launch, console: Console | None = None) -> None:
     """The ranks of a machine that is not machine 0: they get plan and weights from rank 0."""
     assert config.train.output is not None
     logs = Path(f"{config.train.output}-machine{launch.machine}") / "logs"
-    start_and_watch(launch, _job(config, None, resumed=False), logs)
+    _watch(launch, _job(config, None, resumed=False), logs, console or Console(), None)
 
 
 def _job(config: Config, run: RunFolder | None, *, resumed: bool) -> dict[str, Any]:

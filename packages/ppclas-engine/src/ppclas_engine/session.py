@@ -26,6 +26,7 @@ from ppclas_engine.planning.device import device_of, select_device
 from ppclas_engine.planning.plan import Plan, plan_run
 from ppclas_engine.ranks.distributed import join, launched_ranks
 from ppclas_engine.ranks.launch import Launch
+from ppclas_engine.ranks.schedulers import adopt_scheduler
 from ppclas_engine.runs.run import RunFolder, create_run_folder
 
 __all__ = [
@@ -45,10 +46,13 @@ __all__ = [
 
 
 def join_launched(config: Config) -> bool:
-    """Where a launcher has started this process as one of several ranks: meet the others.
+    """Where a launcher, Slurm or MPI has started this process as one of several ranks: meet the
+    others.
 
     Rank 0 goes on as if it were alone. False for the others: they are to ``follow`` it.
     """
+    if config.train.devices is None:
+        adopt_scheduler()
     if launched_ranks() == 1:
         return True
     ranks = join(select_device(device_of(config)), config.train.join_seconds)

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     help="0: any that is free.",
 )
 @click.option(
+    "--grpc-port",
+    type=click.IntRange(min=0, max=65535),
+    metavar="N",
+    help="Answer over gRPC, too (extra: grpc); 0: any that is free.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,

@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ class Settings(Params):
     host: str = "127.0.0.1"
     port: int = 8000
     """0: any that is free."""
+    grpc_port: int | None = None
+    """0: any that is free; None: no gRPC."""
     workers: int = 1
     """Processes."""
     engine: str | None = None
@@ -73,7 +76,8 @@ def run(settings: Settings, console: Console) -> int:
     """Serve until SIGTERM or Ctrl-C; then answer what is under way, and return the exit code.
 
     Raises:
-        ConfigError: the port is taken, or two models have one name and version.
+        MissingDependencyError: gRPC is wanted, and its library is not installed.
+        ConfigError: a port is taken, or two models have one name and version.
     """
     import uvicorn
 
@@ -83,6 +87,13 @@ def run(settings: Settings, console: Console) -> int:
             raise ConfigError(
                 f"Two models are called {pair[0]}/{pair[1]}. Give them names: --name."
             )
+    if settings.grpc_port is not None:
+        from ppclas_serve.rpc.service import check_installed
+
+        check_installed()
+        if settings.grpc_port == 0 and settings.workers > 1:
+            raise ConfigError("Several --workers need one --grpc-port for all; 0 is one for each.")
+        listen(settings.host, settings.grpc_port).close()  # in time to say that it is taken
     listening = listen(settings.host, settings.port)
     port = listening.getsockname()[1]
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -99,6 +110,7 @@ def run(settings: Settings, console: Console) -> int:
     }
     # uvicorn answers what is under way, then raises the signal again: to end as asked is no error.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
+    _give_memory_back()
     if settings.workers == 1:
         uvicorn.Server(uvicorn.Config(application(settings, console), **options)).run([listening])
         return 0
@@ -147,6 +159,14 @@ def application(settings: Settings, console: Console, *, wait: bool = False) -> 
     from ppclas_serve.backend.fleet import Fleet
     from ppclas_serve.http.app import make_app
 
+    def beside(app: ASGIApp) -> AbstractAsyncContextManager[None]:
+        port = settings.grpc_port
+        if port is None:
+            return contextlib.nullcontext()
+        from ppclas_serve.rpc.service import serving
+
+        return serving(app, settings.host, port, settings.limits, console.line)
+
     fleet = Fleet(
         [source_of(model) for model in settings.models],
         settings.limits,
@@ -157,7 +177,7 @@ def application(settings: Settings, console: Console, *, wait: bool = False) -> 
         reload_seconds=settings.reload_seconds,
         console=console,
     )
-    return make_app(fleet, token=settings.token, cors=settings.cors, wait=wait)
+    return make_app(fleet, token=settings.token, cors=settings.cors, wait=wait, beside=beside)
 
 
 def _give_memory_back() -> None:
@@ -173,6 +193,7 @@ def worker_application() -> ASGIApp:
     """What a process of several serves. It takes requests when its models are proven, so that one
     that was started again refuses none.
     """
+    _give_memory_back()
     settings = Settings.model_validate_json(os.environ[_SETTINGS])
     return application(settings, Console(stream=sys.stderr), wait=True)
 

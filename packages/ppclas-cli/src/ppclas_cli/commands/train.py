@@ -105,6 +105,14 @@ _AUTO = "auto"
     help="This machine's number.",
 )
 @click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="With several devices: start again from the last checkpoint when one's process was ended "
+    "from outside, up to N times.",
+)
+@click.option(
     "--class-weights",
     type=click.Choice(["balanced"]),
     help="balanced: rare classes count as much as frequent ones.",
@@ -179,6 +187,7 @@ def command(
     change_recipe: bool,
     dry_run: bool,
     nnodes: int,
+    max_restarts: int,
     master: str | None,
     machine: int,
     augment: str | None,
@@ -229,6 +238,7 @@ def command(
     loaded = load_config(source, overrides, flags) if said or resume is None else None
     console = Console()
     places: dict[str, Any] = {"machines": nnodes, "machine": machine, "master": master}
+    places["restarts"] = max_restarts
     if not join_launched(loaded.config if loaded is not None else Config()):
         follow(console)
         return

@@ -18,6 +18,15 @@ class PeerLostError(TrainingError):
     """This rank cannot go on because another one is gone: never the cause itself."""
 
 
+class RankLostError(TrainingError):
+    """A rank was ended from outside, or lost its peers: another start may go well."""
+
+    def __init__(self, message: str, rank: int | None = None) -> None:
+        super().__init__(message)
+        self.rank = rank
+        """Which one was ended; None where the ranks here lost one of another machine."""
+
+
 def report_failure(error: BaseException) -> None:
     """Tell whoever started this rank why it ends."""
     file = os.environ.get(FAILURE_FILE)

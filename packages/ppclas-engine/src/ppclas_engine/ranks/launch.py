@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from typing import Any, Literal
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_data.loading.loader import available_cpus
 
-from ppclas_engine.ranks.failure import FAILURE_FILE
+from ppclas_engine.ranks.failure import FAILURE_FILE, RankLostError
 
 _CONSOLE = "PPCLAS_CONSOLE_FD"
 """Environment variable: the terminal, as rank 0 inherits it."""
@@ -71,6 +71,8 @@ class Launch:
     """This one's number, 0-based."""
     master: str | None = None
     """``host:port`` of machine 0, on which the ranks meet; every machine has as many ranks."""
+    restarts: int = 0
+    """How often the ranks are started again when one was ended from outside."""
 
     def __post_init__(self) -> None:
         if self.machines > 1 and (
@@ -89,6 +91,11 @@ class Launch:
     def ranks(self) -> int:
         """All of them, on all machines."""
         return self.machines * len(self.devices.names)
+
+    def without(self, rank: int) -> Launch:
+        """The same with the device of ``rank`` left out; on one machine."""
+        names = tuple(name for place, name in enumerate(self.devices.names) if place != rank)
+        return replace(self, devices=replace(self.devices, names=names))
 
     @property
     def needed(self) -> bool:
@@ -115,6 +122,7 @@ def start_and_watch(launch: Launch, job: Mapping[str, Any], logs: Path) -> None:
     ``job`` is JSON that each gets; ``logs`` is a folder for ``rank-<n>.txt``.
 
     Raises:
+        RankLostError: a rank was ended from outside, or has lost its peers.
         TrainingError: a rank failed, or a stop was asked for; the message is that rank's own.
     """
     logs.mkdir(parents=True, exist_ok=True)
@@ -128,7 +136,7 @@ def start_and_watch(launch: Launch, job: Mapping[str, Any], logs: Path) -> None:
             _wait(ranks)
         failed = [rank for rank in ranks if rank.process.returncode != 0]
         if failed:
-            raise TrainingError(_explain(failed, bool(stopped)))
+            raise _explain(failed, stopped=bool(stopped))
     finally:
         for rank in ranks:
             rank.process.kill()
@@ -236,7 +244,7 @@ def _forwarding(ranks: list[_Rank]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _explain(failed: list[_Rank], stopped: bool) -> str:
+def _explain(failed: list[_Rank], *, stopped: bool) -> TrainingError:
     """One line: the rank that failed first of its own accord, and why."""
     causes = []
     for rank in sorted(failed, key=lambda rank: (rank.ended or 0.0, rank.number)):
@@ -248,15 +256,18 @@ def _explain(failed: list[_Rank], stopped: bool) -> str:
         elif not rank.killed:
             causes.append((False, rank, _how_it_ended(rank, stopped)))
     if not causes:
-        return (
+        return TrainingError(
             f"The ranks did not end within {_SECONDS_TO_END:g} s after one had failed. See "
             f"{failed[0].log}."
         )
     own = [cause for cause in causes if not cause[0]] or causes
-    _, rank, message = own[0]
-    if all(other == message for _, _, other in own):
-        return message
-    return f"rank {rank.number}: {message}"
+    follows, rank, message = own[0]
+    if not all(other == message for _, _, other in own):
+        message = f"rank {rank.number}: {message}"
+    ended = not follows and not rank.failure.exists() and rank.process.returncode < 0
+    if not stopped and (follows or ended):
+        return RankLostError(message, rank.number if ended else None)
+    return TrainingError(message)
 
 
 def _how_it_ended(rank: _Rank, stopped: bool) -> str:

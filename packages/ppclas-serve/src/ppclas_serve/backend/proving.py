@@ -21,11 +21,12 @@ from ppclas_deploy import parity
 from ppclas_deploy.answers import read_photos
 from ppclas_deploy.proof import Proof, first_difference, proof_names, proof_photos, read_proof
 
+from ppclas_serve.backend.inside import ask
 from ppclas_serve.backend.served import CANDIDATE, Served
 from ppclas_serve.backend.tensors import write_bytes
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message
+    from starlette.types import ASGIApp
 
 _SAME = 1e-5
 """As a share of the logits' root mean square: the same engine, asked in batches of another size."""
@@ -202,41 +203,18 @@ async def _ask(
 
 async def _post(
     app: ASGIApp, served: Served, path: str, query: str, headers: Mapping[str, str], body: bytes
-) -> tuple[bytes, dict[str, str]]:
-    """A POST request to ``app`` in this process: the body and the headers of its answer."""
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "root_path": "",
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        "client": None,
-        "server": None,
-        CANDIDATE: served,
-    }
-    sent: list[Message] = []
-    incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+) -> tuple[bytes, Mapping[str, str]]:
+    """The body and the headers of the answer to a POST request.
 
-    async def receive() -> Message:
-        if incoming:
-            return incoming.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    content = b"".join(message.get("body", b"") for message in sent[1:])
-    if sent[0]["status"] != 200:
+    Raises:
+        ParityError: it is no success.
+    """
+    scope = {CANDIDATE: served}
+    reply = await ask(app, "POST", path, query=query, headers=headers, body=body, **scope)
+    if reply.status != 200:
         try:
-            said = json.loads(content)["detail"]
+            said = json.loads(reply.body)["detail"]
         except (ValueError, KeyError):
-            said = content[:200].decode(errors="replace")
-        raise ParityError(f"{path} answers a built-in photo with {sent[0]['status']}: {said}")
-    return content, {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+            said = reply.body[:200].decode(errors="replace")
+        raise ParityError(f"{path} answers a built-in photo with {reply.status}: {said}")
+    return reply.body, reply.headers

@@ -8,7 +8,8 @@ import hmac
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,12 @@ _HEADERS = {
 
 
 def make_app(
-    fleet: Fleet, *, token: str | None = None, cors: Sequence[str] = (), wait: bool = False
+    fleet: Fleet,
+    *,
+    token: str | None = None,
+    cors: Sequence[str] = (),
+    wait: bool = False,
+    beside: Callable[[ASGIApp], AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
     """The application of ``fleet``, which it loads and proves when it starts.
 
@@ -66,6 +72,7 @@ def make_app(
         token: what clients must send as ``Authorization: Bearer``; None: nothing.
         cors: origins whose pages may ask, ``*`` for all.
         wait: start only when every model has been proven or refused, not while that goes on.
+        beside: what runs as long as the application does, and asks it too.
     """
     answers = Answers(fleet)
 
@@ -75,7 +82,8 @@ def make_app(
         starting.add_done_callback(_report)
         if wait:
             await asyncio.wait([starting])
-        yield
+        async with beside(whole) if beside else contextlib.nullcontext():
+            yield
         starting.cancel()
         await fleet.stop()
 
