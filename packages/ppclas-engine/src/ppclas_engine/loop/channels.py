@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ppclas_core.contracts.image_model import ImageModel
 from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.errors import WeightsError
 from ppclas_core.weights import LoadReport, fit_state, read_state
+
+if TYPE_CHECKING:
+    from ppclas_core.contracts.image_model import ImageModel
 
 
 def load_fitting(model: ImageModel, path: str | Path) -> tuple[LoadReport, str]:
