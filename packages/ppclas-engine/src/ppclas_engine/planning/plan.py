@@ -21,7 +21,7 @@ from ppclas_data.sources.splits import open_splits
 from ppclas_data.sources.unlabelled import add_unlabelled
 
 from ppclas_engine.bundles import pretrained_path
-from ppclas_engine.planning.data import plan_data, try_out
+from ppclas_engine.planning.data import fit_channels, plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
 from ppclas_engine.planning.precision import check_precision
 from ppclas_engine.planning.sense import check_sense
@@ -121,6 +121,7 @@ def make_plan(config: Config, device: Device) -> Plan:
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes)
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
+    data = fit_channels(data, config.data, config.model.params.get("in_channels"), notes)
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(
