@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from ppclas_components.confusion import Confusion
 from ppclas_engine.results import fonts
 from ppclas_engine.results.pictures import draw_confusion
 
@@ -50,9 +51,10 @@ def ink(path):
 
 
 def test_a_font_with_the_sign_is_found_and_drawn_with(tmp_path, system):
-    matrix, names = np.array([[3, 1], [0, 2]]), (YI * 6, "dog")
+    answers = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 1])
+    confusion, names = Confusion.of(*answers, 2), (YI * 6, "dog")
     system()
-    draw_confusion(matrix, names, tmp_path / "boxes.png")
+    draw_confusion(confusion, names, tmp_path / "boxes.png")
     assert fonts.lacking(f"{YI} dog") == {YI}
     system(
         write_font(tmp_path / "ABold.ttf", "A Bold", YI),
@@ -60,7 +62,7 @@ def test_a_font_with_the_sign_is_found_and_drawn_with(tmp_path, system):
     )
     assert fonts.families(f"{YI} dog") == ["DejaVu Sans", "Squares"]  # rather than the bold one
     assert fonts.lacking(f"{YI} dog") == set()
-    draw_confusion(matrix, names, tmp_path / "drawn.png")
+    draw_confusion(confusion, names, tmp_path / "drawn.png")
     # Twelve squares of 9 points at 110 dots an inch, in place of thin frames.
     assert ink(tmp_path / "drawn.png") > ink(tmp_path / "boxes.png") + 500
 
