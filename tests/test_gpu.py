@@ -12,7 +12,8 @@ import time
 import numpy as np
 import pytest
 from ppclas_core.config.schema import NormalizeConfig
-from ppclas_core.normalize import normalize_batch, normalize_on_device
+from ppclas_core.normalize import normalize_batch
+from ppclas_data.loading.device import normalize_on_device
 from ppclas_data.testing import make_tiny_dataset
 
 paddle = pytest.importorskip("paddle")

@@ -46,8 +46,8 @@ def plan(*overrides):
         ("metrics=[{name: TopK, k: []}]", "TopK: expected at least 1 items"),
         ("metrics=[{name: TopK, k: [1, 1, 1]}]", "expected different numbers"),
         ("data.normalize.mean=[500, 0.5, 0.5]", "mean is for images in 0..1, got 500"),
-        ("data.normalize={mean: [0.5], std: [0.5]}", "expected 3 values of mean"),
-        ("data.normalize={mean: [0, 0, 0, 0], std: [1, 1, 1, 1]}", "got 4"),
+        ("data.normalize={mean: [0.5], std: [0.5]}", "data.normalize has 1 mean"),
+        ("data.normalize={mean: [0, 0, 0, 0], std: [1, 1, 1, 1]}", "data.normalize has 4 means"),
         (
             "data.eval_transforms=[{name: RandomResizedCrop, size: 32}]",
             "data.eval_transforms has RandomResizedCrop, which is random",

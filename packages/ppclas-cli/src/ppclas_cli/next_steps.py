@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ppclas_core.config.schema import Config
 from ppclas_core.plugins import get_registries
 
 if TYPE_CHECKING:
+    from ppclas_core.config.schema import Config
     from ppclas_engine.loop.train import RunResult
 
 _COSTLIER, _BETTER = 2.0, 0.03

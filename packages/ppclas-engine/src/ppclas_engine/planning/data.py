@@ -142,6 +142,7 @@ def fit_channels(
         ConfigError: transforms or ``data.normalize`` are for another number of channels.
     """
     if channels is None:
+        _check_normalize(data)
         return data
     lists = {field: getattr(data, field) for field in ("train_transforms", "eval_transforms")}
     if channels == 1 and not any(getattr(said, field) for field in lists):
@@ -163,6 +164,19 @@ def fit_channels(
                 "RGB; Grayscale at the end of both lists makes one channel of them."
             )
     return data
+
+
+def _check_normalize(data: DataSection) -> None:
+    means = len(data.normalize.mean)
+    for field in ("train_transforms", "eval_transforms"):
+        given = getattr(data, field)
+        *_, channels = Pipeline(build_transforms(given, f"data.{field}")).output_shape()
+        own = any(component.name == "Normalize" for component in given)
+        if means != channels and not own:
+            raise ConfigError(
+                f"data.normalize has {means} mean{'s' * (means != 1)}, data.{field} give photos of "
+                f"{channels} channels: expected as many."
+            )
 
 
 def try_out(data: DataSection, train: ImageSet) -> None:
