@@ -44,3 +44,37 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             )
 
     return FilesFirst(config, log)
+
+
+GPU_REPORT = "gpu-report.txt"
+"""Written by ``pytest -m gpu``, for people who send back what their card did."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """After ``-m gpu``: the machine and each check with its time, printed and in a file."""
+    if config.option.markexpr != "gpu":
+        return
+    lines = [*_machine(), ""]
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.getreports(outcome):
+            facts = "; ".join(f"{name}: {value}" for name, value in report.user_properties)
+            why = report.longrepr[2] if outcome == "skipped" else ""
+            if outcome in ("failed", "error"):
+                why = str(report.longrepr).strip().splitlines()[-1]
+            said = " - ".join(text for text in (facts, why) if text)
+            lines.append(f"{outcome:8}{report.duration:7.1f} s  {report.nodeid}  {said}".rstrip())
+    file = config.rootpath / GPU_REPORT
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    terminalreporter.section("GPU report", sep="-")
+    terminalreporter.write_line("\n".join(lines))
+    terminalreporter.write_line(f"\nIt is in {file}: please send it back.")
+
+
+def _machine() -> list[str]:
+    """The facts of ``ppclas doctor``."""
+    import subprocess
+
+    command = [sys.executable, "-m", "ppclas_cli", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout or done.stderr).strip().splitlines()

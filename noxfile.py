@@ -117,5 +117,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """The tests that need a GPU, in an environment that has a GPU build of Paddle already."""
+    """The tests that need a GPU, in an environment that has a GPU build of Paddle already; the
+    report is in ``gpu-report.txt``.
+    """
     session.run("python", "-m", "pytest", "-m", "gpu", *session.posargs, external=True)

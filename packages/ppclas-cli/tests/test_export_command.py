@@ -91,7 +91,11 @@ def test_receipt_and_json(folder, tmp_path, capsys):
         )
         == 0
     )
-    said = capsys.readouterr().out
+    said, steps = capsys.readouterr()
+    assert steps.splitlines()[-2:] == [
+        "writing the onnx model",
+        "comparing its answers on 4 photos with the trained model's",
+    ]
     assert said.startswith(f"{MODEL} for onnx in {tmp_path / 'out'}")
     assert "Same answers as the trained model on 4 photos (the built-in photos)" in said
     assert "same top-1 on 4 of 4 photos; ran in onnxruntime" in said

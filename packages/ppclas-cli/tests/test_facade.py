@@ -56,6 +56,12 @@ def test_published_weights_are_in_the_layer_that_is_created(monkeypatch):
     assert network.config.num_classes == 8
     backbone = ppclas.create_model("MobileNetV2", features_only=True, pretrained=True)
     np.testing.assert_array_equal(backbone.model.state_dict()[key].numpy(), published[key])
+    grey = ppclas.create_model("MobileNetV2", pretrained=True, in_channels=1)
+    np.testing.assert_allclose(
+        grey.state_dict()["conv1._conv.weight"].numpy(),
+        published["conv1._conv.weight"].sum(axis=1, keepdims=True),
+        rtol=1e-6,
+    )
     fresh = ppclas.create_model("MobileNetV2")
     assert not np.array_equal(fresh.state_dict()[key].numpy(), published[key])
     with pytest.raises(ConfigError, match="leave num_classes out"):

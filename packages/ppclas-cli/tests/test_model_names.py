@@ -56,7 +56,7 @@ def test_random_weights_are_for_who_asks_for_them(ppclas, photos):
     assert "ResNet50 starts from random weights, as asked" in err
     code, _, err = ppclas("train", photos, "--dry-run", "--offline")
     assert code == 0
-    assert "MobileNetV2, weights MobileNetV2.safetensors, 64x64 pixels" in err
+    assert "MobileNetV2, weights MobileNetV2.safetensors, 224x224 pixels" in err
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_unknown_keys(errors):
         ),
         (
             "data: {normalize: {mean: [0.5]}}",
-            "data.normalize: expected 3 values of mean, of R, G and B; got 1.",
+            "data.normalize: expected a mean and a std per channel, got 1 and 3.",
         ),
         (
             "optimizer: {no_decay_norm_bias: yes}",

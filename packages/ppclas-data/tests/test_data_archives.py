@@ -131,8 +131,9 @@ def test_pictures_beside_the_photos_are_left_out(tmp_path):
     images = load_image_set(labelled_tar(tmp_path / "s.tar", extra=extra))
     assert photos_of(images) == SIX
     assert images.notes == (
-        f"{tmp_path}/s.tar: 12 file(s) that are no photos by their name are left out (first: "
-        f"{tmp_path}/s.tar/0.txt).",
+        f"{tmp_path}/s.tar: 12 file(s) that are no photos by their name are left out: 6 .txt, 6 "
+        f".json (first: {tmp_path}/s.tar/0.txt, {tmp_path}/s.tar/0.seg.json, "
+        f"{tmp_path}/s.tar/1.txt).",
         f"{tmp_path}/s.tar: 6 picture(s) with more than a photo's suffix behind the first dot, as "
         f"masks have, are left out (first: {tmp_path}/s.tar/0.seg.png).",
     )

@@ -55,7 +55,7 @@ def test_everything_that_can_be_wrong(tmp_path):
     (tmp_path / "train" / "few" / "gone.png").symlink_to(tmp_path / "nowhere")
     report = check_data(DataSection(train=str(tmp_path)))
     assert not report.ok
-    assert "expected at most 1.0% unreadable images, got 2 of 35" in report.errors[0]
+    assert "expected at most one unreadable image, got 2 of 35" in report.errors[0]
     train = tmp_path / "train"
     assert [(bad.where, bad.reason) for bad in report.train.bad_images] == [
         (str(train / "few" / "gone.png"), "No such file or directory"),

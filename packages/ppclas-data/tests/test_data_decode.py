@@ -2,16 +2,18 @@
 
 import io
 import struct
+import sys
 import tracemalloc
 import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 from ppclas_core.errors import ImageError
 from ppclas_data.decoding import decode as decode_module
-from ppclas_data.decoding.decode import count_frames, decode
+from ppclas_data.decoding import formats
+from ppclas_data.decoding.decode import count_frames, decode, size_in_header
 
 
 def gradient(height=60, width=90):
@@ -181,7 +183,11 @@ def test_a_flipped_bit_in_a_png_is_a_bad_image(capfd):
         (b"PK\x03\x04rest", "it looks like an archive"),
         (b"\0" * 5000, "it begins with zero bytes only"),
         (b"version https://git-lfs.github.com/spec/v1\n", "run 'git lfs pull'"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC photo; convert it to JPEG first"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "an AVIF of a kind that is not read"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL photo, which is not read"),
+        (b"\xff\x0a\xfa\x7f", "a JPEG XL photo, which is not read"),
+        (b"FUJIFILMCCD-RAW 0201FF389501", "a camera raw photo, which is not read"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "a camera raw photo, which is not read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it looks like text"),
         (b"\xff\xd8\xff", "truncated JPEG"),
         (b"\xff\xd8\xff\xe0", "truncated JPEG"),
@@ -311,3 +317,65 @@ def test_large_images_below_the_limit_are_read_without_a_word(monkeypatch, recwa
     monkeypatch.setattr(decode_module, "MAX_PIXELS", 5000)
     with pytest.raises(ImageError, match=r"60x90 is more than"):
         decode(encode(gradient(), "JPEG"), "photo")
+
+
+def heif(image, tmp_path, **options):
+    """The bytes of a HEIC photo, by libheif."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    picture = pillow_heif.from_pillow(Image.fromarray(image))
+    picture.save(tmp_path / "x.heic", quality=90, **options)
+    return (tmp_path / "x.heic").read_bytes()
+
+
+def test_a_heic_photo_is_what_libheif_shows(tmp_path):
+    data = heif(gradient(), tmp_path)
+    assert data[4:12] == b"ftypheic"
+    pixels = decode(data, "photo")
+    assert np.abs(pixels.astype(int) - gradient()).mean() < 3
+    import pillow_heif
+
+    assert np.array_equal(pixels, np.asarray(pillow_heif.open_heif(data).to_pillow()))
+    assert count_frames(data) == 1
+    assert size_in_header(data, "photo") == (60, 90)
+    with pytest.raises(ImageError, match=r"^photo: "):
+        decode(data[: len(data) // 2], "photo")
+
+
+def test_a_heic_photo_is_turned_as_its_exif_says(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # a quarter to the right
+    data = heif(gradient(), tmp_path, exif=exif.tobytes())
+    upright = np.rot90(gradient(), -1)
+    assert np.abs(decode(data, "photo").astype(int) - upright).mean() < 3
+
+
+def test_without_its_reader_a_heic_photo_names_the_extra(tmp_path, monkeypatch):
+    data = heif(gradient(), tmp_path)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    formats.reads_heic.cache_clear()
+    try:
+        with pytest.raises(ImageError, match=r"a HEIC photo; .* pip install 'ppclas-data\[heic\]'"):
+            decode(data, "photo")
+    finally:
+        formats.reads_heic.cache_clear()
+
+
+@pytest.mark.parametrize("signature", ["0000000c6a502020", "ff4fff51"])
+def test_a_pillow_without_jpeg_2000(signature):
+    named = formats.format_not_read(bytes.fromhex(signature), ("JPEG", "PNG"))
+    assert named.startswith("a JPEG 2000 photo, which this Pillow does not read")
+
+
+def test_an_avif_is_read():
+    assert np.abs(decode(encode(gradient(), "AVIF"), "photo").astype(int) - gradient()).mean() < 3
+
+
+@pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}])
+def test_the_thumbnail_in_a_raw_file_is_no_photo(tags):
+    raw = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        raw.tagtype[tag] = 1 if isinstance(value, bytes) else 4
+        raw[tag] = value
+    data = encode(gradient(), "TIFF", tiffinfo=raw)
+    with pytest.raises(ImageError, match="a camera raw photo, which is not read; export it"):
+        decode(data, "photo.nef")

@@ -10,7 +10,7 @@ import pytest
 from ppclas_core.contracts.data import ImageSet, Record, Transform
 from ppclas_core.errors import DataError, TrainingError
 from ppclas_data.decoding.decode import decode
-from ppclas_data.loading.loader import Loader
+from ppclas_data.loading.loader import Loader, allowed_bad
 from ppclas_data.loading.pipeline import Pipeline
 from ppclas_data.loading.sampling import count_batches, cut, epoch_order
 from ppclas_data.transforms.basic import Normalize, Resize
@@ -244,3 +244,11 @@ def test_a_batch_of_bad_images_is_passed_over(spoilt):
     with Loader(spoilt, Pipeline([]), 1, max_bad_fraction=0.1) as loader:
         positions = [batch.position for batch in loader.epoch(0)]
     assert positions == [i for i in range(40) if i not in (5, 11)]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "total", "allowed"),
+    [(0.01, 500, 5), (0.01, 20, 1), (0.01, 1, 0), (0.0, 20, 0), (1.0, 20, 19)],
+)
+def test_a_small_set_may_have_one_unreadable_photo(fraction, total, allowed):
+    assert allowed_bad(fraction, total)[0] == allowed

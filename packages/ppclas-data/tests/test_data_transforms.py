@@ -5,6 +5,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.contracts.data import sample_draw
 from ppclas_core.errors import ConfigError, ShapeError
@@ -342,3 +343,12 @@ def test_pipeline_by_formula():
     )
     resized = cv2.resize(image, (427, 256))
     np.testing.assert_array_equal(out, resized[16:240, math.floor((427 - 224) / 2) :][:, :224])
+
+
+def test_grayscale_is_pillows():
+    photo = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    grey = get_registries().transforms.build("Grayscale")(photo, sample_draw(0, 0, 0))
+    assert grey.shape == (20, 30, 1)
+    expected = np.asarray(PillowImage.fromarray(photo).convert("L")).astype(int)
+    assert np.abs(grey[..., 0] - expected).max() <= 1  # Pillow cuts off, OpenCV rounds
+    assert get_registries().transforms.build("Grayscale")(grey, sample_draw(0, 0, 0)) is grey

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from ppclas_core.errors import DataError
+from ppclas_data.decoding.formats import reads_heic
 from ppclas_data.sources.opening import open_image_set
 from ppclas_data.sources.photo_files import LeftOut, image_files
 from ppclas_data.sources.unlabelled import load_unlabelled
@@ -23,6 +25,15 @@ SYSTEM = (
     "._0.jpg",
 )
 """Where NAS systems, Windows, macOS and Linux put files with a photo's suffix."""
+
+
+@pytest.fixture
+def no_heic(monkeypatch):
+    """An installation without pillow-heif."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    reads_heic.cache_clear()
+    yield
+    reads_heic.cache_clear()
 
 
 def _touch(*paths: Path) -> None:
@@ -74,14 +85,22 @@ def test_linked_folders_count_for_everybody(tmp_path):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("a/1.HEIC", "b/2.heic"), "2 other file(s): 2 .heic); HEIC is not read, convert"),
-        (("a/1.NEF", "a/2.jpg.txt"), "camera raw files are not read"),
+        (
+            ("a/1.HEIC", "b/2.heic"),
+            "2 other file(s): 2 .heic); they are HEIC photo(s), which pip install "
+            "'ppclas-data[heic]' makes readable",
+        ),
+        (
+            ("a/1.NEF", "a/2.jpg.txt"),
+            "they are camera raw photo(s), to be exported as JPEG or TIFF first",
+        ),
+        (("a/1.jxl",), "they are JPEG XL photo(s), to be converted to PNG or JPEG first"),
         (("a/1", "b/2"), "2 other file(s): 2 without a suffix); a photo is known by its suffix"),
         (("a/1.jpg_large",), "1 .jpg_large); a photo is known by its suffix, so rename"),
         (("@eaDir/1.jpg",), "(0 other file(s)); 1 hidden folder(s)"),
     ],
 )
-def test_a_folder_without_photos_says_what_it_holds(tmp_path, names, said):
+def test_a_folder_without_photos_says_what_it_holds(tmp_path, no_heic, names, said):
     _touch(*(tmp_path / name for name in names))
     for ask in (open_image_set, lambda path: load_unlabelled(str(path), None, [])):
         with pytest.raises(DataError) as raised:
@@ -89,12 +108,22 @@ def test_a_folder_without_photos_says_what_it_holds(tmp_path, names, said):
         assert said in str(raised.value)
 
 
-def test_what_is_left_out_is_counted_by_kind(tmp_path):
-    _touch(tmp_path / "a.jpg", tmp_path / "b.txt", tmp_path / "c.HEIC", tmp_path / ".d.jpg")
+def test_what_is_left_out_is_counted_by_kind_and_suffix(tmp_path, no_heic):
+    _touch(tmp_path / "a.jpg", tmp_path / "c.HEIC", tmp_path / ".d.jpg")
+    _touch(*(tmp_path / name for name in ("e.txt", "f.mp4", "g.txt", "h")))
     left_out = LeftOut()
-    image_files(tmp_path, left_out)
+    assert image_files(tmp_path, left_out) == [f"{tmp_path}/a.jpg"]
     assert left_out.notes("here") == [
         "here: 1 hidden photo(s), which are side files of a system, are left out "
         f"(first: {tmp_path}/.d.jpg).",
-        f"here: 2 file(s) that are no photos by their name are left out (first: {tmp_path}/b.txt).",
+        "here: 1 HEIC photo(s), which pip install 'ppclas-data[heic]' makes readable, are left out "
+        f"(first: {tmp_path}/c.HEIC).",
+        "here: 4 file(s) that are no photos by their name are left out: 2 .txt, 1 .mp4, 1 without "
+        f"a suffix (first: {tmp_path}/e.txt, {tmp_path}/f.mp4, {tmp_path}/g.txt).",
     ]
+
+
+def test_with_their_reader_heic_photos_are_photos(tmp_path):
+    pytest.importorskip("pillow_heif")
+    _touch(tmp_path / "a.jpg", tmp_path / "c.HEIC")
+    assert image_files(tmp_path) == [f"{tmp_path}/a.jpg", f"{tmp_path}/c.HEIC"]

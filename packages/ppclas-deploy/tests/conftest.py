@@ -16,7 +16,7 @@ from ppclas_core.bundle import (
     write_bundle,
     write_manifest,
 )
-from ppclas_core.config.schema import ComponentConfig
+from ppclas_core.config.schema import ComponentConfig, NormalizeConfig
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_plugin_manager
 
@@ -44,26 +44,34 @@ def outside_plugin():
 
 
 def write_random_bundle(
-    folder: Path, model: str = "Tiny", size: tuple[int, int] = (48, 64), seed: int = 0
+    folder: Path,
+    model: str = "Tiny",
+    size: tuple[int, int] = (48, 64),
+    seed: int = 0,
+    *,
+    grey: bool = False,
 ) -> Bundle:
     """A bundle of ``model`` with random weights and logits of everyday size, for images of
-    ``size``.
+    ``size``, which ``grey`` makes of one channel.
     """
+    params = {"in_channels": 1} if grey else {}
     rng = np.random.default_rng(seed)
     state = {
         name: rng.normal(0.0, 0.3, value.shape).astype(np.float32)
-        for name, value in create_model(model, len(LABELS)).state_dict().items()
+        for name, value in create_model(model, len(LABELS), **params).state_dict().items()
     }
     state["norm._variance"] = np.abs(state["norm._variance"]) + 0.5
     height, width = size
     manifest = Manifest(
-        architecture=architecture_of(model, len(LABELS), {}),
+        architecture=architecture_of(model, len(LABELS), params),
         preprocessing=Preprocessing(
             image_size=size,
             transforms=(
                 ComponentConfig(name="Resize", short=72),
                 ComponentConfig(name="CenterCrop", size=(height, width)),
+                *([ComponentConfig(name="Grayscale")] if grey else []),
             ),
+            normalize=NormalizeConfig(mean=(0.45,), std=(0.2,)) if grey else NormalizeConfig(),
         ),
         labels=LABELS,
     )

@@ -9,6 +9,7 @@ from ppclas_deploy.cpus import has_vnni, usable_cpus
 from ppclas_deploy.dependencies import load, need
 from ppclas_deploy.engines.onnxruntime import OnnxRuntimeEngine, TensorRTEngine, make_session
 from ppclas_deploy.engines.paddle_inference import has_resize, onednn_crashes
+from ppclas_deploy.engines.tensorrt import provider_options
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
@@ -190,7 +191,7 @@ class TestProviders:
             "class SessionOptions:\n"
             "    def add_session_config_entry(self, key, value): pass\n"
             "class InferenceSession:\n"
-            "    def __init__(self, model, options, providers):\n"
+            "    def __init__(self, model, options, providers, enable_fallback):\n"
             "        print([p if isinstance(p, str) else p[0] for p in providers])\n"
             "    def get_providers(self): return ['CPUExecutionProvider']\n"
         )
@@ -219,6 +220,18 @@ class TestProviders:
         assert said.strip() == str(tmp_path / "home" / "tensorrt")
         assert TensorRTEngine().provider == "TensorrtExecutionProvider"
         assert OnnxRuntimeEngine().kept() == {}
+
+    def test_switches_of_tensorrt_are_the_words_that_it_reads(self, export):
+        """Its parser refuses everything but these (CreateExecutionProviderInstance in ONNX
+        Runtime's ``onnxruntime_pybind_state.cc``).
+        """
+        for precision in ("fp32", "fp16"):
+            options = provider_options(export, {"precision": precision}, 1)
+            switches = {key: value for key, value in options.items() if key.endswith("_enable")}
+            assert set(switches.values()) <= {"True", "False"}
+            assert switches["trt_fp16_enable"] == str(precision == "fp16")
+            assert options["device_id"] == "1"
+        assert TensorRTEngine().kept()["trt_engine_cache_enable"] == "True"
 
     def test_threads_are_those_asked_for(self, export):
         session = make_session(export.folder / "model.onnx", threads=3)

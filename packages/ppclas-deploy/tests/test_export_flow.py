@@ -97,6 +97,14 @@ class TestOnnx:
         assert [p.top[0][0] for p in ours] == [p.top[0][0] for p in theirs]
         assert [p.top[0][1] for p in ours] == pytest.approx([p.top[0][1] for p in theirs], abs=1e-5)
 
+    @pytest.mark.parametrize("ends", [{}, {"with_preprocess": True}])
+    def test_a_model_of_one_channel(self, make_bundle, tmp_path, ends):
+        grey = make_bundle(tmp_path / "bundle", grey=True)
+        receipt = export_bundle(grey, "onnx", tmp_path / "onnx", options=ends, num_photos=3)
+        (taken,) = onnx.load(receipt.folder / "model.onnx").graph.input
+        sizes = [size.dim_value for size in taken.type.tensor_type.shape.dim][1:]
+        assert sizes == ([48, 64, 1] if ends else [1, 48, 64])
+
     def test_an_export_is_no_source(self, onnx_export, tmp_path):
         with pytest.raises(BundleError, match="is an export already"):
             export_bundle(onnx_export, "onnx", tmp_path / "again")

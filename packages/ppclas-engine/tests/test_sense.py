@@ -46,8 +46,8 @@ def plan(*overrides):
         ("metrics=[{name: TopK, k: []}]", "TopK: expected at least 1 items"),
         ("metrics=[{name: TopK, k: [1, 1, 1]}]", "expected different numbers"),
         ("data.normalize.mean=[500, 0.5, 0.5]", "mean is for images in 0..1, got 500"),
-        ("data.normalize={mean: [0.5], std: [0.5]}", "expected 3 values of mean"),
-        ("data.normalize={mean: [0, 0, 0, 0], std: [1, 1, 1, 1]}", "got 4"),
+        ("data.normalize={mean: [0.5], std: [0.5]}", "data.normalize has 1 mean"),
+        ("data.normalize={mean: [0, 0, 0, 0], std: [1, 1, 1, 1]}", "data.normalize has 4 means"),
         (
             "data.eval_transforms=[{name: RandomResizedCrop, size: 32}]",
             "data.eval_transforms has RandomResizedCrop, which is random",
@@ -55,6 +55,19 @@ def plan(*overrides):
         (
             "data.eval_transforms=[{name: Resize, size: [32, 32]}, {name: RandomFlip}]",
             "data.eval_transforms has RandomFlip, which is random",
+        ),
+        (
+            "data.train_transforms=[{name: RandomResizedCrop, size: 32, scale: [1e-9, 1e-9]}]",
+            "after RandomResizedCrop a photo is of one colour",
+        ),
+        (
+            "data.train_transforms=[{name: Resize, size: [32, 32]}, {name: Cutout, holes: 100000}]",
+            "after Cutout a photo is of one colour",
+        ),
+        (
+            "data.train_transforms=[{name: Resize, size: [32, 32]}, {name: RandomErasing, "
+            "probability: 1, area: [1, 1], aspect: [1, 1]}]",
+            "expected a smallest area of 0.9 or less, got 1",
         ),
     ],
 )
@@ -81,6 +94,11 @@ def test_a_rate_is_not_inferred_for_enormous_steps():
             "data.eval_transforms=[{name: Resize, size: [40, 48]}]",
             "training and evaluation see other sizes: 32x32 and 40x48",
         ),
+        ("metrics=[{name: TopK, k: [1, 100]}]", "top-100 is 1 for every model of 8 classes"),
+        (
+            "data.eval_transforms=[{name: Resize, short: 20}, {name: CenterCrop, size: 32}]",
+            "resizes the short side to 20 and then crops 32: every photo gets a border",
+        ),
     ],
 )
 def test_said(override, words):
@@ -98,6 +116,8 @@ def test_said(override, words):
         "optimizer.lr_mult={backbone: 0}",
         "data.eval_transforms=[{name: Resize, short: 40}, {name: CenterCrop, size: 32}]",
         "train.epochs=1",
+        "metrics=[{name: TopK, k: [1, 5]}]",
+        "data.train_transforms=[{name: RandomResizedCrop, size: 32}, {name: Cutout, length: 24}]",
     ],
 )
 def test_what_makes_sense_is_taken_without_a_word(override):

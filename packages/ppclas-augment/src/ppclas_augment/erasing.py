@@ -137,6 +137,13 @@ class RandomErasing(_Erasing):
             raise ValueError(f"the smaller limit comes first; got {list(limits)}")
         return limits
 
+    @field_validator("area")
+    @classmethod
+    def _leaves_something(cls, area: tuple[float, float]) -> tuple[float, float]:
+        if area[0] > 0.9:
+            raise ValueError(f"expected a smallest area of 0.9 or less, got {area[0]:g}")
+        return area
+
     @model_validator(mode="after")
     def _noise_has_no_color(self) -> RandomErasing:
         if self.fill == "pixels" and self.color is not None:

@@ -31,8 +31,11 @@ def augmented(plan: Plan, what: str) -> Plan:
             "--augment goes behind the crop and flip, and data.train_transforms normalises "
             "already: put the transforms into that list instead."
         )
+    # Augmentations expect three channels.
+    grey = tuple(component for component in before[-1:] if component.name == "Grayscale")
+    colour = before[: len(before) - len(grey)]
     data = data.replace(
-        train_transforms=(*before, *transforms),
+        train_transforms=(*colour, *transforms, *grey),
         batch_transforms=data.batch_transforms or batch_transforms,
     )
     try_out(data, plan.train)

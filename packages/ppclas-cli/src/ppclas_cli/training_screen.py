@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppclas_cli.next_steps import next_steps
 from ppclas_cli.output import FEW
 
 if TYPE_CHECKING:
@@ -167,10 +168,8 @@ def print_result(result: RunResult | None, test_data: str | None = None) -> None
         f"Everything is in {run}: bundle/, report.html, metrics.csv, per_class.csv, "
         "predictions.csv, log.txt"
     )
-    name = shlex.quote(str(run))
-    console.line(f"  ppclas eval {name}")
-    console.line(f"  ppclas predict PHOTO -m {name}")
-    console.line(f"  ppclas export {name} --target onnx")
+    for line in next_steps(result):
+        console.line(line)
 
 
 def _numbers(metrics: Mapping[str, Any], classes: int) -> str:

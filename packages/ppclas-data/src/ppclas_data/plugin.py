@@ -39,6 +39,12 @@ def register_transforms(registry: Registry) -> None:
         summary="all of the image, with bars where its shape differs",
         metadata=fixed,
     )
+    registry.register(
+        "Grayscale",
+        "ppclas_data.transforms.channels:Grayscale",
+        summary="brightness alone, one channel",
+        metadata=fixed,
+    )
     for name, summary in {
         "RandomResizedCrop": "a box of random area and aspect ratio, resized",
         "RandomFlip": "mirror left-right, top-bottom or both, by chance",

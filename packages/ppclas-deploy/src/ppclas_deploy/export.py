@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +56,10 @@ class Receipt:
     seconds: float
 
 
+def _silent(line: str) -> None:
+    """Nobody listens."""
+
+
 def export_bundle(
     bundle: Bundle,
     target: str,
@@ -65,6 +69,7 @@ def export_bundle(
     photos: str | None = None,
     num_photos: int = DEFAULT_COUNT,
     overwrite: bool = False,
+    say: Callable[[str], None] = _silent,
 ) -> Receipt:
     """Write the export of ``bundle`` for ``target`` to the folder ``output``.
 
@@ -79,6 +84,7 @@ def export_bundle(
         photos: file, folder, list or glob to prove it on; see ``choose_photos``.
         num_photos: how many of them, 1 or more.
         overwrite: replace an export that is there.
+        say: called with a line on each step as it begins.
 
     Raises:
         UnknownNameError: no such target.
@@ -108,6 +114,7 @@ def export_bundle(
                     exporter,
                     chosen,
                     folder,
+                    say,
                     strictly="tolerance" in (options or {}),
                 )
             except PpclasError as error:
@@ -178,7 +185,14 @@ def export_manifest(bundle: Bundle, target: str, facts: Mapping[str, Any]) -> Ma
 
 
 def _build(
-    bundle: Bundle, target: str, exporter: Exporter, photos: Photos, folder: Path, *, strictly: bool
+    bundle: Bundle,
+    target: str,
+    exporter: Exporter,
+    photos: Photos,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    strictly: bool,
 ) -> tuple[Parity, Answers]:
     """Convert into ``folder``, compare, and complete the folder if the answers agree.
 
@@ -195,6 +209,7 @@ def _build(
             # Most of the time goes into starting Paddle: the model answers while the converter
             # works.
             asked = pool.submit(parity.ask_model, bundle, both, logs[0], limit, stop)
+            say(f"writing the {target} model")
             facts = exporter.export(bundle, folder)
             write_text(
                 folder / LABELS,
@@ -202,6 +217,7 @@ def _build(
             )
             manifest = write_manifest(folder, export_manifest(bundle, target, facts))
             model, model_proof = _split(asked.result(), len(photos.paths))
+            say(f"comparing its answers on {len(photos.paths)} photos with the trained model's")
             export, export_proof = _split(
                 parity.ask_export(folder, both, logs[1], limit), len(photos.paths)
             )

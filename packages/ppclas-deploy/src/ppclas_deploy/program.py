@@ -15,6 +15,8 @@ from paddle.static import InputSpec
 from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ExportError
 
+from ppclas_deploy.sizes import channels_of
+
 if TYPE_CHECKING:
     from ppclas_deploy.exporters.base import Interface
 
@@ -64,16 +66,17 @@ def save_program(
         ExportError: the model returns something else.
     """
     batch, (height, width) = interface["batch"], bundle.image_size
+    channels = channels_of(bundle)
     model = bundle.build_model()
     _require_logits(
-        model(paddle.zeros([1, 3, height, width])), bundle.manifest.architecture.num_classes
+        model(paddle.zeros([1, channels, height, width])), bundle.manifest.architecture.num_classes
     )
     layer = _Network(model, bundle, interface)
     layer.eval()
     if interface["input"] == "pixels":
-        spec = InputSpec([batch, height, width, 3], "uint8", "images")
+        spec = InputSpec([batch, height, width, channels], "uint8", "images")
     else:
-        spec = InputSpec([batch, 3, height, width], "float32", "images")
+        spec = InputSpec([batch, channels, height, width], "float32", "images")
     with _old_ir() if ir == "old" else contextlib.nullcontext():
         paddle.jit.save(
             paddle.jit.to_static(layer, input_spec=[spec], full_graph=True), str(prefix)

@@ -1,4 +1,4 @@
-"""The same bundle for images of another size."""
+"""What goes into a bundle's model; the same bundle for images of another size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from ppclas_data.transforms.basic import size_pair
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
+
+
+def channels_of(bundle: Bundle) -> int:
+    """Channels of the images that the model takes: 3, where the bundle says nothing else."""
+    return int(bundle.manifest.architecture.params.get("in_channels", 3))
 
 
 def at_size(bundle: Bundle, size: Size) -> Bundle:

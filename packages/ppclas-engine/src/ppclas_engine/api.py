@@ -11,12 +11,12 @@ from ppclas_core import models as core_models
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
-from ppclas_core.weights import load_weights
 
 from ppclas_engine import session
 from ppclas_engine.bundles import DEFAULT_MODEL, open_model, pretrained_path
 from ppclas_engine.classifier import Classifier, Picture
 from ppclas_engine.console import Console
+from ppclas_engine.loop.channels import load_fitting
 from ppclas_engine.loop.train import RunResult
 from ppclas_engine.results.predict import Prediction
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
@@ -148,7 +148,7 @@ def create_model(
         built = model = core_models.create_model(name, classes, **params)
     if pretrained is not False:
         file = pretrained_path(name, download=True) if pretrained is True else Path(pretrained)
-        load_weights(model, file)
+        load_fitting(model, file)
     return built
 
 

@@ -60,6 +60,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Score the features instead: a logistic regression on the training photos.",
 )
+@click.option(
+    "--devices",
+    metavar="0,1|cpu:N",
+    help="Share the photos among a process on each of these GPUs, or N on the CPU; the numbers are "
+    "those of one process.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
 def command(
     bundle_path: str | None,
@@ -76,6 +82,7 @@ def command(
     tta: str | None,
     knn: int | None,
     probe: bool,
+    devices: str | None,
     as_json: bool,
 ) -> None:
     """Score a run, a bundle, an export, or published weights on labelled photos.
@@ -90,12 +97,15 @@ def command(
       ppclas eval MobileNetV2 --data val_list.txt --json
       ppclas eval ResNet50 --weights my_resnet.pdparams --data val_list.txt
       ppclas eval runs/MobileNetV2-1 --tta flip
+      ppclas eval runs/MobileNetV2-1 --data other_photos/ --devices 0,1
       ppclas eval MobileNetV2 --data photos/ --knn 10 --probe
     """
     from ppclas_core.errors import DataError
     from ppclas_engine.console import Console
     from ppclas_engine.results.score import evaluate_bundle, plan_scoring, report_scoring
 
+    if devices is not None and (tta is not None or knn is not None or probe):
+        raise click.UsageError("--devices does not go with --tta, --knn or --probe.")
     console = Console()
     opened = open_source(bundle_path, model, weights)
     bundle = opened.bundle
@@ -126,6 +136,11 @@ def command(
 
         evaluation, plain = evaluate_views(bundle, scoring, console, tta, workers=workers)
         console.line(gain_and_cost(evaluation, plain, len(views_of(tta))))
+    elif devices is not None:
+        from ppclas_cli.shards import evaluate_in_shards
+
+        source, photos = (bundle_path, model, weights), (data, root, labels)
+        evaluation = evaluate_in_shards(devices, source, photos, bundle, scoring, console, workers)
     else:
         evaluation = evaluate_bundle(bundle, scoring, console, workers=workers)
     if confusion and evaluation.confusion is not None:

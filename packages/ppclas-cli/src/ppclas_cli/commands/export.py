@@ -147,6 +147,7 @@ def command(
         photos=photos,
         num_photos=num_photos,
         overwrite=overwrite,
+        say=note,
     )
     for line in receipt.photos.notes:
         note(f"note: {line}")

@@ -284,6 +284,7 @@ def profile_command(name: str, image_size: int | None, layers: bool, as_json: bo
     from ppclas_engine.profile import profile_model
 
     own_size = int(entry.metadata.get("image_size", 224))
+    output.note(f"counting {entry.name} by an image of side {image_size or own_size}")
     cost = profile_model(create_model(entry.name), image_size or own_size)
     row = _cost_facts(entry, cost, published=cost.image_size == (own_size, own_size))
     if as_json:
@@ -292,13 +293,11 @@ def profile_command(name: str, image_size: int | None, layers: bool, as_json: bo
     output.print_facts({key: value for key, value in row.items() if value is not None})
     if layers:
         click.echo()
-        output.print_table(
-            [
-                [each.name, each.kind, "x".join(map(str, each.output)), each.params, each.macs]
-                for each in cost.layers
-            ],
-            ["layer", "kind", "output", "params", "multiply-adds"],
-        )
+        rows = [
+            [each.name, each.kind, "x".join(map(str, each.output)), each.params, each.macs]
+            for each in cost.layers
+        ]
+        output.print_table(rows, ["layer", "kind", "output", "params", "multiply-adds"])
 
 
 def _cost_facts(entry: Entry, cost: ModelCost, published: bool) -> dict[str, Any]:

@@ -87,6 +87,12 @@ if TYPE_CHECKING:
     metavar="flip|5crop|N",
     help="Average the answers for several views of each photo: so many times as slow.",
 )
+@click.option(
+    "--devices",
+    metavar="0,1|cpu:N",
+    help="Share the photos among a process on each of these GPUs, or N on the CPU; answers come "
+    "in order.",
+)
 def command(
     paths: tuple[str, ...],
     model: str | None,
@@ -102,6 +108,7 @@ def command(
     save_images: str | None,
     sort_into: str | None,
     tta: str | None,
+    devices: str | None,
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
 
@@ -119,6 +126,7 @@ def command(
       ppclas predict photos/ -m exports/onnx -o answers.csv
       ppclas predict photos/ -m runs/MobileNetV2-1 --engine auto
       ppclas predict photos/ -m runs/MobileNetV2-1 --sort-into sorted/ --min-confidence 0.6
+      ppclas predict photos/ -m runs/MobileNetV2-1 --devices 0,1
     """
     from ppclas_deploy.engine_choice import load_engine, readers
     from ppclas_engine.bundles import DEFAULT_MODEL
@@ -134,22 +142,33 @@ def command(
     bundle = open_source(None, model or DEFAULT_MODEL, weights, labels).bundle
     if model is None:
         note(f"{DEFAULT_MODEL} answers, with ImageNet's 1,000 classes. Your own model: -m RUN")
-    loaded = None
-    if engine is not None or threads is not None:
-        bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
-    how: dict[str, Any] = {
-        "top_k": top_k,
-        "batch_size": batch_size,
-        "threads": readers(threads),
-        "engine": loaded,
-    }
-    if tta is not None:
-        need_extra("--tta", "ppclas_search", "search")
-        from ppclas_search.tta import predict_views
+    predictions: Iterable[Prediction]
+    if devices is not None:
+        if tta is not None:
+            raise click.UsageError("--devices and --tta do not go together: give one of them.")
+        from ppclas_cli.shards import predict_in_shards
 
-        predictions: Iterable[Prediction] = predict_views(bundle, files, tta, **how)
+        source = (None, model or DEFAULT_MODEL, weights, labels)
+        predictions = predict_in_shards(
+            devices, source, bundle, files, top_k, batch_size, engine, threads, Console()
+        )
     else:
-        predictions = predict(bundle, files, **how)
+        loaded = None
+        if engine is not None or threads is not None:
+            bundle, loaded = load_engine(bundle, engine, threads=threads, console=Console())
+        how: dict[str, Any] = {
+            "top_k": top_k,
+            "batch_size": batch_size,
+            "threads": readers(threads),
+            "engine": loaded,
+        }
+        if tta is not None:
+            need_extra("--tta", "ppclas_search", "search")
+            from ppclas_search.tta import predict_views
+
+            predictions = predict_views(bundle, files, tta, **how)
+        else:
+            predictions = predict(bundle, files, **how)
     if save_images is not None or sort_into is not None:
         predictions = answered = list(predictions)
         if save_images is not None:

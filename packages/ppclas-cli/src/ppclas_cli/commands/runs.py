@@ -239,6 +239,8 @@ def _short(value: Any, room: int) -> str:
 
 
 def _shown(name: str, value: Any) -> Any:
+    from ppclas_engine.scoring.monitor import in_percent
+
     if isinstance(value, float):
-        return f"{value:.2%}" if name in ("top1", "top5") else f"{value:.4f}"
+        return f"{value:.2%}" if in_percent(name) else f"{value:.4f}"
     return value

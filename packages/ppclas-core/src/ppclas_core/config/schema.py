@@ -59,9 +59,9 @@ class NormalizeConfig(Params):
 
     @model_validator(mode="after")
     def _one_for_each_channel(self) -> NormalizeConfig:
+        if (means := len(self.mean)) != (stds := len(self.std)) or not means:
+            raise ValueError(f"expected a mean and a std per channel, got {means} and {stds}")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 3:
-                raise ValueError(f"expected 3 values of {name}, of R, G and B; got {len(values)}")
             if max(map(abs, values)) > 1:
                 largest = f"{max(values, key=abs):g}"
                 raise ValueError(f"{name} is for images in 0..1, got {largest}; divide it by 255")

@@ -78,9 +78,9 @@ class Engine(Params):
             BundleError: the files do not load.
         """
         facts = export_facts(bundle)
-        self._batch = facts.get("batch")
-        self._pixels = facts.get("input") == "pixels"
-        self._input = (*bundle.image_size, 3) if self._pixels else (3, *bundle.image_size)
+        self._batch, self._pixels = facts.get("batch"), facts.get("input") == "pixels"
+        planes = bundle.manifest.architecture.params.get("in_channels", 3)
+        self._input = (*bundle.image_size, planes) if self._pixels else (planes, *bundle.image_size)
         inside = facts.get("output") == "probabilities"
         self._activation = bundle.manifest.activation if inside else "none"
         self._normalize = bundle.manifest.preprocessing.normalize

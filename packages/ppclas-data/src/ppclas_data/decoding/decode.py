@@ -3,7 +3,7 @@
 JPEGs go to libjpeg-turbo (``ppclas_data.decoding.jpeg``), PNGs to OpenCV, which turns them as their
 EXIF tag says. Pillow reads what OpenCV shows otherwise than a viewer does, or differently from one
 release to the next: transparency (OpenCV drops it and the hidden colours appear), CMYK, GIF, WebP,
-AVIF, TIFF and BMP. The content decides, never the file name.
+AVIF, HEIC, TIFF and BMP. The content decides, never the file name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ppclas_core.errors import ImageError
 
 from ppclas_data.decoding.depth import decode_deep_tiff, read_tiff_header, to_8_bits
+from ppclas_data.decoding.formats import format_not_read, is_heic
 from ppclas_data.decoding.jpeg import SIGNATURE as _JPEG
 from ppclas_data.decoding.jpeg import JpegHeader, decode_jpeg, read_header
 from ppclas_data.transforms.functional import crop
@@ -40,6 +41,8 @@ _PIXELS_PER_BYTE = 10_000
 """Pixels that are read of any file, and for each byte of a larger one: no more than a blank page in
 black and white has, compressed as PNG. A few bytes cannot claim gigabytes of memory."""
 
+_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
+"""Tags of a TIFF."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NOT_IMAGES = (
     (
@@ -52,15 +55,6 @@ _NOT_IMAGES = (
     ),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
     (re.compile(rb"%PDF"), "a PDF"),
-    (
-        re.compile(rb"....ftyp(avif|avis)", re.DOTALL),
-        "an AVIF of a kind that is not read (12 bits a sample?); convert it to PNG or 8-bit AVIF "
-        "first",
-    ),
-    (
-        re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL),
-        "a HEIC photo; convert it to JPEG first",
-    ),
     (re.compile(rb"....ftyp", re.DOTALL), "a video"),
     (re.compile(rb"[\t\n\r\x20-\x7e]+\Z"), "text"),
 )
@@ -160,7 +154,7 @@ def count_frames(data: bytes) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            with Image.open(io.BytesIO(data), formats=_formats_for(data)) as image:
                 return getattr(image, "n_frames", 1)
     except Exception as error:  # Pillow's plugins raise whatever the damage leads to
         said = " ".join(str(error).split()) or type(error).__name__
@@ -252,6 +246,27 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in wanted if name in Image.OPEN)  # not every build has the last two
 
 
+def _formats_for(data: bytes) -> tuple[str, ...]:
+    """``_formats``; for a HEIC photo its reader alone, which is started at the first one."""
+    if not is_heic(data):
+        return _formats()
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return _formats()
+    register_heif_opener()
+    return ("HEIF",)
+
+
+def _check_raw(image: PillowImage.Image, where: str) -> None:
+    """Refuse the raw files of cameras that are TIFFs: what opens of them is a thumbnail."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE, 0) & 1 and _SUB_IFDS in tags):
+        raise ImageError(
+            f"{where}: a camera raw photo, which is not read; export it as JPEG or TIFF first"
+        )
+
+
 def _canvas(image: PillowImage.Image) -> tuple[int, int]:
     """(height, width) of the pixels that decoding takes; a GIF's frame may be larger than it."""
     boxes = [tile[1] for tile in getattr(image, "tile", ()) if tile[1] is not None]
@@ -275,7 +290,8 @@ def _opened(data: bytes, where: str) -> Iterator[PillowImage.Image]:
         with warnings.catch_warnings():
             # Of large sizes, which are checked here, and of odd metadata.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            with Image.open(io.BytesIO(data), formats=_formats_for(data)) as image:
+                _check_raw(image, where)
                 _check_size(*_canvas(image), len(data), where)
                 yield image
     except UnidentifiedImageError:
@@ -343,6 +359,9 @@ def _check_size(height: int, width: int, num_bytes: int, where: str) -> None:
 
 def _guess(data: bytes) -> str:
     head = data[:512]
+    photo = format_not_read(head, _formats())
+    if photo is not None:
+        return f"it looks like {photo}"
     for pattern, name in _NOT_IMAGES:
         if pattern.match(head):
             return f"it looks like {name}"

@@ -21,7 +21,7 @@ from ppclas_data.decoding.decode import count_frames, decode
 from ppclas_data.decoding.depth import used_range
 from ppclas_data.inspection.dark import Range, warn_of_dark
 from ppclas_data.inspection.likeness import alike, picture_hash
-from ppclas_data.loading.loader import available_cpus
+from ppclas_data.loading.loader import allowed_bad, available_cpus
 from ppclas_data.sources.splits import open_splits
 
 IMBALANCE = 10.0
@@ -280,10 +280,11 @@ def _leaked(lookalikes: Sequence[Lookalike]) -> list[str]:
 
 def _errors(report: SetReport, max_bad_fraction: float) -> list[str]:
     bad = report.bad_images
-    if len(bad) <= max_bad_fraction * report.num_images:
+    allowed, words = allowed_bad(max_bad_fraction, report.num_images)
+    if len(bad) <= allowed:
         return []
     return [
-        f"{report.origin}: expected at most {max_bad_fraction:.1%} unreadable images, got "
+        f"{report.origin}: expected at most {words}, got "
         f"{len(bad)} of {report.num_images}; replace or remove them, or raise data.max_bad_fraction"
     ]
 

@@ -68,7 +68,7 @@ class Loader:
     """Read the images of a set, epoch by epoch.
 
     Unreadable images are left out of their batch, reported once through ``on_bad``, and become an
-    error when they are more than ``max_bad_fraction`` of the set. A batch of which nothing is left
+    error when they are more than ``allowed_bad``. A batch of which nothing is left
     is passed over.
     """
 
@@ -102,7 +102,7 @@ class Loader:
             epochs: how many there will be, for transforms that change over a run.
             workers: processes that read; 0 reads in this process.
             reader: who reads. None: the worker processes.
-            max_bad_fraction: share of the set that may be unreadable.
+            max_bad_fraction: share of the set that may be unreadable: ``allowed_bad``.
             drop_last: leave an incomplete last batch out, unless it is the only one.
             repeat_draws_after: epochs after which the random draws of transforms come again. None:
                 never.
@@ -123,8 +123,7 @@ class Loader:
         self.batch_size = batch_size
         self.bad_images: list[BadImage] = []
         """Unreadable images met so far."""
-        self._bad_allowed = max_bad_fraction * len(image_set)
-        self._max_bad_fraction = max_bad_fraction
+        self._bad_allowed, self._bad_words = allowed_bad(max_bad_fraction, len(image_set))
         self._on_bad = on_bad
         self._part = part
         self._shuffle = shuffle
@@ -221,11 +220,24 @@ class Loader:
             listed = "; ".join(f"{bad.where}: {bad.reason}" for bad in self.bad_images[:3])
             more = f"; and {len(self.bad_images) - 3} more" if len(self.bad_images) > 3 else ""
             raise DataError(
-                f"expected at most {self._max_bad_fraction:.1%} unreadable images in "
-                f"{self.image_set.origin}, got {len(self.bad_images)} of {total} so far: "
+                f"expected at most {self._bad_words} in {self.image_set.origin}, got "
+                f"{len(self.bad_images)} of {total} so far: "
                 f"{listed}{more}. Replace or remove them ('ppclas data check' lists all), or raise "
                 "data.max_bad_fraction"
             )
+
+
+def allowed_bad(fraction: float, total: int) -> tuple[int, str]:
+    """How many of ``total`` images may be unreadable, and in words: a share of them, but one in a
+    small set, too, unless the share is 0; never all.
+
+    >>> allowed_bad(0.01, 500), allowed_bad(0.01, 20), allowed_bad(0.0, 20)
+    ((5, '1.0% unreadable images'), (1, 'one unreadable image'), (0, '0.0% unreadable images'))
+    """
+    count = fraction * total
+    if 0 < count < 1:
+        return min(1, total - 1), "one unreadable image"
+    return min(int(count), total - 1), f"{fraction:.1%} unreadable images"
 
 
 def auto_workers(device: Literal["cpu", "gpu"], cpus: int | None = None) -> int:

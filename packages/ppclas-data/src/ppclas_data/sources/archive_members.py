@@ -18,7 +18,7 @@ from typing import BinaryIO
 from ppclas_core.errors import DataError
 
 from ppclas_data.sources.lists import LABEL_COLUMNS
-from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, LeftOut, is_hidden
+from ppclas_data.sources.photo_files import IMAGE_SUFFIXES, LeftOut, is_hidden, is_taken
 
 MAX_IMAGE_BYTES = 1 << 28
 """Largest encoded image in an archive: 256 MiB."""
@@ -113,14 +113,14 @@ def _samples_of(shard: str, left_out: LeftOut) -> list[_Sample]:
             if extension in sample.extensions:
                 sample.twice = member.where
             sample.extensions.append(extension)
-            if is_photo(info.name):
+            if is_taken(info.name):
                 sample.photos.append(member)
             elif extension in (".cls", ".json"):
                 label = _read_label(file, member, extension)
                 if label is not None:
                     sample.label, sample.label_file = label, member.where
             else:
-                left_out.add("file(s) that are no photos by their name are", member.where)
+                left_out.add_file(member.where)
     return list(samples.values())
 
 
@@ -258,11 +258,6 @@ def _split_name(name: str) -> tuple[str, str]:
     folder, _, file = name.rpartition("/")
     key, dot, rest = file.partition(".")
     return f"{folder}/{key}", f"{dot}{rest}".lower()
-
-
-def is_photo(name: str) -> bool:
-    """Whether a member of that name is a photo, by its suffix."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_system_file(name: str) -> bool:

@@ -20,12 +20,11 @@ from ppclas_data.sources.archive_members import (
     Member,
     check_member,
     index_tar,
-    is_photo,
     is_system_file,
 )
 from ppclas_data.sources.lists import settle_labels
 from ppclas_data.sources.parts import VAL_NAMES
-from ppclas_data.sources.photo_files import LeftOut
+from ppclas_data.sources.photo_files import LeftOut, is_taken
 from ppclas_data.sources.shards import files_ending, files_of_one_set, is_pattern
 
 
@@ -85,22 +84,18 @@ class ZipSource(Source):
                 ]
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             raise DataError(f"{self.location}: expected a zip file: {error}") from None
-        members = []
+        members, left_out = [], LeftOut()
         for info in sorted(infos, key=lambda info: info.filename):
-            if not is_photo(info.filename):
-                continue
             member = Member(self.location, info.filename)
+            if not is_taken(info.filename):
+                left_out.add_file(member.where)
+                continue
             check_member(member, info.file_size)
             if info.flag_bits & 1:
                 raise DataError(f"{member.where}: encrypted; make a zip file without a password")
             members.append(member)
         records, names, notes = _label(self, members)
-        left_out = len(infos) - len(members)
-        if left_out:
-            notes.append(
-                f"{left_out} file(s) in {self.location} are no photos by their name and are left "
-                "out."
-            )
+        notes += left_out.notes(self.location)
         return ZipImageSet(tuple(records), names, self.location, tuple(notes))
 
 

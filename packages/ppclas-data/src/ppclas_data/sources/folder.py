@@ -23,7 +23,7 @@ from ppclas_data.sources.photo_files import (
     folders_in,
     image_files,
     is_hidden,
-    is_photo,
+    is_taken,
     why_no_photos,
 )
 
@@ -73,7 +73,7 @@ class FolderSource(Source):
                 f"in {top}."
             )
         loose = sum(
-            is_photo(path.name) and not is_hidden(path.name) and path.is_file()
+            is_taken(path.name) and not is_hidden(path.name) and path.is_file()
             for path in top.iterdir()
         )
         if loose:

@@ -109,12 +109,20 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+_NOTHING = ("nan", "#n/a", "#na", "<na>", "nat", "#value!", "#ref!", "#name?")
+
+
 def check_name(name: str, where: str) -> None:
     """Refuse a class name that a list of names cannot hold.
 
     Raises:
-        DataError: it has a line break.
+        DataError: it has a line break, or is what a table program writes where nothing is.
     """
+    if name.casefold() in _NOTHING:
+        raise DataError(
+            f"{where}: expected a class name, got {name!r}, which stands for a missing value; fill "
+            "it in or take the row out. If it is a class, give it another name"
+        )
     if "\n" in name or "\r" in name:
         raise DataError(
             f"{where}: expected a class name in one line, got {name!r}; take the line break out"

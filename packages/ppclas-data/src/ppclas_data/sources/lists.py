@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_id
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 LABELS_BESIDE = "label_list.txt"
 _LINES_SNIFFED = 100
+_EXCEL = "sep="
+"""Excel's own first line, which names the mark between cells."""
 
 
 class ListSource(Source):
@@ -118,6 +121,8 @@ class CsvSource(Source):
             for number, row in _numbered_rows(self.location, delimiter)
             if any(cell.strip() for cell in row)
         ]
+        if rows and rows[0][1][0].lower() == _EXCEL:
+            del rows[0]
         if not rows:
             raise DataError(
                 f"{self.location}: expected rows of a path and a label, got an empty file"
@@ -178,6 +183,8 @@ class CsvSource(Source):
 
     def _delimiter(self) -> str:
         lines = [line for line in read_lines(self.location)[:_LINES_SNIFFED] if line.strip()]
+        if lines and lines[0].lower().startswith(_EXCEL) and len(lines[0].rstrip("\r\n")) == 5:
+            return lines[0][4]
         candidates = (
             ("\t", ",", ";") if self.location.lower().endswith(".tsv") else (",", ";", "\t")
         )
@@ -235,9 +242,29 @@ def check_files_exist(records: Sequence[Record], source: Source) -> None:
     )
     if "\\" in first.path and os.sep == "/":
         hint = "write the paths with / instead of \\"
+    hint = _dialect(first, source) or hint
     raise DataError(
         f"{first.where}: expected an image at {first.path}, found no such file, nor any of the "
         f"others; {hint}"
+    )
+
+
+def _dialect(first: Record, source: Source) -> str | None:
+    """What to write otherwise in a list whose lines are those of another kind of file."""
+    number = first.where.rpartition(":")[2]
+    if not (number.isdecimal() and ListSource.recognises(source.location)) or (
+        Path(source.location).suffix.lower() in (".csv", ".tsv")
+    ):
+        return None
+    line = read_lines(source.location)[int(number) - 1].strip()
+    if line[:1] in ('"', "'"):
+        return f"write the paths without the quotes ({line[0]}); they may have blanks"
+    mark = re.search(r"\.[A-Za-z]+\s*([,;|:])\s*-?\d+$", line)
+    if mark is None:
+        return None
+    return (
+        f"write a blank or a tab between path and label instead of {mark[1]!r}, or call the file "
+        ".csv and its columns by a first line 'path,label'"
     )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few
 
+from ppclas_data.decoding.formats import HEIC_SUFFIXES, unread_suffix
+
 IMAGE_SUFFIXES = frozenset(
     (
         ".jpg",
@@ -23,12 +25,16 @@ IMAGE_SUFFIXES = frozenset(
         ".tif",
         ".tiff",
         ".jp2",
+        ".j2k",
+        ".jpx",
         ".ppm",
         ".pgm",
         ".avif",
+        *HEIC_SUFFIXES,
     )
 )
-"""What counts as a photo in a folder, in any case; whether it is one shows when it is decoded."""
+"""What counts as a photo in a folder, in any case; whether it is one shows when it is decoded.
+Not every kind is read everywhere: ``is_taken``."""
 
 
 SYSTEM_FOLDERS = frozenset(
@@ -56,32 +62,57 @@ SYSTEM_FOLDERS = frozenset(
 """Names, in lower case, of what systems keep beside photos: thumbnails, side files, waste baskets,
 snapshots."""
 
-_RAW_SUFFIXES = frozenset((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"))
 _RUN_MARKS = ("metrics.jsonl", "command.txt", "log.txt", "summary.json", "checkpoints")
 """One of these beside a ``config.yaml`` makes a folder a run."""
 
 
+_NAMED = 3
+"""Files left out that are named; the others are counted by suffix."""
+
+
 class LeftOut:
-    """What of a set is not taken: how many files of each kind, and the first."""
+    """What of a set is not taken: how many files of each kind and suffix, and the first."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, tuple[int, str]] = {}
+        self._kinds: dict[str, tuple[Counter[str], list[str]]] = {}
 
-    def add(self, kind: str, where: str) -> None:
-        """One more file of a kind; ``where`` it lies."""
-        count, first = self._kinds.get(kind, (0, where))
-        self._kinds[kind] = (count + 1, first)
+    def add(self, kind: str, where: str, named: int = 1) -> None:
+        """One more file of a kind, of which so many are named; ``where`` it lies."""
+        suffixes, first = self._kinds.setdefault(kind, (Counter(), []))
+        suffixes[_suffix(where)] += 1
+        if len(first) < named:
+            first.append(where)
+
+    def add_file(self, where: str) -> None:
+        """One more file that is no photo by its name, or a photo that is not read here."""
+        photos = unread_suffix(_suffix(where))
+        self.add(OTHERS if photos is None else f"{photos} are", where, _NAMED)
 
     def count(self, kind: str) -> int:
         """How many of a kind there were."""
-        return self._kinds.get(kind, (0, ""))[0]
+        return self._kinds[kind][0].total() if kind in self._kinds else 0
 
     def notes(self, location: str | Path) -> list[str]:
-        """A sentence for each kind."""
+        """A sentence for each kind: the first, and of many the suffixes."""
         return [
-            f"{location}: {count} {kind} left out (first: {first})."
-            for kind, (count, first) in self._kinds.items()
+            f"{location}: {suffixes.total()} {kind} left out{_by_suffix(kind, suffixes)} "
+            f"(first: {', '.join(first)})."
+            for kind, (suffixes, first) in self._kinds.items()
         ]
+
+
+def _by_suffix(kind: str, suffixes: Counter[str]) -> str:
+    if kind != OTHERS or suffixes.total() <= _NAMED:
+        return ""
+    return f": {first_few(_counted(suffixes))}"
+
+
+def _counted(suffixes: Counter[str]) -> list[str]:
+    return [f"{count} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common()]
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million Paths take seconds
 
 
 OTHERS = "file(s) that are no photos by their name are"
@@ -117,9 +148,9 @@ def walk_photos(folder: str | Path, left_out: LeftOut | None = None) -> Iterator
     for parent, files in _folders(folder, left_out):
         for name in sorted(files):
             path = os.path.join(parent, name)  # noqa: PTH118 - a million Paths take seconds
-            if not is_photo(name):
+            if not is_taken(name):
                 if not is_hidden(name):
-                    left_out.add(OTHERS, path)
+                    left_out.add_file(path)
             elif is_hidden(name):
                 left_out.add(_HIDDEN_FILES, path)
             else:
@@ -129,24 +160,19 @@ def walk_photos(folder: str | Path, left_out: LeftOut | None = None) -> Iterator
 def why_no_photos(folder: str | Path, left_out: LeftOut) -> str:
     """What a folder without a photo holds instead, in brackets, and what to do about it."""
     files = (name for _, names in _folders(folder, LeftOut()) for name in names)
-    kinds = Counter(
-        os.path.splitext(name)[1].lower()  # noqa: PTH122 - as above
-        for name in files
-        if not is_hidden(name)
-    )
+    kinds = Counter(_suffix(name) for name in files if not is_hidden(name))
     others = sum(kinds.values())
     if not others:
         passed = [note.partition(": ")[2] for note in left_out.notes("")]
         return f" (0 other file(s)){''.join(f'; {said}' for said in passed).rstrip('.')}"
-    named = [f"{count} {kind or 'without a suffix'}" for kind, count in kinds.most_common()]
     hint = ""
-    if kinds.keys() & {".heic", ".heif", ".hif"}:
-        hint = "; HEIC is not read, convert the photos to JPEG first"
-    elif kinds.keys() & _RAW_SUFFIXES:
-        hint = "; camera raw files are not read, export them as JPEG or TIFF first"
+    photos = {unread_suffix(kind): None for kind, _ in kinds.most_common()}
+    unread = [said.rstrip(",") for said in photos if said is not None]
+    if unread:
+        hint = f"; they are {' and '.join(unread)}"
     elif "" in kinds or any(kind.startswith((".jpg", ".jpeg", ".png")) for kind in kinds):
         hint = "; a photo is known by its suffix, so rename them to .jpg (.png …)"
-    return f" ({others} other file(s): {first_few(named)}){hint}"
+    return f" ({others} other file(s): {first_few(_counted(kinds))}){hint}"
 
 
 def holds_photos(folder: str | Path) -> bool:
@@ -156,7 +182,12 @@ def holds_photos(folder: str | Path) -> bool:
 
 def is_photo(name: str) -> bool:
     """Whether a file of that name is a photo; whether it is one shows when it is decoded."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - as above
+    return _suffix(name) in IMAGE_SUFFIXES
+
+
+def is_taken(name: str) -> bool:
+    """Whether a file of that name is a photo of a kind that is read here: HEIC takes an extra."""
+    return is_photo(name) and unread_suffix(_suffix(name)) is None
 
 
 def _folders(top: str | Path, left_out: LeftOut) -> Iterator[tuple[str, list[str]]]:

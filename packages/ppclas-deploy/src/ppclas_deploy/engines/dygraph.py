@@ -12,6 +12,8 @@ from ppclas_core.paddle_runtime import require_paddle
 from ppclas_data.loading.loader import available_cpus
 from pydantic import PrivateAttr
 
+from ppclas_deploy.sizes import channels_of
+
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
 
@@ -37,7 +39,7 @@ class DygraphEngine(Engine):
             raise BundleError(
                 f"{bundle.folder} is an export; the engine dygraph runs runs and bundles only."
             )
-        self._input = (3, *bundle.image_size)
+        self._input = (channels_of(bundle), *bundle.image_size)
         self._normalize = bundle.manifest.preprocessing.normalize
         self.open(bundle)
 

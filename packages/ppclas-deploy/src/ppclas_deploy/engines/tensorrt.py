@@ -4,6 +4,8 @@ instead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,21 +81,8 @@ class TensorRtEngine(Engine):
         return dict(self._versions)
 
     def _open_onnxruntime(self, bundle: Bundle, facts: dict[str, Any]) -> None:
-        precision, cache = facts.get("precision"), home() / "tensorrt"
-        cache.mkdir(parents=True, exist_ok=True)
-        options = {
-            "device_id": str(self.gpu),
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(cache),
-            "trt_fp16_enable": str(int(precision in ("fp16", "int8"))),
-            "trt_int8_enable": str(int(precision == "int8")),
-        }
-        if precision == "int8":
-            # An absolute path takes the place of the cache's folder, in which it is looked for
-            # otherwise.
-            options["trt_int8_calibration_table_name"] = str(
-                export_file(bundle, "calibration").resolve()
-            )
+        options = provider_options(bundle, facts, self.gpu)
+        Path(options["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True)
         self._session = make_session(export_file(bundle, "model"), self.threads, PROVIDER, options)
         import onnxruntime
 
@@ -136,6 +125,27 @@ class TensorRtEngine(Engine):
             raise MissingDependencyError("Paddle Inference was asked for TensorRT and left it out.")
         version = ".".join(map(str, inference.get_trt_runtime_version()))
         self._versions = {"paddle": paddle.__version__, "provider": f"TensorRT {version}"}
+
+
+def provider_options(bundle: Bundle, facts: Mapping[str, Any], gpu: int) -> dict[str, str]:
+    """What ONNX Runtime's TensorRT provider is told for an export with these ``facts``.
+
+    Switches are ``True`` or ``False``: the provider refuses any other word, and numbers.
+    """
+    precision = facts.get("precision")
+    options = {
+        "device_id": str(gpu),
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(home() / "tensorrt"),
+        "trt_fp16_enable": str(precision in ("fp16", "int8")),
+        "trt_int8_enable": str(precision == "int8"),
+    }
+    if precision == "int8":
+        # An absolute path takes the place of the cache's folder, in which it is looked for
+        # otherwise.
+        table = str(export_file(bundle, "calibration").resolve())
+        options["trt_int8_calibration_table_name"] = table
+    return options
 
 
 def onnxruntime_lacks() -> str:

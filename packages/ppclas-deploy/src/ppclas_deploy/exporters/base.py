@@ -13,6 +13,7 @@ from ppclas_data.loading.pipeline import bundle_pipeline
 from pydantic import PositiveInt
 
 from ppclas_deploy.isolate import bundle_job
+from ppclas_deploy.sizes import channels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,9 +93,11 @@ def _require_pixels(bundle: Bundle) -> None:
     sample = bundle_pipeline(bundle).transform(
         np.full((375, 500, 3), 128, np.uint8), sample_draw(0, 0, 0), "a test image"
     )
-    if sample.dtype != np.uint8 or sample.shape[2] != 3:
+    channels = channels_of(bundle)
+    if sample.dtype != np.uint8 or sample.shape[2] != channels:
         raise ExportError(
-            "with_preprocess needs transforms that end in RGB pixels (uint8 [H, W, 3]); this "
-            f"bundle's end in {sample.dtype} {list(sample.shape)}. Take Normalize out of "
-            "data.eval_transforms, or export without it."
+            f"with_preprocess needs transforms that end in {'RGB ' if channels == 3 else ''}pixels "
+            f"(uint8 [H, W, {channels}]); this bundle's end in {sample.dtype} "
+            f"{list(sample.shape)}. Take Normalize out of data.eval_transforms, or export without "
+            "it."
         )

@@ -14,6 +14,7 @@ from ppclas_deploy.engines.paddle_inference import PADDLE_ERRORS
 from ppclas_deploy.exporters.base import Interface, NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, last_words, run_isolated
 from ppclas_deploy.prototext import Field, declare, format_text, parse_text
+from ppclas_deploy.sizes import channels_of
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -184,12 +185,12 @@ def require_ends(config: Path, model: Path, params: Path, batch: int) -> None:
 
 
 def _readme(bundle: Bundle, interface: Interface) -> str:
-    height, width = bundle.image_size
+    channels, (height, width) = channels_of(bundle), bundle.image_size
     if interface["input"] == "pixels":
-        takes = f"uint8 [{height}, {width}, 3], RGB"
+        takes = f"uint8 [{height}, {width}, {channels}], {'RGB' if channels == 3 else 'grey'}"
     else:
         takes = (
-            f"float32 [3, {height}, {width}], normalised as `bundle.json` says under "
+            f"float32 [{channels}, {height}, {width}], normalised as `bundle.json` says under "
             "`preprocessing`"
         )
     return f"""\

@@ -15,6 +15,7 @@ from ppclas_deploy.exporters.base import HalfPrecisionExporter
 from ppclas_deploy.exporters.onnx import need_converter, write_onnx
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
 from ppclas_deploy.prototext import Message, enum_name, format_text, parse_text
+from ppclas_deploy.sizes import channels_of
 from ppclas_deploy.triton import (
     CONFIG,
     MODEL,
@@ -209,6 +210,7 @@ def _write_prepare(job: Mapping[str, Any], path: Path) -> None:
 
     bundle, helper = bundle_of(job["bundle"]), onnx.helper
     normalize, (height, width) = bundle.manifest.preprocessing.normalize, bundle.image_size
+    channels = channels_of(bundle)
     mean, std = np.asarray(normalize.mean), np.asarray(normalize.std)
     constants = {"scale": 1.0 / (255.0 * std), "shift": -mean / std}
     graph = helper.make_graph(
@@ -221,12 +223,12 @@ def _write_prepare(job: Mapping[str, Any], path: Path) -> None:
         "prepare",
         [
             helper.make_tensor_value_info(
-                "pixels", onnx.TensorProto.UINT8, _shape(job, height, width, 3)
+                "pixels", onnx.TensorProto.UINT8, _shape(job, height, width, channels)
             )
         ],
         [
             helper.make_tensor_value_info(
-                "images", onnx.TensorProto.FLOAT, _shape(job, 3, height, width)
+                "images", onnx.TensorProto.FLOAT, _shape(job, channels, height, width)
             )
         ],
         [

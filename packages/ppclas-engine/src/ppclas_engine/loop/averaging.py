@@ -1,14 +1,16 @@
-"""The mean of the weights of a run's last epochs.
+"""Means of weights that a run has had at several times.
 
 Averaging checkpoints finds a flatter place than the last one ("Averaging Weights Leads to Wider
-Optima and Better Generalization", Izmailov et al. 2018, https://arxiv.org/abs/1803.05407);
-batch-norm statistics are averaged too.
+Optima and Better Generalization", Izmailov et al. 2018, https://arxiv.org/abs/1803.05407), and half
+way between the start of fine-tuning and its end is often better than both ("Robust Fine-Tuning of
+Zero-Shot Models", Wortsman et al. 2022, https://arxiv.org/abs/2109.01903); batch-norm statistics
+are averaged too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,15 +68,50 @@ class LastWeights:
     def _mean(self, epoch: int) -> dict[str, NDArray[Any]]:
         from safetensors.numpy import load_file
 
-        files = self._files(epoch)
-        sums: dict[str, NDArray[Any]] = {}
-        dtypes: dict[str, Any] = {}
-        for file in files:
-            for key, array in load_file(file).items():
-                dtypes[key] = array.dtype
-                sums[key] = (
-                    sums[key] + array.astype(np.float64)
-                    if key in sums
-                    else array.astype(np.float64)
-                )
-        return {key: (total / len(files)).astype(dtypes[key]) for key, total in sums.items()}
+        return mean_state(load_file(file) for file in self._files(epoch))
+
+
+class StartWeights:
+    """The weights that fine-tuning starts from, in a file in ``folder`` until the run ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "start.safetensors"
+
+    def keep(self, model: ImageModel) -> None:
+        """Write those of ``model``."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        save_state(self._file, model_state(model))
+
+    @property
+    def kept(self) -> bool:
+        """Whether they were written."""
+        return self._file.exists()
+
+    @contextmanager
+    def applied(self, model: ImageModel) -> Iterator[None]:
+        """The model is half way back to them inside the block, as it was after it."""
+        from safetensors.numpy import load_file
+
+        own = model_state(model)
+        try:
+            model.set_state_dict(mean_state([load_file(self._file), own]))
+            yield
+        finally:
+            model.set_state_dict(own)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self._file.unlink(missing_ok=True)
+
+
+def mean_state(states: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The mean of several states with the same keys, summed in float64."""
+    sums: dict[str, NDArray[Any]] = {}
+    dtypes: dict[str, Any] = {}
+    count = 0
+    for state in states:
+        count += 1
+        for key, array in state.items():
+            dtypes[key] = array.dtype
+            sums[key] = sums.get(key, 0.0) + array.astype(np.float64)
+    return {key: (total / count).astype(dtypes[key]) for key, total in sums.items()}

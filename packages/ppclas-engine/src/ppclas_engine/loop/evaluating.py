@@ -11,8 +11,8 @@ from ppclas_core.weights import model_state
 from ppclas_data.loading.loader import Loader
 
 from ppclas_engine.console import Console
-from ppclas_engine.loop.averaging import LastWeights
-from ppclas_engine.loop.reporting import EMA, MEAN, RAW
+from ppclas_engine.loop.averaging import LastWeights, StartWeights
+from ppclas_engine.loop.reporting import EMA, HALFWAY, MEAN, RAW
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.ranks.distributed import Ranks
@@ -29,11 +29,13 @@ class Evaluator:
         trained: Trained,
         loader: Loader,
         last_weights: LastWeights | None,
+        start_weights: StartWeights,
         ranks: Ranks,
         console: Console,
     ) -> None:
         self._plan, self._trained, self._loader = plan, trained, loader
-        self._last_weights, self._ranks, self._console = last_weights, ranks, console
+        self._last_weights, self._start_weights = last_weights, start_weights
+        self._ranks, self._console = ranks, console
         registry = get_registries().metrics
         self._metrics: list[Metric] = [
             build_component(registry, metric) for metric in plan.config.metrics
@@ -74,9 +76,22 @@ class Evaluator:
         if self._ranks.share(last_weights.count(epoch)) < 2:
             self._console.line("train.average_last: one epoch has nothing to average")
             return {}
-        own = model_state(model)
         with last_weights.applied(model, epoch) if self._ranks.first else nullcontext():
-            self._ranks.share_state([model])
-            evaluation = self.raw()
+            return {MEAN: self._shared()}
+
+    def halfway(self) -> dict[str, Evaluation]:
+        """Of the weights half way back to those that fine-tuning started from."""
+        start, model = self._start_weights, self._trained.model
+        if not self._ranks.share(start.kept):
+            return {}
+        with start.applied(model) if self._ranks.first else nullcontext():
+            return {HALFWAY: self._shared()}
+
+    def _shared(self) -> Evaluation:
+        """Of the weights that rank 0 has at the moment; the others get their own back."""
+        model = self._trained.model
+        own = model_state(model)
+        self._ranks.share_state([model])
+        evaluation = self.raw()
         model.set_state_dict(own)
-        return {MEAN: evaluation}
+        return evaluation

@@ -13,8 +13,8 @@ from ppclas_core.files import write_json
 from ppclas_core.weights import model_state
 from ppclas_data.loading.pipeline import Pipeline, build_transforms, with_all_parameters
 
-from ppclas_engine.loop.averaging import LastWeights
-from ppclas_engine.loop.reporting import EMA, MEAN
+from ppclas_engine.loop.averaging import LastWeights, StartWeights
+from ppclas_engine.loop.reporting import EMA, HALFWAY, MEAN
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.runs.checkpoint import keep_copy, save_checkpoint
@@ -25,9 +25,15 @@ class Keeper:
     """Writes what ``trained`` is into the run folder."""
 
     def __init__(
-        self, plan: Plan, run: RunFolder, trained: Trained, last_weights: LastWeights | None
+        self,
+        plan: Plan,
+        run: RunFolder,
+        trained: Trained,
+        last_weights: LastWeights | None,
+        start_weights: StartWeights,
     ) -> None:
-        self._plan, self._run, self._trained, self._last_weights = plan, run, trained, last_weights
+        self._plan, self._run, self._trained = plan, run, trained
+        self._last_weights, self._start_weights = last_weights, start_weights
 
     def save(self) -> None:
         """Write ``checkpoints/last``."""
@@ -78,6 +84,8 @@ class Keeper:
             return trained.ema.applied()
         if best["weights"] == MEAN and self._last_weights is not None:
             return self._last_weights.applied(trained.model, best["epoch"])
+        if best["weights"] == HALFWAY:
+            return self._start_weights.applied(trained.model)
         return nullcontext()
 
     def repair(self) -> None:
@@ -100,3 +108,4 @@ class Keeper:
         )
         if self._last_weights is not None:
             self._last_weights.remove()
+        self._start_weights.remove()

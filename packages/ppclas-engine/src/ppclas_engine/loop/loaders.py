@@ -10,7 +10,7 @@ from ppclas_core.contracts.data import ImageSet
 from ppclas_core.contracts.readers import BadImage, BatchReader
 from ppclas_core.errors import DataError
 from ppclas_core.plugins import get_registries
-from ppclas_data.loading.loader import Loader
+from ppclas_data.loading.loader import Loader, allowed_bad
 from ppclas_data.loading.pipeline import Pipeline, build_transforms
 
 from ppclas_engine.console import Console
@@ -73,12 +73,12 @@ class Loaders:
             if self._ranks.first and index not in known and index not in self._told:
                 self._told.add(index)
                 self._warn_of(bad)
-        limit = self._plan.config.data.max_bad_fraction
-        if len(found) > limit * len(self._plan.train):
+        total = len(self._plan.train)
+        allowed, words = allowed_bad(self._plan.config.data.max_bad_fraction, total)
+        if len(found) > allowed:
             raise DataError(
-                f"expected at most {limit:.1%} unreadable images in {self._plan.train.origin}, got "
-                f"{len(found)} of {len(self._plan.train)} so far. Run 'ppclas data check', or "
-                "raise data.max_bad_fraction."
+                f"expected at most {words} in {self._plan.train.origin}, got {len(found)} of "
+                f"{total} so far. Run 'ppclas data check', or raise data.max_bad_fraction."
             )
 
     def _warn_of(self, bad: BadImage) -> None:

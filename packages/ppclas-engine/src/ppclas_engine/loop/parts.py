@@ -9,9 +9,10 @@ from ppclas_core.contracts.objective import Objective, ObjectiveContext
 from ppclas_core.errors import ConfigError
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
-from ppclas_core.weights import fit_state, load_weights
+from ppclas_core.weights import fit_state
 
 from ppclas_engine.console import Console
+from ppclas_engine.loop.channels import load_fitting
 from ppclas_engine.loop.ema import Ema
 from ppclas_engine.loop.optimizing import build_optimizer, expand_stages
 from ppclas_engine.loop.probe import MAX_CLASSES, linear_head
@@ -57,8 +58,8 @@ def _build_model(
     if checkpoint is not None:
         fit_state(model, checkpoint.part("model"))
     elif plan.weights is not None:
-        report = load_weights(model, plan.weights)
-        console.line(f"{plan.weights.name}: {report}")
+        report, said = load_fitting(model, plan.weights)
+        console.line(f"{plan.weights.name}: {said}")
         new_head = _head_to_probe(plan, model, console) if not report.head_loaded else None
     model.freeze(expand_stages(model, config.train.freeze))
     model.keeps_norm_statistics = bool(config.train.freeze_norm_statistics)

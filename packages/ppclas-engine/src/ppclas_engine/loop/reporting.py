@@ -20,12 +20,13 @@ from ppclas_engine.scoring.monitor import format_metric
 if TYPE_CHECKING:
     from ppclas_core.contracts.image_model import ImageModel
 
-RAW, EMA, MEAN = "raw", "ema", "mean"
-"""The weights as they are, their moving average, and the mean of the last epochs' ones."""
+RAW, EMA, MEAN, HALFWAY = "raw", "ema", "mean", "halfway"
+"""The weights as they are, their moving average, the mean of the last epochs' ones, and half way
+between the fitted classifier on frozen features and them."""
 
 
 def columns(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Metrics for a row of ``metrics.jsonl``; of averaged weights as ``ema_…`` and ``mean_…``."""
+    """Metrics for a row of ``metrics.jsonl``; of averaged weights as ``ema_…``, ``mean_…``."""
     row = evaluations[RAW].summary()
     for weights, evaluation in evaluations.items():
         if weights != RAW:
@@ -55,7 +56,11 @@ def epoch_line(row: Mapping[str, Any], epochs: int, better: bool, monitor: str) 
         f"{format_metric(name, row[name])}{' (best)' if better and name == monitor else ''}"
         for name in shown
     ]
-    for prefix, whose in (("ema", "the average"), ("mean", "the last epochs' mean")):
+    for prefix, whose in (
+        (EMA, "the average"),
+        (MEAN, "the last epochs' mean"),
+        (HALFWAY, "the mean with the start"),
+    ):
         if f"{prefix}_{monitor}" in row:
             said = format_metric(monitor, row[f"{prefix}_{monitor}"])
             title, _, value = said.rpartition(" ")

@@ -179,7 +179,8 @@ class Stepper:
 
         from ppclas_engine.loop.sync_norm import SyncBatchNorm2D
 
-        pixels = np.zeros((1, *self._size, 3), np.uint8)
+        channels = len(self._config.data.normalize.mean)
+        pixels = np.zeros((1, *self._size, channels), np.uint8)
         labels = np.zeros((1, *batch.labels.shape[1:]), batch.labels.dtype)
         images = normalize_on_device(pixels, self._config.data.normalize)
         SyncBatchNorm2D.counts = False

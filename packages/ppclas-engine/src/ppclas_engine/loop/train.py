@@ -19,7 +19,7 @@ from ppclas_core.plugins import get_plugin_manager, get_registries
 from ppclas_data.loading.sampling import count_batches
 
 from ppclas_engine.console import Console
-from ppclas_engine.loop.averaging import LastWeights
+from ppclas_engine.loop.averaging import LastWeights, StartWeights
 from ppclas_engine.loop.evaluating import Evaluator
 from ppclas_engine.loop.keeping import Keeper
 from ppclas_engine.loop.loaders import Loaders
@@ -92,14 +92,21 @@ class Trainer:
         self._progress = self._trained.progress
         averaged = config.train.average_last
         last_weights = LastWeights(run.last.parent, averaged) if averaged is not None else None
-        self._keeper = Keeper(plan, run, self._trained, last_weights)
+        self._start_weights = StartWeights(run.last.parent)
+        self._keeper = Keeper(plan, run, self._trained, last_weights, self._start_weights)
         self._pictures = Pictures(run, plan, self._trained.model)
         self._stepper = Stepper(plan, self._trained, ranks, console.line)
         self._loaders = Loaders(plan, ranks, console)
         self._train_loader = self._loaders.make(plan.train, train=True)
         self._val_loader = self._loaders.make(plan.val, train=False)
         self._evaluator = Evaluator(
-            plan, self._trained, self._val_loader, last_weights, ranks, console
+            plan,
+            self._trained,
+            self._val_loader,
+            last_weights,
+            self._start_weights,
+            ranks,
+            console,
         )
         self._evaluation: Evaluation | None = None
         self._began = time.monotonic() - self._progress.seconds
@@ -163,12 +170,20 @@ class Trainer:
                 loader,
                 self._console.bar("fitting the new classifier", loader.batches_per_epoch) as bar,
             ):
+                data = plan.config.data
                 weights = probe_class_weights(
                     plan.train, plan.config.loss.params.get("class_weights")
                 )
-                fit_linear_head(
-                    model, head, loader.epoch(0), plan.config.data.normalize, bar.advance, weights
+                flips = any(
+                    transform.name == "RandomFlip"
+                    and transform.params.get("axis", "horizontal") == "horizontal"
+                    for transform in given(data.train_transforms)
                 )
+                batches = loader.epoch(0)
+                fit_linear_head(
+                    model, head, batches, data.normalize, bar.advance, weights, flips=flips
+                )
+            self._start_weights.keep(model)
         self._ranks.share_state([head])
         if self._trained.ema is not None:
             self._trained.ema.start_again()
@@ -274,6 +289,7 @@ class Trainer:
         if last and not evaluations:  # a hook has just made this epoch the last one
             evaluations = self._evaluator.evaluate()
         evaluations |= self._evaluator.mean_of_last(progress.epoch + 1, last=last)
+        evaluations |= self._evaluator.halfway() if last else {}
         if evaluations:
             row |= columns(evaluations)
         progress.epoch += 1

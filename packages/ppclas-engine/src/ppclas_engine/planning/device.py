@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.paddle_runtime import require_paddle
 
+from ppclas_engine.ranks.gpus import allotted_gpu
 from ppclas_engine.ranks.launch import Devices
 
 Device = Literal["cpu", "gpu"]
 
 
-def select_device(wanted: str) -> Device:
+def select_device(wanted: str, devices: str | None = None) -> Device:
     """Make ``wanted`` (auto, cpu or gpu) Paddle's device and return which it is.
+
+    Where ``devices`` is the number of one GPU, it is that one; a rank has its GPU from its
+    launcher.
 
     Raises:
         TrainingError: a GPU is wanted and Paddle cannot use one.
+        ConfigError: ``devices`` is a GPU that this process may not use.
     """
     paddle = require_paddle("training")
     usable = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
@@ -32,7 +38,10 @@ def select_device(wanted: str) -> Device:
             "cpu."
         )
     device: Device = "gpu" if usable and wanted != "cpu" else "cpu"
-    paddle.set_device(device)
+    name: str = device
+    if device == "gpu" and (devices or "").isdecimal() and "FLAGS_selected_gpus" not in os.environ:
+        name = f"gpu:{allotted_gpu(str(devices))[0]}"
+    paddle.set_device(name)
     return device
 
 

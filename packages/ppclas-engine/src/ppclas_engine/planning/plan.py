@@ -21,7 +21,7 @@ from ppclas_data.sources.splits import open_splits
 from ppclas_data.sources.unlabelled import add_unlabelled
 
 from ppclas_engine.bundles import pretrained_path
-from ppclas_engine.planning.data import plan_data, try_out
+from ppclas_engine.planning.data import fit_channels, plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
 from ppclas_engine.planning.precision import check_precision
 from ppclas_engine.planning.sense import check_sense
@@ -42,6 +42,9 @@ _LR_BATCH_SIZE = 32
 _LARGEST_INFERRED = 8192
 """Images per step up to which rates grow in proportion (Goyal et al. 2017, section 5.2)."""
 _BACKBONE_LR_MULT = 0.2
+_CLIP_NORM = 1.0
+"""For fine-tuning: without it batch norms that keep their statistics let a tenfold rate end at
+chance."""
 
 T = TypeVar("T")
 
@@ -78,7 +81,7 @@ def plan_run(config: Config) -> Plan:
         TrainingError: a GPU is wanted and Paddle cannot use one.
         PpclasError: as ``make_plan``.
     """
-    return make_plan(config, select_device(device_of(config)))
+    return make_plan(config, select_device(device_of(config), config.train.devices))
 
 
 def make_plan(config: Config, device: Device) -> Plan:
@@ -118,6 +121,7 @@ def make_plan(config: Config, device: Device) -> Plan:
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes)
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
+    data = fit_channels(data, config.data, config.model.params.get("in_channels"), notes)
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(
@@ -173,7 +177,7 @@ def make_plan(config: Config, device: Device) -> Plan:
             freeze_norm_statistics=keep_statistics,
         ),
     )
-    notes += check_sense(resolved, len(train))
+    notes += check_sense(resolved, len(train), len(train.class_names))
     return Plan(resolved, train, val, weights, tuple(notes))
 
 
@@ -262,7 +266,8 @@ def _plan_optimizer(
         if factors:
             notes.append(
                 f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new "
-                "classifier at all of it"
+                f"classifier at all of it; gradients are clipped to a norm of {_CLIP_NORM:g}"
             )
-        optimizer = optimizer.replace(lr_mult=factors)
+        clip = _CLIP_NORM if fine_tuning and optimizer.clip_norm is None else optimizer.clip_norm
+        optimizer = optimizer.replace(lr_mult=factors, clip_norm=clip)
     return schedule.replace(**chosen), optimizer

@@ -32,8 +32,8 @@ def check_precision(precision: Precision, level: Level, device: str) -> None:
     Raises:
         ConfigError: it would silently train in float32, or not at all.
     """
-    require_paddle("training")
-    from paddle import amp
+    paddle = require_paddle("training")
+    amp = paddle.amp
 
     # Paddle's CPU builds have no half-precision convolutions: there auto_cast warns and trains in
     # float32, even where is_bfloat16_supported() speaks for the processor.
@@ -48,6 +48,15 @@ def check_precision(precision: Precision, level: Level, device: str) -> None:
             f"train.precision: this {device.upper()} has no {precision}. Leave --amp out, or use "
             "another device."
         )
+    # Paddle says that there is fp16 from compute capability 5.3 on; its auto_cast wants 7.0 and
+    # trains in float32 below (paddle/amp/auto_cast.py, _is_gpu_float16_supported).
+    if precision == "fp16" and paddle.version.cuda() != "False":
+        major, minor = paddle.device.cuda.get_device_capability()
+        if major < 7:
+            raise ConfigError(
+                "train.precision: fp16 needs a GPU of compute capability 7.0 or newer; this one "
+                f"has {major}.{minor}. Leave --amp out."
+            )
     if level != "O1" and precision == "float32":
         raise ConfigError(
             f"train.amp_level: {level} says what half precision is for, and train.precision is "

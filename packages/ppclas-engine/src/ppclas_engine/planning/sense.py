@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-import numpy as np
 from ppclas_core.component import build_component
-from ppclas_core.config.schema import Config, DataSection
-from ppclas_core.contracts.data import sample_draw
+from ppclas_core.config.schema import Config
 from ppclas_core.contracts.training import Scheduler
 from ppclas_core.errors import ConfigError
 from ppclas_core.plugins import get_registries
 from ppclas_data.loading.pipeline import Pipeline, build_transforms
+from ppclas_data.loading.sense import check_transforms
 
 _SAMPLES = 2000
 """Steps of a run whose learning rates are looked at."""
@@ -20,7 +19,7 @@ _NOTHING = 1e-4
 """Share of the peak below which a learning rate changes nothing."""
 
 
-def check_sense(config: Config, images: int) -> list[str]:
+def check_sense(config: Config, images: int, classes: int) -> list[str]:
     """What is odd about a resolved ``config`` for so many training photos, a sentence each.
 
     Raises:
@@ -48,11 +47,15 @@ def check_sense(config: Config, images: int) -> list[str]:
                 f"{least:g} or more."
             )
     schedule: Scheduler = build_component(get_registries().schedulers, config.schedule)
-    _check_eval_transforms(data)
-    notes = list(_about_rates(schedule, max(1, batches // train.accumulate), train.epochs))
+    notes = check_transforms(data)
+    notes += list(_about_rates(schedule, max(1, batches // train.accumulate), train.epochs))
     for name, value in (("eval_every", train.eval_every), ("patience", train.patience)):
         if value is not None and value > train.epochs:
             notes.append(f"warning: train.{name} is {value}, beyond the {train.epochs} epochs.")
+    for metric in config.metrics or ():
+        said = metric.params.get("k", ()) if metric.name == "TopK" else ()
+        if said and max(said) >= classes:
+            notes.append(f"warning: top-{max(said)} is 1 for every model of {classes} classes.")
     sizes = [
         Pipeline(build_transforms(listed or (), "data")).output_shape()[:2]
         for listed in (data.train_transforms, data.eval_transforms)
@@ -86,17 +89,3 @@ def _about_rates(schedule: Scheduler, steps: int, epochs: int) -> Iterator[str]:
         )
     if name not in ("Constant", "Linear") and all(a <= b for a, b in pairwise(rates)) and total > 1:
         yield f"warning: the learning rate of schedule {name} never falls in {epochs} epochs."
-
-
-def _check_eval_transforms(data: DataSection) -> None:
-    """Two draws must give one image: a random transform would measure something else each time."""
-    transforms = build_transforms(data.eval_transforms or (), "data.eval_transforms")
-    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    for component, transform in zip(data.eval_transforms or (), transforms, strict=True):
-        results = [transform(image, sample_draw(0, 0, index)) for index in range(8)]
-        if not all(np.array_equal(results[0], other) for other in results[1:]):
-            raise ConfigError(
-                f"data.eval_transforms has {component.name}, which is random: evaluation would "
-                "measure something else each time. Expected transforms like Resize and CenterCrop."
-            )
-        image = results[0]

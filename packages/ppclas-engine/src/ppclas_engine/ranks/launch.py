@@ -27,6 +27,7 @@ from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_data.loading.loader import available_cpus
 
 from ppclas_engine.ranks.failure import FAILURE_FILE, RankLostError
+from ppclas_engine.ranks.gpus import allotted_gpu
 
 _CONSOLE = "PPCLAS_CONSOLE_FD"
 """Environment variable: the terminal, as rank 0 inherits it."""
@@ -173,7 +174,8 @@ def _start(
         FAILURE_FILE: str(failure),
     }
     if launch.devices.kind == "gpu":
-        environment |= {"CUDA_VISIBLE_DEVICES": device, "FLAGS_selected_gpus": "0"}
+        _, gpu = allotted_gpu(device)
+        environment |= {"CUDA_VISIBLE_DEVICES": gpu, "FLAGS_selected_gpus": "0"}
     else:
         threads = max(1, available_cpus() // len(launch.devices.names))
         environment.setdefault("OMP_NUM_THREADS", str(threads))

@@ -151,6 +151,7 @@ def run_page(
         "raw": "",
         "ema": ", the moving average of the weights",
         "mean": ", the mean of the last epochs' weights",
+        "halfway": ", the mean of its weights and the first",
     }
     metrics = {
         key: value

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from ppclas_core.bundle import MANIFEST, Bundle
 from ppclas_core.component import build_component
 from ppclas_core.config.load import load_config
@@ -12,7 +15,7 @@ from ppclas_core.contracts.data import ImageSet
 from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import DataError
 from ppclas_core.plugins import get_registries
-from ppclas_data.loading.loader import Loader, auto_workers
+from ppclas_data.loading.loader import BadImage, Batch, Loader, auto_workers
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.labels import are_ids, with_class_order
 from ppclas_data.sources.opening import open_image_set
@@ -20,7 +23,10 @@ from ppclas_data.sources.splits import open_splits
 
 from ppclas_engine.console import Console
 from ppclas_engine.scoring.evaluate import Evaluation, evaluate
-from ppclas_engine.scoring.predictors import bundle_predictor
+from ppclas_engine.scoring.predictors import Predictor, bundle_predictor
+
+MAX_BAD_FRACTION = 0.01
+"""Share of the photos that may be unreadable."""
 
 
 @dataclass(frozen=True)
@@ -98,24 +104,50 @@ def evaluate_bundle(
 ) -> Evaluation:
     """Run ``bundle`` in its own preprocessing and engine."""
     predictor = bundle_predictor(bundle)
-    loader = Loader(
+    loader = scoring_loader(
+        bundle,
+        scoring,
+        auto_workers("cpu") if workers is None else workers,
+        on_bad=lambda bad: console.warn(f"{bad.where}: {bad.reason} (left out)"),
+    )
+    with loader, console.bar("evaluating", loader.batches_per_epoch) as bar:
+        return score_batches(bundle, scoring, predictor, loader.epoch(0), lambda _: bar.advance())
+
+
+def scoring_loader(
+    bundle: Bundle,
+    scoring: Scoring,
+    workers: int,
+    on_bad: Callable[[BadImage], None],
+    part: Callable[[list[NDArray[np.int64]]], list[NDArray[np.int64]]] | None = None,
+) -> Loader:
+    """Reads the photos of ``scoring`` in the preprocessing of ``bundle``; ``part`` is this
+    process's share of the batches.
+    """
+    return Loader(
         scoring.images,
         bundle_pipeline(bundle),
         scoring.batch_size,
         shuffle=False,
-        workers=auto_workers("cpu") if workers is None else workers,
-        on_bad=lambda bad: console.warn(f"{bad.where}: {bad.reason} (left out)"),
+        workers=workers,
+        max_bad_fraction=MAX_BAD_FRACTION,
+        on_bad=on_bad,
+        part=part,
     )
+
+
+def score_batches(
+    bundle: Bundle,
+    scoring: Scoring,
+    predictor: Predictor,
+    batches: Iterable[Batch],
+    on_batch: Callable[[int], None],
+) -> Evaluation:
+    """The metrics of ``scoring`` for what ``predictor`` says of ``batches``."""
     thresholds = bundle.thresholds if bundle.manifest.task == "multilabel" else None
-    with loader, console.bar("evaluating", loader.batches_per_epoch) as bar:
-        return evaluate(
-            predictor,
-            loader.epoch(0),
-            bundle.labels,
-            lambda _: bar.advance(),
-            scoring.metrics,
-            thresholds=thresholds,
-        )
+    return evaluate(
+        predictor, batches, bundle.labels, on_batch, scoring.metrics, thresholds=thresholds
+    )
 
 
 def report_scoring(

@@ -79,11 +79,15 @@ def height(row: Mapping[str, Any], monitor: str) -> float:
     return max(-value if monitor in _LOWER_IS_BETTER else value for value in values)
 
 
+def in_percent(name: str) -> bool:
+    """Whether a metric is a share that people read in per cent: no loss, no calibration error."""
+    return name.startswith("top") or (name in TITLES and name not in _LOWER_IS_BETTER)
+
+
 def format_metric(name: str, value: float) -> str:
-    """``top-1 93.14%``: losses, calibration errors and areas as numbers, shares in percent."""
-    in_percent = name.startswith("top") or name in ("exact_match",)
+    """``top-1 93.14%``: losses, calibration errors and a plugin's metrics as numbers."""
     return (
         f"{TITLES.get(name, name)} {value:.2%}"
-        if in_percent
-        else f"{TITLES.get(name, name)} {value:.4f}"
+        if in_percent(name)
+        else (f"{TITLES.get(name, name)} {value:.4f}")
     )

@@ -55,8 +55,9 @@ def open_engine(bundle: Bundle, name: str | None = None, threads: int | None = N
     return engine
 
 
-def bundle_predictor(bundle: Bundle) -> Predictor:
-    """The predictor of a bundle: its model in Paddle, or the engine of an export.
+def bundle_predictor(bundle: Bundle, threads: int | None = None) -> Predictor:
+    """The predictor of a bundle: its model in Paddle, or the engine of an export with ``threads``
+    (or all) CPUs.
 
     Raises:
         BundleError: an export does not say which engine runs it.
@@ -64,7 +65,7 @@ def bundle_predictor(bundle: Bundle) -> Predictor:
     """
     if bundle.manifest.kind != "export":
         return model_predictor(bundle.build_model(), bundle.manifest.preprocessing.normalize)
-    engine = open_engine(bundle)
+    engine = open_engine(bundle, threads=threads)
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         return np.asarray(engine.logits(engine.prepare(images)), dtype=np.float32)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.export import Engine
+from ppclas_deploy.sizes import channels_of
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -112,10 +113,10 @@ def _named(answers: Answers, request: Request) -> Served:
 
 
 def _own_input(served: Served) -> dict[str, Any]:
-    height, width = served.bundle.image_size
+    channels, (height, width) = channels_of(served.bundle), served.bundle.image_size
     if takes_pixels(served.engine):
-        return {"name": "pixels", "datatype": "UINT8", "shape": [-1, height, width, 3]}
-    return {"name": "images", "datatype": "FP32", "shape": [-1, 3, height, width]}
+        return {"name": "pixels", "datatype": "UINT8", "shape": [-1, height, width, channels]}
+    return {"name": "images", "datatype": "FP32", "shape": [-1, channels, height, width]}
 
 
 def takes_pixels(engine: Engine) -> bool:

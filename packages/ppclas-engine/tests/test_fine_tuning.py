@@ -1,0 +1,131 @@
+"""What fine-tuning keeps: the classifier fitted first, the mean with it, never less than it."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from ppclas_core.bundle import Bundle
+from ppclas_core.config.load import load_config
+from ppclas_core.config.schema import NormalizeConfig
+from ppclas_core.models import create_model
+from ppclas_core.testing import FakeNetPlugin, use_plugin
+from ppclas_data.builtin import builtin_photos
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.api import train
+from ppclas_engine.console import Console
+from ppclas_engine.loop.probe import fit_linear_head, linear_head, logistic_regression
+from ppclas_engine.planning.plan import make_plan
+from ppclas_engine.results.score import evaluate_bundle, plan_scoring
+from ppclas_engine.session import run_config
+from safetensors.numpy import save_file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fake_net():
+    with use_plugin(FakeNetPlugin()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Of FakeNet, without a classifier."""
+    file = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+    model = create_model("FakeNet", 5)
+    save_file({k: v.numpy() for k, v in model.state_dict().items() if not model.is_head(k)}, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    make_tiny_dataset(folder, classes=3, per_class=12, size=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(weights, photos, tmp_path_factory):
+    return train(
+        photos,
+        model="FakeNet",
+        pretrained=weights,
+        epochs=2,
+        image_size=32,
+        output=tmp_path_factory.mktemp("run") / "run",
+        overrides=["data.workers=0"],
+        console=Console(quiet=True),
+    )
+
+
+def test_the_last_epoch_is_measured_half_way_back_too(run):
+    assert run.history[0]["epoch"] == 0
+    assert ["halfway_top1" in row for row in run.history] == [False, False, True]
+    assert not (run.run.path / "checkpoints" / "start.safetensors").exists()
+    measured = [row[k] for row in run.history for k in ("top1", "halfway_top1") if k in row]
+    assert run.best["top1"] == max(measured)
+
+
+def test_defaults_of_fine_tuning_are_left_alone_where_something_is_said(run, weights, photos):
+    resolved = run_config(run.run.path)
+    assert (resolved.optimizer.clip_norm, resolved.optimizer.lr_mult) == (1.0, {"backbone": 0.2})
+    assert resolved.data.resize_short == 32
+    said = load_config(
+        None,
+        ("optimizer.clip_norm=5", "data.resize_short=37", "model.name=FakeNet"),
+        {"DATA": ("data.train", str(photos)), "--pretrained": ("model.pretrained", str(weights))},
+    ).config
+    plan = make_plan(said, "cpu")
+    assert plan.config.optimizer.clip_norm == 5
+    assert plan.config.data.resize_short == 37
+    assert plan.config.data.image_size == (224, 224)  # as the weights, however small the photos
+    scratch = make_plan(said.replace(model=said.model.replace(pretrained=False)), "cpu").config
+    assert scratch.data.image_size == (64, 64)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_the_classifier_is_fitted_to_mirror_images_too(flips):
+    paddle.seed(0)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (12, 32, 32, 3), np.uint8), np.arange(12) % 3
+    model = create_model("FakeNet", 3)
+    head = linear_head(model)
+
+    class OneBatch:
+        pass
+
+    batch = OneBatch()
+    batch.images, batch.labels = images, labels
+    fit_linear_head(model, head, [batch], NormalizeConfig(), flips=flips)
+    seen = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
+    scale = NormalizeConfig()
+    for view in (images, images[:, :, ::-1]) if flips else (images,):
+        standard = (view / 255 - np.array(scale.mean)) / np.array(scale.std)
+        model(paddle.to_tensor(standard.transpose(0, 3, 1, 2).astype(np.float32)))
+    handle.remove()
+    weight, bias = logistic_regression(np.concatenate(seen), np.tile(labels, len(seen)), 3)
+    np.testing.assert_allclose(head.weight.numpy(), weight, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(head.bias.numpy(), bias, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lr", [None, 0.01])
+def test_real_weights_never_end_below_the_classifier_fitted_first(lr, tmp_path):
+    """On the built-in photos with the weights in ppclas-models; 0.01 is ten times the default."""
+    result = train(
+        builtin_photos(),
+        model="MobileNetV2",
+        epochs=1,
+        lr=lr,
+        image_size=64,
+        output=tmp_path / "run",
+        console=Console(quiet=True),
+    )
+    fitted, last = result.history[0], result.history[-1]
+    assert result.best["top1"] >= fitted["top1"] > 0.6  # one of eight
+    assert last["top1"] > 0.5
+    bundle = Bundle.load(result.run.bundle)
+    again = evaluate_bundle(
+        bundle, plan_scoring(bundle, str(result.run.path), None), Console(quiet=True)
+    )
+    assert again.metrics["top1"] == pytest.approx(result.best["top1"])
