@@ -338,7 +338,7 @@ def test_photos_that_vanish_end_the_run_with_one_cause(photos, tmp_path, assert_
         train(config(own, undisturbed), Console(quiet=True))
     with (
         use_plugin(MoveAway(own, 2)),
-        pytest.raises(DataError, match=r"unreadable images in .*own.*No such file"),
+        pytest.raises(DataError, match=r"unreadable images? in .*own.*No such file"),
     ):
         train(config(own, run), Console(quiet=True))
     with use_plugin(FakePlugin()):

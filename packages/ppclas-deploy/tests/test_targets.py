@@ -265,6 +265,7 @@ class TestTampering:
             transforms = (*preprocessing.transforms, ComponentConfig(name="SwapChannels"))
             preprocessing = preprocessing.replace(transforms=transforms)
         manifest = stored.manifest.replace(preprocessing=preprocessing, files={})
+        (tmp_path / "out" / "parity.json").unlink()  # as while an export is made
         write_manifest(tmp_path / "out", manifest)
         photos, log = choose_photos(source, None, 5), tmp_path / "log"
         model = parity.ask_model(source, photos, log, 300)
@@ -298,6 +299,7 @@ class TestTampering:
         shutil.copytree(exported("triton").folder, folder)
         config = folder / "model_repository" / "Tiny" / "config.pbtxt"
         config.write_text(config.read_text().replace('name: "images"', 'name: "image"'))
+        (folder / "parity.json").unlink()  # whose verdict is about the one before
         write_manifest(folder, Bundle(folder, exported("triton").manifest, folder).manifest)
         with pytest.raises(
             PpclasError, match=r"config.pbtxt says input \[\('image', .*the model has \[\('images'"
