@@ -9,16 +9,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
+from ppclas_core.config.load import load_config
 from ppclas_core.errors import DataError
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import logistic_regression
 
 from ppclas_search.audit.photos import Photo, Photos
 from ppclas_search.crossval.dealing import ALWAYS, deal
+from ppclas_search.crossval.folds import RECIPE
 from ppclas_search.crossval.tables import read_answers
 from ppclas_search.features import extract_features
 
 _FOLDS = 5
+
+
+def photos_of_folds(folder: Path) -> tuple[str | None, str | None, str | None]:
+    """Where the photos of a run or of folds are, their root and their file of class names.
+
+    Raises:
+        DataError: the folder is neither.
+    """
+    for name in (RECIPE, "config.yaml"):
+        if (folder / name).is_file():
+            data = load_config(str(folder / name)).config.data
+            return data.train, data.root, data.labels
+    raise DataError(
+        f"Which photos? {folder} is no run and no folder of folds, so name them: ppclas data audit "
+        "PHOTOS"
+    )
 
 
 def from_file(

@@ -55,6 +55,9 @@ class Photos:
     """What the user gave."""
     sets: tuple[tuple[str, ImageSet], ...]
     """Part and its photos."""
+    root: str | None = None
+    names_file: str | None = None
+    """As ``open_all`` was given them."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -88,6 +91,6 @@ def open_all(
     train.labels()
     beside = None if train.parts else validation_beside(part, notes)
     if beside is None:
-        return Photos(place, (("", train),))
+        return Photos(place, (("", train),), root, labels)
     val = load_image_set(beside, root=root, labels=labels, class_names=train.class_names)
-    return Photos(place, (("train", train), ("val", val)))
+    return Photos(place, (("train", train), ("val", val)), root, labels)

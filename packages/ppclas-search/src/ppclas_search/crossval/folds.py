@@ -40,7 +40,8 @@ from ppclas_search.crossval.tables import ANSWERS, write_answers, write_folds, w
 SUMMARY = "folds_summary.json"
 FOLDS = "folds.json"
 """Marks a folder of folds, and says what they are of."""
-_RECIPE = "recipe.yaml"
+RECIPE = "recipe.yaml"
+"""The config of every run, but for its photos and its folder."""
 _LISTS = "lists"
 
 
@@ -100,9 +101,13 @@ def cross_validate(
         console.line(note)
     _tell_of_folds(dealt, len(set(groups)), folds, group, console)
     write_parts(folder / _LISTS, _parts(images, dealt, folds), images.class_names, notes)
-    data = config.data.replace(root=None, labels=None, task=images.task)
+    place = config.data.train
+    data = config.data.replace(
+        train=None if place is None else os.path.abspath(place),  # noqa: PTH100 - links stay
+        task=images.task,
+    )
     train = config.train.replace(output=None)
-    write_text(folder / _RECIPE, dump_config(config.replace(data=data, train=train)))
+    write_text(folder / RECIPE, dump_config(config.replace(data=data, train=train)))
     write_text(folder / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n")
     # Last: a folder that has it can be gone on with.
     write_json(folder / FOLDS, {"folds": folds, "group": group, "photos": len(images)})
@@ -168,7 +173,7 @@ def _parts(images: ImageSet, dealt: Sequence[int], folds: int) -> dict[str, Any]
 
 def _train(folder: Path, console: Console, on_plan: Callable[[Plan], None]) -> CrossValidation:
     folds: int = json.loads((folder / FOLDS).read_text(encoding="utf-8"))["folds"]
-    recipe = load_config(str(folder / _RECIPE)).config
+    recipe = load_config(str(folder / RECIPE)).config
     runs, found = [], []
     for number in range(1, folds + 1):
         run = RunFolder(folder / f"fold-{number}")
@@ -186,7 +191,7 @@ def _train(folder: Path, console: Console, on_plan: Callable[[Plan], None]) -> C
             labels = str((folder / _LISTS / "label_list.txt").absolute())
             planned = plan_run(
                 recipe.replace(
-                    data=recipe.data.replace(**lists, labels=labels),
+                    data=recipe.data.replace(**lists, labels=labels, root=None),
                     train=recipe.train.replace(output=str(run.path)),
                 )
             )
