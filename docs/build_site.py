@@ -73,6 +73,8 @@ def _carried(target: str, page: Path, language: str, folder: Path) -> str:
     up = "../" * (len(page.relative_to(DOCS / language).parts) - 1)
     if file.is_dir():
         file = file / "README.md"
+    if file.suffix == ".md" and file.is_relative_to(DOCS):
+        return f"{up}../{file.relative_to(DOCS).with_suffix('.html').as_posix()}"
     if file.is_relative_to(DOCS):
         name = file.relative_to(DOCS).as_posix()
     else:
