@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from ppclas_core.errors import DataError
 from ppclas_core.files import write_json, write_text
-from ppclas_engine.results.pictures import jpeg_uri, thumbnail
+from ppclas_data.inspection.thumbnails import jpeg_uri, thumbnail
 
 from ppclas_search.audit.confident import UNSURE, doubtful, label_quality, sure_classes
 from ppclas_search.audit.photos import Photo, Photos
