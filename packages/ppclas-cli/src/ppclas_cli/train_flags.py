@@ -9,6 +9,26 @@ from typing import Any
 import click
 
 
+class NumberOr(click.ParamType):
+    """A number of a range, or one word."""
+
+    def __init__(self, word: str, numbers: click.IntRange | click.FloatRange) -> None:
+        self._word, self._numbers = word, numbers
+        self.name = f"{numbers.name} or {word}"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float | str:
+        """The word as it is; everything else as a number."""
+        if value == self._word:
+            return self._word
+        try:
+            number: int | float = self._numbers.convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}, nor {self._word!r}.", param, ctx)
+        return number
+
+
 def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the switches of ``ppclas train`` that change the recipe."""
     options = (
@@ -65,6 +85,14 @@ def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--name", "run_name", metavar="NAME", help="Call the run so: runs/NAME, or NAME-2 …"
         ),
         click.option(
+            "--fix",
+            type=click.IntRange(min=8),
+            metavar="SIZE",
+            help="With --from: fit the classifier of a run to larger images, as evaluation sees "
+            "them (extra [search]).",
+        ),
+        click.option("--from", "fixed_run", metavar="RUN", help="The run that --fix starts from."),
+        click.option(
             "--kfold",
             type=click.IntRange(min=2),
             metavar="K",
@@ -108,8 +136,8 @@ def flags_of(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         "--pretrained": ("model.pretrained", True if pretrained == "true" else pretrained),
         "--from-scratch": ("model.pretrained", False if from_scratch else None),
         "--epochs": ("train.epochs", given["epochs"]),
-        "--batch-size": ("data.batch_size", given["batch_size"]),
-        "--lr": ("schedule.lr", given["lr"]),
+        "--batch-size": ("data.batch_size", _number(given["batch_size"])),
+        "--lr": ("schedule.lr", _number(given["lr"])),
         "--image-size": ("data.image_size", given["image_size"]),
         "--resize-mode": ("data.resize_mode", given["resize_mode"]),
         "--device": ("train.device", given["device"]),
@@ -131,6 +159,11 @@ def flags_of(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         "--accumulate": ("train.accumulate", given["accumulate"]),
         "--compile": ("train.compile", given["compile"]),
     }
+
+
+def _number(said: int | float | str | None) -> int | float | None:
+    """Nothing for a word: what it asks for is measured later."""
+    return None if isinstance(said, str) else said
 
 
 def _trackers(names: tuple[str, ...], vdl_dir: str | None) -> list[dict[str, Any]] | None:
