@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppclas_cli.lazy import need_extra
 
-class NumberOr(click.ParamType):
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[int | float | str]
+else:
+    _ParamType = click.ParamType  # generic only in newer releases of click
+
+
+class NumberOr(_ParamType):
     """A number of a range, or one word."""
 
     def __init__(self, word: str, numbers: click.IntRange | click.FloatRange) -> None:
@@ -45,6 +52,15 @@ def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.FloatRange(0, min_open=True),
             metavar="[ALPHA]",
             help="Blend photos and labels of a batch; alone: 0.2.",
+        ),
+        click.option(
+            "--progressive",
+            is_flag=False,
+            flag_value=0.5,
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            metavar="[SHARE]",
+            help="Begin with images of this share of their size and let them grow over 80 % of the "
+            "epochs; alone: 0.5 (extra [search]).",
         ),
         click.option(
             "--label-smoothing",
@@ -152,7 +168,7 @@ def flags_of(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         "--weight-decay": ("optimizer.weight_decay", given["weight_decay"]),
         "--freeze": ("train.freeze", _parts(given["freeze"])),
         "--patience": ("train.patience", given["patience"]),
-        "--mixup": ("data.batch_transforms", _mixup(given["mixup"])),
+        **_batch_transforms(given["mixup"], given["progressive"]),
         "--tracker": ("trackers", _trackers(given["trackers"], given["vdl_dir"])),
         "--amp": ("train.precision", given["amp"]),
         "--ema": ("train.ema_decay", given["ema"]),
@@ -192,5 +208,16 @@ def _parts(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _mixup(alpha: float | None) -> list[dict[str, Any]] | None:
-    return None if alpha is None else [{"name": "Mixup", "alpha": alpha}]
+def _batch_transforms(alpha: float | None, share: float | None) -> dict[str, tuple[str, Any]]:
+    """What --mixup and --progressive set: one list, which is the first one's where both are
+    given.
+    """
+    if share is not None:
+        need_extra("--progressive", "ppclas_search", "search")
+    mixup = [{"name": "Mixup", "alpha": alpha}] if alpha is not None else []
+    growing = [{"name": "ProgressiveSize", "start": share}] if share is not None else []
+    key = "data.batch_transforms"
+    return {
+        "--mixup": (key, [*mixup, *growing] if mixup else None),
+        "--progressive": (key, growing if growing and not mixup else None),
+    }

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from ppclas_engine.console import Console
     from ppclas_engine.planning.plan import Plan
     from ppclas_search.tuning.fix import Before
+    from ppclas_search.tuning.rate import RangeTest
 
 FIND, AUTO = "find", "auto"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tuning:
     """What is to be measured before a training."""
 
@@ -30,6 +31,8 @@ class Tuning:
     batch_size: bool
     size: int | None
     run: str | None
+    found: RangeTest | None = None
+    """What ``plan`` has measured."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Tuning:
@@ -84,13 +87,26 @@ class Tuning:
         """With the learning rate that was found; its curve will be in the run folder."""
         if not self.rate:
             return plan
-        from ppclas_core.plugins import get_plugin_manager
-        from ppclas_search.tuning.rate import KeepCurve, find_rate, with_rate
+        from ppclas_search.tuning.rate import find_rate, with_rate
 
-        found = find_rate(plan, console)
-        console.line(f"{found.why()} (lr_find.png in the run)")
-        get_plugin_manager().register(KeepCurve(found))
-        return with_rate(plan, found)
+        self.found = find_rate(plan, console)
+        return with_rate(plan, self.found)
+
+    @contextmanager
+    def curve_kept(self) -> Iterator[None]:
+        """A run that begins inside gets the curve."""
+        if self.found is None:
+            yield
+            return
+        from ppclas_core.plugins import get_plugin_manager
+        from ppclas_search.tuning.rate import KeepCurve
+
+        manager, keeper, name = get_plugin_manager(), KeepCurve(self.found), "train --lr find"
+        manager.add(keeper, name)
+        try:
+            yield
+        finally:
+            manager.remove(keeper, name)
 
     def before(self, console: Console) -> Before | None:
         """What the run of ``--from`` reaches without training."""

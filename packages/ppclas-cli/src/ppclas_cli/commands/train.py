@@ -295,7 +295,8 @@ def command(
     training_screen.print_plan(plan, console, verbose=verbose, estimate=dry_run)
     if not dry_run:
         before = tuning.before(console)
-        result = train_plan(plan, console, launch=make_launch(plan.config, **places))
+        with tuning.curve_kept():
+            result = train_plan(plan, console, launch=make_launch(plan.config, **places))
         print_gain(before, result.best, console)
         training_screen.print_result(result, test_data)
 

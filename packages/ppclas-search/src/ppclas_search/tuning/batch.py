@@ -52,13 +52,16 @@ class BatchSize:
         return f"{self.taken} images a step: {self.reason} (images a second by size: {speeds})"
 
 
-def choose(measure: Callable[[int], Measured], largest: int, memory: float | None) -> BatchSize:
+def choose(
+    measure: Callable[[int], Measured], largest: int, memory: float | None, why_no_more: str
+) -> BatchSize:
     """Double the size while that pays; ``measure`` raises MemoryError where it does not fit.
 
     Args:
         measure: takes steps with so many images.
         largest: number of images to try.
         memory: bytes that may be taken. None: not known.
+        why_no_more: than ``largest``, for the person.
     """
     found: list[Measured] = []
     size = _SMALLEST
@@ -73,9 +76,7 @@ def choose(measure: Callable[[int], Measured], largest: int, memory: float | Non
             taken = found[-2].size
             return BatchSize(tuple(found), taken, f"{size} are hardly faster")
         if 2 * size > largest:
-            reason = f"more would leave fewer than ten steps in an epoch of the photos ({largest})"
-            if largest == _LARGEST:
-                reason = f"more than {_LARGEST} are not tried"
+            reason = why_no_more
             break
         # What a step takes grows with its images; what the model takes is there already.
         growth = now.memory - found[-2].memory if len(found) > 1 else 0.0
@@ -97,6 +98,11 @@ def with_batch_size(config: Config, console: Console) -> tuple[Config, BatchSize
     plan = plan_run(config.replace(data=config.data.replace(batch_size=_SMALLEST)))
     photos = len(plan.train)
     largest = min(_LARGEST, 2 ** int(math.log2(max(photos / 10, _SMALLEST))))
+    why_no_more = (
+        f"more than {_LARGEST} are not tried"
+        if largest == _LARGEST
+        else f"with more, an epoch of the {photos} photos would have fewer than ten steps"
+    )
     with (
         trial_of(plan, console, "--batch-size auto") as trial,
         console.bar("measuring batch sizes", int(math.log2(largest / _SMALLEST)) + 1) as bar,
@@ -108,7 +114,7 @@ def with_batch_size(config: Config, console: Console) -> tuple[Config, BatchSize
             bar.advance(f"{size}: {found.images_per_second:.3g} images/s")
             return found
 
-        found = choose(measure, largest, _memory(plan))
+        found = choose(measure, largest, _memory(plan), why_no_more)
     return config.replace(data=config.data.replace(batch_size=found.taken)), found
 
 

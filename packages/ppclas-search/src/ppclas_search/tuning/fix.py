@@ -56,6 +56,7 @@ def fix_config(run: Path, size: int) -> Config:
     data = config.data.replace(
         image_size=size,
         resize_short=None,
+        interpolation=None,
         train_transforms=(*seen, ComponentConfig(name="RandomFlip")),
         eval_transforms=seen,
         batch_transforms=(),

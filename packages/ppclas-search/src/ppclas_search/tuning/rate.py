@@ -59,7 +59,7 @@ class RangeTest:
         )
         return (
             f"learning rate {self.taken:g}: a tenth of {self.lowest:.2g}, where the loss was "
-            f"lowest while the rate rose; it {end}"
+            f"lowest while the rate rose; it {end} (lr_find.png in the run)"
         )
 
 
