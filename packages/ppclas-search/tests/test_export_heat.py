@@ -1,6 +1,7 @@
 """Exports with a heat map: each engine's maps against those of ``ppclas explain`` in Paddle."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -27,10 +28,10 @@ def bundle():
     return open_model("SqueezeNet1_1", download=False)
 
 
-@pytest.fixture(scope="module", params=["onnx", "openvino"])
+@pytest.fixture(scope="module", params=["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def exported(request, bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports") / request.param
-    export_bundle(bundle, request.param, folder, options={"heatmap": True}, num_photos=4)
+    export_bundle(bundle, request.param, folder, options={"heatmap": True}, num_photos=2)
     return Bundle.load(folder)
 
 
@@ -72,6 +73,7 @@ def test_a_linear_classifier_has_the_maps_of_grad_cam():
     assert as_large(maps.numpy(), pixels) == pytest.approx(own, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_wrong_map_is_refused(bundle, exported, tmp_path):
     other = open_model("SqueezeNet1_1", download=False)
     model = other.build_model()
@@ -86,18 +88,18 @@ def test_a_wrong_map_is_refused(bundle, exported, tmp_path):
         check_heat(other, exported.folder, photos, tmp_path / "log", 300.0, 1e-3)
 
 
-def test_what_has_no_heat_map_says_so(bundle, tmp_path):
-    export_bundle(bundle, "onnx", tmp_path / "plain", num_photos=1)
-    plain = Bundle.load(tmp_path / "plain")
-    engine = open_engine(plain)
+def test_what_has_no_heat_map_says_so(bundle, exported):
+    facts = {key: value for key, value in exported.manifest.export.items() if key != "heatmap"}
+    plain = replace(exported, manifest=exported.manifest.replace(export=facts))
     with pytest.raises(BundleError, match=r"gives no heat maps\. Export the model again with --he"):
-        heat_maps(plain, engine, engine.prepare(pixels_of(bundle)))
+        heat_maps(plain, open_engine(exported), np.zeros((1, 3, 224, 224), np.float32))
     vit = open_model("SqueezeNet1_1", download=False).build_model()
     vit.forward_features = lambda images: images.flatten(1)
     with pytest.raises(ExportError, match=r"gives no feature map .* Export it without --heatmap"):
         HeatNetwork(vit, 224, 224)
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_with_preprocessing(bundle, tmp_path, capsys):
     words = ["export", "SqueezeNet1_1", "--target", "onnx", "--heatmap", "--with-preprocess"]
     assert main([*words, "--batch", "2", "--num-photos", "2", "-o", str(tmp_path / "onnx")]) == 0

@@ -32,8 +32,8 @@ from ppclas_search.commands import printing
     "methods",
     multiple=True,
     type=click.Choice(["grad-cam", "layer-cam", "recipro-cam", "occlusion", "heatmap"]),
-    help="May be repeated. Without it: grad-cam and layer-cam; for an export its own heatmap, or else "
-    "occlusion.",
+    help="May be repeated. Without it: grad-cam and layer-cam; for an export its own heatmap, "
+    "or occlusion.",
 )
 @click.option(
     "--class", "label", metavar="NAME", help="Explain this class. Without it: the answer itself."

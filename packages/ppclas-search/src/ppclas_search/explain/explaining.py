@@ -157,6 +157,26 @@ def as_dict(result: Explained) -> dict[str, Any]:
     return {name: value for name, value in vars(result).items() if value not in ("", None, ())}
 
 
+def gives_heat(bundle: Bundle) -> bool:
+    """Whether maps take a pass or two: of a bundle, and of an export with an output for them."""
+    return bundle.manifest.kind != "export" or _has_heat(bundle)
+
+
+def draw_maps(bundle: Bundle, pixels: Pixels, classes: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Pictures [H, W, 3] of ``pixels`` with their maps: Grad-CAM, or an export's own.
+
+    Raises:
+        ShapeError: the model has no feature map.
+        ConfigError: an export's map is of another class.
+    """
+    method, asked, found = _choose_methods(bundle, ())[0], _open(bundle, None), []
+    for start in range(0, len(pixels), _BATCH):
+        part = slice(start, start + _BATCH)
+        maps = _map(method, bundle, asked, pixels[part], classes[part], None)
+        found += [overlay(image, heat) for image, heat in zip(pixels[part], maps, strict=True)]
+    return found
+
+
 def _choose_methods(bundle: Bundle, methods: Sequence[str]) -> tuple[str, ...]:
     export = bundle.manifest.kind == "export"
     if not methods:
