@@ -1,0 +1,119 @@
+"""The reference says what exists, all of it and nothing else, in both languages."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+LANGUAGES = ("en", "zh")
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return runpy.run_path(str(DOCS / "generate_settings.py"))
+
+
+@pytest.fixture(scope="module")
+def schema():
+    """What an editor is told: ``ppclas config schema``."""
+    command = [sys.executable, "-X", "utf8", "-m", "ppclas_cli", "config", "schema"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def headings(page):
+    return re.findall(r"^### `([^`]+)`", page.read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("page", ["settings", "components"])
+def test_the_page_is_up_to_date(generator, page, language):
+    written = (DOCS / language / f"{page}.md").read_text("utf-8")
+    assert written == generator["render"](page, language), "run: python docs/generate_settings.py"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_setting_is_on_the_page_and_no_other(schema, language):
+    def keys(properties, path=""):
+        for name, about in properties.items():
+            target = schema["$defs"].get(about.get("$ref", "").rpartition("/")[2], {})
+            if "properties" in target:
+                yield from keys(target["properties"], f"{path}{name}.")
+            else:
+                yield path + name
+
+    exists = set(keys(schema["properties"])) - {"optimizer"}
+    common = {"weight_decay", "no_decay_norm_bias", "clip_norm", "lr_mult", "layer_decay", "name"}
+    listed = headings(DOCS / language / "settings.md")
+    assert len(listed) == len(set(listed))
+    assert set(listed) == exists | {f"optimizer.{name}" for name in common}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "kind", ["optimizer", "schedule", "loss", "objective", "reader", "metric", "transform"]
+)
+def test_every_component_is_on_the_page_with_all_its_parameters(schema, kind, language):
+    sections = re.split(
+        r"^### ", (DOCS / language / "components.md").read_text("utf-8"), flags=re.M
+    )
+    registry = {"schedule": "schedulers", "loss": "losses"}.get(kind, f"{kind}s")
+    found = {}
+    for section in sections:
+        heading = re.match(rf"`([^`]+)` \{{#{registry}\.", section)
+        if heading:
+            section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
+            found[heading[1]] = set(re.findall(r"^- `(\w+)`", section, re.MULTILINE))
+    common = {"name"}
+    if kind == "optimizer":
+        common |= {"weight_decay", "no_decay_norm_bias", "clip_norm", "lr_mult", "layer_decay"}
+    exist = {
+        choice["title"]: set(choice["properties"]) - common
+        for choice in schema["$defs"][kind]["oneOf"]
+    }
+    assert {name: found.get(name) for name in exist} == exist
+
+
+def keys(generator):
+    """Of each thing with a meaning: settings, sections, components, parameters."""
+    nested = {path for path, _ in generator["sections"]()}
+    for path, model in generator["sections"]():
+        if path:
+            yield f"settings.{path[:-1]}"
+        yield from (
+            f"settings.{path}{name}"
+            for name in model.model_fields
+            if f"{path}{name}." not in nested
+        )
+    for kind, entry, model in generator["entries"]():
+        yield f"components.{kind}.{entry.name}"
+        properties = model.model_json_schema().get("properties", {})
+        yield from (f"components.{kind}.{entry.name}.{name}" for name in properties)
+
+
+def test_every_meaning_is_there_in_chinese(generator):
+    missing = [key for key in keys(generator) if not generator["chinese"](key)]
+    assert missing == [], "add them to docs/site/zh-settings.yml"
+    english = [
+        key for key in keys(generator) if not re.search(r"[一-鿿]", generator["chinese"](key))
+    ]
+    assert english == []
+
+
+def test_no_chinese_meaning_is_left_over(generator):
+    exist = set(keys(generator))
+    for part, texts in generator["_CHINESE"].items():
+        for name in texts:
+            pattern = re.escape(f"{part}.{name}").replace(r"\*", r"\w+")
+            assert any(re.fullmatch(pattern, key) for key in exist), f"zh-settings.yml: {name}"
+
+
+def test_every_setting_has_an_english_meaning():
+    for section in re.split(r"^### ", (DOCS / "en/settings.md").read_text("utf-8"), flags=re.M)[1:]:
+        name, facts, meaning = re.split(r"\n\n", section.strip())[:3]
+        assert re.search(r"Default: |Required", facts), name
+        assert len(meaning) > 10, name
