@@ -56,6 +56,7 @@ _WORDS = {
         "component": "component",
         "default": "Default",
         "inferred": "nothing",
+        "at": "Named by: ",
         ":": ": ",
         ".": ". ",
         "required": "Required.",
@@ -79,6 +80,7 @@ _WORDS = {
         "component": "组件",
         "default": "默认值",
         "inferred": "空",
+        "at": "使用位置：",
         ":": "：",
         ".": "。",
         "required": "必填。",
@@ -185,7 +187,7 @@ def _components(language: str) -> Iterator[str]:
     for kind, entry, model in entries():
         if kind != before:
             english, chinese, at = titles[kind]
-            yield f"\n## {english if language == 'en' else chinese}\n\n`{at}`\n"
+            yield f"\n## {english if language == 'en' else chinese}\n\n{words['at']}`{at}`\n"
             before = kind
         key = f"components.{kind}.{entry.name}"
         yield f"\n### `{entry.name}` {{#{kind}.{entry.name}}}\n\n"
