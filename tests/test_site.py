@@ -36,7 +36,7 @@ def test_the_contents_list_every_page_once():
 def commands(page):
     """The commands in the blocks of a page, without the words of prompts and of readers."""
     text = page.read_text("utf-8").replace("\\\n", " ")
-    blocks = re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```(?:bash|sh|shell|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
     return [re.sub(r"\s+", " ", line) for line in lines if line and not line.startswith("#")]
 
