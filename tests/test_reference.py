@@ -1,6 +1,7 @@
 """The reference says what exists, all of it and nothing else, in both languages."""
 
 import json
+import math
 import re
 import runpy
 import subprocess
@@ -152,3 +153,57 @@ def test_every_public_name_has_a_sentence_in_chinese(api):
         assert re.search(r"[一-鿿]", api["chinese"](package, name, value) or ""), (
             f"{package}.{name}"
         )
+
+
+CATALOGUE = DOCS.parent / "packages/ppclas-models/src/ppclas_models/catalog.json"
+
+
+@pytest.fixture(scope="module")
+def models():
+    return runpy.run_path(str(DOCS / "generate_models.py"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_published_name_has_a_row_on_a_page_of_its_family(models, language):
+    written = dict(models["pages"](language))
+    listed = {
+        name: page
+        for page, text in written.items()
+        for name in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    }
+    rows = json.loads(CATALOGUE.read_text("utf-8"))
+    assert set(listed) == {row["name"] for row in rows}
+    for row in rows:
+        if row["family"]:
+            assert listed[row["name"]] == f"{row['family']}.md"
+    assert set(re.findall(r"\]\(([\w.-]+\.md)\)", written["index.md"])) == set(listed.values())
+
+
+def test_every_series_is_described_in_both_languages(models):
+    series = CATALOGUE.with_name("series.json")
+    described = json.loads(series.read_text("utf-8"))
+    assert set(models["_CHINESE"]) == set(described)
+    assert all(re.search(r"[一-鿿]", text) for text in models["_CHINESE"].values())
+
+
+def test_a_figure_shows_what_the_catalogue_says(models):
+    svg = dict(models["figures"]())["resnet-macs.svg"]
+    circles = re.findall(r'cx="([\d.]+)" cy="([\d.]+)".*?<title>(\w+):', svg)
+    at = {name: (float(x), float(y)) for x, y, name in circles}
+    rows = {row["name"]: row for row in json.loads(CATALOGUE.read_text("utf-8"))}
+    resnets = {n for n, r in rows.items() if r["family"] == "resnet" and r["macs_g"] and r["top1"]}
+    assert set(at) == resnets
+    # The scale of the axes from two models; a third lies where it says.
+    (x1, y1), (x2, y2) = at["ResNet18"], at["ResNet152_vd"]
+    a, b = rows["ResNet18"], rows["ResNet152_vd"]
+    for name in resnets:
+        row = rows[name]
+        across = math.log(row["macs_g"] / a["macs_g"]) / math.log(b["macs_g"] / a["macs_g"])
+        up = (row["top1"] - a["top1"]) / (b["top1"] - a["top1"])
+        assert at[name] == pytest.approx((x1 + across * (x2 - x1), y1 + up * (y2 - y1)), abs=0.2)
+
+
+def test_the_line_of_the_best_leaves_out_what_something_cheaper_beats(models):
+    point = models["Point"]
+    found = [point(1, 70, "a"), point(2, 69, "b"), point(2, 75, "c"), point(3, 75, "d")]
+    assert [each.name for each in models["best_of"](found)] == ["a", "c"]
