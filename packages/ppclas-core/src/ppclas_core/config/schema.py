@@ -186,6 +186,7 @@ class TrainSection(Params):
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Every random draw comes from (seed, epoch, sample)."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where training runs; ``auto``: on a GPU where Paddle can use one."""
     devices: str | None = None
     """Several processes that train together: GPU numbers (``0,1,2,3``), or processes on the CPU
     (``cpu:2``). Each takes its part of every batch. Nothing: this process alone."""
@@ -232,13 +233,11 @@ class TrainSection(Params):
     freeze: tuple[str, ...] = ()
     """Stages that are not trained; ``backbone`` means every stage but the head."""
     monitor: str | None = None
-    """Metric of the evaluations that decides which epoch is the best: ``loss``, ``top1``,
-    ``macro_f1``, ``map``, or one of ``metrics``. Nothing: ``top1``; ``map`` where images have
-    several labels."""
+    """Metric that decides which epoch is the best: ``loss``, ``top1``, ``macro_f1``, ``map`` or one
+    of ``metrics``. Nothing: ``top1``; ``map`` with several labels."""
     thresholds: Literal["half", "tuned"] = "half"
-    """Where images have several labels: the probability from which a class is said to be there.
-    ``half``: 0.5; ``tuned``: for each class the one with the highest F1 on the validation
-    photos."""
+    """With several labels: the probability from which a class is said to be there. ``half``: 0.5;
+    ``tuned``: for each class the one with the highest F1 on the validation photos."""
     eval_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     checkpoint_minutes: PositiveFloat = 10.0
@@ -253,6 +252,7 @@ class Config(Params):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     loss: ComponentConfig = ComponentConfig(name="CrossEntropy")
+    """How far the model's outputs are from the labels."""
     objective: ComponentConfig = ComponentConfig(name="Supervised")
     """What a step minimises: ``loss`` against the labels, or a plugin's choice (distillation)."""
     optimizer: OptimizerSection = OptimizerSection()
