@@ -15,6 +15,7 @@ from paddle.static import InputSpec
 from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ExportError
 
+from ppclas_deploy.fusing import fuse
 from ppclas_deploy.sizes import channels_of
 
 if TYPE_CHECKING:
@@ -59,15 +60,15 @@ def save_program(
     """Write ``<prefix>.json`` (``ir="pir"``) or ``<prefix>.pdmodel`` (``"old"``) and
     ``<prefix>.pdiparams``.
 
-    The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Returns the
-    structure's path.
+    The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Branches that
+    a network trains with are fused. Returns the structure's path.
 
     Raises:
         ExportError: the model returns something else.
     """
     batch, (height, width) = interface["batch"], bundle.image_size
     channels = channels_of(bundle)
-    model = bundle.build_model()
+    model = fuse(bundle.build_model())
     _require_logits(
         model(paddle.zeros([1, channels, height, width])), bundle.manifest.architecture.num_classes
     )
