@@ -160,8 +160,13 @@ def test_a_fused_bundle_exports_as_the_trained_one(trained, ppclas, tmp_path):
     assert sizes[0] == sizes[1] < source.weights_file.stat().st_size / 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "MobileOne_s0" else pytest.mark.sweep)
+        for name in FAMILIES
+    ],
+)
 @pytest.mark.parametrize(
     ("target", "options"),
     [
