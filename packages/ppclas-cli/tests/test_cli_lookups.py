@@ -7,7 +7,7 @@ import json
 import click
 import pytest
 import yaml
-from ppclas_cli.commands.models import print_info, print_models
+from ppclas_cli.commands.models.listing import print_info, print_models
 from ppclas_cli.commands.plugins import print_plugins
 from ppclas_components import plugin as components_plugin
 from ppclas_core.config.load import load_config
