@@ -118,7 +118,8 @@ def lamb_by_formula(decays, clip=None):
             state["s"] = 0.999 * state.get("s", 0.0) + 0.001 * g**2
             mean, square = state["m"] / (1 - 0.9**t), state["s"] / (1 - 0.999**t)
             update = mean / (np.sqrt(square) + 1e-6) + decay * w
-            trust = np.linalg.norm(w) / np.linalg.norm(update)
+            # Paddle adapts the length of what decays alone (always_adapt is off).
+            trust = np.linalg.norm(w) / np.linalg.norm(update) if decay else 1.0
             weights[i] = w - lr * factor * trust * update
     return weights
 

@@ -143,7 +143,7 @@ def test_the_teacher_gets_no_gradient(loss):
 def test_equal_answers_cost_nothing(loss):
     # Logits that differ by a constant mean the same.
     shifted = (np.array(STUDENT) + 5).tolist()
-    assert loss(paddle.to_tensor(STUDENT), targets(shifted)).item() == pytest.approx(0, abs=1e-6)
+    assert loss(paddle.to_tensor(STUDENT), targets(shifted)).item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize(

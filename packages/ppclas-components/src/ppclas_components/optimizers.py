@@ -229,8 +229,9 @@ class Lamb(Adam):
     """LAMB (You et al. 2020, https://arxiv.org/abs/1904.00962): each tensor's step is as long as
     ``lr`` times its own norm, for very large batches.
 
-    ``u = m̂ / (√v̂ + epsilon) + weight_decay · w`` and ``w -= lr · ‖w‖ / ‖u‖ · u``, with Adam's m̂ and
-    v̂. Whatever the gradient and the decay are, a weight of 1 goes to 0.9:
+    ``u = m̂ / (√v̂ + epsilon) + weight_decay · w`` and ``w -= lr · ‖w‖ / ‖u‖ · u``, with Adam's m̂
+    and v̂; what has no decay takes ``w -= lr · u``, as Paddle does it. Whatever the gradient and the
+    decay are, a weight of 1 goes to 0.9:
 
     >>> import paddle
     >>> w = paddle.create_parameter([1], "float32")
