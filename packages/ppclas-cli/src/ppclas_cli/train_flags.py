@@ -35,7 +35,7 @@ def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--optimizer",
             metavar="NAME",
-            help="SGD, Momentum, RMSProp, Adam, AdamW, or a plugin's.",
+            help="SGD, Momentum, RMSProp, Adam, AdamW, Lamb, or a plugin's.",
         ),
         click.option(
             "--weight-decay",

@@ -113,8 +113,9 @@ class DataSection(Params):
     train_extra: str | None = None
     """Photos without labels to train on as well: a folder, at any depth, or a list file with a path
     a line. For an objective that learns without labels (Distill)."""
-    root: str | None = None
-    """Folder that paths in list files and CSVs are relative to. Nothing: the list's own."""
+    root: str | tuple[str, str] | None = None
+    """Folder that paths in list files and CSVs are relative to; of two, the first is for ``train``
+    and the second for ``val``. Nothing: the list's own."""
     labels: str | None = None
     """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
     task: Task | None = None
