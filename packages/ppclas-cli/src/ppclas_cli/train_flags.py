@@ -65,6 +65,19 @@ def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--name", "run_name", metavar="NAME", help="Call the run so: runs/NAME, or NAME-2 …"
         ),
         click.option(
+            "--kfold",
+            type=click.IntRange(min=2),
+            metavar="K",
+            help="Train K runs, each without one of K parts of the photos, and say how the numbers "
+            "spread (extra [search]).",
+        ),
+        click.option(
+            "--group",
+            metavar="COLUMN|REGEX",
+            help="With --kfold: photos that belong together, by a column of the CSV or by what "
+            "matches in their paths. No group is on both sides.",
+        ),
+        click.option(
             "--verbose",
             is_flag=True,
             help="Say everything that was inferred from photos and model.",

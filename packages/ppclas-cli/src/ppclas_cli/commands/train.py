@@ -10,6 +10,7 @@ import click
 
 from ppclas_cli import training_screen
 from ppclas_cli.augmenting import augmented
+from ppclas_cli.folds import check_folds, resume_folds, train_folds
 from ppclas_cli.train_flags import everyday_options, flags_of
 
 if TYPE_CHECKING:
@@ -192,6 +193,8 @@ def command(
     machine: int,
     augment: str | None,
     test_data: str | None,
+    kfold: int | None,
+    group: str | None,
     verbose: bool,
     **given: Any,
 ) -> None:
@@ -206,6 +209,7 @@ def command(
       ppclas train flowers/ --model ResNet50
       ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
       ppclas train photos/ --augment medium --test held_out/ --name tulips
+      ppclas train photos/ --kfold 5 --group 'patient_([0-9]+)'
       ppclas train --resume runs/MobileNetV2-1
       ppclas train photos/ --devices 0,1,2,3 --batch-size 256
     """
@@ -222,6 +226,7 @@ def command(
     )
 
     flags = flags_of(given)
+    check_folds(click.get_current_context().params, kfold, group)
     if change_recipe and resume is None:
         raise click.UsageError("--change-recipe goes with --resume.")
     if augment is not None and resume is not None:
@@ -251,6 +256,8 @@ def command(
         follow_elsewhere(loaded.config, launch)
         return
     run = _run_to_resume(resume, given["output"], console) if resume is not None else None
+    if run is not None and resume_folds(run, console):
+        return
     if run is not None:
         if said and (change_recipe or source is None):
             loaded = load_config(source or str(run / "config.yaml"), overrides, flags)
@@ -262,6 +269,9 @@ def command(
     _check_there_is_something_to_train_on(source, loaded.config)
     for note in loaded.notes:
         console.line(note)
+    if kfold is not None:
+        train_folds(loaded.config, kfold, group, augment, console, verbose=verbose)
+        return
     plan = plan_run(loaded.config)
     if augment is not None:
         plan = augmented(plan, augment)
