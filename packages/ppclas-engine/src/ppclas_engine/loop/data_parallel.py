@@ -1,19 +1,21 @@
-"""A step's loss as one layer, for Paddle's ``DataParallel``. Importing this module imports Paddle.
+"""The losses of steps over several ranks. Importing this module imports Paddle.
 
-Its reducer sums gradients in buckets as the backward pass fills them, and leaves out what a rank
-does not use: Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel
-Training", https://arxiv.org/abs/2006.15704
+The reducer of Paddle's ``DataParallel`` sums gradients in buckets as the backward pass fills them,
+and leaves out what a rank does not use: Li et al. 2020, "PyTorch Distributed: Experiences on
+Accelerating Data Parallel Training", https://arxiv.org/abs/2006.15704
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
+from ppclas_components.objectives import Supervised
 from ppclas_core.contracts.objective import StepLoss, TrainBatch
 
 from ppclas_engine.loop.trained import Trained
@@ -62,6 +64,77 @@ class DataParallelStep:
         over the ranks, and a sum is wanted.
         """
         return share * self._size
+
+    def finish(self) -> None:
+        """After the backward pass: the reducer has left nothing to do."""
+
+
+class GradientsToOwners:
+    """The losses of steps, whose gradients are summed on the rank that moves the parameter, and
+    leave no trace on the others: stage 2 of ZeRO (`ppclas_engine.loop.sharding`).
+    """
+
+    def __init__(self, trained: Trained, ranks: Ranks, owners: Mapping[str, int]) -> None:
+        self._objective, self._ranks, self._owners = trained.objective, ranks, owners
+        # Gradients come in about this order, and all ranks must send in the same.
+        self._order = list(reversed(trained.parameters().items()))
+        self._used = np.zeros(len(self._order), bool)
+        self._ready: set[str] = set()
+        self._next = 0
+        # With another objective a layer may rest on one rank alone: sums in the others' backward
+        # pass (of batch norms) would meet these.
+        if isinstance(trained.objective, Supervised):
+            for name, parameter in self._order:
+                parameter._register_backward_hook(self._arrival(name))
+
+    def __call__(
+        self, batch: TrainBatch, forward: Callable[[Tensor], Any], *, sums: bool
+    ) -> StepLoss:
+        """The loss of ``batch``. Its gradients go to their ranks whether ``sums`` or not: kept,
+        they would take the room that is to be saved.
+        """
+        self._ready.clear()
+        self._next = 0
+        return self._objective.step(batch, forward)
+
+    def weight(self, share: float) -> float:
+        """What to multiply a loss by that stands for ``share`` of the step."""
+        return share
+
+    def finish(self) -> None:
+        """After the backward pass: send what did not come by itself."""
+        self._send_until(len(self._order))
+        if self._used.all():
+            return
+        self._used |= [name in self._ready for name, _ in self._order]
+        used = paddle.to_tensor(self._used.astype("float32"))
+        self._ranks.sum(used)
+        self._used = used.numpy() > 0
+        for used_once, (_, parameter) in zip(self._used, self._order, strict=True):
+            if not used_once:  # on any rank: the optimizer is to pass over it
+                parameter.clear_gradient(False)
+
+    def _arrival(self, name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            self._ready.add(name)
+            end = self._next
+            while end < len(self._order) and self._order[end][0] in self._ready:
+                end += 1
+            self._send_until(end)
+
+        return hook
+
+    @paddle.no_grad()
+    def _send_until(self, end: int) -> None:
+        for name, parameter in self._order[self._next : end]:
+            if parameter.grad is None:
+                parameter.grad = paddle.zeros_like(parameter)
+            else:
+                self._ready.add(name)
+            self._ranks.sum_on(self._owners[name], parameter.grad)
+            if self._owners[name] != self._ranks.rank:
+                parameter.clear_gradient(False)
+        self._next = end
 
 
 @contextmanager

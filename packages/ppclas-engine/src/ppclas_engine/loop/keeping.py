@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from numpy.typing import NDArray
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
 from ppclas_core.errors import CheckpointError
 from ppclas_core.files import write_json
@@ -35,9 +36,10 @@ class Keeper:
         self._plan, self._run, self._trained = plan, run, trained
         self._last_weights, self._start_weights = last_weights, start_weights
 
-    def save(self) -> None:
-        """Write ``checkpoints/last``."""
-        save_checkpoint(self._run.last, self._trained.arrays(), self._trained.state(self._plan))
+    def save(self, moments: Mapping[str, NDArray[Any]]) -> None:
+        """Write ``checkpoints/last`` with the optimizer's ``moments``."""
+        trained = self._trained
+        save_checkpoint(self._run.last, trained.arrays(moments), trained.state(self._plan))
 
     def keep_best(self) -> None:
         """Write ``checkpoints/best`` and the bundle from the weights in ``checkpoints/last``."""

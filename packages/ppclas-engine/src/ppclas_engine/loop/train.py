@@ -197,7 +197,7 @@ class Trainer:
         progress, context, console = self._progress, self._context, self._console
         self._trained.model.train()
         title = f"epoch {progress.epoch + 1}/{self._epochs}"
-        saved = time.monotonic()
+        save_at = self._next_checkpoint()
         first_batch = progress.step_in_epoch * self._accumulate
         batches = self._train_loader.epoch(progress.epoch, first_batch)
         with console.bar(
@@ -216,6 +216,7 @@ class Trainer:
                     progress.epoch,
                     stop=stop.is_set(),
                     time_over=self._time_is_over(),
+                    save=self._ranks.first and time.monotonic() > save_at,
                 )
                 self._check(sums)
                 now = time.perf_counter()
@@ -231,9 +232,9 @@ class Trainer:
                 bar.advance(step_facts(progress.totals, rate, progress.step_in_epoch, left))
                 if sums.stop or (self._ranks.alone and stop.is_set()):
                     self._interrupt()
-                if time.monotonic() - saved > 60.0 * self._plan.config.train.checkpoint_minutes:
+                if sums.save:
                     self._save()
-                    saved = time.monotonic()
+                    save_at = self._next_checkpoint()
                 if sums.time_over:
                     minutes = self._plan.config.train.max_minutes
                     console.line(
@@ -315,11 +316,11 @@ class Trainer:
                 progress.best, better = candidate, evaluation
         if better is not None:
             self._evaluation = better
-        if not self._ranks.first:
-            return
-        if better is not None:
+        if better is not None and self._ranks.first:
             write_tables(self._run.path, better, self._plan.val)
         self._save()
+        if not self._ranks.first:
+            return
         if better is not None:
             self._keeper.keep_best()
         self._run.write_history(progress.history)
@@ -352,8 +353,13 @@ class Trainer:
 
     def _save(self) -> None:
         self._progress.seconds = round(time.monotonic() - self._began, 3)
-        if self._ranks.first:
-            self._keeper.save()
+        if self._ranks.first or self._trained.shards is not None:
+            moments = self._trained.moments()
+            if self._ranks.first:
+                self._keeper.save(moments)
+
+    def _next_checkpoint(self) -> float:
+        return time.monotonic() + 60.0 * self._plan.config.train.checkpoint_minutes
 
     def _interrupt(self) -> None:
         self._save()

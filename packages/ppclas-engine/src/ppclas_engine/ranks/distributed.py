@@ -100,6 +100,36 @@ class Ranks:
         with _peers():
             distributed.all_reduce(tensor)
 
+    def sum_on(self, rank: int, tensor: Tensor) -> None:
+        """Replace ``tensor`` on ``rank`` by its sum over the ranks; on the others it is spoilt."""
+        from paddle import distributed
+
+        with _peers():
+            distributed.reduce(tensor, dst=rank)
+
+    def share_tensors(self, tensors: Sequence[Tensor], source: int) -> None:
+        """Give every rank the ``tensors`` of one dtype that ``source`` has, in one message."""
+        import paddle
+        from paddle import distributed
+
+        if not tensors:
+            return
+        with paddle.no_grad(), _peers():
+            flat = paddle.concat([tensor.flatten() for tensor in tensors])
+            distributed.broadcast(flat, src=source)
+            if self.rank != source:
+                pieces = paddle.split(flat, [tensor.size for tensor in tensors])
+                for tensor, piece in zip(tensors, pieces, strict=True):
+                    tensor.set_value(piece.reshape(tensor.shape))
+
+    def agree(self, good: bool) -> bool:
+        """Whether it is ``good`` on every rank."""
+        import paddle
+
+        count = paddle.to_tensor([float(good)])
+        self.sum(count)
+        return round(count.item()) == self.size
+
     def sum_step(self, statistics: Sequence[Tensor], numbers: list[float]) -> list[float]:
         """Add up what a step counted, in one message; the sums of ``numbers`` are returned.
 
