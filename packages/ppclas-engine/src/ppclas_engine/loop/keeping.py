@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from numpy.typing import NDArray
 from ppclas_core.bundle import Manifest, Preprocessing, architecture_of, versions, write_bundle
 from ppclas_core.errors import CheckpointError
 from ppclas_core.files import write_json
@@ -18,6 +17,7 @@ from ppclas_engine.loop.averaging import LastWeights, StartWeights
 from ppclas_engine.loop.reporting import EMA, HALFWAY, MEAN
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
+from ppclas_engine.ranks.distributed import current
 from ppclas_engine.runs.checkpoint import keep_copy, save_checkpoint
 from ppclas_engine.runs.run import RunFolder
 
@@ -36,10 +36,11 @@ class Keeper:
         self._plan, self._run, self._trained = plan, run, trained
         self._last_weights, self._start_weights = last_weights, start_weights
 
-    def save(self, moments: Mapping[str, NDArray[Any]]) -> None:
-        """Write ``checkpoints/last`` with the optimizer's ``moments``."""
-        trained = self._trained
-        save_checkpoint(self._run.last, trained.arrays(moments), trained.state(self._plan))
+    def save(self) -> None:
+        """Write ``checkpoints/last``; on other ranks than the first, take part in it."""
+        arrays = self._trained.arrays()
+        if current().first:
+            save_checkpoint(self._run.last, arrays, self._trained.state(self._plan))
 
     def keep_best(self) -> None:
         """Write ``checkpoints/best`` and the bundle from the weights in ``checkpoints/last``."""

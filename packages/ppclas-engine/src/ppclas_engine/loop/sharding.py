@@ -8,7 +8,8 @@ parameters with penalties of their own. So this stands on its collectives alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import paddle
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from ppclas_engine.ranks.distributed import Ranks, current
-from ppclas_engine.runs.checkpoint import optimizer_arrays
 
 
 def owners(sizes: Mapping[str, int], ranks: int) -> dict[str, int]:
@@ -51,34 +51,23 @@ class Shards:
         self._parameters, self._ranks = parameters, ranks
         self.owners = owners({name: p.size for name, p in parameters.items()}, ranks.size)
 
-    def of(self, rank: int) -> dict[str, Tensor]:
-        """The parameters whose state ``rank`` holds."""
+    def of(self, rank: int | None = None) -> dict[str, Tensor]:
+        """The parameters whose state this ``rank`` holds."""
+        rank = self._ranks.rank if rank is None else rank
         return {name: p for name, p in self._parameters.items() if self.owners[name] == rank}
 
-    def own(self) -> dict[str, Tensor]:
-        """Those of this rank."""
-        return self.of(self._ranks.rank)
-
-    def own_of(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """What of ``optimizer_arrays`` this rank holds."""
-        own = self.own()
-        return {key: value for key, value in arrays.items() if key.split("/", 1)[1] in own}
-
-    def hide_others(self) -> None:
-        """Before the optimizer's step: it passes over what has no gradient."""
-        own = self.own()
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """The optimizer moves this rank's part inside; after it everybody has the parts of all."""
         for name, parameter in self._parameters.items():
-            if name not in own:
-                parameter.clear_gradient(False)
-
-    def exchange(self) -> None:
-        """After it: everybody gets the weights that each rank has moved."""
+            if self.owners[name] != self._ranks.rank:
+                parameter.clear_gradient(False)  # an optimizer passes over what has none
+        yield
         for rank in range(self._ranks.size):
             self._ranks.share_tensors(list(self.of(rank).values()), rank)
 
-    def gather(self, optimizer: paddle.optimizer.Optimizer) -> dict[str, NDArray[Any]]:
-        """``optimizer_arrays`` of all ranks for rank 0; the others take part and get nothing."""
-        own = optimizer_arrays(self.own(), optimizer)
+    def gather(self, own: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The ``optimizer_arrays`` of all ranks for rank 0; the others get nothing."""
         held = self._ranks.gather([(key, a.shape, str(a.dtype)) for key, a in own.items()])
         whole = {}
         for rank, arrays in enumerate(held):
@@ -93,7 +82,5 @@ class Shards:
     def __str__(self) -> str:
         parts = [sum(p.size for p in self.of(rank).values()) for rank in range(self._ranks.size)]
         low, high = (f"{100 * end / sum(parts):.3g}%" for end in (min(parts), max(parts)))
-        return (
-            f"each of {len(parts)} devices keeps the optimizer's state of "
-            f"{low if low == high else f'{low} to {high}'} of the weights"
-        )
+        share = low if low == high else f"{low} to {high}"
+        return f"each of {len(parts)} devices keeps the optimizer's state of {share} of the weights"

@@ -86,18 +86,17 @@ class Stepper:
         *,
         stop: bool = False,
         time_over: bool = False,
-        save: bool = False,
     ) -> StepSums:
         """Train on ``batches`` (this rank's part of them); ``step`` counts from the start of the
         run.
 
-        The caller has set the learning rate. ``stop``, ``time_over`` and ``save`` are what this
-        rank tells the others.
+        The caller has set the learning rate. ``stop`` and ``time_over`` are what this rank tells
+        the others.
         """
         import paddle
 
         trained = self._trained
-        sums = StepSums(stop=stop, time_over=time_over, save=save)
+        sums = StepSums(stop=stop, time_over=time_over)
         for number, batch in enumerate(batches):
             # Dropout draws from here: the same for a resumed run, with no generator state to save.
             paddle.seed(self._draw_seed(step, number))
@@ -129,14 +128,13 @@ class Stepper:
 
     def _move(self) -> bool:
         """The optimizer's step; False where a gradient is not finite."""
-        trained, shards = self._trained, self._trained.shards
-        if shards is None:
+        trained = self._trained
+        if trained.shards is None:
             return trained.precision.step(trained.optimizer, self._parameters)
-        shards.hide_others()
-        taken = trained.precision.step(trained.optimizer, self._parameters, self._ranks.agree)
-        if taken:
-            shards.exchange()
-        return taken
+        with trained.shards.moving():
+            return trained.precision.step(
+                trained.optimizer, self._parameters, lambda good: all(self._ranks.gather(good))
+            )
 
     def poisoned(self) -> bool:
         """Whether weights or batch-norm statistics are no longer finite, so none can be saved."""
@@ -224,7 +222,7 @@ class Stepper:
         last = (position + 1) % self._accumulate == 0 or position + 1 == self._batches
         result = self._parallel(batch, self._forward, sums=last)
         with peers_of_backward():
-            trained.precision.backward(result.loss * self._parallel.weight(share))
+            trained.precision.backward(result.loss * (share * self._parallel.scale))
             self._parallel.finish()
         return result
 

@@ -18,8 +18,6 @@ class StepSums:
     """Whether any rank was asked to stop."""
     time_over: bool = False
     """Whether the run's time is over, by the clock of rank 0."""
-    save: bool = False
-    """Whether a checkpoint is due after the step, by the clock of rank 0."""
     wait: float = 0.0
     """Seconds that this rank waited for its batches."""
     parts: dict[str, float] = field(default_factory=dict)
@@ -38,13 +36,12 @@ class StepSums:
             self.correct,
             self.stop,
             self.time_over,
-            self.save,
             *parts,
         ]
 
     def with_numbers(self, numbers: list[float]) -> StepSums:
         """The same with other ``numbers``."""
-        images, loss, counted, correct, stop, time_over, save, *parts = numbers
+        images, loss, counted, correct, stop, time_over, *parts = numbers
         named = dict(zip(sorted(self.parts), parts, strict=True))
         return replace(
             self,
@@ -54,6 +51,5 @@ class StepSums:
             correct=round(correct),
             stop=stop > 0,
             time_over=time_over > 0,
-            save=save > 0,
             parts=named,
         )

@@ -197,7 +197,7 @@ class Trainer:
         progress, context, console = self._progress, self._context, self._console
         self._trained.model.train()
         title = f"epoch {progress.epoch + 1}/{self._epochs}"
-        save_at = self._next_checkpoint()
+        saved = time.monotonic()
         first_batch = progress.step_in_epoch * self._accumulate
         batches = self._train_loader.epoch(progress.epoch, first_batch)
         with console.bar(
@@ -216,7 +216,6 @@ class Trainer:
                     progress.epoch,
                     stop=stop.is_set(),
                     time_over=self._time_is_over(),
-                    save=self._ranks.first and time.monotonic() > save_at,
                 )
                 self._check(sums)
                 now = time.perf_counter()
@@ -232,9 +231,9 @@ class Trainer:
                 bar.advance(step_facts(progress.totals, rate, progress.step_in_epoch, left))
                 if sums.stop or (self._ranks.alone and stop.is_set()):
                     self._interrupt()
-                if sums.save:
+                if self._save_is_due(saved):
                     self._save()
-                    save_at = self._next_checkpoint()
+                    saved = time.monotonic()
                 if sums.time_over:
                     minutes = self._plan.config.train.max_minutes
                     console.line(
@@ -354,12 +353,12 @@ class Trainer:
     def _save(self) -> None:
         self._progress.seconds = round(time.monotonic() - self._began, 3)
         if self._ranks.first or self._trained.shards is not None:
-            moments = self._trained.moments()
-            if self._ranks.first:
-                self._keeper.save(moments)
+            self._keeper.save()
 
-    def _next_checkpoint(self) -> float:
-        return time.monotonic() + 60.0 * self._plan.config.train.checkpoint_minutes
+    def _save_is_due(self, saved: float) -> bool:
+        due = time.monotonic() - saved > 60.0 * self._plan.config.train.checkpoint_minutes
+        # Where all ranks take part in a checkpoint, the clock of rank 0 counts.
+        return due if self._trained.shards is None else self._ranks.share(due)
 
     def _interrupt(self) -> None:
         self._save()

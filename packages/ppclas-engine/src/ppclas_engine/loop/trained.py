@@ -54,16 +54,11 @@ class Trained:
         """Every parameter that trains, by a name that stays the same when the run is resumed."""
         return dict(trained_parameters(self.model, self.objective.layers()))
 
-    def moments(self) -> dict[str, NDArray[Any]]:
-        """The optimizer's state by ``optimizer_arrays``; where it is divided, every rank takes part
-        and rank 0 gets it.
-        """
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays of a checkpoint; the optimizer's are whole on rank 0 alone."""
+        moments = optimizer_arrays(self.parameters(), self.optimizer)
         if self.shards is not None:
-            return self.shards.gather(self.optimizer)
-        return optimizer_arrays(self.parameters(), self.optimizer)
-
-    def arrays(self, moments: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The arrays of a checkpoint, with the optimizer's state as ``moments`` gave it."""
+            moments = self.shards.gather(moments)
         arrays = {f"model/{key}": value for key, value in model_state(self.model).items()}
         arrays |= {
             f"layers/{key}": value for key, value in layer_arrays(self.objective.layers()).items()
@@ -98,7 +93,8 @@ class Trained:
         self.objective.restore(checkpoint.part("objective"))
         moments, parameters = checkpoint.part("optimizer"), self.parameters()
         if self.shards is not None:
-            moments, parameters = self.shards.own_of(moments), self.shards.own()
+            parameters = self.shards.of()
+            moments = {k: v for k, v in moments.items() if k.split("/", 1)[1] in parameters}
         restore_optimizer(parameters, self.optimizer, moments)
         self.precision.restore(checkpoint.state["precision"])
         average = checkpoint.part("ema")

@@ -82,14 +82,8 @@ class Ranks:
 
     def share_state(self, layers: Sequence[nn.Layer]) -> None:
         """Give every rank the parameters and buffers of rank 0."""
-        if self.alone:
-            return
-        from paddle import distributed
-
-        with _peers():
-            for layer in layers:
-                for tensor in layer.state_dict().values():
-                    distributed.broadcast(tensor, src=0)
+        for tensor in [tensor for layer in layers for tensor in layer.state_dict().values()]:
+            self.share_tensors([tensor], 0)
 
     def sum(self, tensor: Tensor) -> None:
         """Replace ``tensor`` by its sum over the ranks."""
@@ -112,23 +106,14 @@ class Ranks:
         import paddle
         from paddle import distributed
 
-        if not tensors:
+        if self.alone or not tensors:
             return
         with paddle.no_grad(), _peers():
             flat = paddle.concat([tensor.flatten() for tensor in tensors])
             distributed.broadcast(flat, src=source)
-            if self.rank != source:
-                pieces = paddle.split(flat, [tensor.size for tensor in tensors])
-                for tensor, piece in zip(tensors, pieces, strict=True):
-                    tensor.set_value(piece.reshape(tensor.shape))
-
-    def agree(self, good: bool) -> bool:
-        """Whether it is ``good`` on every rank."""
-        import paddle
-
-        count = paddle.to_tensor([float(good)])
-        self.sum(count)
-        return round(count.item()) == self.size
+            pieces = paddle.split(flat, [tensor.size for tensor in tensors])
+            for tensor, piece in zip(tensors, pieces, strict=True):
+                tensor.set_value(piece.reshape(tensor.shape))
 
     def sum_step(self, statistics: Sequence[Tensor], numbers: list[float]) -> list[float]:
         """Add up what a step counted, in one message; the sums of ``numbers`` are returned.
