@@ -132,7 +132,7 @@ _RANK = """
 import json, paddle
 from ppclas_core.config.schema import OptimizerSection
 from ppclas_core.models import create_model
-from ppclas_engine.loop.optimizing import build_optimizer
+from ppclas_components.optimizing import build_optimizer
 from ppclas_engine.loop.sharding import Shards
 from ppclas_engine.ranks.distributed import join
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ppclas_components.optimizing import build_optimizer, expand_stages, trained_parameters
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import Config
 from ppclas_core.contracts.objective import Objective, ObjectiveContext
@@ -15,7 +16,6 @@ from ppclas_core.weights import fit_state
 from ppclas_engine.console import Console
 from ppclas_engine.loop.channels import load_fitting
 from ppclas_engine.loop.ema import Ema
-from ppclas_engine.loop.optimizing import build_optimizer, expand_stages, trained_parameters
 from ppclas_engine.loop.probe import MAX_CLASSES, linear_head
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+from ppclas_components.optimizing import trained_parameters
 from ppclas_core.contracts.objective import Objective
 from ppclas_core.errors import CheckpointError
 from ppclas_core.weights import model_state
@@ -14,7 +15,6 @@ from ppclas_core.wording import first_few
 
 from ppclas_engine.console import Console
 from ppclas_engine.loop.ema import Ema
-from ppclas_engine.loop.optimizing import trained_parameters
 from ppclas_engine.loop.progress import Progress
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.planning.precision import MixedPrecision
