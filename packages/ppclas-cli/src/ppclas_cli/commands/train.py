@@ -11,6 +11,7 @@ import click
 from ppclas_cli import training_screen
 from ppclas_cli.augmenting import augmented
 from ppclas_cli.folds import check_folds, resume_folds, train_folds
+from ppclas_cli.meeting import machines, meeting
 from ppclas_cli.train_flags import everyday_options, flags_of
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ _AUTO = "auto"
 )
 @click.option(
     "--nnodes",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Machines that train together.",
+    default="1",
+    callback=lambda _, __, value: machines(value),
+    metavar="N|MIN:MAX",
+    help="Machines that train together; as a range, so many as are there.",
 )
 @click.option("--master", metavar="HOST:PORT", help="Of machine 0, for several machines.")
 @click.option(
@@ -187,7 +188,7 @@ def command(
     resume: str | None,
     change_recipe: bool,
     dry_run: bool,
-    nnodes: int,
+    nnodes: tuple[int, int],
     max_restarts: int,
     master: str | None,
     machine: int,
@@ -242,8 +243,12 @@ def command(
     )
     loaded = load_config(source, overrides, flags) if said or resume is None else None
     console = Console()
-    places: dict[str, Any] = {"machines": nnodes, "machine": machine, "master": master}
+    places: dict[str, Any] = {"machines": nnodes[1], "machine": machine, "master": master}
     places["restarts"] = max_restarts
+    seconds = (loaded.config if loaded is not None else Config()).train.join_seconds
+    places["gather"] = click.get_current_context().with_resource(
+        meeting(machine, nnodes, master, seconds, console.line)
+    )
     if not join_launched(loaded.config if loaded is not None else Config()):
         follow(console)
         return

@@ -127,8 +127,7 @@ class DataSection(Params):
     resize_mode: ResizeMode = "center"
     """How photos get the image size. ``center``: short side resized, middle kept in evaluation,
     random boxes in training; ``squash``: all of the photo, whatever that does to its aspect;
-    ``letterbox``: all of it, with bars; ``none``: a part of it, not resized. Kept in the bundle as
-    its transforms."""
+    ``letterbox``: all of it, with bars; ``none``: a part of it, not resized. Bundles keep it."""
     resize_short: PositiveInt | None = None
     """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] | None = None
@@ -191,6 +190,8 @@ class TrainSection(Params):
     devices: str | None = None
     """Several processes that train together: GPU numbers (``0,1,2,3``), or processes on the CPU
     (``cpu:2``). Each takes its part of every batch. Nothing: this process alone."""
+    shard: Literal["none", "optimizer", "gradients"] = "none"
+    """What each of several devices keeps a part of: the optimizer's state, or gradients as well."""
     sync_batch_norm: bool = False
     """Normalise by the batch's mean and variance over all devices, not over each one's part."""
     join_seconds: PositiveFloat = 300.0
