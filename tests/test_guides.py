@@ -1,7 +1,7 @@
 """The commands of tutorials and how-to pages, one after the other, as a reader types them.
 
-Trainings get ``--epochs 1``, where the page says nothing of epochs; what needs a network, a cluster,
-a container or a phone is left out. Both languages have the same commands (``test_site``).
+Trainings get ``--epochs 1``, where the page says nothing of epochs; what needs a network, a
+cluster, a container or a phone is left out. Both languages have the same commands (``test_site``).
 """
 
 import os

@@ -25,7 +25,7 @@ in_repository = pytest.mark.skipif(
 
 
 @in_repository
-@pytest.mark.parametrize("name", ["cli", "contracts"])
+@pytest.mark.parametrize("name", ["cli", "contracts", "comparison"])
 def test_a_generated_page_is_up_to_date(name):
     # In a process of its own: a command keeps the help option of the first context it meets.
     code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['render'](), end='')"

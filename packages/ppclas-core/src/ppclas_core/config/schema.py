@@ -111,8 +111,7 @@ class DataSection(Params):
     val: str | None = None
     """The same for validation. Nothing: ``val``/``test`` beside ``train``, else a split by rule."""
     train_extra: str | None = None
-    """Photos without labels to train on as well: a folder, at any depth, or a list file with a path
-    a line. For an objective that learns without labels (Distill)."""
+    """Photos without labels to train on as well (Distill): a folder, or a file with their paths."""
     root: str | tuple[str, str] | None = None
     """Folder that paths in list files and CSVs are relative to; of two, the first is for ``train``
     and the second for ``val``. Nothing: the list's own."""

@@ -7,6 +7,7 @@ import click
 from ppclas_cli.commands.models.costs import fuse_command, profile_command
 from ppclas_cli.commands.models.files import convert_command, download_command
 from ppclas_cli.commands.models.listing import info_command, list_command
+from ppclas_cli.commands.models.suggesting import suggest_command
 
 
 @click.group()
@@ -17,6 +18,7 @@ def models() -> None:
 for _command in (
     list_command,
     info_command,
+    suggest_command,
     download_command,
     convert_command,
     profile_command,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections import Counter
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,21 +10,32 @@ from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
 
 from ppclas_cli import output
+from ppclas_cli.commands.models import screen
+from ppclas_cli.commands.models.catalogue import (
+    Latencies,
+    Limits,
+    facts,
+    flat,
+    latencies,
+    matching,
+    model_of,
+    sort_key,
+    sorted_by,
+)
 
 if TYPE_CHECKING:
-    from ppclas_core.registry import Entry, Registry
+    from ppclas_core.registry import Registry
 
-_COLUMNS = {
-    "name": ("name", "{}"),
-    "top1": ("top-1", "{:.2%}"),
-    "top5": ("top-5", "{:.2%}"),
-    "params_m": ("params (M)", "{:.2f}"),
-    "flops_g": ("FLOPs (G)", "{:.3f}"),
-}
-"""Key of the facts → title and format in the table."""
+_MANY = 40
+"""Models, of one more than which the note says how to see fewer."""
 
-_INTERNAL = ("pretrained", "about")
-"""Metadata for programs: where the functions are that find the weights and tell more."""
+LATENCY_OPTION = click.option(
+    "--latency",
+    "table",
+    metavar="COLUMN|FILE.csv",
+    help="Which latencies: a published column as t4_fp16_bs1, or its beginning, or what 'ppclas "
+    "benchmark --csv' measured here. Without it: the column that most models have.",
+)
 
 
 @click.command("list")
@@ -39,24 +47,82 @@ _INTERNAL = ("pretrained", "about")
     help="A key of the facts, or its beginning: top1, params, flops, latency …",
 )
 @click.option(
+    "--max-params", type=click.FloatRange(min=0), metavar="M", help="At most so many million."
+)
+@click.option(
+    "--max-flops",
+    type=click.FloatRange(min=0),
+    metavar="G",
+    help="At most so many 10⁹ operations; a multiply-add counts as two.",
+)
+@click.option(
+    "--min-top1", type=click.FloatRange(0, 100), metavar="PERCENT", help="At least so accurate."
+)
+@click.option(
+    "--max-latency",
+    type=click.FloatRange(min=0),
+    metavar="MS",
+    help="At most so many milliseconds for one image, by --latency.",
+)
+@LATENCY_OPTION
+@click.option(
+    "--licence", metavar="TEXT", help="Weights under a licence that has TEXT in its name."
+)
+@click.option("--here", is_flag=True, help="Only models whose weights are on this machine.")
+@click.option("--families", is_flag=True, help="One line for each family.")
+@click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON array of objects with all facts."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with all plain facts.")
-def list_command(pattern: str, key: str | None, as_json: bool, as_csv: bool) -> None:
+def list_command(
+    pattern: str,
+    key: str | None,
+    max_params: float | None,
+    max_flops: float | None,
+    min_top1: float | None,
+    max_latency: float | None,
+    table: str | None,
+    licence: str | None,
+    here: bool,
+    families: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
     """List the models whose name fits PATTERN: a part of it, or a glob. Upper and lower case are
     the same.
 
-    Accuracies are those published for ImageNet-1k (JSON and CSV: in 0..1). --sort puts the best
+    Models stand under their family. Accuracies are those published for ImageNet-1k (JSON and CSV:
+    in 0..1). A model passes a filter only if the fact is known of it. --sort puts the best
     accuracy, or the smallest or fastest model, first; models of which that is not known come last.
 
     \b
     Examples:
-      ppclas models list mobilenet
+      ppclas models list --families
+      ppclas models list mobilenet --max-params 5
       ppclas models list '*50_vd*' --sort top1
-      ppclas models list --sort latency_ms.t4_fp16_bs1
-      ppclas models list --json
+      ppclas models list --min-top1 80 --max-flops 5 --licence apache
+      ppclas models list --max-latency 2 --latency t4_fp16 --sort top1
+      ppclas models list --here
     """
-    print_models(get_registries().models, pattern, key, as_json=as_json, as_csv=as_csv)
+    registry = get_registries().models
+    speed = latencies(registry, table) if table or max_latency is not None else None
+    print_models(
+        registry,
+        pattern,
+        key,
+        limits=Limits(
+            max_params_m=max_params,
+            max_flops_g=max_flops,
+            max_latency_ms=max_latency,
+            min_top1=None if min_top1 is None else min_top1 / 100,
+            licence=licence,
+            here=here,
+        ),
+        speed=speed,
+        families=families,
+        as_json=as_json,
+        as_csv=as_csv,
+    )
 
 
 def print_models(
@@ -64,30 +130,54 @@ def print_models(
     pattern: str = "*",
     key: str | None = None,
     *,
+    limits: Limits | None = None,
+    speed: Latencies | None = None,
+    families: bool = False,
     as_json: bool = False,
     as_csv: bool = False,
 ) -> None:
-    """Print the models of ``registry`` that fit ``pattern``, sorted by the fact ``key``.
+    """Print the models of ``registry`` that fit ``pattern`` and keep ``limits``, sorted by the fact
+    ``key``.
 
     Raises:
         UnknownNameError: none fits, and a table was asked for.
         click.BadParameter: no model has such a fact.
     """
-    rows = [facts(registry.entry(name)) for name in _matching(registry, pattern)]
-    if not rows and not (as_json or as_csv):
+    for_people = not (as_json or as_csv)
+    named = matching(registry, pattern)
+    if not named and for_people:
         raise UnknownNameError(_nothing_matches(registry, pattern))
-    if key is not None:
-        key = _sort_key(rows, key)
-        rows = _sorted(rows, key)
+    measured = None if speed is None else speed.milliseconds
+    models = [model_of(registry.entry(name), measured) for name in named]
+    models = [model for model in models if (limits or Limits()).passes(model)]
+    if key is not None and models:
+        chosen = sort_key(models, key)
+        if chosen != key:
+            output.note(f"sorted by {chosen}")
+        key, models = chosen, sorted_by(models, chosen)
     if as_json:
-        output.print_json(rows)
-    elif as_csv:
-        flat = [_flat(row) for row in rows]
-        columns = dict.fromkeys(column for row in flat for column in row)
-        output.print_csv(flat, list(columns) or ["name"])
-    else:
-        _print_table(rows, key)
-        output.note(f"{len(rows)} of {len(registry)} models")
+        output.print_json([{**model.facts, "weights_here": model.here} for model in models])
+        return
+    if as_csv:
+        rows = [flat({**model.facts, "weights_here": model.here}) for model in models]
+        columns = dict.fromkeys(column for row in rows for column in row)
+        output.print_csv(rows, list(columns) or ["name"])
+        return
+    if speed is not None:
+        known = sum(name in speed.milliseconds for name in named)
+        output.note(f"ms: {speed.title}, which {known} of {len(named)} models have")
+    if models and families:
+        screen.print_series(models)
+    elif models:
+        if key is None:
+            models = [model for group in screen.by_series(models) for model in group]
+        screen.print_models(models, latency=speed is not None, key=key)
+    count = f"{len(models)} of {len(registry)} models"
+    if families:
+        count += f", {len(screen.by_series(models))} families"
+    elif len(models) > _MANY:
+        count += "; --families: a line for each family"
+    output.note(count)
 
 
 @click.command("info")
@@ -110,7 +200,7 @@ def print_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
         UnknownNameError: there is no such model.
     """
     entry = registry.entry(name)
-    row = facts(entry)
+    row: dict[str, Any] = facts(entry)
     if "about" in entry.metadata:
         row |= resolve(entry.metadata["about"])(entry.name)
     if as_json:
@@ -119,78 +209,9 @@ def print_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
         output.print_facts(row)
 
 
-def facts(entry: Entry) -> dict[str, Any]:
-    """A model's catalogue row: its name, package and summary, then its metadata."""
-    summary = {"summary": entry.summary} if entry.summary else {}
-    published = {key: value for key, value in entry.metadata.items() if key not in _INTERNAL}
-    return {"name": entry.name, "package": entry.owner, **summary, **published}
-
-
-def _matching(registry: Registry, pattern: str) -> list[str]:
-    wanted = pattern.lower() if any(c in pattern for c in "*?[") else f"*{pattern.lower()}*"
-
-    def fits(name: str) -> bool:
-        spellings = (name, *registry.aliases(name))
-        return any(fnmatch.fnmatchcase(spelling.lower(), wanted) for spelling in spellings)
-
-    return [name for name in registry if fits(name)]
-
-
 def _nothing_matches(registry: Registry, pattern: str) -> str:
     try:
         registry.entry(pattern)
     except UnknownNameError as error:
         return f"No model fits {pattern!r}.{str(error).removeprefix(f'Unknown model {pattern!r}.')}"
     raise AssertionError("a pattern that is a name fits that name")
-
-
-def _print_table(rows: list[dict[str, Any]], key: str | None) -> None:
-    flat = [_flat(row) for row in rows]
-    columns = [column for column in _COLUMNS if any(row.get(column) is not None for row in flat)]
-    if key is not None and key not in columns:
-        columns.append(key)
-    titles = {column: _COLUMNS.get(column, (column, "{}")) for column in columns}
-    output.print_table(
-        [
-            [titles[c][1].format(row[c]) if row.get(c) is not None else None for c in columns]
-            for row in flat
-        ],
-        [titles[c][0] for c in columns],
-    )
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain facts of a row; those of a map inside it as ``map.key``."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}.{inner}": fact for inner, fact in _flat(value).items()}
-        elif not isinstance(value, list | tuple):
-            flat[key] = value
-    return flat
-
-
-def _sort_key(rows: list[dict[str, Any]], key: str) -> str:
-    """``key`` itself, or the fact that most models have of those whose name begins with it."""
-    known = Counter(
-        k for row in rows for k, value in _flat(row).items() if isinstance(value, str | int | float)
-    )
-    if key in known or not rows:
-        return key
-    begin = {k: count for k, count in known.items() if k.startswith(key)}
-    if not begin:
-        raise click.BadParameter(
-            f"no model has {key!r}; there are: {', '.join(known)}.", param_hint="--sort"
-        )
-    chosen = max(begin, key=lambda k: begin[k])
-    output.note(f"sorted by {chosen}")
-    return chosen
-
-
-def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    best_first = "top1" in key or "top5" in key
-    values = [_flat(row).get(key) for row in rows]
-    known = [index for index, value in enumerate(values) if value is not None]
-    unknown = [index for index, value in enumerate(values) if value is None]
-    order = sorted(known, key=lambda index: values[index] or 0, reverse=best_first)
-    return [rows[index] for index in (*order, *unknown)]
