@@ -15,7 +15,7 @@ from ppclas_cli.lazy import need_extra
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
     from ppclas_search.search.candidates import Cost, Measure
-    from ppclas_search.search.run import Found
+    from ppclas_search.search.settings import Found, Settings
 
 
 @click.command(name="search")
@@ -162,7 +162,8 @@ def command(
     from ppclas_core.config.load import load_config
     from ppclas_engine.console import Console
     from ppclas_search.search.candidates import Limits
-    from ppclas_search.search.run import Settings, check_space, search
+    from ppclas_search.search.run import search
+    from ppclas_search.search.settings import Settings, check_space
     from ppclas_search.search.space import open_space
 
     flags = {
@@ -192,7 +193,7 @@ def command(
         prune=sampler != "grid" if given["prune"] is None else given["prune"],
     )
     if dry_run:
-        check_space(settings.base, space, None)
+        check_space(settings.base, space)
         _print_space(settings)
         return
     try:
@@ -232,7 +233,7 @@ def _measure_with(engine: str, console: Any) -> Measure:
     return measure
 
 
-def _print_space(settings: Any) -> None:
+def _print_space(settings: Settings) -> None:
     from ppclas_search.search.report import short_value
 
     space = settings.space

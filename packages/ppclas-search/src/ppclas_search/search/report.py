@@ -14,7 +14,7 @@ from ppclas_engine.runs.run import RunFolder
 from ppclas_engine.scoring.monitor import TITLES, in_percent
 
 from ppclas_search.search.candidates import Candidate
-from ppclas_search.search.run import Found
+from ppclas_search.search.settings import Found
 from ppclas_search.search.trials import Trial
 from ppclas_search.writing import write_csv
 
