@@ -234,7 +234,7 @@ def _measure_with(engine: str, console: Any) -> Measure:
 
 
 def _print_space(settings: Settings) -> None:
-    from ppclas_search.search.report import short_value
+    from ppclas_search.search.space import short_value
 
     space = settings.space
     for key, values in space.described().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -140,6 +141,7 @@ def look_at(
         known = _read(place / "candidate.json", point)
         if known is None or (probe and known.probe is None and not known.dropped):
             known = _look(point, config_of(point), place, measure, limits, console, probe=probe)
+            shutil.rmtree(place / "bundle", ignore_errors=True)
             write_json(place / "candidate.json", asdict(known))
         found.append(known)
         console.line(described(known))
@@ -217,8 +219,6 @@ def _name(point: Point, config: Config) -> str:
 def _untrained(plan: Plan, folder: Path) -> Bundle:
     """A bundle of the model as training starts from it, its classifier still random."""
     config, classes = plan.config, plan.train.class_names
-    if (folder / "bundle.json").is_file():
-        return Bundle.load(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     model = create_model(config.model.name, len(classes), **config.model.params)
     if plan.weights is not None:

@@ -15,11 +15,9 @@ from ppclas_engine.scoring.monitor import TITLES, in_percent
 
 from ppclas_search.search.candidates import Candidate
 from ppclas_search.search.settings import Found
+from ppclas_search.search.space import short_key, short_value
 from ppclas_search.search.trials import Trial
 from ppclas_search.writing import write_csv
-
-_SHORT = {"data.batch_transforms": "mix", "optimizer.weight_decay": "decay"}
-"""Headings for keys whose last word says little or much."""
 
 
 def write_all(found: Found) -> None:
@@ -123,35 +121,6 @@ def shown(metric: str, height: float | None) -> str | None:
     return f"{abs(height):.2%}" if in_percent(metric) else f"{abs(height):.4f}"
 
 
-def short_key(key: str) -> str:
-    """A heading: ``lr`` for ``schedule.lr``.
-
-    >>> [short_key(key) for key in ("schedule.lr", "model.name", "data.batch_transforms")]
-    ['lr', 'model', 'mix']
-    """
-    head, _, last = key.rpartition(".")
-    return _SHORT.get(key, head if last == "name" else last.replace("_", " "))
-
-
-def short_value(value: Any) -> str:
-    """A value in a cell: components by their names, rates for stages by their factors.
-
-    >>> [short_value(value) for value in (0.001, [], [{"name": "Mixup", "alpha": 0.2}])]
-    ['0.001', 'no', 'Mixup']
-    >>> short_value({"backbone": 0.2})
-    'backbone 0.2'
-    """
-    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
-        return "+".join(str(each.get("name", each)) for each in value) or "no"
-    if isinstance(value, list):
-        return "/".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
-    if isinstance(value, dict):
-        if "name" in value:
-            return str(value["name"])
-        return " ".join(f"{key} {each}" for key, each in value.items()) or "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def not_tried(found: Found) -> list[str]:
     """A sentence on each model that was left out, and on the points that were."""
     lines = [f"{each.name}: {each.dropped}" for each in found.candidates if each.dropped]
@@ -186,7 +155,7 @@ def draw(found: Found, path: Path) -> None:
 
     done = [trial for trial in found.trials if trial.height is not None]
     costs = {trial.number: _latency(found.candidate_of(trial)) for trial in done}
-    timed = bool(done) and all(cost is not None for cost in costs.values())
+    timed = None not in costs.values() and len(set(costs.values())) > 1
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     names = [each.name for each in found.candidates if not each.dropped]
@@ -207,18 +176,19 @@ def draw(found: Found, path: Path) -> None:
             linewidth=1,
             marker="o",
             markersize=4,
-            label="nothing is both faster and better",
+            label="no other is both faster and better",
         )
         axes.set_xlabel(f"latency of one photo in ms, {found.settings.engine or 'this machine'}")
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.1 * max(cost for cost, _ in points))
     else:
         axes.set_xlabel("trial")
     title = TITLES.get(found.metric, found.metric)
     axes.set_ylabel(f"{title} in %" if in_percent(found.metric) else title)
-    axes.set_title(f"{len(done)} trials, {len(found.trials) - len(done)} without a result")
+    failed = len(found.trials) - len(done)
+    axes.set_title(f"{len(done)} trials" + (f", {failed} without a result" if failed else ""))
     axes.grid(alpha=0.3)
     if done:
-        axes.legend(fontsize=8, loc="lower right")
+        figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from ppclas_core.files import write_json, write_text
 from ppclas_engine.console import Console, duration
 from ppclas_engine.planning.plan import Plan, given, plan_run
 from ppclas_engine.runs.run import RunFolder
+from ppclas_engine.scoring.monitor import format_metric
 
 from ppclas_search.search.candidates import (
     Candidate,
@@ -326,6 +328,8 @@ class _Search:
         if cut:
             facts["reason"] = f"{why} after epoch {facts['epochs']}"
         self._trials.finish(number, "pruned" if cut else "complete", facts["height"], facts)
+        # Of no use to a run that has finished, and more than all the rest of it.
+        shutil.rmtree(self._run_of(number).last.parent, ignore_errors=True)
         self._console.line(self._line(number, facts))
 
     def _line(self, number: int, facts: Mapping[str, Any]) -> str:
@@ -333,15 +337,19 @@ class _Search:
         trial = next(each for each in everything if each.number == number)
         complete = [each for each in everything if each.state == "complete"]
         best = max(complete, key=lambda each: each.height or 0.0, default=None)
-        value = abs(facts["height"])
-        what = f"{self._metric} {value:.4f}"
+        what = format_metric(self._metric, abs(facts["height"]))
         if "reason" in facts:
             what += f", stopped: {facts['reason']}"
         elif best is not None:
             what += (
                 " (the best so far)"
                 if best.number == number
-                else f" (best: {abs(best.height or 0.0):.4f}, trial {best.number})"
+                else f" (best: {abs(best.height or 0.0):.4f} of trial {best.number})"
             )
-        settings = ", ".join(f"{key} {json.dumps(value)}" for key, value in trial.point.items())
-        return f"trial {number}: {what}, {duration(facts['seconds'])}; {settings}"
+        parts = self._settings.space.parts
+        chosen = ", ".join(
+            f"{short_key(key)} {short_value(trial.point[key])}"
+            for key, part in parts.items()
+            if not (isinstance(part, tuple) and len(part) == 1)
+        )
+        return f"trial {number}: {what}, {duration(facts['seconds'])}; {chosen}"

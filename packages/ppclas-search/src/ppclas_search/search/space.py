@@ -242,3 +242,36 @@ def _models(patterns: Any, where: str) -> tuple[str, ...]:
 def _once(values: Sequence[Any]) -> tuple[Any, ...]:
     """Without what is there twice."""
     return tuple({json.dumps(value, sort_keys=True): value for value in values}.values())
+
+
+_SHORT = {"data.batch_transforms": "mix", "optimizer.weight_decay": "decay"}
+"""Headings for keys whose last word says little or much."""
+
+
+def short_key(key: str) -> str:
+    """A heading: ``lr`` for ``schedule.lr``.
+
+    >>> [short_key(key) for key in ("schedule.lr", "model.name", "data.batch_transforms")]
+    ['lr', 'model', 'mix']
+    """
+    head, _, last = key.rpartition(".")
+    return _SHORT.get(key, head if last == "name" else last.replace("_", " "))
+
+
+def short_value(value: Any) -> str:
+    """A value in a cell: components by their names, rates for stages by their factors.
+
+    >>> [short_value(value) for value in (0.001, [], [{"name": "Mixup", "alpha": 0.2}])]
+    ['0.001', 'no', 'Mixup']
+    >>> short_value({"backbone": 0.2})
+    'backbone 0.2'
+    """
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return "+".join(str(each.get("name", each)) for each in value) or "no"
+    if isinstance(value, list):
+        return "/".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
+    if isinstance(value, dict):
+        if "name" in value:
+            return str(value["name"])
+        return " ".join(f"{key} {each}" for key, each in value.items()) or "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
