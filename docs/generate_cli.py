@@ -1,4 +1,4 @@
-"""Write docs/cli.md, the reference of the ppclas command, from the commands themselves.
+"""Write docs/en/cli.md, the reference of the ppclas command, from the commands themselves.
 
 Run it after changing a command or its help: ``python docs/generate_cli.py``. A test compares the
 page.
@@ -17,7 +17,7 @@ from ppclas_cli.table import COMMANDS
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import resolve
 
-PAGE = Path(__file__).with_name("cli.md")
+PAGE = Path(__file__).parent / "en" / "cli.md"
 
 _INTRODUCTION = """\
 # The `ppclas` command

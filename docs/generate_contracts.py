@@ -1,4 +1,4 @@
-"""Write docs/contracts.md: every method of every contract with its types, from the source.
+"""Write docs/en/contracts.md: every method of every contract with its types, from the source.
 
 Run it after changing a contract: ``python docs/generate_contracts.py``. A test compares the page.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("contracts.md")
+PAGE = Path(__file__).parent / "en" / "contracts.md"
 CONTRACTS = {
     "register_models": ("image_model", ("ImageModel", "Feature")),
     "register_transforms": ("data", ("Transform",)),

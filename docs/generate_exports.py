@@ -1,8 +1,7 @@
-"""Measure every architecture of the zoo through every export target, and write docs/exports.md from
-it.
+"""Measure every architecture of the zoo through every export target; write docs/en/exports.md.
 
-    python docs/generate_exports.py --minutes 5    # measure what is not in docs/exports.json yet,
-    for about so long python docs/generate_exports.py                # only write the page
+    python docs/generate_exports.py --minutes 5    # measure what docs/exports.json lacks, so long
+    python docs/generate_exports.py                # only write the page
 
 Each architecture gets a process of its own, which converts and answers target after target; when it
 crashes, the target that it was at gets the blame and another process goes on with the rest.
@@ -27,7 +26,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("exports.md")
+PAGE = Path(__file__).parent / "en" / "exports.md"
 DATA = Path(__file__).with_name("exports.json")
 
 TARGETS: dict[str, tuple[str, dict[str, str]]] = {

@@ -9,7 +9,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "en" / "architecture.md"
 SOURCES = {path.name: path for path in sorted(ROOT.glob("packages/*/src/ppclas_*"))}
 
 
@@ -52,7 +52,7 @@ def test_arrows_between_packages_are_those_of_the_page(graph):
     assert wrong == []
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*/*.md")), ids=lambda page: page.name)
 def test_every_module_that_a_page_names_exists(graph, page):
     for name in sorted(set(re.findall(r"\bppclas_\w+(?:\.\w+)+", page.read_text("utf-8")))):
         module = name

@@ -37,11 +37,11 @@ def test_every_hook_has_a_plugin_that_uses_it(hook):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_section_with_an_example(hook):
-    page = Path(__file__).parents[1] / "docs" / "hooks.md"
+    page = Path(__file__).parents[1] / "docs" / "en" / "hooks.md"
     section = re.search(
         rf"^### `{hook}\((.*?)\)`\n(.*?)(?=^##|\Z)", page.read_text(encoding="utf-8"), re.M | re.S
     )
-    assert section, f"docs/hooks.md has no section '### `{hook}(...)`'"
+    assert section, f"docs/en/hooks.md has no section '### `{hook}(...)`'"
     assert section[1] == ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
     assert f"def {hook}(" in section[2]
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(path.name.replace("-", "_") for path in (ROOT / "packages").iterdir())
-HOOKS = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
+HOOKS = (ROOT / "docs" / "en" / "hooks.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(rf"\b(?:{'|'.join(PACKAGES)})(?:\.\w+)+", HOOKS)))
 
 

@@ -1,4 +1,4 @@
-"""docs/python.md as it is written, and every form of image that ``predict`` takes."""
+"""docs/en/python.md as it is written, and every form of image that ``predict`` takes."""
 
 import io
 import re
@@ -16,7 +16,7 @@ from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.testing import FakePlugin
 
 pytest.importorskip("paddle")
-PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+PAGE = Path(__file__).parents[1] / "docs" / "en" / "python.md"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""docs/cli.md says what the commands say, and every other page gives commands that are there."""
+"""docs/en/cli.md says what the commands say, and every other page gives commands that are there."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ PROSE = {"and", "is", "on", "has", "in", "VALUE", "does", "takes", "reads", "wri
 """Words behind the name of a group where a sentence goes on."""
 TOP = Path(__file__).parents[3]
 GENERATOR = TOP / "docs" / "generate_cli.py"
-PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md"), *TOP.glob("packages/*/README.md")])
+PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*/*.md"), *TOP.glob("packages/*/README.md")])
 in_repository = pytest.mark.skipif(
     not GENERATOR.exists(), reason="the docs are in the repository, not in the package"
 )
@@ -29,17 +29,17 @@ def test_a_generated_page_is_up_to_date(name):
     code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['render'](), end='')"
     generator = GENERATOR.with_name(f"generate_{name}.py")
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code, generator], capture_output=True)
-    page = GENERATOR.with_name(f"{name}.md").read_bytes()
+    page = (GENERATOR.parent / "en" / f"{name}.md").read_bytes()
     assert run.stdout.decode() == page.decode(), f"run: python docs/generate_{name}.py"
 
 
 @in_repository
 def test_every_hook_has_its_contract_on_the_page():
     hooks = re.findall(
-        r"^### `(register_\w+)", (TOP / "docs" / "hooks.md").read_text(), re.MULTILINE
+        r"^### `(register_\w+)", (TOP / "docs" / "en" / "hooks.md").read_text(), re.MULTILINE
     )
     listed = re.findall(
-        r"^## `(register_\w+)", (TOP / "docs" / "contracts.md").read_text(), re.MULTILINE
+        r"^## `(register_\w+)", (TOP / "docs" / "en" / "contracts.md").read_text(), re.MULTILINE
     )
     # Recipes are mappings, commands are click's.
     assert set(hooks) - set(listed) == {"register_recipes", "register_commands"}

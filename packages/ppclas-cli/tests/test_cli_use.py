@@ -91,6 +91,16 @@ def test_names_of_photos_do_not_reach_the_terminal_as_they_are(ppclas, place, tm
     assert "\x1b" not in result.out + result.err
 
 
+def test_a_thousand_photos_that_cannot_be_read_do_not_fill_the_screen(ppclas, place, tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.png").write_bytes(b"text")
+    result = ppclas("predict", str(tmp_path), "-m", str(place / "net"))
+    assert result.code == 1
+    assert len(result.out.splitlines()) == 30
+    assert result.err.count("error:") == 20
+    assert "and 10 more that cannot be read" in result.err
+
+
 def test_eval_counts_what_predict_answers(ppclas, place):
     rows = json.loads(ppclas("predict", "photos", "-m", "net", "--format", "json", cwd=place).out)
     right = sum(row["label"] == Path(row["path"]).parent.name for row in rows)

@@ -218,6 +218,9 @@ def test_paths_of_every_kind(tmp_path):
         "1 hidden photo(s)",
         f"1 file(s) that are no photos by their name are left out (first: {folder}/notes.md).",
     ]
+    listing.write_text("0 tench\n1 goldfish\n")
+    with pytest.raises(DataError, match=r"list.txt: expected a photo's path .* none of its 2 is"):
+        expand_paths([str(listing)])
     listing.write_bytes("花.jpg\n".encode("gbk"))
     with pytest.raises(DataError, match=r"list.txt:1: expected UTF-8 text, got the byte 0xbb"):
         expand_paths([str(listing)])

@@ -27,6 +27,8 @@ UNSURE = "unsure"
 """What stands for an answer whose probability is too small."""
 _COMPETES = 1 / 3
 """Share of the winner's probability from which another class is shown beside it."""
+_SAID = 20
+"""Photos that cannot be read of which the reason is printed."""
 _COUNTED = 8
 """Classes that a summary names."""
 
@@ -76,8 +78,12 @@ def report(
                 f"warning: {escaped(prediction.path)} is damaged, a part of the picture is lost "
                 f"({escaped(prediction.damage)}); its answer may be wrong"
             )
-    for prediction in bad:
+    for prediction in bad[:_SAID]:
         error(f"{prediction.error}")
+    if len(bad) > _SAID:
+        note(
+            f"... and {len(bad) - _SAID} more that cannot be read; -o answers.csv says why of each"
+        )
     if bad:
         click.get_current_context().exit(1)
 

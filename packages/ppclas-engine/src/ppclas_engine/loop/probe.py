@@ -30,8 +30,8 @@ MAX_CLASSES = 200
 MAX_IMAGES = 4000
 """Photos whose features are looked at, evenly over the classes."""
 
-# On the frozen features of three photo sets (docs/training.md), mean top-1 of 0.003, 0.01, 0.03 and
-# 0.1: 88.4, 90.6, 90.9 and 90.6 %.
+# On the frozen features of three photo sets (docs/en/training.md), mean top-1 of 0.003, 0.01, 0.03
+# and 0.1: 88.4, 90.6, 90.9 and 90.6 %.
 _PENALTY = 0.03
 _STEPS = 200
 _RATE = 0.02

@@ -82,7 +82,7 @@ def plan_data(
     elif short is None:
         # Photos of one's own are framed in any way, and what is cut off may be what counts: frozen
         # features of the whole short side told 90.4 % of three sets' photos, of 224 of 256 pixels
-        # 88.9 % (docs/training.md).
+        # 88.9 % (docs/en/training.md).
         short = round(min(height, width) * (1.0 if fine_tuning else _resize_ratio(facts)))
         if data.eval_transforms is None:
             notes.append(

@@ -79,7 +79,8 @@ def expand_paths(inputs: Sequence[str], notes: list[str] | None = None) -> list[
     What a folder's photos are is said by ``walk_photos``; what is passed over goes to ``notes``.
 
     Raises:
-        DataError: an input stands for no file at all, or a list is not UTF-8 text.
+        DataError: an input stands for no file at all, none of a list's photos is there, or a list
+            is not UTF-8 text.
     """
     notes = [] if notes is None else notes
     return [path for given in inputs for path in _expand(given, notes)]
@@ -100,7 +101,13 @@ def _expand(given: str, notes: list[str]) -> list[str]:
     if path.is_file():
         if path.suffix.lower() != ".txt":
             return [given]
-        return [_beside(path, line) for line in read_lines(path) if line.strip()]
+        listed = [_beside(path, line) for line in read_lines(path) if line.strip()]
+        if not any(Path(photo).exists() for photo in listed):
+            raise DataError(
+                f"{given}: expected a photo's path in each line, from the folder of the list on; "
+                f"none of its {len(listed)} is there" + (f", {listed[0]} for one" if listed else "")
+            )
+        return listed
     # Path.glob takes no absolute patterns.
     matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
