@@ -29,7 +29,7 @@ from ppclas_search.search.candidates import (
 from ppclas_search.search.choosing import choose
 from ppclas_search.search.jobs import Job, Message, Pool, wait_until_free
 from ppclas_search.search.settings import Found, Settings, assignment, check_space
-from ppclas_search.search.space import Point, key_of
+from ppclas_search.search.space import Point, key_of, short_key, short_value
 from ppclas_search.search.trials import Trial, Trials
 from ppclas_search.search.worker import outcome
 
