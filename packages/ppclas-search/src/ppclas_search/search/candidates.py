@@ -73,6 +73,8 @@ class Candidate:
     """Height of a linear classifier on its frozen features."""
     seconds: float | None = None
     """That a full run is expected to take."""
+    look_seconds: float | None = None
+    """That looking at it took: weights, latency, features."""
     dropped: str = ""
     """Why it is not tried."""
 
@@ -140,7 +142,9 @@ def look_at(
         place = folder / f"{number:03d}"
         known = _read(place / "candidate.json", point)
         if known is None or (probe and known.probe is None and not known.dropped):
+            began = time.monotonic()
             known = _look(point, config_of(point), place, measure, limits, console, probe=probe)
+            known = replace(known, look_seconds=round(time.monotonic() - began, 1))
             shutil.rmtree(place / "bundle", ignore_errors=True)
             write_json(place / "candidate.json", asdict(known))
         found.append(known)
