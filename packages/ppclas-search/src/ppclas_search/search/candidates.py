@@ -143,6 +143,7 @@ def look_at(
         known = _read(place / "candidate.json", point)
         if known is None or (probe and known.probe is None and not known.dropped):
             began = time.monotonic()
+            place.mkdir(parents=True, exist_ok=True)
             known = _look(point, config_of(point), place, measure, limits, console, probe=probe)
             known = replace(known, look_seconds=round(time.monotonic() - began, 1))
             shutil.rmtree(place / "bundle", ignore_errors=True)
@@ -223,7 +224,6 @@ def _name(point: Point, config: Config) -> str:
 def _untrained(plan: Plan, folder: Path) -> Bundle:
     """A bundle of the model as training starts from it, its classifier still random."""
     config, classes = plan.config, plan.train.class_names
-    folder.parent.mkdir(parents=True, exist_ok=True)
     model = create_model(config.model.name, len(classes), **config.model.params)
     if plan.weights is not None:
         load_fitting(model, plan.weights)

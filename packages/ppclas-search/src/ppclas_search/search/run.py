@@ -214,10 +214,10 @@ class _Search:
             self._tick()
 
     def _why_no_more(self) -> str:
-        if self._left() <= 0:
-            return "the time is over"
         most = self._settings.most_trials
         begun = len(self._trials.all())
+        if self._left() <= 0 and begun:  # one is always begun: none would leave no answer
+            return "the time is over"
         return f"{most} trials were asked for" if most is not None and begun >= most else ""
 
     def _begin_next(self, job: Job) -> str:
