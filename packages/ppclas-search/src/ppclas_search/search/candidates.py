@@ -123,6 +123,7 @@ def look_at(
     console: Console,
     *,
     probe: bool,
+    alive: Callable[[], None] = lambda: None,
 ) -> list[Candidate]:
     """Size, latency and, with ``probe``, the worth of the frozen features of each candidate.
 
@@ -136,6 +137,7 @@ def look_at(
         limits: candidates over them are dropped before their features are computed.
         console: a line for each.
         probe: whether to compute features, which takes a pass over all photos.
+        alive: called after each.
     """
     found = []
     for number, point in enumerate(points):
@@ -150,6 +152,7 @@ def look_at(
             write_json(place / "candidate.json", asdict(known))
         found.append(known)
         console.line(described(known))
+        alive()
     return found
 
 
@@ -191,7 +194,8 @@ def _look(
         candidate = replace(candidate, name=_name(point, plan.config))
         bundle = _untrained(plan, place / "bundle")
     except PpclasError as error:  # weights that are not to be had, a size that does not fit
-        return replace(candidate, dropped=str(error))
+        said = str(error).removeprefix(f"{config.model.name}: ")
+        return replace(candidate, dropped=said.partition(". ")[0])
     try:
         cost = measure(bundle)
     except PpclasError as error:

@@ -155,6 +155,7 @@ class _Search:
             settings.limits,
             self._console,
             probe=settings.minutes is not None,
+            alive=self._tick,
         )
         if settings.minutes is not None:
             found = keep_best(found, max(self._left(), 0.0), settings.jobs)
