@@ -87,7 +87,7 @@ def test_grey_and_transparent_pixels_are_what_the_decoder_makes_of_them(model):
     [
         (np.zeros((8, 8, 3), np.float32), r"got float32. Are they in 0..1\? Use \(image \* 255\)"),
         (np.zeros((8, 8, 3), np.int64), "got int64. Bring them to 0..255"),
-        (np.zeros((3, 8, 9), np.uint8), r"Are the channels first\? Use image.transpose"),
+        (np.zeros((3, 8, 9), np.uint8), r"Are the channels first\? .* or layout='CHW'"),
     ],
 )
 def test_pixels_of_another_kind_are_refused_with_the_way_out(model, image, said):
@@ -98,6 +98,25 @@ def test_pixels_of_another_kind_are_refused_with_the_way_out(model, image, said)
 def test_a_batch_of_pixels_is_several_images(model):
     batch = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
     assert [a.top for a in model.predict(batch)] == [a.top for a in model.predict(list(batch))]
+
+
+def test_pixels_with_the_channels_first_are_taken_when_that_is_said(model):
+    batch = np.random.default_rng(1).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
+    first = batch.transpose(0, 3, 1, 2)
+    tops = [answer.top for answer in model.predict(batch)]
+    assert [answer.top for answer in model.predict(first, layout="CHW")] == tops
+    assert model.predict(first[0], layout="CHW")[0].top == tops[0]
+    with pytest.raises(ShapeError, match="expected 'HWC' or 'CHW'"):
+        model.predict(first, layout="NCHW")
+
+
+def test_answers_of_images_in_memory_show_them(model, photos):
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    answers = model.predict([pixels, photos / "class_00" / "000.png", *[pixels] * 25])
+    assert isinstance(answers, list)
+    page = answers._repr_html_()
+    assert page.count("<img") == 20
+    assert "and 7 more" in page
 
 
 def test_what_is_no_image_is_refused(model):

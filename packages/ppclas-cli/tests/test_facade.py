@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import re
 import subprocess
 import sys
@@ -26,13 +27,29 @@ def test_every_name_is_the_one_of_the_package_it_lives_in():
         "evaluate",
         "load",
         "predict",
-        "train",
     ):
         assert getattr(ppclas, name) is getattr(ppclas_engine, name)
     for name in ("Config", "list_models"):
         assert getattr(ppclas, name) is getattr(ppclas_core, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         ppclas.nothing  # noqa: B018
+
+
+def test_train_takes_what_the_engine_does_and_the_presets_of_augment():
+    assert inspect.signature(ppclas.train) == inspect.signature(ppclas_engine.train)
+    assert "augment: ``light``, ``medium``, ``strong``" in ppclas.train.__doc__
+    with pytest.raises(ConfigError, match="--augment heavy: expected light, medium, strong, or a"):
+        ppclas.train(augment="heavy")
+    with pytest.raises(ConfigError, match=r"'light': a name that ppclas.train knows"):
+        ppclas_engine.train(augment="light")
+
+
+def test_assigning_to_a_config_says_how_to_change_it():
+    config = ppclas.Config()
+    with pytest.raises(ConfigError, match=r"TrainSection is frozen: .replace\(epochs=3\) gives a"):
+        config.train.epochs = 3
+    changed = config.replace(train=config.train.replace(epochs=3))
+    assert (changed.train.epochs, config.train.epochs) == (3, ppclas.Config().train.epochs)
 
 
 def test_importing_and_listing_import_nothing_heavy():
@@ -81,6 +98,8 @@ def test_a_notebook_shows_the_photo_and_a_bar_for_each_class(tmp_path):
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), "uint8"), cv2.IMREAD_COLOR)
     assert picture.shape == (220, 220, 3)  # twice as wide as high, in the middle
     assert np.abs(picture[60:160].astype(int) - (0, 0, 255)).max() < 10
+    of_web = ppclas.Prediction("https://a.b/c.jpg?d=1&e='", (("cat", 1.0),))._repr_html_()
+    assert "src='https://a.b/c.jpg?d=1&amp;e=&#x27;'" in of_web
     of_array = ppclas.Prediction("image 1", (("cat", 1.0),))._repr_html_()
     assert "<img" not in of_array
     broken = ppclas.Prediction("x.jpg", error="no <image>")._repr_html_()

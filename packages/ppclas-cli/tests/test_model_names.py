@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,26 @@ def test_photos_are_named_without_training(ppclas, model):
         "African elephant",
         "pizza",
     ]
+
+
+def test_a_photo_of_the_web_is_named_copied_and_left_alone_offline(ppclas, photos, tmp_path):
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=photos)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/class_00/000.png"
+        code, out, err = ppclas("predict", address, "--sort-into", str(tmp_path / "sorted"))
+        _, local, _ = ppclas("predict", f"{photos}/class_00/000.png")
+        assert code == 0, err
+        code, _, err = ppclas("predict", f"{address}.jpg")
+        assert code == 1
+        assert "the server says 404" in err
+        code, _, err = ppclas("predict", address, "--offline")
+        server.shutdown()
+    assert out.partition("000.png")[2] == local.partition("000.png")[2]
+    (copy,) = (tmp_path / "sorted").rglob("*.png")
+    assert copy.read_bytes() == Path(photos, "class_00", "000.png").read_bytes()
+    assert code == 1
+    assert "PPCLAS_OFFLINE is set. Save the photo and give the file" in err
 
 
 def test_offline_is_for_the_whole_command_and_names_three_ways_on(ppclas, photos):

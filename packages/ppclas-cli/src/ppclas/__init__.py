@@ -10,10 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ppclas_cli.from_python import train
     from ppclas_core.config.schema import Config
     from ppclas_core.errors import PpclasError
     from ppclas_core.models import list_models
-    from ppclas_engine.api import create_model, evaluate, load, predict, train
+    from ppclas_engine.api import create_model, evaluate, load, predict
     from ppclas_engine.classifier import Classifier
     from ppclas_engine.results.predict import Prediction
 
@@ -36,7 +37,8 @@ _HOMES = {
     "PpclasError": "ppclas_core.errors",
     "Prediction": "ppclas_engine.results.predict",
     "list_models": "ppclas_core.models",
-    **dict.fromkeys(("create_model", "evaluate", "load", "predict", "train"), "ppclas_engine.api"),
+    "train": "ppclas_cli.from_python",
+    **dict.fromkeys(("create_model", "evaluate", "load", "predict"), "ppclas_engine.api"),
 }
 
 

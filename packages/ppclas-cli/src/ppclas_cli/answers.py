@@ -16,6 +16,7 @@ import click
 from ppclas_core.errors import PpclasError
 from ppclas_core.wording import escaped
 from ppclas_data.csv_cells import csv_cells
+from ppclas_data.decoding.web import is_address
 
 from ppclas_cli.output import error, json_text, note, print_table
 
@@ -189,9 +190,9 @@ def _write_csv(predictions: Iterator[Prediction], file: TextIO, least: float) ->
 def _print_aligned(predictions: Sequence[Prediction], least: float) -> None:
     """A row a photo: the answer, and what competes with it; paths from the folder of all."""
     folders = {str(Path(prediction.path).parent) for prediction in predictions}
-    above = (
-        os.path.commonpath(folders) if len({Path(f).is_absolute() for f in folders}) == 1 else ""
-    )
+    on_disk = not any(is_address(prediction.path) for prediction in predictions)
+    alike = on_disk and len({Path(folder).is_absolute() for folder in folders}) == 1
+    above = os.path.commonpath(folders) if alike else ""
     if len(predictions) > 1 and above:
         click.echo(f"photos in {escaped(above)}:")
     rows: list[list[Any]] = []

@@ -29,15 +29,22 @@ def sort_into(folder: Path, predictions: Sequence[Prediction], least: float) -> 
     Raises:
         DataError: a copy cannot be written.
     """
+    from ppclas_data.decoding.web import is_address, read_photo
+
     count = 0
     for prediction in predictions:
         source = Path(prediction.path)
         for name in [] if prediction.error else said_of(prediction, least) or ["no label"]:
             try:
-                target = _free(folder / _folder_name(name) / source.name, source)
+                content = read_photo(prediction.path)
+                target = _free(folder / _folder_name(name) / source.name, content)
                 if not target.exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(source, target)
+                    target.write_bytes(content)
+                    if not is_address(prediction.path):
+                        shutil.copystat(source, target)
+            except ImageError:  # it is not there any more
+                continue
             except OSError as error:
                 raise _unwritable(error, folder, "--sort-into") from error
             count += 1
@@ -52,6 +59,7 @@ def save_images(folder: Path, predictions: Sequence[Prediction], least: float) -
     """
     import cv2
     from ppclas_data.decoding.decode import decode
+    from ppclas_data.decoding.web import read_photo
 
     names: set[Path] = set()
     for prediction in predictions:
@@ -63,7 +71,8 @@ def save_images(folder: Path, predictions: Sequence[Prediction], least: float) -
             name, number = Path(f"{source.stem}-{number}.jpg"), number + 1
         names.add(name)
         try:
-            picture = with_answer(decode(source.read_bytes(), str(source)), prediction, least)
+            photo = decode(read_photo(prediction.path), prediction.path)
+            picture = with_answer(photo, prediction, least)
             folder.mkdir(parents=True, exist_ok=True)
             quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
             _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
@@ -116,12 +125,12 @@ def _folder_name(name: str) -> str:
     return plain.strip(" .") or "_"
 
 
-def _free(target: Path, source: Path) -> Path:
+def _free(target: Path, content: bytes) -> Path:
     """``target``, or where another photo has that name, the name with a number; the same photo may
     be there already.
     """
     number, path = 2, target
-    while path.exists() and path.read_bytes() != source.read_bytes():
+    while path.exists() and path.read_bytes() != content:
         path = target.with_stem(f"{target.stem}-{number}")
         number += 1
     return path

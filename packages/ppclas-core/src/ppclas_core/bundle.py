@@ -296,8 +296,7 @@ def architecture_of(name: str, num_classes: int, params: Mapping[str, Any]) -> A
 def versions() -> dict[str, str]:
     """Versions of what decides about results here."""
     names = ("ppclas-core", "paddlepaddle", "paddlepaddle-gpu", "numpy", "opencv-python-headless")
-    found = {name: version for name in names if (version := _version(name))}
-    return {"python": platform.python_version(), **found}
+    return {"python": platform.python_version(), **{n: v for n in names if (v := _version(n))}}
 
 
 def _version(distribution: str) -> str:

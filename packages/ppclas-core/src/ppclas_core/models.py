@@ -27,8 +27,7 @@ def list_models(pattern: str = "*", *, pretrained: bool | None = None) -> list[s
     names = [name for name in models if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
     if pretrained is None:
         return names
-    facts = {name: models.entry(name).metadata for name in names}
-    return [name for name in names if _is_published(facts[name]) == pretrained]
+    return [name for name in names if _is_published(models.entry(name).metadata) == pretrained]
 
 
 def _is_published(facts: Mapping[str, Any]) -> bool:

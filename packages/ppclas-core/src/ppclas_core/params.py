@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from ppclas_core.errors import ConfigError
+
 Self = TypeVar("Self", bound="Params")
 
 
@@ -24,17 +26,20 @@ class Params(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _lists_are_tuples(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {key: _tuples(value) for key, value in data.items()}
+        return {key: _tuples(data[key]) for key in data} if isinstance(data, dict) else data
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            raise ConfigError(
+                f"{type(self).__name__} is frozen: .replace({name}={value!r}) gives a changed "
+                "copy, as in config = config.replace(train=config.train.replace(epochs=3))"
+            )
+        super().__setattr__(name, value)
 
     def replace(self: Self, **changes: Any) -> Self:
         """A validated copy with ``changes``."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return type(self)(**{**values, **(self.model_extra or {}), **changes})
+        return type(self)(**{**dict(self), **changes})
 
 
 def _tuples(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_tuples(item) for item in value)
-    return value
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

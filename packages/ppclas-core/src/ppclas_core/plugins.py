@@ -120,8 +120,7 @@ class PluginManager:
         self._pluggy.unregister(plugin)
         for registry in self.registries.all().values():
             registry.drop(owner)
-        gone = (name, owner)
-        self.plugins = [info for info in self.plugins if (info.name, info.distribution) != gone]
+        self.plugins = [p for p in self.plugins if (p.name, p.distribution) != (name, owner)]
 
     def load_entry_points(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load every installed plugin, first-party ones first, each on its own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,15 @@ from ppclas_engine.classifier import Classifier, Picture
 from ppclas_engine.console import Console
 from ppclas_engine.loop.channels import load_fitting
 from ppclas_engine.loop.train import RunResult
-from ppclas_engine.results.predict import Prediction
+from ppclas_engine.results.predict import Predictions
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
 from ppclas_engine.scoring.evaluate import Evaluation
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.feature_extractor import FeatureExtractor
     from ppclas_core.contracts.image_model import ImageModel
+
+    from ppclas_engine.planning.plan import Plan
 
 _Path = str | os.PathLike[str]
 
@@ -42,6 +44,7 @@ def train(
     output: _Path | None = None,
     device: str | None = None,
     seed: int | None = None,
+    augment: _Path | Callable[[Plan], Plan] | None = None,
     config: _Path | None = None,
     overrides: Sequence[str] = (),
     console: Console | None = None,
@@ -64,6 +67,8 @@ def train(
         output: the run folder. Nothing: ``runs/<model>-<n>``.
         device: ``auto``, ``cpu`` or ``gpu``.
         seed: of everything random.
+        augment: ``light``, ``medium``, ``strong`` or a YAML file of transforms, which
+            ``ppclas.train`` alone knows; or what changes the plan.
         config: a YAML file or the name of a recipe, below the arguments above.
         overrides: further settings, ``"train.patience=3"``, as after ``-o``.
         console: where lines and the bar go. Nothing: stderr.
@@ -89,19 +94,24 @@ def train(
         for name, (key, value) in settings.items()
         if value is not None
     }
+    console = console or Console()
     if isinstance(data, Config):
         if len(given) > 1 or config is not None or overrides:
             raise ConfigError(
                 "expected a Config that says everything, got other settings beside it: put them "
                 "into it with config.replace(…)"
             )
-        return session.train(data, console)
-    console = console or Console()
-    source = None if config is None else os.fspath(config)
-    loaded = load_config(source, overrides, given)
-    for note in loaded.notes:
-        console.line(note)
-    return session.train(loaded.config, console)
+        whole = data
+    else:
+        loaded = load_config(None if config is None else os.fspath(config), overrides, given)
+        for note in loaded.notes:
+            console.line(note)
+        whole = loaded.config
+    if augment is None:
+        return session.train(whole, console)
+    if not callable(augment):
+        raise ConfigError(f"augment={str(augment)!r}: a name that ppclas.train knows; call that")
+    return session.train_plan(augment(session.plan_run(whole)), console)
 
 
 def create_model(
@@ -168,9 +178,7 @@ def load(path: _Path = DEFAULT_MODEL, *, readers: int = 2) -> Classifier:
     return Classifier(open_model(path), readers=readers)
 
 
-def predict(
-    path: _Path, images: Picture | Iterable[Picture], *, top_k: int = 5
-) -> list[Prediction]:
+def predict(path: _Path, images: Picture | Iterable[Picture], *, top_k: int = 5) -> Predictions:
     """Answers of the model at ``path``, in the order of the images; see ``Classifier.predict``.
 
     To ask more than once, ``load`` the model and keep it.

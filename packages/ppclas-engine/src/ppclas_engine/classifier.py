@@ -5,17 +5,20 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
-from ppclas_core.errors import DataError
+from ppclas_core.errors import DataError, ShapeError
 from ppclas_data.decoding.arrays import rgb_pixels
 from ppclas_data.decoding.decode import as_seen, decode
+from ppclas_data.decoding.web import is_address
 
-from ppclas_engine.results.predict import Prediction, expand_paths, predict
+from ppclas_engine.results.card import picture_of
+from ppclas_engine.results.predict import Predictions, expand_paths, predict
 from ppclas_engine.scoring.predictors import bundle_predictor, open_engine
 
 if TYPE_CHECKING:
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from ppclas_core.contracts.export import Engine
 
 Picture: TypeAlias = Union["str | os.PathLike[str] | bytes | NDArray[Any]", "PillowImage"]
-"""A file, folder, list or pattern; the bytes of an image file; pixels (uint8; grey, RGB or RGBA,
-channels last); or an image of Pillow."""
+"""A file, folder, list, pattern or web address; the bytes of an image file; pixels (uint8; grey,
+RGB or RGBA); or an image of Pillow."""
 
 
 class Classifier:
@@ -54,13 +57,18 @@ class Classifier:
         return self.bundle.labels
 
     def predict(
-        self, images: Picture | Iterable[Picture], *, top_k: int = 5, batch_size: int = 32
-    ) -> list[Prediction]:
+        self,
+        images: Picture | Iterable[Picture],
+        *,
+        top_k: int = 5,
+        batch_size: int = 32,
+        layout: Literal["HWC", "CHW"] = "HWC",
+    ) -> Predictions:
         """Names and probabilities of an image, or of several, in their order.
 
-        An array [N, H, W, C] is a batch of pixels. A folder stands for every photo below it, a
-        ``.txt`` list for its lines, a pattern for what
-        it matches. A file that is missing or cannot be read gets a prediction with ``error`` set.
+        An array [N, H, W, C] is a batch of pixels, with ``layout="CHW"`` [N, C, H, W]. A folder
+        stands for every photo below it, a ``.txt`` list for its lines, a pattern for what it
+        matches. A file that is missing or cannot be read gets a prediction with ``error`` set.
 
         Raises:
             DataError: a folder or a pattern stands for no image, or something is no image at all.
@@ -72,10 +80,11 @@ class Classifier:
             or _is_pillow(images)
         )
         given: Iterable[Any] = [images] if single else images  # type: ignore[assignment]
-        return list(
+        found = list(_expanded(given, layout))
+        answers = Predictions(
             predict(
                 self.bundle,
-                list(_expanded(given)),
+                found,
                 top_k=top_k,
                 batch_size=batch_size,
                 threads=self._readers,
@@ -83,27 +92,38 @@ class Classifier:
                 predictor=self._predictor,
             )
         )
+        for place, image in enumerate(found[: answers.SHOWN]):
+            if not isinstance(image, str):
+                answers[place] = replace(answers[place], picture=picture_of(image))
+        return answers
 
     def __repr__(self) -> str:
         architecture, (height, width) = self.bundle.manifest.architecture, self.bundle.image_size
         return f"<Classifier {architecture.name}, {len(self.labels)} classes, {height}x{width}>"
 
 
-def _expanded(images: Iterable[Any]) -> Iterator[str | NDArray[np.uint8]]:
+def _expanded(images: Iterable[Any], layout: str) -> Iterator[str | NDArray[np.uint8]]:
+    if layout not in ("HWC", "CHW"):
+        raise ShapeError(f"layout: expected 'HWC' or 'CHW' (channels first), got {layout!r}")
     for number, image in enumerate(images, 1):
         name = f"image {number}"
         if isinstance(image, str | os.PathLike):
             path = os.fspath(image)
             # One file may be missing, or have a name that looks like a pattern.
             is_list = path.lower().endswith(".txt")
-            if is_list or Path(path).is_dir() or (glob.has_magic(path) and not Path(path).exists()):
+            if is_address(path):
+                yield path
+            elif (
+                is_list or Path(path).is_dir() or (glob.has_magic(path) and not Path(path).exists())
+            ):
                 yield from expand_paths([path])
             else:
                 yield path
         elif isinstance(image, bytes):
             yield decode(image, name)
         elif isinstance(image, np.ndarray):
-            yield rgb_pixels(image, name)
+            first = layout == "CHW" and image.ndim == 3
+            yield rgb_pixels(image.transpose(1, 2, 0) if first else image, name)
         elif _is_pillow(image):
             yield as_seen(image, name)
         else:

@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import TextIO
 
@@ -94,7 +95,14 @@ class Console:
     def bar(
         self, title: str, total: int, start: int = 0, every: int | None = None
     ) -> Iterator[Bar]:
-        """A progress bar on a terminal; elsewhere a line every ``every`` steps, or now and then."""
+        """A progress bar on terminals and in notebooks; else a line every ``every`` steps, or now
+        and then.
+        """
+        if self._rich.is_jupyter and not self._quiet:
+            notebook = _NotebookBar(self, title, total, start)
+            yield notebook
+            notebook.clear()
+            return
         if not self.is_terminal:
             yield Bar(self, title, total, start, every)
             return
@@ -145,6 +153,29 @@ class _TerminalBar(Bar):
 
     def advance(self, facts: str = "") -> None:
         self._progress.update(self._task, advance=1, facts=facts)  # type: ignore[arg-type]
+
+
+class _NotebookBar(Bar):
+    """One picture that is replaced, at most five times a second."""
+
+    def __init__(self, console: Console, title: str, total: int, start: int) -> None:
+        from IPython.display import HTML, display
+
+        super().__init__(console, title, total, start)
+        self._html = HTML
+        self._place = display(HTML(""), display_id=True)
+
+    def advance(self, facts: str = "") -> None:
+        self._done += 1
+        if time.monotonic() - self._last_line < 0.2 and self._done < self._total:
+            return
+        self._last_line = time.monotonic()
+        said = f"{self._title} <progress value={self._done} max={self._total}></progress>"
+        self._place.update(self._html(f"{said} {self._done}/{self._total} {escape(facts)}"))
+
+    def clear(self) -> None:
+        """Take it away: what is to be kept is said in lines."""
+        self._place.update(self._html(""))
 
 
 class _FactsColumn(ProgressColumn):

@@ -110,7 +110,7 @@ def command(
     tta: str | None,
     devices: str | None,
 ) -> None:
-    """Name what is in the photos: PATHS are files, folders, .txt lists or globs.
+    """Name what is in the photos: PATHS are files, folders, .txt lists, globs or web addresses.
 
     Of a model for several labels a photo, every label whose probability reaches its threshold is
     printed.
@@ -121,6 +121,7 @@ def command(
     \b
     Examples:
       ppclas predict cat.jpg
+      ppclas predict https://example.com/cat.jpg
       ppclas predict cat.jpg -m ResNet50_vd
       ppclas predict cat.jpg -m runs/MobileNetV2-1
       ppclas predict photos/ -m exports/onnx -o answers.csv

@@ -47,8 +47,7 @@ def apply_override(tree: dict[str, Any], assignment: str, defaults: Any = None) 
         ConfigError: no ``=``, an index out of range, a part inside a plain value.
     """
     key, equals, text = assignment.partition("=")
-    key = key.strip()
-    parts = key.split(".")
+    parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError(
             f"-o {assignment}: expected KEY=VALUE with a dotted key, for example -o "

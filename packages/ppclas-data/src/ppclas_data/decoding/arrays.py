@@ -40,7 +40,7 @@ def rgb_pixels(image: NDArray[Any], where: str = "the image") -> NDArray[np.uint
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
         hint = ""
         if image.ndim == 3 and image.shape[0] in (1, 3, 4):
-            hint = " Are the channels first? Use image.transpose(1, 2, 0)."
+            hint = " Are the channels first? Use image.transpose(1, 2, 0) or layout='CHW'."
         raise ShapeError(
             f"{where}: expected pixels [H, W], or [H, W, C] with 1, 3 (RGB) or 4 (RGBA) channels, "
             f"got {list(image.shape)}.{hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import math
 import warnings
@@ -11,14 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_components.confusion import Confusion
 from ppclas_components.metrics import Reliability
-from ppclas_core.errors import ImageError
 from ppclas_core.files import write_atomic
-from ppclas_data.decoding.decode import decode
+from ppclas_data.inspection.thumbnails import thumbnail
 from rich.cells import cell_len, chop_cells
 
 from ppclas_engine.results.fonts import families, in_words
@@ -27,8 +24,6 @@ from ppclas_engine.results.tables import Answer
 MISTAKES = 24
 """Photos on ``mistakes.png``."""
 _COLUMNS = 6
-_THUMBNAIL = 220
-"""Side of a photo there, in pixels."""
 MATRIX_CLASSES = 40
 """Up to so many classes are shown as a matrix; of more, those that go wrong are named instead."""
 _COUNTED = 30
@@ -292,34 +287,6 @@ def about(answer: Answer, *, several: bool) -> list[tuple[str, str]]:
 def _short(text: str, width: int = 30) -> str:
     """What fits of ``text``; Chinese characters take the place of two."""
     return text if cell_len(text) <= width else f"{chop_cells(text, width - 1)[0]}…"
-
-
-def thumbnail(read: Callable[[], bytes], name: str) -> NDArray[np.uint8]:
-    """[220, 220, 3], the whole photo on grey; grey alone where it cannot be read any more."""
-    tile = np.full((_THUMBNAIL, _THUMBNAIL, 3), 238, np.uint8)
-    try:
-        photo = decode(read(), name)
-    except (ImageError, OSError):
-        return tile
-    scale = _THUMBNAIL / max(photo.shape[:2])
-    height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    top, left = (_THUMBNAIL - height) // 2, (_THUMBNAIL - width) // 2
-    tile[top : top + height, left : left + width] = cv2.resize(
-        photo, (width, height), interpolation=method
-    )
-    return tile
-
-
-def jpeg_uri(pixels: NDArray[np.uint8]) -> str:
-    """RGB pixels [H, W, 3] for the ``src`` of an ``img``."""
-    bgr = np.ascontiguousarray(pixels[:, :, ::-1])
-    return data_uri(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes(), "jpeg")
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """An encoded picture for the ``src`` of an ``img``."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _largest_confusion(shares: NDArray[np.float64]) -> float:

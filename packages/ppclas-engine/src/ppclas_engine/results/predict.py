@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count, repeat
 from pathlib import Path
 from threading import Lock
@@ -17,6 +17,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.data import Draw
 from ppclas_core.errors import DataError, ImageError
 from ppclas_data.decoding import jpeg
+from ppclas_data.decoding.web import is_address, read_photo
 from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.labels import read_lines
 from ppclas_data.sources.photo_files import LeftOut, image_files, why_no_photos
@@ -42,6 +43,8 @@ class Prediction:
     first."""
     damage: str = ""
     """What is wrong with the image although it was read: a part of the picture is lost."""
+    picture: str = field(default="", repr=False, compare=False)
+    """What a notebook shows of an image that came from memory: the ``src`` of an ``img``."""
 
     @property
     def label(self) -> str | None:
@@ -56,7 +59,7 @@ class Prediction:
     def _repr_html_(self) -> str:
         from ppclas_engine.results.card import card
 
-        return card(self.path, self.top, self.error)
+        return card(self.path, self.top, self.error, self.picture)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -72,9 +75,19 @@ class Prediction:
         return {**answer, **damaged}
 
 
+class Predictions(list[Prediction]):
+    """Answers in the order of the images: a list, of which a notebook shows the first ones."""
+
+    SHOWN = 20
+
+    def _repr_html_(self) -> str:
+        more = f"<div>and {len(self) - self.SHOWN} more</div>" if len(self) > self.SHOWN else ""
+        return "".join(one._repr_html_() for one in self[: self.SHOWN]) + more
+
+
 def expand_paths(inputs: Sequence[str], notes: list[str] | None = None) -> list[str]:
     """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs
-    stand for.
+    stand for; web addresses are left as they are.
 
     What a folder's photos are is said by ``walk_photos``; what is passed over goes to ``notes``.
 
@@ -87,6 +100,8 @@ def expand_paths(inputs: Sequence[str], notes: list[str] | None = None) -> list[
 
 
 def _expand(given: str, notes: list[str]) -> list[str]:
+    if is_address(given):
+        return [given]
     path = Path(given)
     if path.is_dir():
         left_out = LeftOut()
@@ -140,8 +155,8 @@ def predict(
 
     Args:
         bundle: what answers.
-        paths: image files, or RGB pixels [H, W, 3] of whole images; those are called "image 1" and
-            so on.
+        paths: image files or web addresses of some, or RGB pixels [H, W, 3] of whole images; those
+            are called "image 1" and so on.
         top_k: answers an image, clamped to the number of classes.
         batch_size: images a step.
         threads: how many images are read at a time, while the batch before them is being answered.
@@ -161,7 +176,7 @@ def predict(
         damage = ""
         try:
             if isinstance(image, str):
-                data = Path(image).read_bytes()
+                data = read_photo(image)
                 pixels = pipeline(data, draw, path)
                 damage = jpeg.find_damage(data) if data.startswith(jpeg.SIGNATURE) else ""
             else:

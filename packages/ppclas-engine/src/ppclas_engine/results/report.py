@@ -19,6 +19,7 @@ from ppclas_components.metrics import wilson
 from ppclas_core.bundle import Bundle, versions
 from ppclas_core.contracts.data import ImageSet
 from ppclas_core.files import write_text
+from ppclas_data.inspection.thumbnails import data_uri, jpeg_uri, thumbnail
 from ppclas_data.loading.loader import available_cpus
 
 from ppclas_engine.profile import cost_facts
@@ -26,13 +27,10 @@ from ppclas_engine.results.advice import advice
 from ppclas_engine.results.pictures import (
     MATRIX_CLASSES,
     about,
-    data_uri,
     draw_confusion,
     draw_curves,
     draw_mistakes,
     draw_reliability,
-    jpeg_uri,
-    thumbnail,
     top_confusions,
 )
 from ppclas_engine.results.tables import Answer, Tables

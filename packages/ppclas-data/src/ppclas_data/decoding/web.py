@@ -1,0 +1,28 @@
+"""Where a photo lies: in a file, or behind a web address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def is_address(text: str) -> bool:
+    """Whether a text names a photo on the web: it begins with ``http://`` or ``https://``.
+
+    >>> is_address("https://example.com/cat.jpg"), is_address("photos/cat.jpg")
+    (True, False)
+    """
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def read_photo(path: str) -> bytes:
+    """The content of an image file, or of what is behind an address.
+
+    Raises:
+        ImageError: the address gives no photo within the limits, or the network is not to be used.
+        OSError: the file cannot be read.
+    """
+    if not is_address(path):
+        return Path(path).read_bytes()
+    from ppclas_data.decoding.fetching import fetch  # only where it is needed: it loads slowly
+
+    return fetch(path)
