@@ -163,7 +163,7 @@ def test_a_budget_ranks_models_by_their_features_first(photos, tmp_path):
     first = found["trials"][0]
     best = max(probed, key=lambda each: each["probe"])
     assert first["data.image_size"] == best["point"]["data.image_size"]
-    assert found["seconds"] < 1.5 * 60 + 60
+    assert found["ended"].startswith(("the time is over", "no further run fits", "every point"))
     assert "not tried: SqueezeNet1_0" in done.stderr
     assert (folder / "search.png").stat().st_size > 5000
 
