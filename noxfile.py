@@ -80,6 +80,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site in both languages, a warning is an error; open ``build/site/index.html``."""
+    install(session)
+    session.run("python", "docs/build_site.py")
+
+
+@nox.session
 def wheels(session: nox.Session) -> None:
     """Build the wheels, install them into an empty environment and train with them."""
     install(session)
