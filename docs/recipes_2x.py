@@ -60,7 +60,8 @@ FILES: dict[str, dict[str, Any]] = {
         "accumulate": 4, "optimizer": adam(4e-3, 1e-6, 0.0, 20), **STRONG,
     },
     "PVTV2/PVT_V2_B0": {
-        "arch": {"drop_path_rate": 0.1}, "epochs": 300, "batch": 128, "devices": 8, "smoothing": 0.1, **STRONG,
+        "arch": {"drop_path_rate": 0.1},
+        "epochs": 300, "batch": 128, "devices": 8, "smoothing": 0.1, **STRONG,
         "optimizer": adam(1e-3, 1e-5, 1e-6, 20, no_weight_decay_name=PVT_WORDS),
     },
     "MobileViT/MobileViT_S": {
