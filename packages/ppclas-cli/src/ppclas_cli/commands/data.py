@@ -11,6 +11,7 @@ from ppclas_core.wording import escaped
 
 from ppclas_cli import output
 from ppclas_cli.commands import data_preview as preview
+from ppclas_cli.commands.data_fetch import fetch_command
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.readers import BadImage
@@ -254,3 +255,4 @@ def _say(text: str) -> None:
 
 
 data.add_command(preview.command)
+data.add_command(fetch_command)
