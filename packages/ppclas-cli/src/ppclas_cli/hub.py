@@ -171,10 +171,10 @@ def _said(repo: str, endpoint: str | None) -> Iterator[HfApi]:
         raise BundleError(f"{repo} is on a hub, and PPCLAS_OFFLINE is set: nothing is asked there")
     try:
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import (
+        from huggingface_hub.errors import (  # type: ignore[attr-defined]
             HfHubHTTPError,
             HFValidationError,
-            HTTPError,  # type: ignore[attr-defined]
+            HTTPError,
             LocalEntryNotFoundError,
             LocalTokenNotFoundError,
             RepositoryNotFoundError,
