@@ -182,7 +182,7 @@ def _said(repo: str, endpoint: str | None) -> Iterator[HfApi]:
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise MissingDependencyError(
-            "ppclas hub needs huggingface_hub: pip install 'ppclas-cli[hub]'"
+            "huggingface_hub is needed: pip install 'ppclas-cli[hub]'"
         ) from error
     disable_progress_bars()
     where = endpoint or "huggingface.co"
