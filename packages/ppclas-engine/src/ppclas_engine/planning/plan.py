@@ -75,17 +75,20 @@ def given(value: T | None) -> T:
     return value
 
 
-def plan_run(config: Config) -> Plan:
+def plan_run(config: Config, *, download: bool = True) -> Plan:
     """What training with ``config`` would do on this machine; makes the device Paddle's own.
+
+    Without ``download``, published weights that are not here are left to the run.
 
     Raises:
         TrainingError: a GPU is wanted and Paddle cannot use one.
         PpclasError: as ``make_plan``.
     """
-    return make_plan(config, select_device(device_of(config), config.train.devices))
+    device = select_device(device_of(config), config.train.devices)
+    return make_plan(config, device, download=download)
 
 
-def make_plan(config: Config, device: Device) -> Plan:
+def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     """Open the photos and fill in every open field of ``config``; ``device`` is ``cpu`` or ``gpu``.
 
     Raises:
@@ -121,7 +124,7 @@ def make_plan(config: Config, device: Device) -> Plan:
         build_component(get_registries().trackers, tracker).check()
 
     model = get_registries().models.entry(config.model.name)
-    weights = _locate_weights(config, notes)
+    weights = _locate_weights(config, notes, download)
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
     params = model_params(config.data, config.model.params)
     data = fit_channels(data, config.data, params.get("in_channels"), notes)
@@ -196,7 +199,7 @@ def _check_objective_needs_no_labels(config: Config) -> None:
         )
 
 
-def _locate_weights(config: Config, notes: list[str]) -> Path | None:
+def _locate_weights(config: Config, notes: list[str], download: bool) -> Path | None:
     pretrained, entry = config.model.pretrained, get_registries().models.entry(config.model.name)
     name = entry.name
     if pretrained is False:
@@ -208,8 +211,12 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
         notes.append(f"{name} starts from random weights: {entry.owner} publishes none for it")
         return None
     try:
-        found = pretrained_path(name, download=True)
+        found = pretrained_path(name, download=download)
     except WeightsError as error:
+        url = entry.metadata.get("weights_url")
+        if not download and url is not None:
+            notes.append(f"the published weights of {name} are not on this machine: to download")
+            return Path(url.rpartition("/")[2])
         raise WeightsError(
             f"{name}: {str(error).rstrip('.')}. Or start from a file (--pretrained FILE) or from "
             "random weights (--from-scratch)."
