@@ -12,8 +12,7 @@ import click
 from ppclas_cli import training_screen
 from ppclas_cli.augmenting import augmented
 from ppclas_cli.folds import check_folds, resume_folds, train_folds
-from ppclas_cli.meeting import machines, meeting
-from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of
+from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of, machines
 from ppclas_cli.tuned import Tuning, print_gain
 
 if TYPE_CHECKING:
@@ -232,6 +231,7 @@ def command(
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
+    from ppclas_engine.ranks.meeting import meeting
     from ppclas_engine.session import (
         follow,
         follow_elsewhere,
