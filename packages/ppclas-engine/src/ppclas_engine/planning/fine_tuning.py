@@ -52,6 +52,5 @@ def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
         and optimizer.name == "Momentum"
         and optimizer.lr_mult is None
         and optimizer.layer_decay is None
-        and not config.train.freeze
     )
     return BOLD if tried else CAREFUL
