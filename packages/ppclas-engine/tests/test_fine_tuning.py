@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from ppclas_components.optimizing import expand_stages
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import NormalizeConfig
@@ -14,7 +15,6 @@ from ppclas_data.builtin import builtin_photos
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.api import train
 from ppclas_engine.console import Console
-from ppclas_engine.loop.optimizing import expand_stages
 from ppclas_engine.loop.probe import fit_linear_head, linear_head, logistic_regression
 from ppclas_engine.planning.fine_tuning import FEW, fine_tuning_of
 from ppclas_engine.planning.plan import make_plan

@@ -93,9 +93,9 @@ def estimated_seconds(plan: Plan) -> float | None:
     if config.train.devices is not None or config.objective.name != "Supervised":
         return None
     import paddle
+    from ppclas_components.optimizing import expand_stages
     from ppclas_core.errors import PpclasError
     from ppclas_core.models import create_model
-    from ppclas_engine.loop.optimizing import expand_stages
 
     try:
         reading = _reading_seconds(plan)

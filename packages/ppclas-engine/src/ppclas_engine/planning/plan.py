@@ -17,7 +17,7 @@ from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.plugins import get_registries
 from ppclas_data.inspection.dark import look_for_dark
 from ppclas_data.sources.leaks import same_bytes
-from ppclas_data.sources.splits import open_splits
+from ppclas_data.sources.splits import open_splits, roots
 from ppclas_data.sources.unlabelled import add_unlabelled
 
 from ppclas_engine.bundles import pretrained_path
@@ -104,7 +104,7 @@ def make_plan(config: Config, device: Device) -> Plan:
     )
     if config.data.train_extra is not None:
         _check_objective_needs_no_labels(config)
-        train = add_unlabelled(train, val, config.data.train_extra, config.data.root, notes)
+        train = add_unlabelled(train, val, config.data.train_extra, roots(config.data)[0], notes)
 
     check_task(config, train.task)
     loss = plan_loss(config.loss, train, notes)
