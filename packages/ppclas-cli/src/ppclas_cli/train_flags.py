@@ -82,8 +82,8 @@ def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--freeze",
             metavar="STAGES",
-            help="What is not trained: backbone (the classifier alone learns), or stages with "
-            "commas.",
+            help="What is not trained: backbone (the classifier alone learns), early (its first "
+            "half), or stages with commas.",
         ),
         click.option(
             "--patience",
