@@ -61,6 +61,7 @@ def register_optimizers(registry: Registry) -> None:
         "RMSProp": "rate divided by the root of the mean square gradient, L2 penalty",
         "Adam": "adaptive moments, L2 penalty",
         "AdamW": "adaptive moments, decoupled weight decay",
+        "Lamb": "adaptive moments with steps as long as the weights say, for large batches",
     }.items():
         registry.register(name, f"ppclas_components.optimizers:{name}", summary=summary)
 

@@ -33,7 +33,7 @@ from ppclas_deploy.heat import TOLERANCE, check_heat
 from ppclas_deploy.isolate import LOG, keep_log
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
-from ppclas_deploy.proof import Proof, proof_names, proof_photos, write_proof
+from ppclas_deploy.proof import Proof, is_provable, proof_names, proof_photos, write_proof
 from ppclas_deploy.sizes import at_size
 
 _MARGIN = 2.0
@@ -206,7 +206,8 @@ def _build(
         logs = [Path(name) / "model.log", Path(name) / "engine.log"]
         stop, doubt = threading.Event(), ""
         try:
-            both = Photos((*photos.paths, *proof_photos()), photos.origin)
+            proof = proof_photos() if is_provable(bundle) else []
+            both = Photos((*photos.paths, *proof), photos.origin)
             # Most of the time goes into starting Paddle: the model answers while the converter
             # works.
             asked = pool.submit(parity.ask_model, bundle, both, logs[0], limit, stop)
@@ -245,9 +246,10 @@ def _build(
         heat = check_heat(
             bundle, folder, photos, folder / LOG, limit, max(TOLERANCE, exporter.accepted(facts))
         )
-    on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
-    accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
-    write_proof(folder, Proof.of(manifest, model_proof, accepted))
+    if proof:
+        on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
+        accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
+        write_proof(folder, Proof.of(manifest, model_proof, accepted))
     report = parity.report(result, manifest, photos, model, export)
     if heat is not None:
         report["heatmap_max_abs_diff"] = heat

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.errors import DataError
+from ppclas_data.sources.splits import roots
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import logistic_regression
 
@@ -32,7 +33,7 @@ def photos_of_folds(folder: Path) -> tuple[str | None, str | None, str | None]:
     for name in (RECIPE, "config.yaml"):
         if (folder / name).is_file():
             data = load_config(str(folder / name)).config.data
-            return data.train, data.root, data.labels
+            return data.train, roots(data)[0], data.labels
     raise DataError(
         f"Which photos? {folder} is no run and no folder of folds, so name them: ppclas data audit "
         "PHOTOS"

@@ -24,6 +24,7 @@ from ppclas_data.sources.listing import write_parts
 from ppclas_data.sources.opening import load_image_set
 from ppclas_data.sources.parts import training_part
 from ppclas_data.sources.split_column import training_rows
+from ppclas_data.sources.splits import roots
 from ppclas_engine.console import Console
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
@@ -140,7 +141,7 @@ def _photos(config: Config, notes: list[str]) -> ImageSet:
     part = training_part(place, notes)
     if part != place:
         notes.append("The other parts of the data set are left alone: folds are of this one.")
-    images = load_image_set(part, root=data.root, labels=data.labels, task=data.task)
+    images = load_image_set(part, root=roots(data)[0], labels=data.labels, task=data.task)
     return training_rows(images, notes)
 
 
