@@ -20,7 +20,7 @@ from ppclas_search.explain.explaining import explain
 from ppclas_search.explain.maps import as_large, grad_cam, recipro_cam
 from ppclas_search.seen import see
 
-PHOTOS = [str(path) for path in sorted(builtin_photos().glob("val/*/*"))[:40:8]]
+PHOTOS = [str(path) for path in sorted(builtin_photos().glob("val/*/*"))[:40:20]]
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +102,12 @@ def test_what_has_no_heat_map_says_so(bundle, exported):
 @pytest.mark.slow
 def test_a_fixed_batch_with_preprocessing(bundle, tmp_path, capsys):
     words = ["export", "SqueezeNet1_1", "--target", "onnx", "--heatmap", "--with-preprocess"]
-    assert main([*words, "--batch", "2", "--num-photos", "2", "-o", str(tmp_path / "onnx")]) == 0
+    assert main([*words, "--batch", "4", "--num-photos", "2", "-o", str(tmp_path / "onnx")]) == 0
     fixed = Bundle.load(tmp_path / "onnx")
     engine = open_engine(fixed)
     pixels = pixels_of(bundle)
     maps = heat_maps(fixed, engine, engine.prepare(pixels))
-    assert len(maps) == len(PHOTOS) == 5
+    assert len(maps) == len(PHOTOS)
     classes = engine.logits(engine.prepare(pixels)).argmax(axis=1)
     own = recipro_cam(
         bundle.build_model(), pixels, classes, bundle.manifest.preprocessing.normalize
@@ -117,8 +117,9 @@ def test_a_fixed_batch_with_preprocessing(bundle, tmp_path, capsys):
 
 def test_explain_takes_the_map_of_the_export(bundle, exported, tmp_path):
     results = explain(exported, PHOTOS, tmp_path / "out")
-    assert [result.files[0].rpartition("-")[2] for result in results] == ["heatmap.png"] * 5
-    found = np.load(tmp_path / "out" / results[0].files[1])
-    explain(bundle, PHOTOS, tmp_path / "own", methods=("recipro-cam",))
-    own = np.load(next((tmp_path / "own").glob("*-recipro-cam.npy")))
-    assert found.shape == own.shape
+    assert [result.files[0].rpartition("-")[2] for result in results] == ["heatmap.png"] * 2
+    found = np.load(tmp_path / "out" / results[1].files[1])
+    engine = open_engine(exported)
+    pixels = pixels_of(bundle)
+    maps = as_large(heat_maps(exported, engine, engine.prepare(pixels)), pixels)
+    assert found == pytest.approx(maps[1], abs=1e-5)
