@@ -54,8 +54,9 @@ def add_heat_maps(folder: Path, bundle: Bundle) -> int:
 
 def _section(cards: Sequence[str]) -> str:
     return (
-        "<h2>What it looked at</h2>\n<p><small>Red is strong evidence for the class that was said "
-        "('ppclas explain').</small></p>\n"
+        "<h2 style='margin-top:18px'>What it looked at</h2>\n"
+        "<p><small>Red is strong evidence for the class that was said ('ppclas explain').</small>"
+        "</p>\n"
         f'<div class="cards">{"".join(cards)}</div>'
     )
 
