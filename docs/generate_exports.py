@@ -346,8 +346,8 @@ def _lines(data: Mapping[str, Any], names: Mapping[str, float], language: str) -
             "Weights are random, with batch norms that have seen photos, except where marked *. A "
             "difference marked † is one from the trained model in double precision, asked where "
             "single precision is not enough: random weights make some networks ill-conditioned. "
-            "The larger of 1e-4 and twice the model's own distance from double precision is accepted "
-            "then. `ppclas export` does the same for differences up to 1e-3."
+            "Then the larger of 1e-4 and twice the model's own distance from double precision "
+            "is accepted. `ppclas export` does the same for differences up to 1e-3."
         )
     else:
         yield "# 各模型的导出情况\n"
