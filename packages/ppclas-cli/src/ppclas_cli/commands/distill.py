@@ -123,7 +123,8 @@ _FLAGS: list[click.Parameter] = [
         ["--loss", "losses"],
         multiple=True,
         metavar="NAME[:WEIGHT]",
-        help="ssld (default), js, kl, soft_ce, dkd, fitnet, similarity; several are added up.",
+        help="ssld (default), js, kl, soft_ce, dkd, dist, skd, wsl, fitnet, similarity; "
+        "several are added up.",
     ),
     click.Option(
         ["--ground-truth"],
