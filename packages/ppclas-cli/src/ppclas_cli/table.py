@@ -12,6 +12,11 @@ COMMANDS = {
         "Train or fine-tune a classifier on your photos.",
         _WORK,
     ),
+    "search": LazyCommand(
+        "ppclas_cli.commands.search:command",
+        "Find the best model and settings for a budget.",
+        _WORK,
+    ),
     "eval": LazyCommand(
         "ppclas_cli.commands.eval:command", "Measure a model on labelled photos.", _WORK
     ),

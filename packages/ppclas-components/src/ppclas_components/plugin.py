@@ -44,6 +44,7 @@ def register_schedulers(registry: Registry) -> None:
         "Constant": "the same rate throughout",
         "Cosine": "half a cosine, a new value each epoch",
         "CosineWarmup": "linear warmup, then half a cosine, a new value each step",
+        "CosineRestarts": "half a cosine again and again, each longer than the one before",
         "ExponentialWarmup": "linear warmup, then a factor every few epochs",
         "Linear": "a straight line down",
         "Piecewise": "a factor at given epochs",

@@ -73,7 +73,7 @@ def check_batch_transform(transform: BatchTransform, num_classes: int = 5) -> No
         labels = rng.integers(0, num_classes, count)
         images, targets = paddle.to_tensor(pixels), Targets(paddle.to_tensor(labels))
         result, new = transform(images, targets, sample_draw(0, 0, 0))
-        given, got = (f"{each.shape[:2]} {each.dtype}" for each in (images, result))
+        given, got = (f"{list(each.shape[:2])} {each.dtype}" for each in (images, result))
         expect(got == given, f"{name} turns images [N, C] {given} into {got}")
         expect(bool(np.isfinite(result.numpy()).all()), f"{name} returns NaN or infinity")
         _expect_targets(name, new, count, num_classes)
