@@ -39,8 +39,7 @@ def push_command(
       ppclas hub push runs/MobileNetV2-1 me/flowers --license cc-by-4.0
     """
     from ppclas_core.bundle import Bundle
-
-    from ppclas_cli.hub import push
+    from ppclas_deploy.hub import push
 
     click.echo(
         push(
@@ -68,7 +67,7 @@ def pull_command(repo: str, folder: str | None, revision: str, endpoint: str | N
     Example:
       ppclas hub pull me/flowers && ppclas predict photo.jpg -m flowers
     """
-    from ppclas_cli.hub import pull
+    from ppclas_deploy.hub import pull
 
     bundle, commit = pull(
         repo, Path(folder or repo.rpartition("/")[2]), revision=revision, endpoint=endpoint
