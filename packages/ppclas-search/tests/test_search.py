@@ -1,10 +1,12 @@
 """Spaces against the published ones, choosing against formulas, trials against kills."""
 
+import csv
 import doctest
 import itertools
 import json
 import math
 
+import cv2
 import numpy as np
 import optuna
 import pytest
@@ -406,6 +408,17 @@ def test_what_was_not_tried_is_said(tmp_path):
         "c: too slow",
         "1 of 4 points of the space: the time is over",
     ]
+
+
+def test_files_hold_every_trial_also_those_of_other_machines(tmp_path):
+    found = found_of(tmp_path)
+    report.write_all(found)
+    (header, *rows) = csv.reader((tmp_path / "trials.csv").read_text().splitlines())
+    assert [dict(zip(header, row, strict=True))["top1"] for row in rows] == ["0.5", "0.75", "0.8"]
+    kept = json.loads((tmp_path / "search.json").read_text())
+    assert (kept["best"]["trial"], len(kept["trials"]), kept["ended"]) == (1, 3, "the time is over")
+    assert cv2.imread(str(tmp_path / "search.png")).std() > 10  # something is drawn
+    assert not (tmp_path / "best.yaml").exists()  # its run is not here
 
 
 def test_the_front_is_what_no_other_beats_in_both():

@@ -277,6 +277,11 @@ def _print(found: Found, as_json: bool) -> None:
     run = report.run_of(found, best).path
     note = "" if best.state == "complete" else f" ({best.facts.get('reason', 'stopped')})"
     value = report.shown(found.metric, best.height)
+    if not run.is_dir():
+        printing.note(
+            f"The best: trial {best.number}, {found.metric} {value}{note}, of {best.place}"
+        )
+        return
     printing.note(f"The best: trial {best.number}, {found.metric} {value}{note}, in {run}")
     printing.note(f"  classify photos with it:  ppclas predict new/ -m {shlex.quote(str(run))}")
     printing.note(

@@ -21,14 +21,15 @@ from ppclas_search.writing import write_csv
 
 
 def write_all(found: Found) -> None:
-    """``trials.csv``, ``search.png``, ``search.json`` and ``best.yaml`` in the search's folder."""
+    """``trials.csv``, ``search.png``, ``search.json`` in the search's folder; ``best.yaml`` where
+    the best run is on this machine."""
     folder = found.settings.folder
     rows = [facts_of(found, trial) for trial in found.trials]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     write_csv(folder / "trials.csv", rows, columns)
     write_json(folder / "search.json", as_dict(found))
     best = found.best
-    if best is not None:
+    if best is not None and run_of(found, best).config.is_file():  # on this machine
         write_text(folder / "best.yaml", best_config(found, best))
     draw(found, folder / "search.png")
 
