@@ -387,11 +387,11 @@ def found_of(tmp_path):
 
 def test_the_table_has_the_best_first_and_what_differs(tmp_path):
     header, rows = report.table(found_of(tmp_path))
-    assert header == ["trial", "top-1", "ms", "model", "lr", "time", "state"]
+    assert header == ["trial", "top-1", "ms", "time", "state", "settings"]
     assert rows == [
-        [1, "75.00%", "2.0", "a", "0.01", "11 s", "done"],
-        [0, "50.00%", "2.0", "a", "0.1", "10 s", "done"],
-        [2, "80.00%", "1.0", "b", "0.1", "4 s", "stopped"],
+        [1, "75.00%", "2.0", "0:11", "done", "a, lr 0.01"],
+        [0, "50.00%", "2.0", "0:10", "done", "a, lr 0.1"],
+        [2, "80.00%", "1.0", "0:04", "stopped", "b, lr 0.1"],
     ]
 
 

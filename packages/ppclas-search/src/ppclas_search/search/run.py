@@ -29,7 +29,7 @@ from ppclas_search.search.candidates import (
 from ppclas_search.search.choosing import choose
 from ppclas_search.search.jobs import Job, Message, Pool, wait_until_free
 from ppclas_search.search.settings import Found, Settings, assignment, check_space
-from ppclas_search.search.space import Point, key_of, short_key, short_value
+from ppclas_search.search.space import Point, Range, in_words, key_of
 from ppclas_search.search.trials import Trial, Trials
 from ppclas_search.search.worker import outcome
 
@@ -355,9 +355,6 @@ class _Search:
                 else f" (best: {abs(best.height or 0.0):.4f} of trial {best.number})"
             )
         parts = self._settings.space.parts
-        chosen = ", ".join(
-            f"{short_key(key)} {short_value(trial.point[key])}"
-            for key, part in parts.items()
-            if not (isinstance(part, tuple) and len(part) == 1)
-        )
+        keys = [key for key, part in parts.items() if isinstance(part, Range) or len(part) > 1]
+        chosen = in_words(trial.point, keys)
         return f"trial {number}: {what}, {duration(facts['seconds'])}; {chosen}"
