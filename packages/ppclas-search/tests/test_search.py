@@ -184,6 +184,7 @@ def test_a_file_adds_to_a_named_space(tmp_path):
     assert found.parts["data.image_size"] == Range(64, 96, whole=True)
     assert found.parts["loss.label_smoothing"] == (0.0, 0.1)
     assert found.size is None
+    assert open_space([file], ["SqueezeNet1_0"]).parts["model.name"] == ("SqueezeNet1_0",)
 
 
 @pytest.mark.parametrize(

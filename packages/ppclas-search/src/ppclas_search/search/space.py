@@ -155,12 +155,13 @@ def open_space(sources: Sequence[str], models: Sequence[str] = ()) -> Space:
 
     Args:
         sources: names of ``NAMED`` and files. Nothing: the space ``recipe``.
-        models: names and wildcards of models, as ``model.name`` in a file.
+        models: names and wildcards of models, in place of ``model.name`` in a file.
 
     Raises:
         ConfigError: there is no such file or name, or it says something else.
     """
-    parts: dict[str, Part] = {MODEL: _models(models, "--model")} if models else {}
+    asked: dict[str, Part] = {MODEL: _models(models, "--model")} if models else {}
+    parts = dict(asked)
     sampler, trials = NAMED[DEFAULT].sampler, NAMED[DEFAULT].trials
     for source in sources or [DEFAULT]:
         if source in NAMED:
@@ -169,6 +170,7 @@ def open_space(sources: Sequence[str], models: Sequence[str] = ()) -> Space:
             sampler, trials = named.sampler, named.trials
         else:
             parts |= _read(source)
+    parts |= asked
     if not parts:
         raise ConfigError(f"{', '.join(sources)}: expected keys of the config, got none")
     return Space(parts, sampler, trials)
