@@ -220,7 +220,7 @@ def _name(point: Point, config: Config) -> str:
     others = [
         f"{key.rpartition('.')[2]} {json.dumps(value)}"
         for key, value in point.items()
-        if key not in ("model.name", "data.image_size")
+        if key not in ("model", "model.name", "data.image_size")
     ]
     return " ".join([config.model.name, *([str(shown)] if shown else []), *others])
 
