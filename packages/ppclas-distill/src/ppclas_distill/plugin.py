@@ -29,6 +29,9 @@ def register_losses(registry: Registry) -> None:
         ),
         ("soft_ce", "losses:SoftCE", "cross entropy with the teacher's probabilities as labels"),
         ("dkd", "losses:DKD", "decoupled knowledge distillation (Zhao et al. 2022)"),
+        ("dist", "losses:DIST", "correlation with the teacher's answers (Huang et al. 2022)"),
+        ("skd", "losses:SKD", "distillation of normalised logits (Guo et al. 2020)"),
+        ("wsl", "losses:WSL", "soft labels that weigh less where known (Zhou et al. 2021)"),
     ):
         registry.register(name, f"ppclas_distill.{target}", summary=summary)
 

@@ -29,6 +29,8 @@ KEYS = (
     "ARCHITECTURE",
     "pretrained_model",
     "checkpoints",
+    "last_epoch",
+    "load_static_weights",
     "model_save_dir",
     "classes_num",
     "total_images",
@@ -114,6 +116,9 @@ def _translate_model(t: Translation) -> bool:
     name = t.get("ARCHITECTURE", "name") if t.section("ARCHITECTURE", required=True) else None
     weights = t.get("pretrained_model")
     distilled = t.flag("use_distillation")
+    t.drop("which kind a file is goes by its content", "load_static_weights")
+    if t.number("last_epoch", default=-1) != -1:
+        t.refuse(("last_epoch",), "expected -1, the start of a run; see --resume RUN.")
     if t.get("checkpoints", default=""):
         t.refuse(
             ("checkpoints",),

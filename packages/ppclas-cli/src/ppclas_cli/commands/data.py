@@ -10,6 +10,7 @@ import click
 from ppclas_core.wording import escaped
 
 from ppclas_cli import output
+from ppclas_cli.commands import data_audit
 from ppclas_cli.commands import data_preview as preview
 
 if TYPE_CHECKING:
@@ -254,3 +255,5 @@ def _say(text: str) -> None:
 
 
 data.add_command(preview.command)
+data.add_command(data_audit.audit_command)
+data.add_command(data_audit.apply_command)

@@ -10,7 +10,10 @@ import click
 
 from ppclas_cli import training_screen
 from ppclas_cli.augmenting import augmented
-from ppclas_cli.train_flags import everyday_options, flags_of
+from ppclas_cli.folds import check_folds, resume_folds, train_folds
+from ppclas_cli.meeting import machines, meeting
+from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of
+from ppclas_cli.tuned import Tuning, print_gain
 
 if TYPE_CHECKING:
     from ppclas_core.config.schema import Config
@@ -65,9 +68,17 @@ _AUTO = "auto"
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the training photos."
 )
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
 @click.option(
-    "--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Peak learning rate."
+    "--batch-size",
+    type=NumberOr("auto", click.IntRange(min=1)),
+    metavar="N|auto",
+    help="Images a step; auto: as many as fit into memory and still bring speed, measured.",
+)
+@click.option(
+    "--lr",
+    type=NumberOr("find", click.FloatRange(min=0, min_open=True)),
+    metavar="RATE|find",
+    help="Peak learning rate; find: by a range test of 80 steps.",
 )
 @click.option(
     "--image-size",
@@ -90,10 +101,10 @@ _AUTO = "auto"
 )
 @click.option(
     "--nnodes",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Machines that train together.",
+    default="1",
+    callback=lambda _, __, value: machines(value),
+    metavar="N|MIN:MAX",
+    help="Machines that train together; as a range, so many as are there.",
 )
 @click.option("--master", metavar="HOST:PORT", help="Of machine 0, for several machines.")
 @click.option(
@@ -186,12 +197,16 @@ def command(
     resume: str | None,
     change_recipe: bool,
     dry_run: bool,
-    nnodes: int,
+    nnodes: tuple[int, int],
     max_restarts: int,
     master: str | None,
     machine: int,
     augment: str | None,
     test_data: str | None,
+    fix: int | None,
+    fixed_run: str | None,
+    kfold: int | None,
+    group: str | None,
     verbose: bool,
     **given: Any,
 ) -> None:
@@ -206,6 +221,9 @@ def command(
       ppclas train flowers/ --model ResNet50
       ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
       ppclas train photos/ --augment medium --test held_out/ --name tulips
+      ppclas train photos/ --batch-size auto --lr find
+      ppclas train --fix 320 --from runs/MobileNetV2-1
+      ppclas train photos/ --kfold 5 --group 'patient_([0-9]+)'
       ppclas train --resume runs/MobileNetV2-1
       ppclas train photos/ --devices 0,1,2,3 --batch-size 256
     """
@@ -222,6 +240,9 @@ def command(
     )
 
     flags = flags_of(given)
+    options = click.get_current_context().params
+    check_folds(options, kfold, group)
+    tuning = Tuning.of(options)
     if change_recipe and resume is None:
         raise click.UsageError("--change-recipe goes with --resume.")
     if augment is not None and resume is not None:
@@ -235,10 +256,15 @@ def command(
         or overrides
         or any(value is not None for option, (_, value) in flags.items() if option != "--output")
     )
-    loaded = load_config(source, overrides, flags) if said or resume is None else None
+    with tuning.source(source) as file:
+        loaded = load_config(file, overrides, flags) if said or resume is None else None
     console = Console()
-    places: dict[str, Any] = {"machines": nnodes, "machine": machine, "master": master}
+    places: dict[str, Any] = {"machines": nnodes[1], "machine": machine, "master": master}
     places["restarts"] = max_restarts
+    seconds = (loaded.config if loaded is not None else Config()).train.join_seconds
+    places["gather"] = click.get_current_context().with_resource(
+        meeting(machine, nnodes, master, seconds, console.line)
+    )
     if not join_launched(loaded.config if loaded is not None else Config()):
         follow(console)
         return
@@ -251,6 +277,8 @@ def command(
         follow_elsewhere(loaded.config, launch)
         return
     run = _run_to_resume(resume, given["output"], console) if resume is not None else None
+    if run is not None and resume_folds(run, console):
+        return
     if run is not None:
         if said and (change_recipe or source is None):
             loaded = load_config(source or str(run / "config.yaml"), overrides, flags)
@@ -262,12 +290,19 @@ def command(
     _check_there_is_something_to_train_on(source, loaded.config)
     for note in loaded.notes:
         console.line(note)
-    plan = plan_run(loaded.config)
+    if kfold is not None:
+        train_folds(loaded.config, kfold, group, augment, console, verbose=verbose)
+        return
+    plan = plan_run(tuning.config(loaded.config, console))
     if augment is not None:
         plan = augmented(plan, augment)
+    plan = tuning.plan(plan, console)
     training_screen.print_plan(plan, console, verbose=verbose, estimate=dry_run)
     if not dry_run:
-        result = train_plan(plan, console, launch=make_launch(plan.config, **places))
+        before = tuning.before(console)
+        with tuning.curve_kept():
+            result = train_plan(plan, console, launch=make_launch(plan.config, **places))
+        print_gain(before, result.best, console)
         training_screen.print_result(result, test_data)
 
 

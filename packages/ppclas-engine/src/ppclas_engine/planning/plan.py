@@ -16,12 +16,13 @@ from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.plugins import get_registries
 from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.loading.channels import fit_channels, model_params
 from ppclas_data.sources.leaks import same_bytes
-from ppclas_data.sources.splits import open_splits
+from ppclas_data.sources.splits import open_splits, roots
 from ppclas_data.sources.unlabelled import add_unlabelled
 
 from ppclas_engine.bundles import pretrained_path
-from ppclas_engine.planning.data import fit_channels, plan_data, try_out
+from ppclas_engine.planning.data import plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
 from ppclas_engine.planning.precision import check_precision
 from ppclas_engine.planning.sense import check_sense
@@ -99,7 +100,8 @@ def make_plan(config: Config, device: Device) -> Plan:
     splits = open_splits(config.data)
     notes += splits.notes
     notes += same_bytes(splits.train, splits.val)
-    notes += [f"warning: {said}." for said in look_for_dark(splits.train)]
+    dark = look_for_dark(splits.train, config.data.max_sample)
+    notes += [f"warning: {said}." for said in dark]
     train, val = splits.train, splits.val
     notes.append(
         f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} "
@@ -107,7 +109,7 @@ def make_plan(config: Config, device: Device) -> Plan:
     )
     if config.data.train_extra is not None:
         _check_objective_needs_no_labels(config)
-        train = add_unlabelled(train, val, config.data.train_extra, config.data.root, notes)
+        train = add_unlabelled(train, val, config.data.train_extra, roots(config.data)[0], notes)
 
     check_task(config, train.task)
     loss = plan_loss(config.loss, train, notes)
@@ -121,7 +123,8 @@ def make_plan(config: Config, device: Device) -> Plan:
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes)
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
-    data = fit_channels(data, config.data, config.model.params.get("in_channels"), notes)
+    params = model_params(config.data, config.model.params)
+    data = fit_channels(data, config.data, params.get("in_channels"), notes)
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(
@@ -164,7 +167,9 @@ def make_plan(config: Config, device: Device) -> Plan:
             name=config.objective.name,
             **objective.resolved().model_dump(mode="json", exclude_unset=True),
         ),
-        model=config.model.replace(name=model.name, pretrained=str(weights) if weights else False),
+        model=config.model.replace(
+            name=model.name, pretrained=str(weights) if weights else False, params=params
+        ),
         data=data.replace(task=train.task),
         loss=loss,
         schedule=schedule,

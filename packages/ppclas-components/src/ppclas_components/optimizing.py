@@ -43,10 +43,12 @@ def build_optimizer(
     model: ImageModel,
     rate: float,
     layers: Mapping[str, nn.Layer] | None = None,
+    clip: type[nn.ClipGradByGlobalNorm] | None = None,
 ) -> paddle.optimizer.Optimizer:
     """The optimizer over everything in ``model`` that trains, and the objective's ``layers``.
 
-    ``rate`` is the first step's; the layers learn at all of it, as the classifier does.
+    ``rate`` is the first step's; the layers learn at all of it, as the classifier does. ``clip`` is
+    for where no rank sees all gradients.
 
     Raises:
         ConfigError: a stage of ``lr_mult`` is unknown, or nothing is left to train.
@@ -83,7 +85,7 @@ def build_optimizer(
         raise ConfigError(
             "Every stage is frozen, so there is nothing to train. Leave one out of train.freeze."
         )
-    clip = nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None
+    clipping = (clip or nn.ClipGradByGlobalNorm)(section.clip_norm) if section.clip_norm else None
     built: paddle.optimizer.Optimizer = optimizer.build(
         [
             {"params": p, "learning_rate": factor, "weight_decay": decay}
@@ -91,7 +93,7 @@ def build_optimizer(
         ],
         rate,
         section.weight_decay,
-        clip,
+        clipping,
     )
     return built
 
