@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ppclas_components.optimizers import with_usual_optimizer
 from ppclas_components.signatures import check_signatures
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, OptimizerSection
@@ -95,10 +96,8 @@ def make_plan(config: Config, device: Device) -> Plan:
     """
     check_precision(config.train.precision, config.train.amp_level, device)
     check_signatures(config)
-    notes: list[str] = []
     splits = open_splits(config.data)
-    notes += splits.notes
-    notes += same_bytes(splits.train, splits.val)
+    notes = [*splits.notes, *same_bytes(splits.train, splits.val)]
     notes += [f"warning: {said}." for said in look_for_dark(splits.train)]
     train, val = splits.train, splits.val
     notes.append(
@@ -111,15 +110,15 @@ def make_plan(config: Config, device: Device) -> Plan:
 
     check_task(config, train.task)
     loss = plan_loss(config.loss, train, notes)
-    metrics: list[Metric] = [
-        build_component(get_registries().metrics, metric) for metric in config.metrics
-    ]
+    metrics: list[Metric] = [build_component(get_registries().metrics, m) for m in config.metrics]
     monitor = plan_monitor(config.train.monitor, train.task, metrics, train.class_names)
     for tracker in config.trackers:
         build_component(get_registries().trackers, tracker).check()
 
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes)
+    if weights is not None:
+        config = with_usual_optimizer(config, model.metadata, notes)
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
     data = fit_channels(data, config.data, config.model.params.get("in_channels"), notes)
     assert data.batch_size is not None
