@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ppclas_core.config.schema import Config, OptimizerSection
 from ppclas_core.contracts.training import Optimizer
 from pydantic import Field, PositiveFloat
 
@@ -231,26 +230,6 @@ def _flat(groups: Groups) -> list[Tensor]:
     if len({id(parameter) for parameter in parameters}) != len(parameters):
         raise ValueError("a parameter is in two groups: each must be in exactly one")
     return parameters
-
-
-def with_usual_optimizer(config: Config, facts: Mapping[str, Any], notes: list[str]) -> Config:
-    """``config`` with the optimizer that models like this are fine-tuned with, which ``facts``, a
-    model's metadata, has under ``fine_tuning``; as it is where it names one itself.
-
-    What else ``config`` says of the optimizer stays.
-    """
-    said, usual = config.optimizer, facts.get("fine_tuning")
-    if not usual or "name" in said.model_fields_set:
-        return config
-    own = {name: getattr(said, name) for name in said.model_fields_set}
-    optimizer = OptimizerSection(**{**usual, **own, **said.params})
-    notes.append(
-        f"{optimizer.name}, as the family of this model is trained with; each stage learns "
-        f"{optimizer.layer_decay:g} times as fast as the next"
-        if optimizer.layer_decay is not None
-        else f"{optimizer.name}, as the family of this model is trained with"
-    )
-    return config.replace(optimizer=optimizer)
 
 
 def _with_l2(groups: Groups, weight_decay: float) -> list[Tensor]:

@@ -98,3 +98,8 @@ def load_fine_tuning() -> dict[str, dict[str, Any]]:
     file = Path(__file__).with_name("fine_tuning.json")
     sections: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return sections
+
+
+LEARNED_POSITIONS = frozenset({"ViT", "DeiT", "DINOv2", "Foundation ViT", "TNT", "LeViT"})
+"""Series that learned something for each place of an image of their own size; for other sizes it
+is interpolated."""

@@ -19,7 +19,7 @@ def register_models(registry: Registry) -> None:
     """Add the catalogue, with each row as metadata."""
     from ppclas_core.contracts.variants import LazyModel
 
-    from ppclas_models.catalog import load_catalog, load_fine_tuning
+    from ppclas_models.catalog import LEARNED_POSITIONS, load_catalog, load_fine_tuning
     from ppclas_models.spellings import spellings
 
     fine_tuning = load_fine_tuning()
@@ -35,6 +35,7 @@ def register_models(registry: Registry) -> None:
                     "pretrained": "ppclas_models.weights:locate",
                     "about": "ppclas_models.series:about",
                     "class_names": "ppclas_models.imagenet:class_names",
+                    **({"learned_positions": True} if row.series in LEARNED_POSITIONS else {}),
                     **({"fine_tuning": usual} if (usual := fine_tuning.get(row.series)) else {}),
                 },
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ppclas_components.optimizers import with_usual_optimizer
+from ppclas_components.family import positions_note, with_usual_optimizer
 from ppclas_components.signatures import check_signatures
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, OptimizerSection
@@ -121,6 +121,7 @@ def make_plan(config: Config, device: Device) -> Plan:
         config = with_usual_optimizer(config, model.metadata, notes)
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
     data = fit_channels(data, config.data, config.model.params.get("in_channels"), notes)
+    notes += positions_note(model.metadata, data.image_size)
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(
