@@ -12,15 +12,12 @@ from ppclas_core.config.schema import Config, OptimizerSection, Size
 
 def with_usual_optimizer(config: Config, facts: Mapping[str, Any], notes: list[str]) -> Config:
     """``config`` with the optimizer that models like this are fine-tuned with, which ``facts``, a
-    model's metadata, has under ``fine_tuning``; as it is where it names one itself.
-
-    What else ``config`` says of the optimizer stays.
+    model's metadata, has under ``fine_tuning``; as it is where it says something of it itself.
     """
-    said, usual = config.optimizer, facts.get("fine_tuning")
-    if not usual or "name" in said.model_fields_set:
+    usual = facts.get("fine_tuning")
+    if not usual or config.optimizer.model_fields_set:
         return config
-    own = {name: getattr(said, name) for name in said.model_fields_set}
-    optimizer = OptimizerSection(**{**usual, **own, **said.params})
+    optimizer = OptimizerSection(**usual)
     notes.append(
         f"{optimizer.name}, as the family of this model is trained with; each stage learns "
         f"{optimizer.layer_decay:g} times as fast as the next"
