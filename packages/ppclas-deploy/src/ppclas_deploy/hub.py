@@ -118,10 +118,26 @@ def _check(folder: Path, repo: str) -> None:
 
 
 def model_card(bundle: Bundle, repo: str, license_id: str | None = None) -> str:
-    """The README of a repository: front matter that the hub reads, then what it is and its use."""
+    """The README of a repository: front matter that the hub reads, then what it is and its use.
+
+    The one that training wrote is taken, where it is there.
+    """
+    folder = repo.rpartition("/")[2]
+    use = (
+        f'```bash\npip install "ppclas-cli[cpu,hub]" ppclas-models\n'
+        f"ppclas hub pull {shlex.quote(repo)} {shlex.quote(folder)}\n"
+        f"ppclas predict photo.jpg -m {shlex.quote(folder)}\n```\n\n"
+        f"License of the weights: {license_id or 'not stated by their author'}.\n"
+    )
+    written = bundle.folder / CARD
+    if written.is_file():
+        opening, front, text = written.read_text(encoding="utf-8").split("---\n", 2)
+        facts = yaml.safe_load(front) | ({} if license_id is None else {"license": license_id})
+        front = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        return f"{opening}---\n{front}---\n{text.rstrip()}\n\n## From the hub\n\n{use}"
     manifest = bundle.manifest
     name = manifest.architecture.name
-    facts: dict[str, Any] = {
+    facts = {
         "library_name": "ppclas",
         "pipeline_tag": "image-classification",
         "tags": ["ppclas", "paddlepaddle", "image-classification", name],
@@ -142,15 +158,11 @@ def model_card(bundle: Bundle, repo: str, license_id: str | None = None) -> str:
         else "Its author gives no measurements.\n\n"
     )
     height, width = bundle.image_size
-    folder = repo.rpartition("/")[2]
     return (
         f"---\n{front}---\n\n# {folder}\n\n"
         f"{name} for {kinds}, "
         f"on photos of {height}x{width} pixels: {_classes(bundle.labels)}.\n\n"
-        f'{measured}## Use\n\n```bash\npip install "ppclas-cli[cpu,hub]" ppclas-models\n'
-        f"ppclas hub pull {shlex.quote(repo)} {shlex.quote(folder)}\n"
-        f"ppclas predict photo.jpg -m {shlex.quote(folder)}\n```\n\n"
-        f"License of the weights: {license_id or 'not stated by their author'}.\n"
+        f"{measured}## Use\n\n{use}"
     )
 
 

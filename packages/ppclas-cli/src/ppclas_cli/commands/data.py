@@ -256,6 +256,6 @@ def _say(text: str) -> None:
 
 
 data.add_command(preview.command)
-data.add_command(fetch_command)
 data.add_command(data_audit.audit_command)
 data.add_command(data_audit.apply_command)
+data.add_command(fetch_command)

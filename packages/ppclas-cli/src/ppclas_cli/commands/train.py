@@ -12,8 +12,7 @@ import click
 from ppclas_cli import training_screen
 from ppclas_cli.augmenting import augmented
 from ppclas_cli.folds import check_folds, resume_folds, train_folds
-from ppclas_cli.meeting import machines, meeting
-from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of
+from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of, machines
 from ppclas_cli.tuned import Tuning, print_gain
 
 if TYPE_CHECKING:
@@ -232,6 +231,7 @@ def command(
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
+    from ppclas_engine.ranks.meeting import meeting
     from ppclas_engine.session import (
         follow,
         follow_elsewhere,
@@ -297,8 +297,8 @@ def command(
         return
     # Without a network the plan says so, as the run would.
     offline = os.environ.get("PPCLAS_OFFLINE", "0") not in ("", "0")
-    settled = tuning.config(loaded.config, console)
-    plan = plan_run(settled, download=offline or not dry_run)
+    config = tuning.config(loaded.config, console)
+    plan = plan_run(config, download=offline or not dry_run)
     if augment is not None:
         plan = augmented(plan, augment)
     plan = tuning.plan(plan, console)
