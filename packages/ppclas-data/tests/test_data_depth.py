@@ -169,7 +169,7 @@ def test_the_range_that_a_picture_uses(data, expected):
     [
         (4095, "0..4095 of 0..65535 (12 bits; first: "),
         (1023, "nothing in them is brighter than 4 of 255"),
-        (16383, "Scale the samples by 4 "),
+        (16383, "To scale them: -o data.max_sample=16383"),
         (60000, None),
     ],
 )

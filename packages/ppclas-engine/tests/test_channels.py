@@ -9,8 +9,8 @@ from ppclas_core.config.schema import ComponentConfig, DataSection, NormalizeCon
 from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
 from ppclas_core.weights import model_state, save_state
+from ppclas_data.loading.channels import fit_channels
 from ppclas_engine.loop.channels import load_fitting
-from ppclas_engine.planning.data import fit_channels
 
 GREY = ComponentConfig(name="Grayscale")
 RESIZE = ComponentConfig(name="Resize", size=(8, 8))

@@ -221,3 +221,16 @@ def _batch_transforms(alpha: float | None, share: float | None) -> dict[str, tup
         "--mixup": (key, [*mixup, *growing] if mixup else None),
         "--progressive": (key, growing if growing and not mixup else None),
     }
+
+
+def machines(value: str) -> tuple[int, int]:
+    """The least and the most machines of ``N`` or ``MIN:MAX``; what ``--nnodes`` is read with.
+
+    Raises:
+        click.BadParameter: anything else.
+    """
+    least, colon, most = value.partition(":")
+    most = most if colon else least
+    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most)):
+        raise click.BadParameter(f"expected a number of machines (2) or a range (1:4): {value!r}.")
+    return int(least), int(most)

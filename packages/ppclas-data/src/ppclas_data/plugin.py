@@ -40,6 +40,12 @@ def register_transforms(registry: Registry) -> None:
         metadata=fixed,
     )
     registry.register(
+        "Decode",
+        "ppclas_data.decoding.samples:Decode",
+        summary="how a file becomes pixels: more channels than three, another range of samples",
+        metadata=fixed,
+    )
+    registry.register(
         "Grayscale",
         "ppclas_data.transforms.channels:Grayscale",
         summary="brightness alone, one channel",

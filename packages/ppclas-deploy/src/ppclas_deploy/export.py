@@ -32,7 +32,7 @@ from ppclas_deploy import parity
 from ppclas_deploy.isolate import LOG, keep_log
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
-from ppclas_deploy.proof import Proof, proof_names, proof_photos, write_proof
+from ppclas_deploy.proof import Proof, is_provable, proof_names, proof_photos, write_proof
 from ppclas_deploy.sizes import at_size
 
 _MARGIN = 2.0
@@ -205,7 +205,8 @@ def _build(
         logs = [Path(name) / "model.log", Path(name) / "engine.log"]
         stop, doubt = threading.Event(), ""
         try:
-            both = Photos((*photos.paths, *proof_photos()), photos.origin)
+            proof = proof_photos() if is_provable(bundle) else []
+            both = Photos((*photos.paths, *proof), photos.origin)
             # Most of the time goes into starting Paddle: the model answers while the converter
             # works.
             asked = pool.submit(parity.ask_model, bundle, both, logs[0], limit, stop)
@@ -238,9 +239,10 @@ def _build(
             stop.set()
             _append(logs, folder / LOG)
     parity.require_agreement(result, doubt)
-    on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
-    accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
-    write_proof(folder, Proof.of(manifest, model_proof, accepted))
+    if proof:
+        on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
+        accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
+        write_proof(folder, Proof.of(manifest, model_proof, accepted))
     write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
     write_manifest(folder, manifest)
     return result, export

@@ -11,7 +11,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.errors import DataError, ImageError, PpclasError
 from ppclas_data.builtin import builtin_photos
-from ppclas_data.decoding.decode import decode
+from ppclas_data.loading.pipeline import Pipeline, bundle_pipeline
 from ppclas_data.sources.photo_files import image_files
 from ppclas_data.sources.splits import open_splits
 from ppclas_engine.results.predict import expand_paths
@@ -43,8 +43,9 @@ def choose_photos(bundle: Bundle, given: str | None, count: int = DEFAULT_COUNT)
     Raises:
         DataError: nothing readable there.
     """
+    pipeline = bundle_pipeline(bundle)
     if given is not None:
-        return _pick(expand_paths([given]), count, given)
+        return _pick(pipeline, expand_paths([given]), count, given)
     config = bundle.folder.parent / "config.yaml"
     notes: tuple[str, ...] = ()
     if config.is_file():
@@ -52,18 +53,19 @@ def choose_photos(bundle: Bundle, given: str | None, count: int = DEFAULT_COUNT)
             splits = open_splits(load_config(config).config.data)
             if any(record.member for record in splits.val.records):
                 raise DataError(f"{splits.val.origin} is an archive, and files are needed here")
-            return _pick(
-                [record.path for record in splits.val.records], count, "the run's validation photos"
-            )
+            files = [record.path for record in splits.val.records]
+            return _pick(pipeline, files, count, "the run's validation photos")
         except PpclasError as error:
             notes = (
                 f"The run's validation photos cannot be used ({error}); taking the built-in ones.",
             )
     files = image_files(builtin_photos() / "val")
-    return _pick(files, count, "the built-in photos", notes)
+    return _pick(pipeline, files, count, "the built-in photos", notes)
 
 
-def _pick(files: Sequence[str], count: int, origin: str, notes: tuple[str, ...] = ()) -> Photos:
+def _pick(
+    pipeline: Pipeline, files: Sequence[str], count: int, origin: str, notes: tuple[str, ...] = ()
+) -> Photos:
     """The first readable file of each of ``count`` equal stretches of ``files``."""
     count = min(count, len(files))
     bounds = [len(files) * part // count for part in range(count + 1)]
@@ -71,7 +73,7 @@ def _pick(files: Sequence[str], count: int, origin: str, notes: tuple[str, ...] 
     for start, stop in itertools.pairwise(bounds):
         for file in files[start:stop]:
             try:
-                decode(Path(file).read_bytes(), file)
+                pipeline.read(Path(file).read_bytes(), file)
             except (ImageError, OSError) as error:
                 bad.append(f"{error}; passed over.")
                 continue

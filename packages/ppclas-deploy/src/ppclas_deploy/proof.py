@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle, Manifest
 from ppclas_core.errors import BundleError
 from ppclas_data.builtin import builtin_photos
+from ppclas_data.loading.pipeline import bundle_pipeline
 from ppclas_data.sources.photo_files import image_files
 
 PROOF = "proof.safetensors"
@@ -48,6 +49,11 @@ class Proof:
             preprocessing=manifest.preprocessing.model_dump(mode="json"),
             tolerance=tolerance,
         )
+
+
+def is_provable(bundle: Bundle) -> bool:
+    """Whether the model takes photos: one of pictures with five bands has no use for them."""
+    return bundle_pipeline(bundle).channels == 3
 
 
 def proof_photos() -> list[Path]:

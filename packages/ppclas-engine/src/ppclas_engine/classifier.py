@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.errors import DataError, ShapeError
 from ppclas_data.decoding.arrays import rgb_pixels
-from ppclas_data.decoding.decode import as_seen, decode
+from ppclas_data.decoding.decode import as_seen
 from ppclas_data.decoding.web import is_address
+from ppclas_data.loading.pipeline import Pipeline, bundle_pipeline
 
 from ppclas_engine.results.card import picture_of
 from ppclas_engine.results.predict import Predictions, expand_paths, predict
@@ -80,7 +81,7 @@ class Classifier:
             or _is_pillow(images)
         )
         given: Iterable[Any] = [images] if single else images  # type: ignore[assignment]
-        found = list(_expanded(given, layout))
+        found = list(_expanded(given, layout, bundle_pipeline(self.bundle)))
         answers = Predictions(
             predict(
                 self.bundle,
@@ -93,7 +94,7 @@ class Classifier:
             )
         )
         for place, image in enumerate(found[: answers.SHOWN]):
-            if not isinstance(image, str):
+            if not isinstance(image, str) and image.shape[2] == 3:
                 answers[place] = replace(answers[place], picture=picture_of(image))
         return answers
 
@@ -102,7 +103,9 @@ class Classifier:
         return f"<Classifier {architecture.name}, {len(self.labels)} classes, {height}x{width}>"
 
 
-def _expanded(images: Iterable[Any], layout: str) -> Iterator[str | NDArray[np.uint8]]:
+def _expanded(
+    images: Iterable[Any], layout: str, pipeline: Pipeline
+) -> Iterator[str | NDArray[np.uint8]]:
     if layout not in ("HWC", "CHW"):
         raise ShapeError(f"layout: expected 'HWC' or 'CHW' (channels first), got {layout!r}")
     for number, image in enumerate(images, 1):
@@ -120,10 +123,11 @@ def _expanded(images: Iterable[Any], layout: str) -> Iterator[str | NDArray[np.u
             else:
                 yield path
         elif isinstance(image, bytes):
-            yield decode(image, name)
+            yield pipeline.read(image, name)
         elif isinstance(image, np.ndarray):
             first = layout == "CHW" and image.ndim == 3
-            yield rgb_pixels(image.transpose(1, 2, 0) if first else image, name)
+            pixels = image.transpose(1, 2, 0) if first else image
+            yield rgb_pixels(pixels, name, pipeline.channels)
         elif _is_pillow(image):
             yield as_seen(image, name)
         else:

@@ -134,8 +134,7 @@ class _Tree:
             if isinstance(value, dict) and "name" not in value:
                 named = {"name": default_component(path), **value}
                 value_at(self.values, path[:-1])[path[-1]] = named
-                name: KeyPath = (*path, "name")
-                self.said[name] = _Said(DEFAULT, "", "")
+                self.said |= {(*path, "name"): _Said(DEFAULT, "", "")}
 
 
 def load_config(
@@ -180,8 +179,7 @@ def migrate(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, tuple
     tree, lines = _open_tree(path, overrides, registries)
     if not lines:
         known = " or ".join(written_in.description for written_in in _formats(registries))
-        known = known or "a config of another schema"
-        raise ConfigError(f"{path}: expected {known}; got another one.")
+        raise ConfigError(f"{path}: expected {known or 'another schema'}; got another one.")
     _check_tree(tree, registries)
     return _dump(tree.values, width=120), lines
 
@@ -251,8 +249,7 @@ def _report(problems: Sequence[Problem], tree: _Tree) -> str:
         said = tree.who(path) or _Said(DEFAULT, "", "")
         said = said if said.value else next(iter(inside), said)
         where = said.key if problem.about_key else said.value
-        parts = (where, dotted(path), problem.message)
-        found.append((said.order, ": ".join(filter(None, parts))))
+        found.append((said.order, ": ".join(filter(None, (where, dotted(path), problem.message)))))
     lines = [line for _, line in sorted(found, key=lambda item: item[0])]
     if len(lines) > 1:
         lines.insert(0, f"the config has {len(lines)} mistakes:")
@@ -262,8 +259,7 @@ def _report(problems: Sequence[Problem], tree: _Tree) -> str:
 def _origins(config: Config, tree: _Tree) -> dict[str, str]:
     origins = {}
     for path in leaves(config.model_dump(mode="json")):
-        inside = {tree.who(p) for p in _paths_below(tree.values, path)}
-        said = {said.origin for said in inside if said}
+        said = {one.origin for p in _paths_below(tree.values, path) if (one := tree.who(p))}
         origins[dotted(path)] = ", ".join(sorted(said)) or DEFAULT
     return origins
 

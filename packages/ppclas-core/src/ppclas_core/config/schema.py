@@ -121,6 +121,10 @@ class DataSection(Params):
     """``classification``: one label an image; ``multilabel``: any number. Nothing: as written."""
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each class that is held out where there is no validation set."""
+    channels: PositiveInt | None = None
+    """Of a picture, read from TIFFs: as many as the model takes. Nothing: 3, or ``in_channels``."""
+    max_sample: PositiveInt | None = None
+    """White, of files above 8 bits: 4095 for 12 bits in 16. Nothing: what the file declares."""
     image_size: Size | None = None
     """(height, width) or a side that the model sees. Nothing: inferred from photos and weights."""
     resize_mode: ResizeMode = "center"

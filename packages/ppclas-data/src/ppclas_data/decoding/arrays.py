@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from ppclas_core.errors import ShapeError
 
 
-def rgb_pixels(image: NDArray[Any], where: str = "the image") -> NDArray[np.uint8]:
+def rgb_pixels(
+    image: NDArray[Any], where: str = "the image", channels: int = 3
+) -> NDArray[np.uint8]:
     """Pixels [H, W, 3] uint8 RGB from an array of grey, RGB or RGBA pixels.
 
     Grey becomes three equal channels, transparency is laid over white, as in ``decode``.
@@ -18,6 +20,7 @@ def rgb_pixels(image: NDArray[Any], where: str = "the image") -> NDArray[np.uint
         image: uint8 in 0..255: [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA, alpha not
             multiplied in).
         where: what to call it in messages.
+        channels: of a model that takes others than RGB: [H, W, channels] is left as it is.
 
     Raises:
         ShapeError: another shape or dtype; the message says how to turn the usual ones into it.
@@ -35,6 +38,8 @@ def rgb_pixels(image: NDArray[Any], where: str = "the image") -> NDArray[np.uint
             else "Bring them to 0..255 and use image.astype('uint8')."
         )
         raise ShapeError(f"{where}: expected uint8 pixels in 0..255, got {image.dtype}. {hint}")
+    if image.ndim == 3 and image.shape[2] == channels > 4:
+        return image
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:

@@ -43,6 +43,8 @@ black and white has, compressed as PNG. A few bytes cannot claim gigabytes of me
 
 _SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
 """Tags of a TIFF."""
+_MOST_SAMPLES = 4
+"""Of a pixel of a photo: three colours and transparency, or CMYK."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NOT_IMAGES = (
     (
@@ -189,6 +191,11 @@ def _decode_whole(data: bytes, header: JpegHeader | None, where: str) -> NDArray
             image = None if read is None else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
     else:
         tiff = read_tiff_header(data)
+        if tiff is not None and tiff.samples > _MOST_SAMPLES:
+            raise ImageError(
+                f"{where}: a TIFF of {tiff.samples} channels, where a photo has 3. A model of as "
+                f"many reads them: -o data.channels={tiff.samples}"
+            )
         if tiff is not None and tiff.is_deep:
             _check_size(tiff.height, tiff.width, len(data), where)
             image = decode_deep_tiff(data, tiff)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _FORMAT = 256, 257, 258, 262, 277, 339
 _UNSIGNED = 1
 _MAX_TAGS = 1000
+_PNG = b"\x89PNG\r\n\x1a\n"
 _SIZES = {1: "B", 3: "H", 4: "I"}
 """TIFF type → its code in ``struct``."""
 
@@ -102,12 +103,42 @@ def _read_deep_tiff(data: bytes, header: TiffHeader) -> NDArray[np.uint16] | Non
     return (read >> (16 - header.bits)).astype(np.uint16)
 
 
+def deep_samples(data: bytes) -> NDArray[np.uint16] | None:
+    """Upright samples, grey [H, W] or RGB [H, W, 3], 0 is black, of a picture of more than 8 bits a
+    sample, in the file's own units; None of others, and where it cannot be read.
+    """
+    header = read_tiff_header(data)
+    if header is None:
+        if not data.startswith((_PNG, b"P5", b"P6", b"\0\0\0\x0cjP  ")):
+            return None
+        try:
+            kept = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+            read = cv2.imdecode(np.frombuffer(data, np.uint8), kept)
+        except cv2.error:
+            return None
+        if read is None or read.dtype != np.uint16 or not _fits(read):
+            return None
+        samples = read.astype(np.uint16)
+    else:
+        found = _read_deep_tiff(data, header) if header.is_deep else None
+        if found is None:
+            return None
+        white_is_zero = header.photometric == _WHITE_IS_ZERO
+        samples = (2**header.bits - 1 - found).astype(np.uint16) if white_is_zero else found
+    return samples if samples.ndim == 2 else np.ascontiguousarray(samples[..., ::-1])
+
+
+def _fits(read: NDArray[Any]) -> bool:
+    return read.ndim == 2 or read.shape[2] == 3
+
+
 def to_8_bits(samples: NDArray[np.uint16], full: int) -> NDArray[np.uint8]:
     """Samples in 0..``full`` as 0..255, rounded.
 
     >>> to_8_bits(np.array([0, 2048, 4095], np.uint16), 4095).tolist()
     [0, 128, 255]
     """
+    full = min(full, 65535)
     table = (np.arange(full + 1, dtype=np.int64) * 510 + full) // (2 * full)
     return table.astype(np.uint8)[np.minimum(samples, full)]
 
@@ -120,7 +151,7 @@ def used_range(data: bytes) -> tuple[int, int] | None:
     if header is not None:
         samples = _read_deep_tiff(data, header) if header.is_deep else None
         return None if samples is None else (int(samples.max()), 2**header.bits - 1)
-    is_png = data.startswith(b"\x89PNG\r\n\x1a\n") and data[24:25] == b"\x10"
+    is_png = data.startswith(_PNG) and data[24:25] == b"\x10"
     if not is_png and not data.startswith((b"P5", b"P6", b"\0\0\0\x0cjP  ")):
         return None
     from PIL import Image

@@ -33,14 +33,14 @@ def warn_of_dark(ranges: Sequence[Range]) -> list[str]:
     return [
         f"{len(ranges)} photo(s) with more than 8 bits a sample use no more than "
         f"0..{brightest.largest} of 0..{brightest.full} ({bits} bits; first: {ranges[0].where}): "
-        f"nothing in them is brighter than {white:.0f} of 255, so they are nearly black. Scale the "
-        f"samples by {brightest.full // (2**bits - 1)} and save them anew"
+        f"nothing in them is brighter than {white:.0f} of 255, so they are nearly black. To scale "
+        f"them: -o data.max_sample={2**bits - 1}"
     ]
 
 
-def look_for_dark(images: ImageSet) -> list[str]:
+def look_for_dark(images: ImageSet, max_sample: int | None = None) -> list[str]:
     """The same of up to 64 pictures of a set, spread evenly, whose names allow for more than 8 bits
-    a sample."""
+    a sample; ``max_sample`` is the one that becomes white."""
     deep = [
         index
         for index, record in enumerate(images.records)
@@ -54,5 +54,6 @@ def look_for_dark(images: ImageSet) -> list[str]:
         except Exception:  # said where the photo is decoded
             continue
         if found is not None:
-            ranges.append(Range(images.records[index].where, *found))
+            largest, full = found
+            ranges.append(Range(images.records[index].where, largest, max_sample or full))
     return warn_of_dark(ranges)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ppclas_core.errors import ImageError
 
 from ppclas_data.decoding.decode import decode
+from ppclas_data.decoding.samples import three_bands
 
 _SIDE = 220
 """Of a thumbnail, in pixels."""
@@ -19,7 +20,9 @@ _SIDE = 220
 def thumbnail(read: Callable[[], bytes], name: str) -> NDArray[np.uint8]:
     """[220, 220, 3], the whole photo on grey; grey alone where it cannot be read any more."""
     try:
-        return small(decode(read(), name))
+        data = read()
+        bands = three_bands(data)
+        return small(decode(data, name) if bands is None else bands)
     except (ImageError, OSError):
         return np.full((_SIDE, _SIDE, 3), 238, np.uint8)
 

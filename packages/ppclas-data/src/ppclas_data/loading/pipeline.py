@@ -13,6 +13,7 @@ from ppclas_core.errors import ConfigError, ImageError, PpclasError, ShapeError,
 from pydantic import ValidationError
 
 from ppclas_data.decoding.decode import MAX_PIXELS, decode, decode_window
+from ppclas_data.decoding.samples import Decode
 from ppclas_data.transforms.basic import RandomFlip
 from ppclas_data.transforms.window import Window, WindowTransform
 
@@ -42,6 +43,8 @@ class Pipeline:
             ConfigError: a transform failed.
         """
         first, *rest = self.transforms or (None,)
+        if isinstance(first, Decode):
+            return self._apply(rest, first.read(data, where), draw, where)
         # A subclass that does more than resize a window has its own way to be called.
         if (
             not isinstance(first, WindowTransform)
@@ -72,6 +75,21 @@ class Pipeline:
             rest = rest[1:]
         return self._apply(rest, image, draw, where)
 
+    def read(self, data: bytes, where: str) -> Image:
+        """All of a picture [H, W, C] as its transforms see it first, from the bytes of its file.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        first = next(iter(self.transforms), None)
+        return first.read(data, where) if isinstance(first, Decode) else decode(data, where)
+
+    @property
+    def channels(self) -> int:
+        """Of a picture as it is read."""
+        first = next(iter(self.transforms), None)
+        return first.channels if isinstance(first, Decode) else 3
+
     def transform(self, image: Image, draw: Draw, where: str) -> Image:
         """Apply the transforms to a decoded image [H, W, 3] uint8."""
         return self._apply(self.transforms, image, draw, where)
@@ -88,7 +106,7 @@ class Pipeline:
                 raise _explained(error, transform, image.shape, where) from error
         if (
             image.ndim != 3
-            or image.shape[2] not in (1, 3, 4)
+            or image.shape[2] not in (1, 3, 4, self.channels)
             or image.dtype not in (np.uint8, np.float32)
         ):
             raise ShapeError(
@@ -100,7 +118,7 @@ class Pipeline:
 
     def output_shape(self) -> tuple[int, int, int]:
         """Shape [H, W, C] of what comes out, tried on a grey image of 500 x 375."""
-        grey = np.full((375, 500, 3), 128, np.uint8)
+        grey = np.full((375, 500, self.channels), 128, np.uint8)
         height, width, channels = self.transform(
             grey, sample_draw(0, 0, 0), "a grey test image"
         ).shape

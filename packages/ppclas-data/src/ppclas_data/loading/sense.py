@@ -11,7 +11,7 @@ from ppclas_core.config.schema import ComponentConfig, DataSection
 from ppclas_core.contracts.data import Transform, sample_draw
 from ppclas_core.errors import ConfigError
 
-from ppclas_data.loading.pipeline import build_transforms
+from ppclas_data.loading.pipeline import Pipeline, build_transforms
 from ppclas_data.transforms.basic import CenterCrop, Resize
 
 if TYPE_CHECKING:
@@ -43,14 +43,15 @@ def check_transforms(data: DataSection) -> list[str]:
     return notes
 
 
-def _photo() -> Image:
-    return np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+def _photo(transforms: Sequence[Transform]) -> Image:
+    shape = (300, 400, Pipeline(transforms).channels)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def _check_eval(listed: Sequence[ComponentConfig]) -> None:
     """Two draws must give one image: a random transform would measure something else each time."""
-    image = _photo()
     transforms = build_transforms(listed, "data.eval_transforms")
+    image = _photo(transforms)
     for component, transform in zip(listed, transforms, strict=True):
         results = [transform(image, sample_draw(0, 0, index)) for index in range(_DRAWS)]
         if not all(np.array_equal(results[0], other) for other in results[1:]):
@@ -62,7 +63,7 @@ def _check_eval(listed: Sequence[ComponentConfig]) -> None:
 
 
 def _check_train(transforms: Sequence[Transform]) -> None:
-    images = [_photo()] * _DRAWS
+    images = [_photo(transforms)] * _DRAWS
     for transform in transforms:
         images = [transform(image, sample_draw(0, 0, index)) for index, image in enumerate(images)]
         if all(np.ptp(image, axis=(0, 1)).max() == 0 for image in images):

@@ -32,6 +32,8 @@ _CV2_INTERPOLATION: dict[str, int] = {
     "area": cv2.INTER_AREA,
     "lanczos": cv2.INTER_LANCZOS4,
 }
+_CHANNELS_OF_AREA = 4
+"""OpenCV averages no more."""
 _CV2_FLIP = {"horizontal": 1, "vertical": 0, "both": -1}
 
 
@@ -50,6 +52,7 @@ def resize(
     height, width = size
     fits = (
         out is not None
+        and image.shape[2] <= _CHANNELS_OF_AREA
         and out.shape == (height, width, image.shape[2])
         and out.dtype == image.dtype
     )
@@ -62,6 +65,9 @@ def resize(
         cv2.resize(image, (width, height), dst=out, interpolation=_CV2_INTERPOLATION[interpolation])
         assert out is not None
         return out
+    if interpolation == "area" and image.shape[2] > _CHANNELS_OF_AREA:
+        parts = np.array_split(image, -(-image.shape[2] // _CHANNELS_OF_AREA), axis=2)
+        return np.concatenate([resize(part, size, interpolation) for part in parts], axis=2)
     return _with_channels(
         cv2.resize(image, (width, height), interpolation=_CV2_INTERPOLATION[interpolation]), image
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from ppclas_core.component import build_component
-from ppclas_core.config.schema import ComponentConfig, DataSection, NormalizeConfig
+from ppclas_core.config.schema import ComponentConfig, DataSection
 from ppclas_core.contracts.data import ImageSet, sample_draw
 from ppclas_core.contracts.training import Targets
 from ppclas_core.errors import ConfigError, ImageError
@@ -37,8 +37,6 @@ _FINE_TUNING_SCALE = (0.5, 1.0)
 # short one does not: fine-tuning MobileNetV2 on 700 flowers at 96 pixels for an epoch, validation
 # loss went from 0.34 to 0.44 with crops from 0.08 of the photo, and stayed at 0.34 with crops from
 # 0.5.
-_GREY = NormalizeConfig(mean=(0.449,), std=(0.226,))
-"""The means of ImageNet's values of red, green and blue."""
 _TRIALS = 16
 _WHOLE_PHOTOS = {
     "squash": "photos are resized to {height}x{width} as a whole, whatever that does to their "
@@ -133,53 +131,6 @@ def plan_data(
         train_transforms=train_transforms,
         eval_transforms=eval_transforms,
     )
-
-
-def fit_channels(
-    data: DataSection, said: DataSection, channels: int | None, notes: list[str]
-) -> DataSection:
-    """``data`` for a model of so many input ``channels``: for one, lists of transforms that
-    ``said`` leaves open end with Grayscale. None: as many as its transforms give.
-
-    Raises:
-        ConfigError: transforms or ``data.normalize`` are for another number of channels.
-    """
-    if channels is None:
-        _check_normalize(data)
-        return data
-    lists = {field: getattr(data, field) for field in ("train_transforms", "eval_transforms")}
-    if channels == 1 and not any(getattr(said, field) for field in lists):
-        lists = {
-            field: (*given, ComponentConfig(name="Grayscale")) for field, given in lists.items()
-        }
-        data = data.replace(**lists)
-        if data.normalize == NormalizeConfig():
-            data = data.replace(normalize=_GREY)
-        notes.append("the model takes one channel: photos become grey (Grayscale)")
-    for field, given in lists.items():
-        shape = Pipeline(build_transforms(given, f"data.{field}")).output_shape()
-        own = any(component.name == "Normalize" for component in given)
-        values = channels if own else len(data.normalize.mean)
-        if not shape[2] == channels == values:
-            raise ConfigError(
-                f"model.params.in_channels is {channels}, data.{field} give {shape[2]} channel(s) "
-                f"and data.normalize has {values} value(s): expected as many. Photos are read as "
-                "RGB; Grayscale at the end of both lists makes one channel of them."
-            )
-    return data
-
-
-def _check_normalize(data: DataSection) -> None:
-    means = len(data.normalize.mean)
-    for field in ("train_transforms", "eval_transforms"):
-        given = getattr(data, field)
-        *_, channels = Pipeline(build_transforms(given, f"data.{field}")).output_shape()
-        own = any(component.name == "Normalize" for component in given)
-        if means != channels and not own:
-            raise ConfigError(
-                f"data.normalize has {means} mean{'s' * (means != 1)}, data.{field} give photos of "
-                f"{channels} channels: expected as many."
-            )
 
 
 def try_out(data: DataSection, train: ImageSet) -> None:

@@ -16,12 +16,13 @@ from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.plugins import get_registries
 from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.loading.channels import fit_channels, model_params
 from ppclas_data.sources.leaks import same_bytes
 from ppclas_data.sources.splits import open_splits, roots
 from ppclas_data.sources.unlabelled import add_unlabelled
 
 from ppclas_engine.bundles import pretrained_path
-from ppclas_engine.planning.data import fit_channels, plan_data, try_out
+from ppclas_engine.planning.data import plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
 from ppclas_engine.planning.fine_tuning import FineTuning, fine_tuning_of
 from ppclas_engine.planning.precision import check_precision
@@ -71,17 +72,20 @@ def given(value: T | None) -> T:
     return value
 
 
-def plan_run(config: Config) -> Plan:
+def plan_run(config: Config, *, download: bool = True) -> Plan:
     """What training with ``config`` would do on this machine; makes the device Paddle's own.
+
+    Without ``download``, published weights that are not here are left to the run.
 
     Raises:
         TrainingError: a GPU is wanted and Paddle cannot use one.
         PpclasError: as ``make_plan``.
     """
-    return make_plan(config, select_device(device_of(config), config.train.devices))
+    device = select_device(device_of(config), config.train.devices)
+    return make_plan(config, device, download=download)
 
 
-def make_plan(config: Config, device: Device) -> Plan:
+def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     """Open the photos and fill in every open field of ``config``; ``device`` is ``cpu`` or ``gpu``.
 
     Raises:
@@ -96,7 +100,8 @@ def make_plan(config: Config, device: Device) -> Plan:
     splits = open_splits(config.data)
     notes += splits.notes
     notes += same_bytes(splits.train, splits.val)
-    notes += [f"warning: {said}." for said in look_for_dark(splits.train)]
+    dark = look_for_dark(splits.train, config.data.max_sample)
+    notes += [f"warning: {said}." for said in dark]
     train, val = splits.train, splits.val
     notes.append(
         f"{len(train)} training and {len(val)} validation photos in {len(train.class_names)} "
@@ -116,7 +121,7 @@ def make_plan(config: Config, device: Device) -> Plan:
         build_component(get_registries().trackers, tracker).check()
 
     model = get_registries().models.entry(config.model.name)
-    weights = _locate_weights(config, notes)
+    weights = _locate_weights(config, notes, download)
     tuning = fine_tuning_of(config, train) if weights is not None else None
     if tuning is not None and tuning.label_smoothing and loss.name == "CrossEntropy":
         loss = loss.replace(**{"label_smoothing": tuning.label_smoothing, **loss.params})
@@ -125,7 +130,8 @@ def make_plan(config: Config, device: Device) -> Plan:
     if freeze and not config.train.freeze:
         notes.append("early stages, the first half of them, stay as published")
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
-    data = fit_channels(data, config.data, config.model.params.get("in_channels"), notes)
+    params = model_params(config.data, config.model.params)
+    data = fit_channels(data, config.data, params.get("in_channels"), notes)
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(
@@ -166,7 +172,9 @@ def make_plan(config: Config, device: Device) -> Plan:
             name=config.objective.name,
             **objective.resolved().model_dump(mode="json", exclude_unset=True),
         ),
-        model=config.model.replace(name=model.name, pretrained=str(weights) if weights else False),
+        model=config.model.replace(
+            name=model.name, pretrained=str(weights) if weights else False, params=params
+        ),
         data=data.replace(task=train.task),
         loss=loss,
         schedule=schedule,
@@ -194,7 +202,7 @@ def _check_objective_needs_no_labels(config: Config) -> None:
         )
 
 
-def _locate_weights(config: Config, notes: list[str]) -> Path | None:
+def _locate_weights(config: Config, notes: list[str], download: bool) -> Path | None:
     pretrained, entry = config.model.pretrained, get_registries().models.entry(config.model.name)
     name = entry.name
     if pretrained is False:
@@ -206,8 +214,12 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
         notes.append(f"{name} starts from random weights: {entry.owner} publishes none for it")
         return None
     try:
-        found = pretrained_path(name, download=True)
+        found = pretrained_path(name, download=download)
     except WeightsError as error:
+        url = entry.metadata.get("weights_url")
+        if not download and url is not None:
+            notes.append(f"the published weights of {name} are not on this machine: to download")
+            return Path(url.rpartition("/")[2])
         raise WeightsError(
             f"{name}: {str(error).rstrip('.')}. Or start from a file (--pretrained FILE) or from "
             "random weights (--from-scratch)."
