@@ -2,8 +2,8 @@
 
     python benchmarks/recipes_on_maps.py WEIGHTS.safetensors SET [SET …] [-o KEY=VALUE …]
 
-Needs PyTorch, whose training steps take less than half of Paddle's time on a CPU; ``ppclas models
-convert`` makes the safetensors. SET is a folder with train/CLASS/*.jpg and val/CLASS/*.jpg. The
+Needs PyTorch, whose training steps take less than half of Paddle's time on a CPU; ``save_state`` of
+``ppclas_core.weights`` writes the safetensors. SET is a folder with train/CLASS/*.jpg and val/CLASS/*.jpg. The
 maps that leave the early stages are kept of ``views`` crops of each training photo, of the
 photo as evaluation shows it and of its mirror image, and what comes after learns from them: a
 stand-in for training that costs a fraction of it. A line for each set: top-1 on the validation photos
