@@ -3,12 +3,12 @@
     python benchmarks/recipes_on_maps.py WEIGHTS.safetensors SET [SET …] [-o KEY=VALUE …]
 
 Needs PyTorch, whose training steps take less than half of Paddle's time on a CPU; ``save_state`` of
-``ppclas_core.weights`` writes the safetensors. SET is a folder with train/CLASS/*.jpg and val/CLASS/*.jpg. The
-maps that leave the early stages are kept of ``views`` crops of each training photo, of the
-photo as evaluation shows it and of its mirror image, and what comes after learns from them: a
-stand-in for training that costs a fraction of it. A line for each set: top-1 on the validation photos
-of scikit-learn's logistic regression (256/224), of the classifier fitted to photos and mirror
-images, of the last weights, and of half way between those two.
+``ppclas_core.weights`` writes the safetensors. SET is a folder with train/CLASS/*.jpg and
+val/CLASS/*.jpg. The maps that leave the early stages are kept of ``views`` crops of each training
+photo, of the photo as evaluation shows it and of its mirror image, and what comes after learns from
+them: a stand-in for training that costs a fraction of it. A line for each set: top-1 on the
+validation photos of scikit-learn's logistic regression (256/224), of the classifier fitted to
+photos and mirror images, of the last weights, and of half way between those two.
 """
 
 from __future__ import annotations
