@@ -1,13 +1,15 @@
 """Build the site: ``python docs/build_site.py [OUTPUT]``, by default into ``build/site``.
 
 The pages are ``docs/en/*.md`` and ``docs/zh/*.md`` with the same names, their order is in
-``docs/site/nav.yml``. Each language is built by itself with Zensical in strict mode (a warning is
-an error), so each has a search of its own. A link out of ``docs`` leads to a copy of the file.
+``docs/site/nav.yml``; those of the catalogue come from ``generate_models.py``. Each language is
+built by itself with Zensical in strict mode (a warning is an error), so each has a search of its
+own. A link out of ``docs`` leads to a copy of the file.
 """
 
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -41,8 +43,9 @@ def build(output: Path) -> None:
         work = Path(folder).resolve()
         for language in NAMES:
             _stage(language, work / language)
+            _write_models(language, work / language)
             config = work / f"{language}.yml"
-            config.write_text(_config(language), "utf-8")
+            config.write_text(_config(language, work / language), "utf-8")
             command = [sys.executable, "-m", "zensical", "build", "--strict", "-f", str(config)]
             subprocess.run(command, check=True, cwd=work)
         _finish(work / "site")
@@ -63,6 +66,18 @@ def _stage(language: str, folder: Path) -> None:
         )
         (folder / inside).parent.mkdir(parents=True, exist_ok=True)
         (folder / inside).write_text(text, "utf-8")
+
+
+def _write_models(language: str, folder: Path) -> None:
+    """The pages of the catalogue and their figures, which the repository does not keep."""
+    generator = runpy.run_path(str(DOCS / "generate_models.py"))
+    for path, written in (
+        ("models", generator["pages"](language)),
+        ("images/models", generator["figures"]()),
+    ):
+        (folder / path).mkdir(parents=True, exist_ok=True)
+        for name, text in written:
+            (folder / path / name).write_text(text, "utf-8")
 
 
 def _carried(target: str, page: Path, language: str, folder: Path) -> str:
@@ -107,7 +122,7 @@ def _finish(site: Path) -> None:
         shutil.copy(DOCS / "site" / "worker.js", site / language)
 
 
-def _config(language: str) -> str:
+def _config(language: str, docs: Path) -> str:
     shared = (DOCS / "site" / "mkdocs.yml").read_text("utf-8")
     shared = shared.replace("theme:\n", f"theme:\n  language: {language}\n", 1)
     lines = [
@@ -115,7 +130,7 @@ def _config(language: str) -> str:
         f"docs_dir: {language}",
         f"site_dir: site/{language}",
         "nav:",
-        *_nav(language),
+        *_nav(language, docs),
         "extra:",
         "  alternate:",
     ]
@@ -124,12 +139,17 @@ def _config(language: str) -> str:
     return shared + "\n".join(lines) + "\n"
 
 
-def _nav(language: str) -> Iterator[str]:
+def _nav(language: str, docs: Path) -> Iterator[str]:
     for section in sections():
-        pages = [page for page in section["pages"] if (DOCS / language / f"{page}.md").exists()]
+        pages = [page for page in section["pages"] if (docs / f"{page}.md").exists()]
         if pages:
             yield f"  - {section[language]}:"
             yield from (f"      - {page}.md" for page in pages)
+    yield f"  - {'Models' if language == 'en' else '模型'}:"
+    models = sorted(
+        (docs / "models").glob("*.md"), key=lambda page: (page.stem != "index", page.stem)
+    )
+    yield from (f"      - models/{page.name}" for page in models)
 
 
 if __name__ == "__main__":

@@ -71,8 +71,9 @@ def architectures() -> dict[str, float]:
     found: dict[str, float] = {}
     for name in models:
         facts = models.entry(name).metadata
-        if facts.get("architecture") == name and facts.get("params_m", MAX_PARAMS) < MAX_PARAMS:
-            found[name] = facts["params_m"]
+        params = (facts.get("params") or 1e6 * MAX_PARAMS) / 1e6
+        if facts.get("architecture") == name and params < MAX_PARAMS:
+            found[name] = params
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 

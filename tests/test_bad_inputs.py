@@ -228,7 +228,7 @@ class Hostile:
     ("content", "words"),
     [
         (None, ["there are no weights at"]),
-        (b"", ["is empty (0 bytes)", "get it again"]),
+        (b"", ["is empty (0 bytes)", "Get it again"]),
         (b"<!DOCTYPE html><html>404</html>", ["HTML or XML page"]),
         (
             pickle.dumps({"fc.weight": Hostile()}, 2),

@@ -68,7 +68,7 @@ print(json.dumps({
         name: registry.entry(name).owner
         for registry in manager.registries.all().values() for name in registry
     },
-    "loaded": [info.distribution for info in manager.plugins if info.ok],
+    "loaded": [info.distribution for info in manager.plugins if not info.reason],
     "heavy": sorted({"numpy", "paddle", "pydantic"} & set(sys.modules)),
 }))
 """

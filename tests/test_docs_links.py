@@ -25,7 +25,7 @@ def anchors(page):
     """What a link can end with: each heading as GitHub makes an anchor of it."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
-        explicit = re.search(r"\{ *#([\w-]+) *\}", title)
+        explicit = re.search(r"\{ *#([\w.-]+) *\}", title)
         if explicit:
             yield explicit[1]
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower()

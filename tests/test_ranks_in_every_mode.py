@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +22,12 @@ from ppclas_core.config.schema import (
     Config,
     DataSection,
     ModelSection,
+    OptimizerSection,
     TrainSection,
 )
 from ppclas_core.errors import TrainingError
 from ppclas_engine.console import Console
-from ppclas_engine.runs.checkpoint import load_checkpoint
+from ppclas_engine.runs.checkpoint import Checkpoint, load_checkpoint
 from ppclas_engine.session import make_launch, plan_run, resume, train, train_plan
 
 _PLUGIN = """
@@ -78,6 +81,12 @@ MODES = {
     "auxiliary heads": {"model": "AuxNet"},
 }
 
+ALL_MODES = {
+    **MODES,
+    "clipped": {"clip_norm": 0.05},
+    "clipped groups": {"clip_norm": 0.05, "optimizer": "AdamW"},
+}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def nets(tmp_path_factory) -> Iterator[None]:
@@ -99,14 +108,20 @@ def nets(tmp_path_factory) -> Iterator[None]:
     plugins.get_plugin_manager.cache_clear()
 
 
-def config(photos: Path, output: Path, ranks: int, **changes: object) -> Config:
+def config(photos: Path, output: Path, ranks: int, **changes: Any) -> Config:
     """39 photos in steps of 12: the last has 3, so one of four ranks has nothing to do in it."""
     name = changes.pop("model", "FakeNet")
     given = {"epochs": 1, "device": "cpu", "output": str(output), "sync_batch_norm": True}
     if ranks > 1:
         given["devices"] = f"cpu:{ranks}"
     batch = 12 // int(changes.get("accumulate", 1))
+    optimizer = OptimizerSection(
+        name=str(changes.pop("optimizer", "Momentum")),
+        clip_norm=changes.pop("clip_norm", None),
+        no_decay_norm_bias=True,
+    )
     return Config(
+        optimizer=optimizer,
         model=ModelSection(name=str(name), pretrained=False),
         data=DataSection(train=str(photos), image_size=32, batch_size=batch, workers=1),
         schedule=ComponentConfig(name="Constant", lr=0.01),
@@ -118,21 +133,46 @@ def last(run: Path):
     return load_checkpoint(run / "checkpoints" / "last.safetensors")
 
 
+@pytest.fixture(scope="module")
+def alone(tiny_photos, tmp_path_factory) -> Callable[[str], tuple[Any, Checkpoint]]:
+    """History and last checkpoint of one process in a mode."""
+
+    @cache
+    def find(mode: str) -> tuple[Any, Checkpoint]:
+        run = tmp_path_factory.mktemp("alone") / "run"
+        result = train(config(tiny_photos, run, 1, **ALL_MODES[mode]), Console(quiet=True))
+        return result.history, last(run)
+
+    return find
+
+
 @pytest.mark.sweep
-@pytest.mark.parametrize("ranks", [2, 4])
 @pytest.mark.parametrize("mode", MODES)
-def test_ranks_train_as_one_process_does(mode, ranks, tiny_photos, tmp_path):
-    console = Console(quiet=True)
-    one = train(config(tiny_photos, tmp_path / "one", 1, **MODES[mode]), console)
-    many = train(config(tiny_photos, tmp_path / "many", ranks, **MODES[mode]), console)
-    for alone, together in zip(one.history, many.history, strict=True):
-        assert together["step"] == alone["step"]
-        assert together["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-5)
-    mine, theirs = last(tmp_path / "many").arrays, last(tmp_path / "one").arrays
-    assert mine.keys() == theirs.keys()
-    for key, value in theirs.items():
-        if key.startswith(("model/", "ema/")):
-            np.testing.assert_allclose(mine[key], value, atol=1e-5, rtol=1e-4, err_msg=key)
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_train_as_one_process_does(mode, ranks, tiny_photos, tmp_path, alone):
+    many = train(config(tiny_photos, tmp_path, ranks, **MODES[mode]), Console(quiet=True))
+    assert_same(many.history, last(tmp_path), *alone(mode))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("shard", ["optimizer", "gradients"])
+def test_sharded_ranks_train_as_one_process_does(shard, mode, ranks, tiny_photos, tmp_path, alone):
+    changes = {**ALL_MODES[mode], "shard": shard}
+    many = train(config(tiny_photos, tmp_path, ranks, **changes), Console(quiet=True))
+    assert_same(many.history, last(tmp_path), *alone(mode))
+
+
+def assert_same(history: Any, mine: Checkpoint, expected: Any, theirs: Checkpoint) -> None:
+    """The same losses to 1e-5; weights, averages and the optimizer's state to 1e-5."""
+    for before, together in zip(expected, history, strict=True):
+        assert together["step"] == before["step"]
+        assert together["train_loss"] == pytest.approx(before["train_loss"], rel=1e-5)
+    assert mine.arrays.keys() == theirs.arrays.keys()
+    for key, value in theirs.arrays.items():
+        if key.startswith(("model/", "ema/", "optimizer/")):
+            np.testing.assert_allclose(mine.arrays[key], value, atol=1e-5, rtol=1e-4, err_msg=key)
 
 
 @pytest.mark.sweep

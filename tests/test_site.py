@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,13 +83,10 @@ def test_a_page_leads_to_itself_in_the_other_language(site):
 
 def test_a_broken_link_stops_the_build(tmp_path):
     # The script looks for the pages beside itself.
-    (tmp_path / "docs").mkdir()
+    shutil.copytree(DOCS / "site", tmp_path / "docs" / "site")
+    for name in ("build_site.py", "generate_models.py"):
+        shutil.copy(DOCS / name, tmp_path / "docs")
     copy = tmp_path / "docs" / "build_site.py"
-    copy.write_bytes((DOCS / "build_site.py").read_bytes())
-    for name in ("nav.yml", "mkdocs.yml", "site.css", "worker.js"):
-        file = tmp_path / "docs" / "site" / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes((DOCS / "site" / name).read_bytes())
     for language in LANGUAGES:
         (tmp_path / "docs" / language).mkdir()
         (tmp_path / "docs" / language / "index.md").write_text("# A\n\n[b](#a)\n", "utf-8")
@@ -120,7 +118,9 @@ def test_the_search_finds_words_in_pages_opened_from_files(site, browser, langua
 @pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_page_is_wider_than_a_phone(site, browser, language):
-    for page in sorted((site / language).rglob("*.html")):
+    # One page of the catalogue stands for all of them: they have one shape.
+    pages = [*(site / language).glob("*.html"), site / language / "models" / "resnet.html"]
+    for page in sorted(pages):
         browser.open(page.as_uri(), width=400)
         browser.wait("document.readyState == 'complete'")
         wide = browser.run("document.scrollingElement.scrollWidth")

@@ -78,6 +78,8 @@ def test_every_registered_batch_transform(name):
 
 @pytest.mark.parametrize("name", registered("losses"))
 def test_every_registered_loss(name):
+    if name == "wsl":
+        pytest.skip("its weights are constants by definition; test_distill_losses has its gradient")
     check_loss(get_registries().losses.build(name))
 
 
@@ -195,7 +197,10 @@ def test_a_field_that_no_config_can_hold_is_found():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda images, targets: (images[:1], targets), r"turns images \[4, 3, 8, 10\]"),
+        (
+            lambda images, targets: (images[:1], targets),
+            r"turns images \[N, C\] \[4, 3\] .* into \[1, 3\]",
+        ),
         (
             lambda images, targets: (images, Targets(targets.labels, mixed_labels=targets.labels)),
             "mixed_labels without weight",

@@ -14,6 +14,8 @@ from ppclas_cli.table import COMMANDS
 
 PROSE = {"and", "is", "on", "has", "in", "VALUE", "does", "takes", "reads", "writes"}
 """Words behind the name of a group where a sentence goes on."""
+OF_PLUGINS = {"petals"}
+"""Commands that a plugin of the tutorial brings."""
 TOP = Path(__file__).parents[3]
 GENERATOR = TOP / "docs" / "generate_cli.py"
 PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*/*.md"), *TOP.glob("packages/*/README.md")])
@@ -23,7 +25,7 @@ in_repository = pytest.mark.skipif(
 
 
 @in_repository
-@pytest.mark.parametrize("name", ["cli", "contracts"])
+@pytest.mark.parametrize("name", ["cli", "contracts", "comparison"])
 def test_a_generated_page_is_up_to_date(name):
     # In a process of its own: a command keeps the help option of the first context it meets.
     code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['render'](), end='')"
@@ -49,11 +51,15 @@ def documented_commands():
     """Page and line, and the words of each command in a block of code or between backticks."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        in_block = False
         for number, line in enumerate(text.splitlines(), 1):
-            for command in re.findall(r"^(?:\$ )?(ppclas .*)|`(ppclas [^`]*)`", line):
+            in_block ^= line.lstrip().startswith("```")
+            # A sentence may start with the program's name as well.
+            pattern = r"^\s*(?:\$ )?(ppclas .*)" if in_block else r"`(ppclas [^`]*)`"
+            for command in re.findall(pattern, line):
                 yield (
                     f"{page.relative_to(TOP)}:{number}",
-                    shlex.split("".join(command), comments=True),
+                    shlex.split(command, comments=True),
                 )
 
 
@@ -64,6 +70,8 @@ def unknown_word(words):
         if word in ("|", ">", "&&"):
             return None
         if isinstance(command, click.Group) and not word.startswith("-"):
+            if word in OF_PLUGINS:
+                return None
             command = command.get_command(context, word)
             if command is None:
                 return word

@@ -7,7 +7,7 @@ import json
 import click
 import pytest
 import yaml
-from ppclas_cli.commands.models import print_info, print_models
+from ppclas_cli.commands.models.listing import print_info, print_models
 from ppclas_cli.commands.plugins import print_plugins
 from ppclas_components import plugin as components_plugin
 from ppclas_core.config.load import load_config
@@ -71,14 +71,21 @@ def test_models_for_people(catalogue, capsys):
     print_models(catalogue)
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [
-        "name            top-1  params (M)  FLOPs (G)",
-        "-------------  ------  ----------  ---------",
-        "ResNet50       76.50%       25.56          -",
-        "ResNet50_vd    79.10%       25.58      8.670",
-        "SqueezeNet1_1  60.10%        1.23          -",
-        "MyNet               -           -          -",
+        "  name            top-1  params (M)  FLOPs (G)  weights",
+        "  -------------  ------  ----------  ---------  --------",
+        "",
+        "ppclas-core",
+        "  ResNet50       76.50%       25.56          -  to fetch",
+        "  ResNet50_vd    79.10%       25.58      8.670  -",
+        "  SqueezeNet1_1  60.10%        1.23          -  -",
+        "  MyNet               -           -          -  -",
     ]
     assert shown.err == "4 of 4 models\n"
+    print_models(catalogue, key="top1")
+    assert capsys.readouterr().out.splitlines()[2:4] == [
+        "ResNet50_vd    79.10%       25.58      8.670  -",
+        "ResNet50       76.50%       25.56          -  to fetch",
+    ]
 
 
 def test_models_as_csv(catalogue, capsys):

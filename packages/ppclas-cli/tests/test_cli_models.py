@@ -45,6 +45,7 @@ def test_the_beginning_of_a_key_takes_the_one_that_most_models_have(ppclas):
     assert "sorted by latency_ms.sd855_bs1\n" in result.err
     assert result.out.splitlines()[0].endswith("  latency_ms.sd855_bs1")
     assert result.out.splitlines()[2].startswith("MobileNetV3_small_x0_35 ")
+    assert result.out.splitlines()[2].endswith("  2.635")  # the published table
 
 
 def test_info_has_the_series_and_what_to_cite(ppclas):

@@ -40,6 +40,30 @@ def test_an_evaluation_has_the_same_numbers(trained, ppclas):
     assert shared == alone
 
 
+def test_a_selection_is_the_same(trained, ppclas, tmp_path):
+    """Also in its order, with a photo that cannot be read."""
+    make_tiny_dataset(tmp_path / "pool", classes=2, per_class=11, size=32)
+    (tmp_path / "pool" / "a_broken.jpg").write_bytes(b"no picture")
+    common = ("distill", "select", str(tmp_path / "pool"), "--teacher", str(trained / "run"))
+    for name, more in (("one", ()), ("two", ("--devices", "cpu:2"))):
+        given = ("--per-class", "4", "--batch-size", "3", "-o", str(tmp_path / name), *more)
+        result = ppclas(*common, *given)
+        assert result.code == 0, result.err
+        assert "a_broken.jpg" in result.err
+        assert "1 could not be read" in result.err
+    for name in ("selected.txt", "selected.csv", "summary.json"):
+        alone, shared = ((tmp_path / run / name).read_text() for run in ("one", "two"))
+        assert alone
+        assert shared == alone
+
+
+def test_a_teacher_that_cannot_be_opened_in_a_process_is_named(trained, ppclas, tmp_path):
+    common = ("distill", "select", str(trained / "photos"), "--teacher", str(trained / "run"))
+    result = ppclas(*common, "--per-class", "4", "-o", str(tmp_path / "out"), "--devices", "0")
+    assert result.code == 1
+    assert "GPU 0" in result.err
+
+
 @pytest.mark.parametrize(
     ("devices", "more", "message"),
     [

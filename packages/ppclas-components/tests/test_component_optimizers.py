@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ppclas_components.optimizers import SGD, Adam, AdamW, Momentum, RMSProp
+from ppclas_components.optimizers import SGD, Adam, AdamW, Lamb, Momentum, RMSProp
 
 paddle = pytest.importorskip("paddle")
 
@@ -104,6 +104,36 @@ def test_two_different_decays(optimizer, formula):
 def test_gradients_are_clipped_by_the_norm_over_all_groups(optimizer, formula):
     expected = by_formula(formula, decoupled=isinstance(optimizer, AdamW), clip=0.5)
     np.testing.assert_allclose(by_paddle(optimizer, clip=0.5), expected, rtol=2e-5, atol=1e-6)
+
+
+def lamb_by_formula(decays, clip=None):
+    """Algorithm 2 of You et al. 2020, each tensor by itself."""
+    weights, states = [w.copy() for w in START], [{} for _ in START]
+    for lr, gradients in zip(LR, GRADIENTS, strict=True):
+        scale = 1.0 if clip is None else min(1.0, clip / np.sqrt((gradients**2).sum()))
+        for i, (factor, decay) in enumerate(zip(FACTORS, decays, strict=True)):
+            state, g, w = states[i], scale * gradients[i], weights[i]
+            t = state["t"] = state.get("t", 0) + 1
+            state["m"] = 0.9 * state.get("m", 0.0) + 0.1 * g
+            state["s"] = 0.999 * state.get("s", 0.0) + 0.001 * g**2
+            mean, square = state["m"] / (1 - 0.9**t), state["s"] / (1 - 0.999**t)
+            update = mean / (np.sqrt(square) + 1e-6) + decay * w
+            # Paddle adapts the length of what decays alone (always_adapt is off).
+            trust = np.linalg.norm(w) / np.linalg.norm(update) if decay else 1.0
+            weights[i] = w - lr * factor * trust * update
+    return weights
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_lamb_follows_its_formula_in_every_group(clip):
+    np.testing.assert_allclose(
+        by_paddle(Lamb(), clip=clip), lamb_by_formula(DECAYS, clip), rtol=2e-5, atol=1e-6
+    )
+
+
+def test_lamb_has_one_decay():
+    with pytest.raises(ValueError, match=r"one weight decay.* got \[0.003, 0.1\]"):
+        by_paddle(Lamb(), (0.1, 0.003, 0.0))
 
 
 @pytest.mark.parametrize("optimizer", [SGD(), AdamW()], ids=["SGD", "AdamW"])

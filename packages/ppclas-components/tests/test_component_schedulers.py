@@ -6,6 +6,7 @@ import pytest
 from ppclas_components.schedulers import (
     Constant,
     Cosine,
+    CosineRestarts,
     CosineWarmup,
     ExponentialWarmup,
     Linear,
@@ -117,3 +118,13 @@ def test_piecewise_wants_rising_epochs():
 def test_a_schedule_without_a_rate_says_so():
     with pytest.raises(ValueError, match="no learning rate yet"):
         Cosine().value(0, 10, 10)
+
+
+def test_restarts_are_those_of_sgdr():
+    # Loshchilov & Hutter 2017, equation 5, with T_0 = 2 epochs, T_mult = 2 and η_min = 0.001.
+    schedule = CosineRestarts(lr=0.1, cycle_epochs=2, cycle_growth=2, end_lr=0.001)
+    found = [schedule.value(step, steps_per_epoch=5, epochs=14) for step in range(70)]
+    wanted = []
+    for cycle in (10, 20, 40):
+        wanted += [0.001 + 0.0495 * (1 + math.cos(math.pi * t / cycle)) for t in range(cycle)]
+    assert found == pytest.approx(wanted)

@@ -58,13 +58,13 @@ def load(*entry_points):
 
 
 def refused(manager):
-    return [info for info in manager.plugins if not info.ok]
+    return [info for info in manager.plugins if info.reason]
 
 
 def test_a_good_plugin_is_listed_with_its_package(entry_point, capsys):
     manager = load(entry_point("good_one", GOOD.format(name="Swirl")))
     info = manager.plugins[-1]
-    assert (info.name, info.distribution, info.version, info.module, info.ok) == (
+    assert (info.name, info.distribution, info.version, info.module, not info.reason) == (
         "good_one",
         "stranger",
         "1.2",

@@ -242,6 +242,44 @@ def test_extra_tensors_are_listed():
     assert str(report) == "8/8 tensors loaded, 1 in the file and not in the model: aux.weight"
 
 
+@pytest.mark.parametrize(
+    "prefix", ["Student.", "module.", "backbone.", "state_dict.", "module.Student.", "_layers."]
+)
+def test_what_a_wrapper_put_before_all_names_is_cut_off_and_said(prefix):
+    source, target = Tiny(), Tiny()
+    state = {f"{prefix}{key}": array for key, array in model_state(source).items()}
+    state |= {f"Teacher.{key}": array * 0 for key, array in model_state(source).items()}
+    report = fit_state(target, state)
+    assert str(report) == f"8/8 tensors loaded from those whose names begin with {prefix}"
+    for key, array in model_state(source).items():
+        np.testing.assert_array_equal(target.state_dict()[key].numpy(), array)
+
+
+def test_the_averaged_weights_of_a_checkpoint_come_before_the_others():
+    values = model_state(Tiny())
+    state = {f"state_dict.{key}": array * 0 for key, array in values.items()}
+    state |= {f"state_dict_ema.{key}": array for key, array in values.items()}
+    target = Tiny()
+    assert fit_state(target, state).prefix == "state_dict_ema."
+    np.testing.assert_array_equal(target.conv.weight.numpy(), values["conv.weight"])
+
+
+def test_an_unknown_prefix_is_none():
+    state = {f"Teacher.{key}": array for key, array in model_state(Tiny()).items()}
+    with pytest.raises(WeightsError, match=r"none of .* Teacher\.conv\.weight"):
+        fit_state(Tiny(), state)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(bad):
+    state, target = model_state(Tiny()), Tiny()
+    before = model_state(target)
+    state["norm._variance"] = np.float32([1, bad, 1, 1])
+    with pytest.raises(WeightsError, match=r"1 of 8 .* not finite .*: norm\._variance"):
+        fit_state(target, state)
+    assert all(np.array_equal(before[key], array) for key, array in model_state(target).items())
+
+
 def test_nothing_matched_is_an_error_that_shows_both_sides(tmp_path):
     path = tmp_path / "other.safetensors"
     save_state(path, {"conv1_weights": np.ones(3), "fc.weight": np.ones((4, 3))})

@@ -151,3 +151,21 @@ def test_the_part_that_is_measured(tmp_path, folders, lines):
     assert notes == [f"{tmp_path} has no training part; its validation part is taken: {path}."]
     folders(tmp_path / "train", a=1, b=1)
     assert measured_part(str(tmp_path), notes) == str(tmp_path / "train")
+
+
+def test_two_roots_one_for_each_list(tmp_path, photo, lines):
+    for part in ("train", "val"):
+        photo(tmp_path / part / "a.png")
+        photo(tmp_path / part / "b.png")
+        lines(tmp_path / f"{part}_list.txt", "a.png 0", "b.png 1")
+    roots = (str(tmp_path / "train"), str(tmp_path / "val"))
+    train, val = (str(tmp_path / f"{part}_list.txt") for part in ("train", "val"))
+    splits = open_splits(DataSection(train=train, val=val, root=roots))
+    assert [record.path for record in splits.train.records] == [
+        f"{roots[0]}/a.png",
+        f"{roots[0]}/b.png",
+    ]
+    assert [record.path for record in splits.val.records] == [
+        f"{roots[1]}/a.png",
+        f"{roots[1]}/b.png",
+    ]

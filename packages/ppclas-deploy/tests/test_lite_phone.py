@@ -1,12 +1,16 @@
 """What goes to a phone with the model: words, and samples that are compiled and run here."""
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from ppclas_deploy.lite.phone import write_phone_files
 
+DEMO = Path(__file__).parents[3] / "examples" / "android-demo"
 IMAGES = {"batch": None, "input": "images", "output": "logits"}
 
 
@@ -121,20 +125,65 @@ def test_the_java_sample_fills_a_fixed_batch(bundle, tmp_path):
     )
     (tmp_path / "Main.java").write_text(
         "public class Main { public static void main(String[] a) {"
-        '  System.out.println(new Classifier("model.nb")'
-        "    .classify(new android.graphics.Bitmap())); } }"
+        '  Classifier model = new Classifier("model.nb");'
+        "  System.out.println(model.classify(new android.graphics.Bitmap()));"
+        "  System.out.println(model.probabilities(new android.graphics.Bitmap())[1]);"
+        "  System.out.println(Classifier.SHORT_SIDE); } }"
     )
     subprocess.run(["javac", "-Xlint:all", "-Werror", "Main.java"], cwd=tmp_path, check=True)
     ran = subprocess.run(
         ["java", "-cp", ".", "Main"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert ran.stdout.split() == [
-        "2",
-        "3",
-        "48",
-        "64",
-        "1",
-    ]  # the shape, and that the green plane is the largest
+    shape = ["2", "3", "48", "64"]  # of each call; the green plane is the largest by far
+    assert ran.stdout.split() == [*shape, "1", *shape, "1.0", "72"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DEMO.exists(), reason="the demo is in the repository, not in the package")
+def test_the_android_demo_fits_the_files_of_an_export(bundle, tmp_path):
+    """Its Java compiles with the export's, and its other files name what is there."""
+    if shutil.which("javac") is None:
+        pytest.skip("needs javac")
+    write_phone_files(bundle, tmp_path, IMAGES, "arm")
+    main = DEMO / "app" / "src" / "main"
+    demo = tmp_path / "org" / "ppclas" / "demo"
+    lite = tmp_path / "com" / "baidu" / "paddle" / "lite"
+    demo.mkdir(parents=True)
+    lite.mkdir(parents=True)
+    for name, body in FAKE_JAVA.items():
+        (lite / f"{name}.java").write_text(f"package com.baidu.paddle.lite; public {body}")
+    for name, body in FAKE_ANDROID.items():
+        file = tmp_path / f"{name.replace('.', '/')}.java"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        package, _, kind = name.rpartition(".")
+        file.write_text(f"package {package}; public {body.replace('NAME', kind)}")
+    (demo / "MainActivity.java").write_text(
+        (main / "java" / "org" / "ppclas" / "demo" / "MainActivity.java").read_text()
+    )
+    # As app/build.gradle does it.
+    (demo / "Classifier.java").write_text(
+        "package org.ppclas.demo;\n" + (tmp_path / "Classifier.java").read_text()
+    )
+    strings = ElementTree.parse(main / "res" / "values" / "strings.xml").getroot()
+    texts = {text.get("name") for text in strings}
+    chinese = ElementTree.parse(main / "res" / "values-zh" / "strings.xml").getroot()
+    assert {text.get("name") for text in chinese} == texts
+    layout = (main / "res" / "layout" / "main.xml").read_text()
+    ElementTree.fromstring(layout)
+    ids = set(re.findall(r"@\+id/(\w+)", layout))
+    fields = {"id": ids, "string": texts, "layout": {"main"}}
+    classes = "".join(
+        f"public static final class {kind} {{"
+        + "".join(f"public static final int {name} = 0;" for name in sorted(names))
+        + "}"
+        for kind, names in fields.items()
+    )
+    (demo / "R.java").write_text(f"package org.ppclas.demo; public final class R {{{classes}}}")
+    manifest = ElementTree.parse(main / "AndroidManifest.xml").getroot()
+    android = "{http://schemas.android.com/apk/res/android}"
+    assert [node.get(f"{android}name") for node in manifest.iter("activity")] == [".MainActivity"]
+    command = ["javac", "-Xlint:all", "-Werror", "org/ppclas/demo/MainActivity.java"]
+    subprocess.run(command, cwd=tmp_path, check=True)
 
 
 FAKE_JAVA = {
@@ -153,6 +202,64 @@ FAKE_JAVA = {
     "< 48 * 64; i++) out.data[c] += in.data[c * 48 * 64 + i]; out.data[5] += "
     "1e9f; return true; } }",
 }
+
+FAKE_ANDROID = {
+    "android.app.Activity": "class NAME extends android.content.Context {"
+    " public static final int RESULT_OK = -1;"
+    " protected void onCreate(android.os.Bundle b) {} protected void onDestroy() {}"
+    " public void setContentView(int layout) {}"
+    " public <T extends android.view.View> T findViewById(int id) { return null; }"
+    " public void startActivityForResult(android.content.Intent i, int code) {}"
+    " protected void onActivityResult(int code, int result, android.content.Intent data) {}"
+    " public void runOnUiThread(Runnable r) {} }",
+    "android.content.Context": "abstract class NAME {"
+    " public android.content.res.AssetManager getAssets() { return null; }"
+    " public java.io.File getFilesDir() { return null; }"
+    " public android.content.ContentResolver getContentResolver() { return null; }"
+    " public String getString(int id) { return null; } }",
+    "android.content.res.AssetManager": "class NAME {"
+    " public java.io.InputStream open(String n) throws java.io.IOException { return null; } }",
+    "android.content.ContentResolver": "class NAME {"
+    " public java.io.InputStream openInputStream(android.net.Uri u)"
+    " throws java.io.FileNotFoundException { return null; } }",
+    "android.content.Intent": "class NAME {"
+    ' public static final String ACTION_GET_CONTENT = "g", CATEGORY_OPENABLE = "c";'
+    " public NAME(String action) {} public NAME setType(String t) { return this; }"
+    " public NAME addCategory(String c) { return this; }"
+    " public android.net.Uri getData() { return null; }"
+    " public android.os.Bundle getExtras() { return null; } }",
+    "android.content.ActivityNotFoundException": "class NAME extends RuntimeException {"
+    " private static final long serialVersionUID = 1L; }",
+    "android.net.Uri": "class NAME { }",
+    "android.os.Bundle": "class NAME { @Deprecated public Object get(String k) { return null; }"
+    " public <T> T getParcelable(String key) { return null; } }",
+    "android.provider.MediaStore": "class NAME {"
+    ' public static final String ACTION_IMAGE_CAPTURE = "i"; }',
+    "android.view.View": "class NAME { public void setOnClickListener(OnClickListener l) {}"
+    " public interface OnClickListener { void onClick(NAME v); } }",
+    "android.widget.ImageView": "class NAME extends android.view.View {"
+    " public void setImageBitmap(android.graphics.Bitmap b) {} }",
+    "android.widget.TextView": "class NAME extends android.view.View {"
+    " public void setText(CharSequence t) {} public void setText(int id) {} }",
+    "android.graphics.Bitmap": "class NAME { public int getWidth() { return 0; }"
+    " public int getHeight() { return 0; }"
+    " public void getPixels(int[] p, int o, int s, int x, int y, int w, int h) {}"
+    " public static NAME createScaledBitmap(NAME b, int w, int h, boolean f) { return b; }"
+    " public static NAME createBitmap(NAME b, int x, int y, int w, int h) { return b; }"
+    " public static NAME createBitmap(NAME b, int x, int y, int w, int h,"
+    " android.graphics.Matrix m, boolean f) { return b; } }",
+    "android.graphics.Matrix": "class NAME { public boolean postRotate(float d) { return true; }"
+    " public boolean postScale(float x, float y) { return true; } }",
+    "android.graphics.BitmapFactory": "class NAME {"
+    " public static android.graphics.Bitmap decodeByteArray(byte[] d, int o, int n, Options p)"
+    " { return null; } public static class Options { public int inSampleSize;"
+    " public boolean inJustDecodeBounds; public int outWidth, outHeight; } }",
+    "android.media.ExifInterface": "class NAME {"
+    ' public static final String TAG_ORIENTATION = "o";'
+    " public NAME(java.io.InputStream s) throws java.io.IOException {}"
+    " public int getAttributeInt(String t, int d) { return d; } }",
+}
+"""What the demo calls of Android: enough to see that it compiles."""
 
 FAKE_API = """
 #include <memory>

@@ -217,8 +217,8 @@ def test_statistics_are_averaged_where_that_is_asked_for():
 
 
 def test_layer_decay_by_hand():
+    from ppclas_components.optimizing import build_optimizer
     from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
-    from ppclas_engine.loop.optimizing import build_optimizer
 
     model = TinyNet(TinyNetConfig(num_classes=2))
     build_optimizer(OptimizerSection(layer_decay=0.5, lr_mult={"stage1": 0.3}), model, 0.1)
@@ -307,9 +307,9 @@ def test_another_recipe_on_resume_must_be_asked_for(photos, tmp_path, capsys):
 
 
 def test_parameters_are_left_out_of_decay_by_parts_of_their_names():
+    from ppclas_components.optimizing import build_optimizer
     from ppclas_core import create_model
     from ppclas_core.config.schema import OptimizerSection
-    from ppclas_engine.loop.optimizing import build_optimizer
 
     model = create_model("FakeNet", num_classes=3)
     names = [name for name, _ in model.trainable()]

@@ -332,3 +332,25 @@ def test_bfloat16_in_the_layers_that_mixed_precision_casts(name):
     # below 3 %, MobileNetV2 at 4 to 10 %, GhostNet, whose logits grow to tens of thousands, at 11
     # to 26 %; answers that had nothing in common would be at 140 %.
     assert np.linalg.norm(half - single) < 0.5 * np.linalg.norm(single)
+
+
+@pytest.mark.parametrize("name", ["RepVGG_A0", "MobileOne_s0", "PPLCNetV2_small", "FastViT_sa12"])
+def test_fused_weights_fit_what_is_built_fused(name):
+    model = create_model(name, 4)
+    trained = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+    model.fuse()
+    fused = create_model(name, 4, fused=True)
+    assert fused.config == model.config
+    assert fused.config.fused
+    shapes = [
+        {key: list(tensor.shape) for key, tensor in each.state_dict().items()}
+        for each in (model, fused)
+    ]
+    assert shapes[0] == shapes[1] != trained
+    assert fused.stages().keys() == create_model(name, 4).stages().keys()
+    assert all(fused.stage_of(key) for key, _ in fused.named_parameters())
+    maps = create_model(name, features_only=True, fused=True)
+    images = paddle.zeros([1, 3, 64, 64])
+    assert [list(each.shape[1:2]) for each in maps(images)] == [
+        [feature.channels] for feature in fused.feature_info()
+    ]

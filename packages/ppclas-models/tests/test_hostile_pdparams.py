@@ -67,7 +67,8 @@ def test_a_small_file_asks_for_much(tmp_path, kind):
 
 
 numbers = arrays(
-    st.one_of(floating_dtypes(endianness="?"), integer_dtypes(endianness="?")),
+    # Eight bits are something else here: they stand for values beside a scale.
+    st.one_of(floating_dtypes(endianness="?"), integer_dtypes(endianness="?", sizes=(16, 32, 64))),
     st.lists(st.integers(0, 3), max_size=3).map(tuple),
 )
 

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from ppclas_core.errors import WeightsError
 from ppclas_core.weights import read_state, save_state
+from ppclas_models.conversion.convert import read_weights
+from ppclas_models.shapes import shapes_of
 
 paddle = pytest.importorskip("paddle")
 
@@ -68,6 +70,111 @@ def test_what_paddle_save_writes_is_read(tmp_path, protocol):
     assert set(read) == set(model.state_dict())
     for key, tensor in model.state_dict().items():
         np.testing.assert_array_equal(read[key], tensor.numpy())
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_what_lies_in_a_training_checkpoint_is_read(tmp_path, key, protocol):
+    model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4))
+    path, values = tmp_path / "latest.pdparams", model.state_dict()
+    moments = {"LR_Scheduler": {"last_epoch": 3}, "steps": [1, 2]}
+    # The tensors as paddle.save pickles them inside something: tuple((name, values)).
+    paddle.save({"epoch": 3, key: values, "optimizer": moments}, str(path), protocol=protocol)
+    read = read_state(path)
+    assert read.keys() == {f"{key}.{name}" for name in values}
+    for name, tensor in values.items():
+        np.testing.assert_array_equal(read[f"{key}.{name}"], tensor.numpy())
+
+
+def test_only_a_tensors_name_and_values_may_be_a_tuple(tmp_path):
+    for call in (Calls(tuple, [1, 2]), Calls(tuple), Calls(list, (1,))):
+        with pytest.raises(WeightsError, match=r"damaged|asks to run"):
+            read_state(write_pickle(tmp_path / "w.pdparams", {"w": call}))
+
+
+def test_a_map_that_is_there_many_times_is_read_once(tmp_path, state):
+    many = {f"copy{number}": state for number in range(1000)}
+    assert len(read_state(write_pickle(tmp_path / "w.pdparams", many))) == len(state)
+
+
+def test_the_optimizers_state_is_still_called_that(tmp_path):
+    moments = {"LR_Scheduler": {"last_epoch": 3}, "fc.w_moment": np.ones(2)}
+    with pytest.raises(WeightsError, match=r"'LR_Scheduler' is a dict.*optimizer's state"):
+        read_state(write_pickle(tmp_path / "w.pdopt", moments))
+
+
+def test_prefixes_are_cut_off_on_the_way_into_a_zoo_file(tmp_path):
+    shapes = shapes_of("SqueezeNet1_1")
+    theirs = {f"Student.{name}": np.full(shape, 0.5, "float32") for name, shape in shapes.items()}
+    theirs |= {f"Teacher.{name}": np.zeros(shape, "float32") for name, shape in shapes.items()}
+    state, report = read_weights(
+        write_pickle(tmp_path / "w.pdparams", theirs), "SqueezeNet1_1", "paddle"
+    )
+    assert state.keys() == shapes.keys()
+    assert all((array == 0.5).all() for array in state.values())
+    assert report.notes == ("took those whose names begin with Student.",)
+
+
+# Eight bits
+
+
+def test_int8_times_its_scale_is_what_paddles_operator_makes_of_it(tmp_path):
+    from paddle.nn.quant.format import LinearDequanter
+
+    rng = np.random.default_rng(0)
+    conv = rng.integers(-127, 128, (4, 3, 3, 3), dtype=np.int8)
+    linear = rng.integers(-127, 128, (6, 4), dtype=np.int8)
+    scales = rng.uniform(0.1, 2, 4).astype("float32")
+    tensors = {
+        "conv.weight": conv,
+        "conv.weight@scale": scales,
+        "fc.weight": linear,
+        "fc.weight@scale": scales,
+        "fc.bias": np.ones(4, "float32"),
+    }
+    for file in ("w.pdparams", "w.safetensors"):
+        path = tmp_path / file
+        if file.endswith("pdparams"):
+            write_pickle(path, tensors)
+        else:
+            save_state(path, tensors)
+        read = read_state(path)
+        assert read.keys() == {"conv.weight", "fc.weight", "fc.bias"}
+        for name, axis in (("conv.weight", 0), ("fc.weight", 1)):
+            layer = LinearDequanter(scales, zero_point=np.zeros(4, "float32"), quant_axis=axis)
+            expected = layer(paddle.to_tensor(tensors[name]).astype("float32"))
+            np.testing.assert_allclose(read[name], expected.numpy(), rtol=1e-6)
+
+
+def test_a_scale_of_one_step(tmp_path):
+    weight = np.array([[-127, 0, 64]], np.int8)
+    for key, scale, expected in (
+        ("w_scale", np.float32([0.5]), [[-63.5, 0, 32]]),
+        ("w.scale", np.float32([1, 2, 0.25]), [[-127, 0, 16]]),
+    ):
+        read = read_state(write_pickle(tmp_path / "w.pdparams", {"w": weight, key: scale}))
+        np.testing.assert_array_equal(read["w"], np.float32(expected))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"a": np.ones(3, np.int8), "b": np.ones(2)}, "1 of 2 tensors are int8 without a scale"),
+        ({"a": np.ones((2, 3), np.int8), "a_scale": np.ones(2)}, r"a_scale \[2\] fits no channels"),
+        ({"a": np.ones(3, np.int8), "a_scale": np.ones(1, np.int64)}, "fits no channels"),
+    ],
+)
+def test_int8_without_a_fitting_scale_is_refused(tmp_path, tensors, message):
+    with pytest.raises(WeightsError, match=message):
+        read_state(write_pickle(tmp_path / "w.pdparams", tensors))
+
+
+def test_one_int8_tensor_under_many_names_is_refused(tmp_path):
+    large = np.ones(100_000, np.int8)
+    tensors = {f"w{number}": large for number in range(100)}
+    tensors |= {f"w{number}_scale": np.float32([1]) for number in range(100)}
+    with pytest.raises(WeightsError, match="share their values"):
+        read_state(write_pickle(tmp_path / "w.pdparams", tensors))
 
 
 def test_large_arrays_that_paddle_cut_up_are_joined(tmp_path):

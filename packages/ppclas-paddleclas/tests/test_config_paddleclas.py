@@ -304,7 +304,6 @@ def test_what_the_erasing_operators_did_is_said_and_their_zero_is_black(write):
             ("- RandFlipImage: {flip_code: 1}", "- Rotate: {}"),
             r"TRAIN.transforms.2: there is no transform .* Rotate",
         ),
-        (("data_dir: photos", "data_dir: elsewhere"), "the lists start from two folders"),
         (("function: L2", "function: L1"), "expected L2, got the text 'L1'"),
         (
             ("RandCropImage: {size: 224}", "RandCropImage: {size: 224, sise: 3}"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from ppclas_augment.batch import CutMix, FMix, Mixup, MixupOrCutMix
     from ppclas_augment.erasing import Cutout, GridMask, HideAndSeek, RandomErasing
+    from ppclas_augment.scales import MultiScale
     from ppclas_augment.timm_policy import TimmRandAugment
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "HideAndSeek",
     "Mixup",
     "MixupOrCutMix",
+    "MultiScale",
     "RandAugment",
     "RandomErasing",
     "TimmRandAugment",
@@ -41,6 +43,7 @@ _MODULES = {
     "automatic": ("AugMix", "AutoAugment", "ColorJitter", "RandAugment", "TrivialAugment"),
     "batch": ("CutMix", "FMix", "Mixup", "MixupOrCutMix"),
     "erasing": ("Cutout", "GridMask", "HideAndSeek", "RandomErasing"),
+    "scales": ("MultiScale",),
     "timm_policy": ("TimmRandAugment",),
 }
 

@@ -71,3 +71,9 @@ def register_batch_transforms(registry: Registry) -> None:
         summary="Mixup for some batches, CutMix for the others",
         metadata={"preview": None},
     )
+    registry.register(
+        "MultiScale",
+        "ppclas_augment.scales:MultiScale",
+        summary="resize each batch to one of several sizes",
+        metadata={"preview": None},
+    )

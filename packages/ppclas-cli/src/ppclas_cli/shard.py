@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -16,6 +17,7 @@ from ppclas_core.paddle_runtime import require_paddle
 from ppclas_cli.bundles import Opened, open_source
 
 if TYPE_CHECKING:
+    from ppclas_distill.select import Answers
     from ppclas_engine.results.predict import Prediction
 
 
@@ -27,7 +29,7 @@ def main() -> None:
     os.dup2(2, 1)
     job = pickle.load(sys.stdin.buffer)
     try:
-        for answer in (_predict if job["work"] == "predict" else _evaluate)(job):
+        for answer in _WORKS[job["work"]](job):
             _send(answers, "answer", answer)
         _send(answers, "done", None)
     except PpclasError as error:
@@ -80,16 +82,35 @@ def _evaluate(job: Mapping[str, Any]) -> Iterator[tuple[Any, Any, Any, list[str]
             unreadable.clear()
 
 
+def _score(job: Mapping[str, Any]) -> Iterator[Answers]:
+    """The teacher's answers to the batches that come after the job, until no more come."""
+    from ppclas_distill.scorer import open_scorer
+    from ppclas_distill.teacher import TeacherConfig
+
+    _check_gpu(job)
+    scorer = open_scorer(TeacherConfig.model_validate(job["teacher"]))
+    with contextlib.suppress(EOFError):
+        while True:
+            yield scorer.answer(pickle.load(sys.stdin.buffer))
+
+
+_WORKS = {"predict": _predict, "evaluate": _evaluate, "score": _score}
+
+
 def _open(job: Mapping[str, Any]) -> Opened:
     """What the job names, once it is clear that Paddle has the GPU where it is to use one."""
     opened = open_source(*job["source"])
-    if job["gpu"] and opened.bundle.manifest.kind != "export" and not job.get("engine"):
-        paddle = require_paddle("--devices")
-        if not paddle.device.is_compiled_with_cuda() or not paddle.device.cuda.device_count():
-            raise TrainingError(
-                "Paddle cannot use it: run 'ppclas doctor', or use --devices cpu:2."
-            )
+    if opened.bundle.manifest.kind != "export" and not job.get("engine"):
+        _check_gpu(job)
     return opened
+
+
+def _check_gpu(job: Mapping[str, Any]) -> None:
+    if not job["gpu"]:
+        return
+    paddle = require_paddle("--devices")
+    if not paddle.device.is_compiled_with_cuda() or not paddle.device.cuda.device_count():
+        raise TrainingError("Paddle cannot use it: run 'ppclas doctor', or use --devices cpu:2.")
 
 
 if __name__ == "__main__":

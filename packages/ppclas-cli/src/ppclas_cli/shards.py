@@ -10,10 +10,11 @@ import contextlib
 import math
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ from ppclas_engine.results.score import MAX_BAD_FRACTION, score_batches
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
+    from ppclas_distill.select import Answers
+    from ppclas_distill.teacher import TeacherConfig
     from ppclas_engine.console import Console
     from ppclas_engine.results.predict import Prediction
     from ppclas_engine.results.score import Scoring
@@ -133,6 +136,41 @@ def evaluate_in_shards(
         )
 
 
+@contextlib.contextmanager
+def scoring_in_shards(
+    devices: str, teacher: TeacherConfig
+) -> Iterator[tuple[int, Callable[[list[str]], Answers]]]:
+    """How many threads may ask ``teacher``, which a process on each device answers for, and how.
+
+    Raises:
+        ConfigError: ``devices`` is not understood, or the teacher does not run on a GPU.
+        PpclasError: a process failed; its own words.
+    """
+    from ppclas_distill.opening import ONNX_SUFFIX
+
+    used = _parse(devices)
+    _check_engine(used, "onnxruntime" if teacher.source.endswith(ONNX_SUFFIX) else None)
+    idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+
+    def answer(paths: list[str]) -> Answers:
+        each = idle.get()
+        assert each.process.stdin is not None
+        try:
+            with contextlib.suppress(OSError):  # gone: said below
+                pickle.dump(paths, each.process.stdin)
+                each.process.stdin.flush()
+            found: Answers = _answer(each)
+        finally:
+            idle.put(each)
+        return found
+
+    job = {"work": "score", "teacher": teacher.model_dump(mode="json")}
+    with _processes(used, job, [{}] * len(used.names)) as running:
+        for each in running:
+            idle.put(each)
+        yield len(running), answer
+
+
 @dataclass(frozen=True)
 class _Process:
     device: str
@@ -210,7 +248,19 @@ def _in_turns(running: Sequence[_Process]) -> Iterator[Any]:
             elif kind == "done":
                 waiting.remove(each)
             else:
-                raise getattr(errors, kind, PpclasError)(f"{each.device}: {value}")
+                raise _failure(each, kind, value)
+
+
+def _answer(each: _Process) -> Any:
+    kind, value = _receive(each)
+    if kind != "answer":
+        raise _failure(each, kind, value)
+    return value
+
+
+def _failure(each: _Process, kind: str, message: str) -> PpclasError:
+    found: PpclasError = getattr(errors, kind, PpclasError)(f"{each.device}: {message}")
+    return found
 
 
 def _receive(each: _Process) -> tuple[str, Any]:

@@ -12,6 +12,11 @@ COMMANDS = {
         "Train or fine-tune a classifier on your photos.",
         _WORK,
     ),
+    "search": LazyCommand(
+        "ppclas_cli.commands.search:command",
+        "Find the best model and settings for a budget.",
+        _WORK,
+    ),
     "eval": LazyCommand(
         "ppclas_cli.commands.eval:command", "Measure a model on labelled photos.", _WORK
     ),
@@ -58,6 +63,7 @@ COMMANDS = {
     "bundle": LazyCommand(
         "ppclas_cli.commands.bundle:bundle", "Change labels or thresholds of a model.", _CARE
     ),
+    "hub": LazyCommand("ppclas_cli.commands.hub:hub", "Share models on Hugging Face.", _LOOK),
     "config": LazyCommand(
         "ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK
     ),

@@ -225,6 +225,57 @@ class AdamW(Adam):
         )
 
 
+class Lamb(Adam):
+    """LAMB (You et al. 2020, https://arxiv.org/abs/1904.00962): each tensor's step is as long as
+    ``lr`` times its own norm, for very large batches.
+
+    ``u = m̂ / (√v̂ + epsilon) + weight_decay · w`` and ``w -= lr · ‖w‖ / ‖u‖ · u``, with Adam's m̂
+    and v̂; what has no decay takes ``w -= lr · u``, as Paddle does it. Whatever the gradient and the
+    decay are, a weight of 1 goes to 0.9:
+
+    >>> import paddle
+    >>> w = paddle.create_parameter([1], "float32")
+    >>> w.set_value(paddle.ones([1]))
+    >>> optimizer = Lamb().build([{"params": [w]}], lr=0.1, weight_decay=0.5, grad_clip=None)
+    >>> (2 * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 4)
+    0.9
+    """
+
+    epsilon: Epsilon = 1e-6
+    """Added to the root of the mean square."""
+    no_decay_names: tuple[str, ...] = ()
+    """Parts of parameters' names (``pos_embed``) that leave a parameter out of weight decay."""
+
+    def build(
+        self, parameters: Groups, lr: float, weight_decay: float, grad_clip: Any | None
+    ) -> paddle.optimizer.Optimizer:
+        import paddle
+
+        decays = {
+            id(parameter): float(group.get("weight_decay", weight_decay))
+            for group in parameters
+            for parameter in group["params"]
+        }
+        others = sorted(set(decays.values()) - {0.0})
+        if len(others) > 1:
+            raise ValueError(f"Lamb has one weight decay, or none for a parameter; got {others}")
+        for group in parameters:
+            for parameter in group["params"]:
+                parameter.optimize_attr["learning_rate"] = float(group.get("learning_rate", 1.0))
+        return paddle.optimizer.Lamb(
+            lr,
+            lamb_weight_decay=others[0] if others else 0.0,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            parameters=_flat(parameters),
+            grad_clip=grad_clip,
+            exclude_from_weight_decay_fn=lambda parameter: not decays[id(parameter)],
+        )
+
+
 def _flat(groups: Groups) -> list[Tensor]:
     parameters = [parameter for group in groups for parameter in group["params"]]
     if len({id(parameter) for parameter in parameters}) != len(parameters):

@@ -44,6 +44,7 @@ def register_schedulers(registry: Registry) -> None:
         "Constant": "the same rate throughout",
         "Cosine": "half a cosine, a new value each epoch",
         "CosineWarmup": "linear warmup, then half a cosine, a new value each step",
+        "CosineRestarts": "half a cosine again and again, each longer than the one before",
         "ExponentialWarmup": "linear warmup, then a factor every few epochs",
         "Linear": "a straight line down",
         "Piecewise": "a factor at given epochs",
@@ -60,6 +61,7 @@ def register_optimizers(registry: Registry) -> None:
         "RMSProp": "rate divided by the root of the mean square gradient, L2 penalty",
         "Adam": "adaptive moments, L2 penalty",
         "AdamW": "adaptive moments, decoupled weight decay",
+        "Lamb": "adaptive moments with steps as long as the weights say, for large batches",
     }.items():
         registry.register(name, f"ppclas_components.optimizers:{name}", summary=summary)
 

@@ -70,6 +70,34 @@ class CosineWarmup(Scheduler):
         )
 
 
+class CosineRestarts(Scheduler):
+    """Half a cosine again and again, each ``cycle_growth`` times as long as the one before.
+
+    ``end_lr + (lr - end_lr) · ½ · (1 + cos(π · t / T_i))`` at step t of a cycle of ``T_i`` steps:
+    Loshchilov & Hutter 2017 ("SGDR"), equation 5, https://arxiv.org/abs/1608.03983. Set
+    ``train.epochs`` to the end of a cycle (10, 30, 70 … with the defaults): in between the rate is
+    high. After half of the first ten epochs, and as the second cycle begins:
+
+    >>> schedule = CosineRestarts(lr=0.1)
+    >>> [round(schedule.value(step, steps_per_epoch=4, epochs=30), 4) for step in (20, 40)]
+    [0.05, 0.1]
+    """
+
+    cycle_epochs: PositiveFloat = 10.0
+    """Length of the first cycle."""
+    cycle_growth: Annotated[float, Field(ge=1.0)] = 2.0
+    """Length of a cycle over that of the one before."""
+    end_lr: NonNegativeFloat = 0.0
+    """The rate at the end of each cycle."""
+
+    def value(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        length, place = self.cycle_epochs * steps_per_epoch, float(step)
+        while place >= length:
+            place -= length
+            length *= self.cycle_growth
+        return self.end_lr + (self.peak - self.end_lr) * _half_cosine(place / length)
+
+
 class ExponentialWarmup(Scheduler):
     """Warmup, then ``lr · rate^⌊(step - W · S) / (D · S)⌋``.
 

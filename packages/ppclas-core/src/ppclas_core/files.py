@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
 
-
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` write a file beside ``path``, flush it to disk, then rename it to ``path``.
 
     A kill at any moment leaves the old file or the new one; an error in ``write`` the old.
@@ -38,11 +36,12 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """``write_atomic`` of UTF-8 text; other bytes of file names become ``\\udcXX``, as in JSON."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(text.encode(errors="backslashreplace"))
 
-    write_atomic(path, write)
+def write_bytes(path: Path, content: bytes) -> None:
+    """``write_atomic`` of ``content``."""
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -100,7 +99,7 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
 

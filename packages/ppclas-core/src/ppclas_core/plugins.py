@@ -57,7 +57,7 @@ class Registries:
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What became of one plugin: ``error`` is empty when it was loaded, its traceback otherwise."""
+    """What became of one plugin: ``reason`` and ``error``, a traceback, are empty if it loaded."""
 
     name: str
     distribution: str
@@ -65,11 +65,6 @@ class PluginInfo:
     module: str
     reason: str = ""
     error: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the plugin was loaded."""
-        return not self.reason
 
 
 class PluginManager:

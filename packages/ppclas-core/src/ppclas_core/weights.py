@@ -7,7 +7,7 @@ register. Which kind a file is goes by its content, not by its name.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppclas_core.errors import WeightsError
-from ppclas_core.files import write_atomic
+from ppclas_core.files import write_bytes
 from ppclas_core.limits import weights_bytes
 from ppclas_core.plugins import get_registries
 from ppclas_core.wording import first_few
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ppclas_core.contracts.weight_format import WeightFormat
 
 State = dict[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,13 @@ class LoadReport:
     """Tensors of the model outside the head that the file lacks."""
     extra: tuple[str, ...] = ()
     """Tensors of the file that the model has no place for."""
+    prefix: str = ""
+    """What all names begin with in the file, and not in the model: ``Student.``, for one."""
 
     def __str__(self) -> str:
         """One sentence, for example "318/320 tensors loaded, head re-initialised 1000→5"."""
-        parts = [f"{self.loaded}/{self.total} tensors loaded"]
+        where = f" from those whose names begin with {self.prefix}" if self.prefix else ""
+        parts = [f"{self.loaded}/{self.total} tensors loaded{where}"]
         in_file, in_model = self.head_classes
         if not self.head_loaded and in_model is not None:
             parts.append(
@@ -98,15 +102,14 @@ def read_state(path: str | Path, most: int | None = None) -> State:
     except OSError as error:
         raise WeightsError(f"cannot read the weights {found}: {error.strerror or error}") from error
     if not start:
-        interrupted = "The download or copy was interrupted: get it again."
-        raise WeightsError(f"{found} is empty (0 bytes). {interrupted}")
+        raise WeightsError(f"{found} is empty (0 bytes): the copy was interrupted. Get it again.")
     expected = f"expected {' or '.join(suffixes)}"
     if not formats:
         expected += " (ppclas-models reads .pdparams as well: pip install ppclas-models)"
     raise WeightsError(f"{found} is no weight file: {expected}, found {_kind(start)}")
 
 
-def check_finite(state: Mapping[str, NDArray[Any]]) -> None:
+def check_finite(state: Arrays) -> None:
     """Refuse weights that no answer can come from.
 
     Raises:
@@ -120,9 +123,25 @@ def check_finite(state: Mapping[str, NDArray[Any]]) -> None:
         )
 
 
-def fit_state(
-    model: ImageModel, state: Mapping[str, NDArray[Any]], *, strict: bool = True
-) -> LoadReport:
+_WRAPPERS = [
+    "state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model",
+    "Student", "student", "backbone", "module", "_layers",
+]  # fmt: skip
+"""What programs put before a model's names; of several the first is meant, the averaged weights."""
+
+
+def without_prefix(state: Arrays, names: Iterable[str]) -> tuple[Arrays, str]:
+    """The tensors of a model of those ``names`` without what wrappers put before them, and that."""
+    first = next(iter(names), "")
+    found = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
+    known = [prefix for prefix in found if {*prefix[:-1].split(".")} <= {*_WRAPPERS}]
+    if first in state or not known:
+        return state, ""
+    cut = min(known, key=lambda prefix: [*map(_WRAPPERS.index, prefix[:-1].split("."))])
+    return {key.removeprefix(cut): state[key] for key in state if key.startswith(cut)}, cut
+
+
+def fit_state(model: ImageModel, state: Arrays, *, strict: bool = True) -> LoadReport:
     """Copy ``state`` into ``model``, casting to the model's dtype, and report.
 
     The classifier (``model.is_head``) is loaded whole or not at all: where its shape differs it
@@ -134,6 +153,7 @@ def fit_state(
         WeightsError: nothing matches, or tensors outside the head differ or are missing.
     """
     target = model.state_dict()
+    state, prefix = without_prefix(state, target)
     body = [key for key in target if not model.is_head(key)]
     head = [key for key in target if model.is_head(key)]
     matched = [key for key in body if key in state]
@@ -144,9 +164,9 @@ def fit_state(
             "another model?"
         )
     different = [
-        f"{key} {_shape(state[key])} instead of {_shape(target[key])}"
+        f"{key} {[*state[key].shape]} instead of {[*target[key].shape]}"
         for key in matched
-        if _shape(state[key]) != _shape(target[key])
+        if [*state[key].shape] != [*target[key].shape]
     ]
     if different:
         raise WeightsError(
@@ -161,7 +181,7 @@ def fit_state(
             f"{type(model).__name__} has outside the head: {first_few(missing)}. Are these the "
             "weights of another model, or only a part of them?"
         )
-    head_loaded = all(key in state and _shape(state[key]) == _shape(target[key]) for key in head)
+    head_loaded = all(key in state and [*state[key].shape] == [*target[key].shape] for key in head)
     chosen = matched + (head if head_loaded else [])
     for key in chosen:
         if (kind := state[key].dtype).kind not in "fiu":
@@ -180,6 +200,7 @@ def fit_state(
         head_loaded=head_loaded,
         missing=tuple(missing),
         extra=tuple(key for key in state if key not in target and not model.is_head(key)),
+        prefix=prefix,
     )
 
 
@@ -206,9 +227,7 @@ def model_state(model: ImageModel) -> State:
     return {key: tensor.numpy() for key, tensor in model.state_dict().items()}
 
 
-def save_state(
-    path: str | Path, state: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
-) -> None:
+def save_state(path: str | Path, state: Arrays, metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays and strings as ``.safetensors``; a kill leaves the old file or the new.
 
     Raises:
@@ -218,12 +237,8 @@ def save_state(
 
     arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
     content = save(arrays, dict(metadata or {}) or None)
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
     try:
-        write_atomic(Path(path), write)
+        write_bytes(Path(path), content)
     except OSError as error:
         raise WeightsError(f"cannot write the weights {path}: {error.strerror or error}") from error
 
@@ -232,8 +247,7 @@ def save_state(
 
 
 def _find(path: Path, suffixes: Sequence[str]) -> Path:
-    candidates = [path, *(path.with_name(path.name + suffix) for suffix in suffixes)]
-    for candidate in candidates:
+    for candidate in (path, *(path.with_name(path.name + suffix) for suffix in suffixes)):
         if candidate.is_file():
             return candidate
     if path.is_dir():
@@ -251,10 +265,8 @@ def _kind(content: bytes) -> str:
         b"\x1f\x8b": "a gzip archive: unpack it first",
         b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with 'git lfs pull'",
     }
-    for magic, name in known.items():
-        if start.startswith(magic):
-            return name
-    return f"something that begins with {content[:16]!r}"
+    other = f"something that begins with {content[:16]!r}"
+    return next((name for magic, name in known.items() if start.startswith(magic)), other)
 
 
 # .safetensors
@@ -272,9 +284,7 @@ def _read_safetensors(file: Path, content: bytes) -> State:
     try:
         tensors = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
-        raise WeightsError(
-            f"{file} is a damaged .safetensors file, perhaps cut off: {error}"
-        ) from error
+        raise WeightsError(f"{file} is a damaged .safetensors file, or cut off: {error}") from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     state: State = {}
     for name, tensor in sorted(tensors, key=lambda each: header[each[0]]["data_offsets"]):
@@ -285,19 +295,14 @@ def _read_safetensors(file: Path, content: bytes) -> State:
         elif dtype in _SAFETENSORS_DTYPES:
             state[name] = np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
         else:
-            said = f"the tensor {name} has the dtype {dtype}, which cannot be read here"
-            raise WeightsError(f"{file}: {said}")
+            raise WeightsError(f"{file}: the tensor {name} is {dtype}, which cannot be read here")
     return state
 
 
 # Words for messages
 
 
-def _shape(tensor: Any) -> list[int]:
-    return list(tensor.shape)
-
-
 def _classes(head: Mapping[str, Any]) -> int | None:
     """The class count of a classifier: the length of its bias."""
-    widths = [_shape(tensor)[0] for tensor in head.values() if len(tensor.shape) == 1]
+    widths = [tensor.shape[0] for tensor in head.values() if len(tensor.shape) == 1]
     return widths[0] if widths else None

@@ -15,6 +15,7 @@ from paddle.static import InputSpec
 from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ExportError
 
+from ppclas_deploy.fusing import fuse
 from ppclas_deploy.sizes import channels_of
 
 if TYPE_CHECKING:
@@ -59,15 +60,15 @@ def save_program(
     """Write ``<prefix>.json`` (``ir="pir"``) or ``<prefix>.pdmodel`` (``"old"``) and
     ``<prefix>.pdiparams``.
 
-    The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Returns the
-    structure's path.
+    The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Branches that
+    a network trains with are fused. Returns the structure's path.
 
     Raises:
         ExportError: the model returns something else.
     """
     batch, (height, width) = interface["batch"], bundle.image_size
     channels = channels_of(bundle)
-    model = bundle.build_model()
+    model = fuse(bundle.build_model())
     _require_logits(
         model(paddle.zeros([1, channels, height, width])), bundle.manifest.architecture.num_classes
     )
@@ -86,22 +87,30 @@ def save_program(
 
 @contextlib.contextmanager
 def _old_ir() -> Iterator[None]:
-    """Trace in the old IR, with a sigmoid that it has: Paddle 3.3's own takes PIR values alone."""
+    """Trace in the old IR, with the operators that Paddle 3.3's own functions take PIR values alone
+    for.
+    """
     from paddle.base.layer_helper import LayerHelper
 
-    def sigmoid(x: Any, name: str | None = None) -> Any:
-        helper = LayerHelper("sigmoid", name=name)
+    def operator(kind: str, x: Any, **attributes: Any) -> Any:
+        helper = LayerHelper(kind)
         out = helper.create_variable_for_type_inference(x.dtype)
-        helper.append_op(type="sigmoid", inputs={"X": x}, outputs={"Out": out})
+        helper.append_op(type=kind, inputs={"X": x}, outputs={"Out": out}, attrs=attributes)
         return out
 
-    own = functional.sigmoid
-    functional.sigmoid = sigmoid
+    def sigmoid(x: Any, name: str | None = None) -> Any:
+        return operator("sigmoid", x)
+
+    def gelu(x: Any, approximate: bool = False, name: str | None = None) -> Any:
+        return operator("gelu", x, approximate=approximate)
+
+    own = functional.sigmoid, functional.gelu
+    functional.sigmoid, functional.gelu = sigmoid, gelu
     try:
         with paddle.pir_utils.OldIrGuard():
             yield
     finally:
-        functional.sigmoid = own
+        functional.sigmoid, functional.gelu = own
 
 
 class Ends(NamedTuple):

@@ -48,7 +48,7 @@ class Distill(Objective):
     """Who is learnt from. The answers of several are averaged."""
     losses: tuple[LossTerm, ...] = Field(default=(LossTerm(name="ssld"),), min_length=1)
     """Between the student's answers, or feature maps, and the teachers'. The names are those of
-    losses: ssld, js, kl, soft_ce, dkd; fitnet and similarity for feature maps."""
+    losses: ssld, js, kl, soft_ce, dkd, dist, skd, wsl; fitnet and similarity for feature maps."""
     ground_truth: NonNegativeFloat = 0.0
     """Weight of the config's ``loss`` against the labels, for photos that have one. 0: labels are
     not learnt from, as in SSLD."""

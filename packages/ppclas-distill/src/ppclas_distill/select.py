@@ -12,7 +12,9 @@ import json
 import os
 import time
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -138,6 +140,7 @@ def select(
     per_class: int,
     least: float = 0.0,
     batch_size: int = 64,
+    at_once: int = 1,
     root: str | None = None,
     teacher: str = "",
     note: Callable[[str], None] = lambda _: None,
@@ -157,6 +160,8 @@ def select(
         per_class: photos of a class at most.
         least: smallest probability of a photo's class.
         batch_size: photos the teacher is asked about at once.
+        at_once: threads that ask the teacher, each about a batch of its own; what is chosen does
+            not depend on it.
         root: folder that a list's paths are relative to; by default its own.
         teacher: what identifies the teacher, for a selection that is gone on with.
         note: called with lines for the person.
@@ -180,8 +185,8 @@ def select(
     left_out = LeftOut()
     paths = _skip(pool_paths(pool, root, left_out), progress, pool)
     saved = time.monotonic()
-    while batch := list(islice(paths, batch_size)):
-        probabilities, bad = answer(batch)
+    batches = iter(lambda: list(islice(paths, batch_size)), [])
+    for batch, (probabilities, bad) in _answered(batches, answer, at_once):
         table.add(np.arange(progress.done, progress.done + len(batch)), probabilities)
         told = {place for place, _ in bad}
         odd = (
@@ -219,6 +224,30 @@ def select(
         },
     )
     return result
+
+
+def _answered(
+    batches: Iterator[list[str]], answer: Callable[[list[str]], Answers], at_once: int
+) -> Iterator[tuple[list[str], Answers]]:
+    """Each batch with its answers, in order, while the next ones are asked about."""
+    if at_once == 1:
+        for batch in batches:
+            yield batch, answer(batch)
+        return
+    asked: deque[tuple[list[str], Future[Answers]]] = deque()
+    with ThreadPoolExecutor(at_once) as threads:
+        try:
+            for batch in batches:
+                asked.append((batch, threads.submit(answer, batch)))
+                if len(asked) > 2 * at_once:
+                    batch, coming = asked.popleft()
+                    yield batch, coming.result()
+            while asked:
+                batch, coming = asked.popleft()
+                yield batch, coming.result()
+        finally:
+            for _, coming in asked:
+                coming.cancel()
 
 
 def pool_paths(

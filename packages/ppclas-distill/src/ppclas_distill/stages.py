@@ -126,7 +126,8 @@ class Pipeline(Params):
         if stage.against is not None:
             return stage.against, stage.root
         data = self.common.get("data") or {}
-        return data.get("val"), stage.root or data.get("root")
+        root = data.get("root")
+        return data.get("val"), stage.root or (root[-1] if isinstance(root, list | tuple) else root)
 
 
 def shipped() -> list[str]:

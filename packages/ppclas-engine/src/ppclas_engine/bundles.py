@@ -20,7 +20,7 @@ from ppclas_core.files import sha256
 from ppclas_core.models import create_model
 from ppclas_core.plugins import get_registries
 from ppclas_core.registry import Entry, resolve
-from ppclas_core.weights import State, most_bytes, read_state
+from ppclas_core.weights import Arrays, most_bytes, read_state, without_prefix
 from ppclas_data.loading.pipeline import default_eval_transforms
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def bundle_from_weights(
     """
     entry = get_registries().models.entry(model)
     probe = create_model(entry.name, **params)
-    state = read_state(weights, most_bytes(probe))
+    state, _ = without_prefix(read_state(weights, most_bytes(probe)), probe.state_dict())
     num_classes = _classes_of(state, probe)
     facts = entry.metadata
     size = int(facts.get("image_size", 224))
@@ -133,7 +133,7 @@ def bundle_from_weights(
     return Bundle(weights.parent, manifest, weights)
 
 
-def _classes_of(state: State, probe: ImageModel) -> int:
+def _classes_of(state: Arrays, probe: ImageModel) -> int:
     """Classes of the classifier in ``state``; of ``probe`` where all of one is not there: a bias
     alone could ask for a model of any size."""
     head = {key: value for key, value in probe.state_dict().items() if probe.is_head(key)}

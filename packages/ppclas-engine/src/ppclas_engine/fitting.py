@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ def make_launch(
     machine: int = 0,
     master: str | None = None,
     restarts: int = 0,
+    gather: Callable[[Launch], Launch] | None = None,
 ) -> Launch:
     """What ``train.devices`` asks for on this machine, number ``machine`` of ``machines``.
 
@@ -47,7 +48,7 @@ def make_launch(
     if machines > 1 and config.train.output is None:
         raise ConfigError("Several machines need one name for the run: --output DIR.")
     devices = Devices.parse(config.train.devices or "cpu:1")
-    return Launch(devices, machines, machine, master, restarts)
+    return Launch(devices, machines, machine, master, restarts, gather)
 
 
 def start(
@@ -101,7 +102,7 @@ def _watch(
     last: tuple[int | None, float] | None = None
     for left in range(launch.restarts, -1, -1):
         try:
-            start_and_watch(launch, job, logs)
+            start_and_watch(launch.gather(launch) if launch.gather else launch, job, logs)
             return
         except RankLostError as error:
             if not left:

@@ -136,6 +136,7 @@ _FREE_TO_CHANGE = (
     "train.devices",
     "train.join_seconds",
     "train.output",
+    "train.shard",
     "train.log_every",
     "train.checkpoint_minutes",
     "train.bad_steps",

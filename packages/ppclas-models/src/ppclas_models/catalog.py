@@ -68,8 +68,12 @@ class CatalogRow:
     """Of the paper's first version, or of the release where there is no paper; the architectures of
     2020 and before have None."""
     weights_origin: str | None = None
-    """Where the weights come from if they were converted from the authors' files, whose licence may
-    then hold for them; None: trained by the PaddleClas project, Apache-2.0."""
+    """Where the weights come from if they were converted from the authors' files; None: trained by
+    the PaddleClas project."""
+    weights_licence: str | None = None
+    """Of the file at ``weights_url``, by its SPDX identifier where it has one: Apache-2.0 for what
+    the PaddleClas project trained; for what it converted, the licence in the authors' repository,
+    from which the converted files cannot free anybody. None: not known, or no weights."""
     mean: tuple[float, float, float] | None = None
     """What the evaluation subtracts from the pixels on a scale of 0..1, and divides them by
     (``std``); None: ImageNet's."""

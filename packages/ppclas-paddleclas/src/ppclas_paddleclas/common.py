@@ -20,8 +20,12 @@ _OPTIMIZERS = {
     "RMSProp": {"momentum": "momentum", "rho": "rho", "epsilon": "epsilon"},
     "Adam": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
     "AdamW": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
+    "AdamWDL": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
+    "Lamb": {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
 }
 """Old name, which is the new one too → old parameter → new one."""
+_LAYERWISE = "AdamWDL"
+"""AdamW whose rate falls from each layer to the one before it."""
 _FLAGS = ("use_nesterov",)
 
 
@@ -89,12 +93,7 @@ def set_root(t: Translation, train: tuple[KeyPath, KeyPath], val: tuple[KeyPath,
         for listed, folder in zip(lists, folders.values(), strict=True)
     ):
         # Else each list lies in its folder, which is where its paths start from without a root.
-        t.refuse(
-            val[0],
-            f"the lists start from two folders, {' and '.join(map(repr, folders.values()))}; here "
-            "both start from one, or each from its own folder. Put each list into its folder, or "
-            "write whole paths into the lists.",
-        )
+        t.set("data.root", list(folders.values()), *val[0])
 
 
 def set_optimizer(t: Translation, name: KeyPath, params: KeyPath, block: str) -> bool:
@@ -107,7 +106,10 @@ def set_optimizer(t: Translation, name: KeyPath, params: KeyPath, block: str) ->
             covers=(block,),
         )
         return False
-    t.set("optimizer.name", found, *name)
+    t.set("optimizer.name", "AdamW" if found == _LAYERWISE else found, *name)
+    if found == _LAYERWISE:
+        t.move_number("optimizer.layer_decay", *map(str, (*params, "layerwise_decay")))
+        t.lines.append(f"{_LAYERWISE}: the rate falls from stage to stage of the model here")
     for old, new in _OPTIMIZERS[found].items():
         source = (*params, old)
         if old not in _FLAGS:

@@ -9,6 +9,7 @@ from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
 from ppclas_paddleclas.common import drop_data_facts, set_pretrained, ssld_name
+from ppclas_paddleclas.models import check_name
 from ppclas_paddleclas.params import OperatorParams
 from ppclas_paddleclas.training_2x import refuse_weight
 from ppclas_paddleclas.translation import Translation, one_entry
@@ -21,8 +22,15 @@ _LOSSES: dict[str, tuple[str, dict[str, float]]] = {
     "DistillationCELoss": ("soft_ce", {}),
     "DistillationKLDivLoss": ("kl", {"temperature": 4.0}),
     "DistillationDKDLoss": ("dkd", {"temperature": 1.0, "alpha": 1.0, "beta": 1.0}),
+    "DistillationDISTLoss": ("dist", {"beta": 1.0, "gamma": 1.0}),
+    "DistillationSKDLoss": ("skd", {"temperature": 1.0, "multiplier": 2.0, "alpha": 0.9}),
+    "DistillationWSLLoss": ("wsl", {"temperature": 2.0}),
 }
 """Old loss between two named models → new one, and the old defaults of its parameters."""
+_PAIR, _BASE = "DistillationPairLoss", "base_loss_name"
+"""A loss that names another one, ``DISTLoss``, and takes its parameters."""
+_WITH_TARGET = ("dkd", "skd", "wsl")
+"""Those that look at a target class: the label's, or the teacher's."""
 
 
 def translate_pair(t: Translation) -> None:
@@ -112,6 +120,8 @@ def _model(t: Translation, given: dict[str, Any], listed: Any, title: str) -> tu
     except ConfigError as error:
         t.refuse(_MODELS, str(error))
         return str(name), True
+    if not check_name(t, name, *_MODELS):
+        return name, True
     if listed and not isinstance(listed, str):
         t.refuse(("Arch", "pretrained_list"), f"expected paths or null, got {describe(listed)}.")
     return (ssld_name(t, name, *_MODELS) if ssld and own is True else name), own
@@ -138,13 +148,19 @@ def _losses(
             if name == _TRUTH:
                 truth += weight
                 _translate_truth(t, params, student, index)
-            elif name in _LOSSES:
-                new, defaults = _LOSSES[name]
-                numbers = {key: params.number(key, value) for key, value in defaults.items()}
+            elif (between := _named_loss(name, params)) in _LOSSES:
+                new, defaults = _LOSSES[between]
+                own: dict[str, float | str] = {
+                    key: params.number(key, value) for key, value in defaults.items()
+                }
+                # PaddleClas hands a pair's loss the two answers alone.
+                teachers_own = new in _WITH_TARGET and params.flag("use_target_as_gt")
+                if new in _WITH_TARGET and (teachers_own or name == _PAIR):
+                    own["target"] = "teacher"
                 _check_pairs(params, student, teachers)
-                found.append({"name": new, "weight": weight, **numbers})
+                found.append({"name": new, "weight": weight, **own})
             else:
-                known = (*_LOSSES, _TRUTH)
+                known = (*_LOSSES, _TRUTH, _PAIR)
                 near = near_names(name, known)
                 hint = f" Did you mean {near[0]}?" if near else ""
                 raise ConfigError(f"expected one of {', '.join(known)}, got {name}.{hint}")
@@ -154,6 +170,20 @@ def _losses(
     if not found and not t.refused("Loss"):
         t.refuse(("Loss", "Train"), "expected a loss between the student and a teacher.")
     return found, truth
+
+
+def _named_loss(name: str, params: OperatorParams) -> str:
+    """The loss that is meant: itself, or the one that a pair's loss names."""
+    if name != _PAIR:
+        return name
+    params.drop("s_key", "t_key")
+    base = params.take(_BASE)
+    found = f"Distillation{base}"
+    # The loss of a feature map is none between answers, and DKDLoss fails without labels.
+    known = [each.removeprefix("Distillation") for each in _LOSSES if "DKD" not in each]
+    if base not in known:
+        raise params.error(_BASE, f"expected one of {', '.join(known)}, got {describe(base)}.")
+    return found
 
 
 def _translate_truth(t: Translation, params: OperatorParams, student: str, index: int) -> None:

@@ -122,7 +122,9 @@ def _rates(t: Translation, name: str) -> tuple[float | None, list[int] | None, t
     run = t.get("Global", "epochs", default=120)
     if not is_whole(run):
         t.refuse(("Global", "epochs"), f"expected a whole number, got {describe(run)}.")
-        run = 120
+        for key in ("learning_rate", *_READS[name]):
+            t.get(*_LR, key)
+        return None, None, ()
     if name != "Piecewise":
         lr = t.number(*_LR, "learning_rate") if t.require(*_LR, "learning_rate") else None
         epochs, gamma = _epochs(t, name, run), t.number(*_LR, "gamma", default=0.1)

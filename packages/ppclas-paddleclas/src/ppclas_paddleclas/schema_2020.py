@@ -20,7 +20,7 @@ from ppclas_paddleclas.common import (
     set_transforms,
 )
 from ppclas_paddleclas.mixing import translate_batch_operators
-from ppclas_paddleclas.models import set_name
+from ppclas_paddleclas.models import check_name, set_name
 from ppclas_paddleclas.translation import Translation
 from ppclas_paddleclas.values import is_whole
 
@@ -29,6 +29,8 @@ KEYS = (
     "ARCHITECTURE",
     "pretrained_model",
     "checkpoints",
+    "last_epoch",
+    "load_static_weights",
     "model_save_dir",
     "classes_num",
     "total_images",
@@ -114,6 +116,9 @@ def _translate_model(t: Translation) -> bool:
     name = t.get("ARCHITECTURE", "name") if t.section("ARCHITECTURE", required=True) else None
     weights = t.get("pretrained_model")
     distilled = t.flag("use_distillation")
+    t.drop("which kind a file is goes by its content", "load_static_weights")
+    if t.number("last_epoch", default=-1) != -1:
+        t.refuse(("last_epoch",), "expected -1, the start of a run; see --resume RUN.")
     if t.get("checkpoints", default=""):
         t.refuse(
             ("checkpoints",),
@@ -142,7 +147,9 @@ def _translate_pair(t: Translation, name: str, weights: Any) -> None:
             f"use_distillation needs a pair <teacher>_distill_<student>, got {name!r}.",
         )
         return
-    t.set("model.name", student, "ARCHITECTURE", "name")
+    if not check_name(t, teacher, "ARCHITECTURE", "name"):
+        return
+    set_name(t, student, "ARCHITECTURE", "name")
     of_teacher, of_student = (
         weights if isinstance(weights, list) and len(weights) == 2 else (weights, None)
     )

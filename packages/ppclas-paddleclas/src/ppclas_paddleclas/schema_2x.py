@@ -47,6 +47,7 @@ KEYS = (
 _DISTILLATION = "DistillationModel"
 _SAMPLERS = ("DistributedBatchSampler", "BatchSampler")
 """Those that show each photo once an epoch."""
+_MULTI_SCALE = "MultiScaleSampler"
 _REPEATING = ("RASampler", "RepeatedAugSampler")
 """Those that show each photo several times in a row of batches, changed by chance each time."""
 _RETRIEVAL = "retrieval and metric learning are not what this project does."
@@ -65,6 +66,8 @@ _ELSEWHERE = {
     "DetPreProcess": _PREDICTION,
 }
 """Top-level keys of files for something else, and what to say of them."""
+_SIZED = ("RandomResizedCrop", "Resize", "CenterCrop")
+"""What MultiScaleDataset gives the size of its batch."""
 _TOP_K = ("TopkAcc", "DistillationTopkAcc", "GoogLeNetTopkAcc")
 _MEASURED = ("MultiLabelMAP", "HammingDistance", "AccuracyScore", "ATTRMetric")
 """Metrics of several labels, whose like is always measured."""
@@ -156,6 +159,7 @@ def _translate_global(t: Translation) -> None:
         ("save_inference_dir", "ppclas export says where"),
         ("to_static", "the numbers are the same"),
         ("iter_per_epoch", "counted from the data"),
+        ("load_static_weights", "which kind a file is goes by its content"),
         ("class_num", "counted from the data"),
         ("image_channel", "a fourth channel is of zeros"),
     ):
@@ -219,7 +223,8 @@ def _translate_loader(t: Translation) -> None:
     if len(mixes) > 1:
         t.refuse(path, "expected one operator.")
     elif mixes:
-        t.set("data.batch_transforms", mixes, *path)
+        scales = t.new.get("data", {}).get("batch_transforms", [])
+        t.set("data.batch_transforms", [*scales, *mixes], *path)
     folders: list[KeyPath] = [("DataLoader", part, "dataset", "image_root") for part in parts]
     lists: list[KeyPath] = [("DataLoader", part, "dataset", "cls_label_path") for part in parts]
     set_root(t, (folders[0], lists[0]), (folders[1], lists[1]))
@@ -232,10 +237,11 @@ def _translate_dataset(t: Translation, part: str, new: str, transforms: str) -> 
     data = ("DataLoader", part, "dataset")
     t.move(f"data.{new}", *data, "cls_label_path")
     kind = t.get(*data, "name", default="ImageNetDataset")
-    if kind not in ("ImageNetDataset", "MultiLabelDataset", "CommonDataset"):
+    kinds = ("ImageNetDataset", "MultiLabelDataset", "CommonDataset", "MultiScaleDataset")
+    if kind not in kinds:
         t.refuse(
             (*data, "name"),
-            f"expected ImageNetDataset or MultiLabelDataset, got {describe(kind)}.",
+            f"expected one of {', '.join(kinds)}, got {describe(kind)}.",
         )
     t.drop("space, tab and comma are told apart by looking", *data, "delimiter")
     t.drop("the loss says whether the shares of labels count", *data, "label_ratio")
@@ -249,7 +255,9 @@ def _translate_dataset(t: Translation, part: str, new: str, transforms: str) -> 
 def _translate_sampler(t: Translation, part: str) -> None:
     sampler = ("DataLoader", part, "sampler")
     name = t.get(*sampler, "name", default=_SAMPLERS[0])
-    if name in _REPEATING and part == "Train":
+    if name == _MULTI_SCALE:
+        _translate_scales(t, sampler, part)
+    elif name in _REPEATING and part == "Train":
         repeats = t.get(*sampler, "num_repeats", default=3)
         t.set("data.sampling.repeats", repeats, *sampler, "name")
     elif name in _SAMPLERS:
@@ -267,12 +275,49 @@ def _translate_sampler(t: Translation, part: str) -> None:
     ):
         t.drop(reason, *sampler, key)
     t.drop("workers hand batches over by pipes", "DataLoader", part, "loader", "use_shared_memory")
-    t.move("data.batch_size" if part == "Train" else "data.eval_batch_size", *sampler, "batch_size")
-    if part == "Train" and is_whole(size := t.get(*sampler, "batch_size")):
+    key = "first_bs" if name == _MULTI_SCALE else "batch_size"
+    t.move("data.batch_size" if part == "Train" else "data.eval_batch_size", *sampler, key)
+    if part == "Train" and is_whole(size := t.get(*sampler, key)):
         t.lines.append(
             f"batch_size {size} was meant for each device; here it counts over all: with n devices "
             f"give {size}·n"
         )
+
+
+def _translate_scales(t: Translation, sampler: KeyPath, part: str) -> None:
+    """Batches of several sizes in training; of the first one in evaluation."""
+    scales, factor = t.get(*sampler, "scales"), t.get(*sampler, "divided_factor", default=32)
+    for key in ("is_training", "seed"):
+        t.drop("the seed of the run decides", *sampler, key)
+    sides = (
+        [side for scale in scales for side in (scale if isinstance(scale, list) else [scale])]
+        if isinstance(scales, list)
+        else []
+    )
+    if not is_whole(factor) or factor < 1 or not sides or not all(map(is_whole, sides)):
+        t.refuse((*sampler, "scales"), "expected sides in pixels, and a divided_factor from 1.")
+        return
+    if min(sides) < factor:
+        t.refuse((*sampler, "scales"), f"expected sides of divided_factor ({factor}) or more.")
+        return
+    if part != "Train":
+        return
+    # PaddleClas writes (width, height), and rounds down to what the model's strides divide.
+    sizes = [
+        [side // factor * factor for side in reversed(scale)]
+        if isinstance(scale, list)
+        else scale // factor * factor
+        for scale in scales
+    ]
+    t.set("data.batch_transforms", [{"name": "MultiScale", "sizes": sizes}], *sampler, "scales")
+    largest = max(sides) // factor * factor
+    for transform in t.new.get("data", {}).get("train_transforms", []):
+        if transform["name"] in _SIZED:
+            transform["size"] = largest
+    t.lines.append(
+        f"MultiScaleSampler → MultiScale: crops of {largest} pixels, resized to one of the sizes "
+        "for each batch, which keeps its number of images"
+    )
 
 
 def _translate_precision(t: Translation) -> None:

@@ -78,8 +78,8 @@ def translate_optimizer(t: Translation) -> None:
         return
     if not set_optimizer(t, ("Optimizer", "name"), ("Optimizer",), "Optimizer"):
         return
-    decoupled = t.get("Optimizer", "name") == "AdamW"
-    if decoupled:
+    decoupled = t.get("Optimizer", "name") in ("AdamW", "AdamWDL", "Lamb")
+    if t.get("Optimizer", "name") in ("AdamW", "AdamWDL"):
         t.move_number("optimizer.clip_each", "Optimizer", "clip_norm")
     elif t.has("Optimizer", "clip_norm"):
         t.refuse(
@@ -99,8 +99,8 @@ def translate_optimizer(t: Translation) -> None:
     elif names and not spared:
         t.refuse(
             ("Optimizer", "no_weight_decay_name"),
-            "expected parts of names with a space between them, for AdamW; else which parameters "
-            "decay is set by optimizer.no_decay_norm_bias.",
+            "expected parts of names with a space between them, for AdamW or Lamb; else which "
+            "parameters decay is set by optimizer.no_decay_norm_bias.",
         )
     _translate_decay(t)
     if t.section(*_LR, required=True):

@@ -38,3 +38,13 @@ def register_transforms(registry: Registry) -> None:
         "ppclas_search.transforms:PlacedCrop",
         summary="a box of fixed size at a fixed place",
     )
+
+
+@hookimpl
+def register_batch_transforms(registry: Registry) -> None:
+    """Add the images that grow with the epochs."""
+    registry.register(
+        "ProgressiveSize",
+        "ppclas_search.transforms:ProgressiveSize",
+        summary="small images at first, full ones at the end",
+    )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +123,8 @@ _FLAGS: list[click.Parameter] = [
         ["--loss", "losses"],
         multiple=True,
         metavar="NAME[:WEIGHT]",
-        help="ssld (default), js, kl, soft_ce, dkd, fitnet, similarity; several are added up.",
+        help="ssld (default), js, kl, soft_ce, dkd, dist, skd, wsl, fitnet, similarity; "
+        "several are added up.",
     ),
     click.Option(
         ["--ground-truth"],
@@ -204,6 +205,12 @@ distill.add_command(
     metavar="N",
     help="Photos at a time.",
 )
+@click.option(
+    "--devices",
+    metavar="0,1|cpu:N",
+    help="Share the pool among a process on each of these GPUs, or N on the CPU; the choice is "
+    "the same.",
+)
 def select_command(
     pool: str,
     teacher: str,
@@ -213,6 +220,7 @@ def select_command(
     folder: str,
     root: str | None,
     batch_size: int,
+    devices: str | None,
 ) -> None:
     """Choose from POOL the photos that a teacher is surest of, K for each class.
 
@@ -223,23 +231,30 @@ def select_command(
     \b
     Example:
       ppclas distill select pool/ --teacher runs/ResNet50_vd-1 --per-class 400 -o selected
+      ppclas distill select pool/ --teacher teacher.onnx --per-class 400 -o selected --devices cpu:2
     """
     from ppclas_distill.pipeline import photo_counter
     from ppclas_distill.scorer import open_scorer
     from ppclas_distill.select import select
     from ppclas_engine.console import Console
 
+    from ppclas_cli.shards import scoring_in_shards
+
     console = Console()
-    scorer = open_scorer(_teacher(teacher, teacher_weights))
-    with can_go_on(console):
+    config = _teacher(teacher, teacher_weights)
+    scorer = open_scorer(config)
+    alone = nullcontext((1, scorer.answer))
+    asking = alone if devices is None else scoring_in_shards(devices, config)
+    with can_go_on(console), asking as (at_once, answer):
         result = select(
             pool,
-            scorer.answer,
+            answer,
             scorer.class_names,
             Path(folder),
             per_class=per_class,
             least=least,
             batch_size=batch_size,
+            at_once=at_once,
             root=root,
             teacher=scorer.fingerprint,
             note=console.line,

@@ -110,7 +110,7 @@ def _failed_plugins(plugins: Iterable[PluginInfo]) -> list[Finding]:
             "ppclas plugins -v",
         )
         for info in plugins
-        if not info.ok
+        if info.reason
     ]
 
 

@@ -108,10 +108,10 @@ def _row(info: PluginInfo, registries: Registries) -> dict[str, Any]:
         "package": info.distribution,
         "version": info.version,
         "module": info.module,
-        "ok": info.ok,
+        "ok": not info.reason,
         "reason": info.reason,
         "traceback": info.error,
-        "registers": registered_by(info, registries) if info.ok else {},
+        "registers": registered_by(info, registries) if not info.reason else {},
     }
 
 
@@ -119,7 +119,7 @@ def _print(info: PluginInfo, registries: Registries, verbose: bool) -> None:
     output.say(
         f"{info.distribution} {info.version}".rstrip() + f"  (plugin {info.name!r}, {info.module})"
     )
-    if not info.ok:
+    if info.reason:
         output.say(f"  failed: {info.reason}")
         if verbose:
             click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,15 @@ import click
 
 from ppclas_cli import training_screen
 from ppclas_cli.augmenting import augmented
-from ppclas_cli.train_flags import everyday_options, flags_of
+from ppclas_cli.folds import check_folds, resume_folds, train_folds
+from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of, machines
+from ppclas_cli.tuned import Tuning, print_gain
 
 if TYPE_CHECKING:
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
     from ppclas_engine.loop.train import RunResult
+    from ppclas_engine.planning.plan import Plan
 
 _AUTO = "auto"
 
@@ -65,9 +69,17 @@ _AUTO = "auto"
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the training photos."
 )
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
 @click.option(
-    "--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Peak learning rate."
+    "--batch-size",
+    type=NumberOr("auto", click.IntRange(min=1)),
+    metavar="N|auto",
+    help="Images a step; auto: as many as fit into memory and still bring speed, measured.",
+)
+@click.option(
+    "--lr",
+    type=NumberOr("find", click.FloatRange(min=0, min_open=True)),
+    metavar="RATE|find",
+    help="Peak learning rate; find: by a range test of 80 steps.",
 )
 @click.option(
     "--image-size",
@@ -90,10 +102,10 @@ _AUTO = "auto"
 )
 @click.option(
     "--nnodes",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Machines that train together.",
+    default="1",
+    callback=lambda _, __, value: machines(value),
+    metavar="N|MIN:MAX",
+    help="Machines that train together; as a range, so many as are there.",
 )
 @click.option("--master", metavar="HOST:PORT", help="Of machine 0, for several machines.")
 @click.option(
@@ -186,12 +198,16 @@ def command(
     resume: str | None,
     change_recipe: bool,
     dry_run: bool,
-    nnodes: int,
+    nnodes: tuple[int, int],
     max_restarts: int,
     master: str | None,
     machine: int,
     augment: str | None,
     test_data: str | None,
+    fix: int | None,
+    fixed_run: str | None,
+    kfold: int | None,
+    group: str | None,
     verbose: bool,
     **given: Any,
 ) -> None:
@@ -206,12 +222,16 @@ def command(
       ppclas train flowers/ --model ResNet50
       ppclas train --train train.txt --val val.txt --epochs 20 -o optimizer.weight_decay=1e-5
       ppclas train photos/ --augment medium --test held_out/ --name tulips
+      ppclas train photos/ --batch-size auto --lr find
+      ppclas train --fix 320 --from runs/MobileNetV2-1
+      ppclas train photos/ --kfold 5 --group 'patient_([0-9]+)'
       ppclas train --resume runs/MobileNetV2-1
       ppclas train photos/ --devices 0,1,2,3 --batch-size 256
     """
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
+    from ppclas_engine.ranks.meeting import meeting
     from ppclas_engine.session import (
         follow,
         follow_elsewhere,
@@ -222,6 +242,9 @@ def command(
     )
 
     flags = flags_of(given)
+    options = click.get_current_context().params
+    check_folds(options, kfold, group)
+    tuning = Tuning.of(options)
     if change_recipe and resume is None:
         raise click.UsageError("--change-recipe goes with --resume.")
     if augment is not None and resume is not None:
@@ -235,10 +258,15 @@ def command(
         or overrides
         or any(value is not None for option, (_, value) in flags.items() if option != "--output")
     )
-    loaded = load_config(source, overrides, flags) if said or resume is None else None
+    with tuning.source(source) as file:
+        loaded = load_config(file, overrides, flags) if said or resume is None else None
     console = Console()
-    places: dict[str, Any] = {"machines": nnodes, "machine": machine, "master": master}
+    places: dict[str, Any] = {"machines": nnodes[1], "machine": machine, "master": master}
     places["restarts"] = max_restarts
+    seconds = (loaded.config if loaded is not None else Config()).train.join_seconds
+    places["gather"] = click.get_current_context().with_resource(
+        meeting(machine, nnodes, master, seconds, console.line)
+    )
     if not join_launched(loaded.config if loaded is not None else Config()):
         follow(console)
         return
@@ -251,6 +279,8 @@ def command(
         follow_elsewhere(loaded.config, launch)
         return
     run = _run_to_resume(resume, given["output"], console) if resume is not None else None
+    if run is not None and resume_folds(run, console):
+        return
     if run is not None:
         if said and (change_recipe or source is None):
             loaded = load_config(source or str(run / "config.yaml"), overrides, flags)
@@ -262,13 +292,41 @@ def command(
     _check_there_is_something_to_train_on(source, loaded.config)
     for note in loaded.notes:
         console.line(note)
-    plan = plan_run(loaded.config)
+    if kfold is not None:
+        train_folds(loaded.config, kfold, group, augment, console, verbose=verbose)
+        return
+    # Without a network the plan says so, as the run would.
+    offline = os.environ.get("PPCLAS_OFFLINE", "0") not in ("", "0")
+    config = tuning.config(loaded.config, console)
+    plan = plan_run(config, download=offline or not dry_run)
     if augment is not None:
         plan = augmented(plan, augment)
+    plan = tuning.plan(plan, console)
     training_screen.print_plan(plan, console, verbose=verbose, estimate=dry_run)
-    if not dry_run:
-        result = train_plan(plan, console, launch=make_launch(plan.config, **places))
+    if dry_run:
+        _try_weights(plan, console)
+    else:
+        before = tuning.before(console)
+        with tuning.curve_kept():
+            result = train_plan(plan, console, launch=make_launch(plan.config, **places))
+        print_gain(before, result.best, console)
         training_screen.print_result(result, test_data)
+
+
+def _try_weights(plan: Plan, console: Console) -> None:
+    """Load the weights as the run would, and say what became of their tensors.
+
+    Raises:
+        WeightsError: there are none, or they do not fit the model.
+    """
+    from ppclas_core.models import create_model
+    from ppclas_engine.loop.channels import load_fitting
+
+    if plan.weights is None or not plan.weights.is_absolute():  # or they are yet to come
+        return
+    section = plan.config.model
+    model = create_model(section.name, len(plan.train.class_names), **section.params)
+    console.line(f"{plan.weights.name}: {load_fitting(model, plan.weights)[1]}")
 
 
 def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | None:

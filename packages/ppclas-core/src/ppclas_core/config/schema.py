@@ -111,10 +111,10 @@ class DataSection(Params):
     val: str | None = None
     """The same for validation. Nothing: ``val``/``test`` beside ``train``, else a split by rule."""
     train_extra: str | None = None
-    """Photos without labels to train on as well: a folder, at any depth, or a list file with a path
-    a line. For an objective that learns without labels (Distill)."""
-    root: str | None = None
-    """Folder that paths in list files and CSVs are relative to. Nothing: the list's own."""
+    """Photos without labels to train on as well (Distill): a folder, or a file with their paths."""
+    root: str | tuple[str, str] | None = None
+    """Folder that paths in list files and CSVs are relative to; of two, the first is for ``train``
+    and the second for ``val``. Nothing: the list's own."""
     labels: str | None = None
     """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
     task: Task | None = None
@@ -130,8 +130,7 @@ class DataSection(Params):
     resize_mode: ResizeMode = "center"
     """How photos get the image size. ``center``: short side resized, middle kept in evaluation,
     random boxes in training; ``squash``: all of the photo, whatever that does to its aspect;
-    ``letterbox``: all of it, with bars; ``none``: a part of it, not resized. Kept in the bundle as
-    its transforms."""
+    ``letterbox``: all of it, with bars; ``none``: a part of it, not resized. Bundles keep it."""
     resize_short: PositiveInt | None = None
     """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] | None = None
@@ -190,9 +189,12 @@ class TrainSection(Params):
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Every random draw comes from (seed, epoch, sample)."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where training runs; ``auto``: on a GPU where Paddle can use one."""
     devices: str | None = None
     """Several processes that train together: GPU numbers (``0,1,2,3``), or processes on the CPU
     (``cpu:2``). Each takes its part of every batch. Nothing: this process alone."""
+    shard: Literal["none", "optimizer", "gradients"] = "none"
+    """What each of several devices keeps a part of: the optimizer's state, or gradients as well."""
     sync_batch_norm: bool = False
     """Normalise by the batch's mean and variance over all devices, not over each one's part."""
     join_seconds: PositiveFloat = 300.0
@@ -234,15 +236,13 @@ class TrainSection(Params):
     """Keep the running statistics of batch norms and normalise by them in training as well.
     Nothing: where training starts from pretrained weights."""
     freeze: tuple[str, ...] = ()
-    """Stages that are not trained; ``backbone`` means every stage but the head."""
+    """Stages that are not trained; ``backbone``: all but the head, ``early``: their first half."""
     monitor: str | None = None
-    """Metric of the evaluations that decides which epoch is the best: ``loss``, ``top1``,
-    ``macro_f1``, ``map``, or one of ``metrics``. Nothing: ``top1``; ``map`` where images have
-    several labels."""
+    """Metric that decides which epoch is the best: ``loss``, ``top1``, ``macro_f1``, ``map`` or one
+    of ``metrics``. Nothing: ``top1``; ``map`` with several labels."""
     thresholds: Literal["half", "tuned"] = "half"
-    """Where images have several labels: the probability from which a class is said to be there.
-    ``half``: 0.5; ``tuned``: for each class the one with the highest F1 on the validation
-    photos."""
+    """With several labels: the probability from which a class is said to be there. ``half``: 0.5;
+    ``tuned``: for each class the one with the highest F1 on the validation photos."""
     eval_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     checkpoint_minutes: PositiveFloat = 10.0
@@ -257,6 +257,7 @@ class Config(Params):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     loss: ComponentConfig = ComponentConfig(name="CrossEntropy")
+    """How far the model's outputs are from the labels."""
     objective: ComponentConfig = ComponentConfig(name="Supervised")
     """What a step minimises: ``loss`` against the labels, or a plugin's choice (distillation)."""
     optimizer: OptimizerSection = OptimizerSection()

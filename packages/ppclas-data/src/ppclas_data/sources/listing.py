@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from ppclas_core.config.schema import DataSection
-from ppclas_core.contracts.data import SEVERAL, ImageSet, Record
+from ppclas_core.contracts.data import SEVERAL, Record
 from ppclas_core.errors import DataError
 from ppclas_core.files import write_text
 from ppclas_core.wording import first_few
@@ -51,8 +51,20 @@ def write_lists(section: DataSection, output: str | Path, notes: list[str]) -> l
         DataError: photos in an archive, a path or class name that no list can hold, a list that
             exists, or a folder that cannot be written to. No list is left then.
     """
-    folder = Path(output)
     parts, names = _parts_and_names(section, notes)
+    return write_parts(Path(output), parts, names, notes)
+
+
+def write_parts(
+    folder: Path,
+    parts: Mapping[str, Sequence[Record]],
+    names: Sequence[str] | None,
+    notes: list[str],
+) -> list[ListFile]:
+    """Write ``<part>_list.txt`` of each part, and ``label_list.txt`` of ``names``, as
+    ``write_lists`` does.
+    """
+    _check_files(parts)
     real = os.path.realpath(folder)
     texts = {f"{part}_list.txt": _lines(records, real) for part, records in parts.items()}
     counts = {f"{part}_list.txt": len(records) for part, records in parts.items()}
@@ -70,7 +82,6 @@ def _parts_and_names(section: DataSection, notes: list[str]) -> tuple[_Parts, Se
         return _flowers102(given, notes), None
     splits = open_splits(section)
     notes += splits.notes
-    _check_files(splits.train, splits.val)
     train = splits.train
     if train.task == "multilabel" and all(len(record.class_ids) < 2 for record in train.records):
         notes.append(
@@ -101,12 +112,11 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
         ) from error
 
 
-def _check_files(*sets: ImageSet) -> None:
-    for images in sets:
-        if any(record.member for record in images.records):
+def _check_files(parts: _Parts) -> None:
+    for record in (record for records in parts.values() for record in records):
+        if record.member:
             raise DataError(
-                f"{images.origin}: expected files, got photos in an archive, which a list cannot "
-                "name"
+                f"{record.path}: expected files, got photos in an archive, which a list cannot name"
             )
 
 

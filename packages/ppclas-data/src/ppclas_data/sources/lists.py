@@ -116,13 +116,7 @@ class CsvSource(Source):
     def load(self) -> ImageSet:
         """One record per row; labels that are all whole numbers are ids, others sorted names."""
         delimiter = self._delimiter()
-        rows = [
-            (number, [csv_value(cell.strip()) for cell in row])
-            for number, row in _numbered_rows(self.location, delimiter)
-            if any(cell.strip() for cell in row)
-        ]
-        if rows and rows[0][1][0].lower() == _EXCEL:
-            del rows[0]
+        rows = self._rows(delimiter)
         if not rows:
             raise DataError(
                 f"{self.location}: expected rows of a path and a label, got an empty file"
@@ -180,6 +174,30 @@ class CsvSource(Source):
             notes=(*notes, *more, *said),
         )
         return with_parts(images, parts)
+
+    def column(self, name: str) -> dict[str, str]:
+        """What each row has in the column ``name``, by where it is written (``photos.csv:7``);
+        nothing where no header is called so.
+        """
+        (_, header), *rows = self._rows(self._delimiter()) or [(1, [])]
+        if name not in header:
+            return {}
+        place = header.index(name)
+        return {
+            f"{self.location}:{number}": row[place] if place < len(row) else ""
+            for number, row in rows
+        }
+
+    def _rows(self, delimiter: str) -> list[tuple[int, list[str]]]:
+        """Rows that are not empty and the line on which each begins, the header included."""
+        rows = [
+            (number, [csv_value(cell.strip()) for cell in row])
+            for number, row in _numbered_rows(self.location, delimiter)
+            if any(cell.strip() for cell in row)
+        ]
+        if rows and rows[0][1][0].lower() == _EXCEL:
+            del rows[0]
+        return rows
 
     def _delimiter(self) -> str:
         lines = [line for line in read_lines(self.location)[:_LINES_SNIFFED] if line.strip()]

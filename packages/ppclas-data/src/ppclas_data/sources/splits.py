@@ -30,6 +30,11 @@ class Splits:
     """What was decided on the way, a sentence each, for the console."""
 
 
+def roots(section: DataSection) -> tuple[str | None, str | None]:
+    """The folders that paths of the training set and of the validation set are relative to."""
+    return section.root if isinstance(section.root, tuple) else (section.root, section.root)
+
+
 def open_splits(section: DataSection) -> Splits:
     """Open the training and validation sets of a config.
 
@@ -46,7 +51,8 @@ def open_splits(section: DataSection) -> Splits:
     if section.train is None:
         notes.append("No data given: the built-in photos are used (8 kinds of groceries).")
     train_at = training_part(train_at, notes)
-    given = load_image_set(train_at, root=section.root, labels=section.labels, task=section.task)
+    root, val_root = roots(section)
+    given = load_image_set(train_at, root=root, labels=section.labels, task=section.task)
     train = training_rows(given, notes)
     val = measured_rows(given, notes) if section.val is None else None
     val_at = section.val
@@ -67,11 +73,11 @@ def open_splits(section: DataSection) -> Splits:
             f"{named})."
         )
     if val is None and val_at is None:
-        train, val = split(train, section.val_fraction, _base(train_at, section.root), notes)
+        train, val = split(train, section.val_fraction, _base(train_at, root), notes)
     elif val is None:
         val = open_image_set(
             str(val_at),
-            root=section.root,
+            root=val_root,
             labels=section.labels,
             class_names=train.class_names,
             task=train.task,

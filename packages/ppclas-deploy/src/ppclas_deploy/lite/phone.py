@@ -4,6 +4,7 @@ preprocessing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
     values = {
         "name": bundle.manifest.architecture.name,
         "height": str(height),
+        "short_side": str(_short_side(preprocessing.transforms)),
         "width": str(width),
         "classes": str(len(bundle.labels)),
         "mean": ", ".join(f"{value!r}f" for value in normalize.mean),
@@ -80,6 +82,16 @@ def write_phone_files(bundle: Bundle, folder: Path, interface: Interface, place:
     for name in FILES:
         text = (TEMPLATES / name).read_text(encoding="utf-8")
         write_text(folder / name, Template(text).substitute(values))
+
+
+def _short_side(steps: Sequence[ComponentConfig]) -> int:
+    """What the short side is resized to before the middle is kept; 0 where all of the photo gets
+    the model's size; -1 for everything else.
+    """
+    names = [step.name for step in steps]
+    if names == ["Resize", "CenterCrop"] and "short" in steps[0].params:
+        return int(steps[0].params["short"])
+    return 0 if names == ["Resize"] and "size" in steps[0].params else -1
 
 
 def _sentence(step: ComponentConfig) -> str:

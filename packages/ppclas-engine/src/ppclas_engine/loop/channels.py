@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.errors import WeightsError
-from ppclas_core.weights import LoadReport, fit_state, read_state
+from ppclas_core.weights import LoadReport, fit_state, read_state, without_prefix
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.image_model import ImageModel
@@ -24,7 +25,9 @@ def load_fitting(model: ImageModel, path: str | Path) -> tuple[LoadReport, str]:
     Raises:
         WeightsError: the file cannot be read or does not fit; the message begins with its path.
     """
-    state, target = read_state(path), model.state_dict()
+    target = model.state_dict()
+    found, prefix = without_prefix(read_state(path), target)
+    state = dict(found)
     channels = model.config.in_channels
     usual = ModelConfig().in_channels
     filters = [
@@ -43,7 +46,7 @@ def load_fitting(model: ImageModel, path: str | Path) -> tuple[LoadReport, str]:
             scale = state[key].dtype.type(usual / channels)
             state[key] = state[key][:, np.arange(channels) % usual] * scale
     try:
-        report = fit_state(model, state)
+        report = replace(fit_state(model, state), prefix=prefix)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     if not filters:

@@ -1,19 +1,22 @@
-"""A step's loss as one layer, for Paddle's ``DataParallel``. Importing this module imports Paddle.
+"""The losses of steps over several ranks. Importing this module imports Paddle.
 
-Its reducer sums gradients in buckets as the backward pass fills them, and leaves out what a rank
-does not use: Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel
-Training", https://arxiv.org/abs/2006.15704
+The reducer of Paddle's ``DataParallel`` sums gradients in buckets as the backward pass fills them,
+and leaves out what a rank does not use: Li et al. 2020, "PyTorch Distributed: Experiences on
+Accelerating Data Parallel Training", https://arxiv.org/abs/2006.15704
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
+from ppclas_components.objectives import Supervised
 from ppclas_core.contracts.objective import StepLoss, TrainBatch
 
 from ppclas_engine.loop.trained import Trained
@@ -45,7 +48,8 @@ class DataParallelStep:
     def __init__(self, trained: Trained, ranks: Ranks) -> None:
         # Parts of an objective may rest for a while, and photos without labels have no classifier.
         self._layer = paddle.DataParallel(_LossOfStep(trained), find_unused_parameters=True)
-        self._size = ranks.size
+        self.scale = ranks.size
+        """Of losses: Paddle takes the mean over the ranks, and a sum is wanted."""
 
     def __call__(
         self, batch: TrainBatch, forward: Callable[[Tensor], Any], *, sums: bool
@@ -57,11 +61,64 @@ class DataParallelStep:
             _, result = self._layer(batch, forward)
         return result
 
-    def weight(self, share: float) -> float:
-        """What to multiply a loss by that stands for ``share`` of the step: Paddle takes the mean
-        over the ranks, and a sum is wanted.
-        """
-        return share * self._size
+    def finish(self) -> None:
+        """After the backward pass: the reducer has left nothing to do."""
+
+
+class GradientsToOwners:
+    """The losses of steps, whose gradients are summed on the rank that moves the parameter and
+    leave the others: stage 2 of ZeRO (`ppclas_engine.loop.sharding`).
+    """
+
+    scale = 1
+
+    def __init__(self, trained: Trained, ranks: Ranks, owners: Mapping[str, int]) -> None:
+        self._objective, self._ranks, self._owners = trained.objective, ranks, owners
+        # Gradients come in about this order, and all ranks must send in the same.
+        self._order = list(reversed(trained.parameters().items()))
+        self._ready: set[str] = set()
+        self._used: set[str] = set()
+        """By any rank in any step."""
+        self._next = 0
+        # With another objective a layer may rest on one rank alone: sums in the others' backward
+        # pass (of batch norms) would meet these.
+        if isinstance(trained.objective, Supervised):
+            for name, parameter in self._order:
+                parameter._register_backward_hook(partial(self._arrive, name))
+
+    def __call__(
+        self, batch: TrainBatch, forward: Callable[[Tensor], Any], *, sums: bool
+    ) -> StepLoss:
+        """The loss of ``batch``. Its gradients go whether ``sums`` or not: they would take room."""
+        self._ready.clear()
+        self._next = 0
+        return self._objective.step(batch, forward)
+
+    def finish(self) -> None:
+        """After the backward pass: send what did not come by itself."""
+        self._send_until(len(self._order))
+        if len(self._used) < len(self._order):
+            self._used = self._used.union(*self._ranks.gather(self._ready))
+        for name, parameter in self._order:
+            if name not in self._used:  # the optimizer is to pass over it
+                parameter.clear_gradient(False)
+
+    def _arrive(self, name: str, *_: object) -> None:
+        self._ready.add(name)
+        arrived = takewhile(lambda item: item[0] in self._ready, self._order[self._next :])
+        self._send_until(self._next + len(list(arrived)))
+
+    @paddle.no_grad()
+    def _send_until(self, end: int) -> None:
+        for name, parameter in self._order[self._next : end]:
+            if parameter.grad is not None:
+                self._ready.add(name)
+            else:
+                parameter.grad = paddle.zeros_like(parameter)
+            self._ranks.sum_on(self._owners[name], parameter.grad)
+            if self._owners[name] != self._ranks.rank:
+                parameter.clear_gradient(False)
+        self._next = end
 
 
 @contextmanager

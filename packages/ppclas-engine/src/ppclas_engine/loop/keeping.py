@@ -17,6 +17,7 @@ from ppclas_engine.loop.averaging import LastWeights, StartWeights
 from ppclas_engine.loop.reporting import EMA, HALFWAY, MEAN
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
+from ppclas_engine.ranks.distributed import current
 from ppclas_engine.runs.checkpoint import keep_copy, save_checkpoint
 from ppclas_engine.runs.run import RunFolder
 
@@ -36,8 +37,10 @@ class Keeper:
         self._last_weights, self._start_weights = last_weights, start_weights
 
     def save(self) -> None:
-        """Write ``checkpoints/last``."""
-        save_checkpoint(self._run.last, self._trained.arrays(), self._trained.state(self._plan))
+        """Write ``checkpoints/last``; on other ranks than the first, take part in it."""
+        arrays = self._trained.arrays()
+        if current().first:
+            save_checkpoint(self._run.last, arrays, self._trained.state(self._plan))
 
     def keep_best(self) -> None:
         """Write ``checkpoints/best`` and the bundle from the weights in ``checkpoints/last``."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ppclas_components.optimizing import build_optimizer, expand_stages, trained_parameters
 from ppclas_core.component import build_component
+from ppclas_core.config.schema import Config
 from ppclas_core.contracts.objective import Objective, ObjectiveContext
 from ppclas_core.errors import ConfigError
 from ppclas_core.models import create_model
@@ -14,18 +16,18 @@ from ppclas_core.weights import fit_state
 from ppclas_engine.console import Console
 from ppclas_engine.loop.channels import load_fitting
 from ppclas_engine.loop.ema import Ema
-from ppclas_engine.loop.optimizing import build_optimizer, expand_stages
 from ppclas_engine.loop.probe import MAX_CLASSES, linear_head
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.planning.precision import MixedPrecision
-from ppclas_engine.runs.checkpoint import (
-    Checkpoint,
-)
+from ppclas_engine.ranks.distributed import current
+from ppclas_engine.runs.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from paddle import nn
     from ppclas_core.contracts.image_model import ImageModel
+
+    from ppclas_engine.loop.sharding import Shards
 
 
 def build_parts(
@@ -38,14 +40,31 @@ def build_parts(
     objective: Objective = build_component(registries.objectives, config.objective)
     loss = build_component(registries.losses, config.loss)
     objective.prepare(ObjectiveContext(model, config, plan.train, loss, console.line))
-    optimizer = build_optimizer(config.optimizer, model, first_rate, objective.layers())
+    shards, clip = _shards(config, model, objective, console)
+    optimizer = build_optimizer(config.optimizer, model, first_rate, objective.layers(), clip)
     precision = MixedPrecision(config.train.precision, config.train.amp_level)
     decay = config.train.ema_decay
     ema = Ema(model, decay, statistics=config.train.ema_statistics) if decay else None
-    trained = Trained(model, objective, optimizer, precision, ema, new_head)
+    trained = Trained(model, objective, optimizer, precision, ema, new_head, shards=shards)
     if checkpoint is not None:
         trained.restore(checkpoint, plan, console)
     return trained
+
+
+def _shards(
+    config: Config, model: ImageModel, objective: Objective, console: Console
+) -> tuple[Shards | None, type[nn.ClipGradByGlobalNorm] | None]:
+    """How ``train.shard`` divides the optimizer's state, and what clips over its parts."""
+    if config.train.shard == "none":
+        return None, None
+    if current().alone:
+        console.line(f"train.shard: {config.train.shard}: one device keeps everything")
+        return None, None
+    from ppclas_engine.loop.sharding import ClipOverRanks, Shards
+
+    shards = Shards(dict(trained_parameters(model, objective.layers())), current())
+    console.line(f"train.shard: {config.train.shard}: {shards}")
+    return shards, ClipOverRanks
 
 
 def _build_model(

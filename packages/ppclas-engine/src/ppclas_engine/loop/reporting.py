@@ -11,6 +11,7 @@ from ppclas_engine.console import duration
 from ppclas_engine.loop.progress import Progress, Totals
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.profile import cost_facts
+from ppclas_engine.results.model_card import write_model_card
 from ppclas_engine.results.report import run_page, write_report
 from ppclas_engine.results.tables import read_tables
 from ppclas_engine.runs.run import RunFolder
@@ -112,6 +113,7 @@ class Pictures:
                 *(progress.seconds, self._costs),
             )
             write_report(self._run.path, page, tables, self._plan.val)
+            write_model_card(self._run.bundle, self._plan, progress.best, tables)
         self._last = time.monotonic() - started
         self._spent += self._last
 

@@ -30,7 +30,7 @@ from ppclas_engine.ranks.distributed import Ranks
 if TYPE_CHECKING:
     from paddle import Tensor
 
-    from ppclas_engine.loop.data_parallel import DataParallelStep
+    from ppclas_engine.loop.data_parallel import DataParallelStep, GradientsToOwners
 
 _BATCH_STREAM = 1 << 32
 """Keeps the draws of batch transforms apart from those of samples, whose index is smaller."""
@@ -54,7 +54,7 @@ class Stepper:
         self._images = config.data.batch_size * self._accumulate
         self._batches = count_batches(len(plan.train), config.data.batch_size, drop_last=False)
         self._whole = ranks.alone and self._accumulate == 1
-        self._parallel: DataParallelStep | None = None
+        self._parallel: DataParallelStep | GradientsToOwners | None = None
         size = config.data.image_size
         self._size = (size, size) if isinstance(size, int) else size
         self._batch_transforms: list[BatchTransform] = [
@@ -113,11 +113,7 @@ class Stepper:
                 for parameter in self._parameters:
                     if parameter.grad is not None:
                         parameter.grad = parameter.grad * correction
-        sums.taken = (
-            sums.images > 0
-            and math.isfinite(sums.loss)
-            and trained.precision.step(trained.optimizer, self._parameters)
-        )
+        sums.taken = sums.images > 0 and math.isfinite(sums.loss) and self._move()
         sums.bad = (
             sums.images > 0
             and not sums.taken
@@ -129,6 +125,16 @@ class Stepper:
         if sums.taken and trained.ema is not None:
             trained.ema.update(step)
         return sums
+
+    def _move(self) -> bool:
+        """The optimizer's step; False where a gradient is not finite."""
+        trained = self._trained
+        if trained.shards is None:
+            return trained.precision.step(trained.optimizer, self._parameters)
+        with trained.shards.moving():
+            return trained.precision.step(
+                trained.optimizer, self._parameters, lambda good: all(self._ranks.gather(good))
+            )
 
     def poisoned(self) -> bool:
         """Whether weights or batch-norm statistics are no longer finite, so none can be saved."""
@@ -201,14 +207,23 @@ class Stepper:
             result = trained.objective.step(batch, self._forward)
             trained.precision.backward(result.loss if share == 1.0 else result.loss * share)
             return result
-        from ppclas_engine.loop.data_parallel import DataParallelStep, peers_of_backward
+        from ppclas_engine.loop.data_parallel import (
+            DataParallelStep,
+            GradientsToOwners,
+            peers_of_backward,
+        )
 
         if self._parallel is None:
-            self._parallel = DataParallelStep(trained, self._ranks)
+            self._parallel = (
+                GradientsToOwners(trained, self._ranks, trained.shards.owners)
+                if trained.shards is not None and self._config.train.shard == "gradients"
+                else DataParallelStep(trained, self._ranks)
+            )
         last = (position + 1) % self._accumulate == 0 or position + 1 == self._batches
         result = self._parallel(batch, self._forward, sums=last)
         with peers_of_backward():
-            trained.precision.backward(result.loss * self._parallel.weight(share))
+            trained.precision.backward(result.loss * (share * self._parallel.scale))
+            self._parallel.finish()
         return result
 
     def _forward(self, images: Tensor) -> Any:

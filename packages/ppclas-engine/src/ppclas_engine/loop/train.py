@@ -231,7 +231,7 @@ class Trainer:
                 bar.advance(step_facts(progress.totals, rate, progress.step_in_epoch, left))
                 if sums.stop or (self._ranks.alone and stop.is_set()):
                     self._interrupt()
-                if time.monotonic() - saved > 60.0 * self._plan.config.train.checkpoint_minutes:
+                if self._save_is_due(saved):
                     self._save()
                     saved = time.monotonic()
                 if sums.time_over:
@@ -315,11 +315,11 @@ class Trainer:
                 progress.best, better = candidate, evaluation
         if better is not None:
             self._evaluation = better
-        if not self._ranks.first:
-            return
-        if better is not None:
+        if better is not None and self._ranks.first:
             write_tables(self._run.path, better, self._plan.val)
         self._save()
+        if not self._ranks.first:
+            return
         if better is not None:
             self._keeper.keep_best()
         self._run.write_history(progress.history)
@@ -352,8 +352,13 @@ class Trainer:
 
     def _save(self) -> None:
         self._progress.seconds = round(time.monotonic() - self._began, 3)
-        if self._ranks.first:
+        if self._ranks.first or self._trained.shards is not None:
             self._keeper.save()
+
+    def _save_is_due(self, saved: float) -> bool:
+        due = time.monotonic() - saved > 60.0 * self._plan.config.train.checkpoint_minutes
+        # Where all ranks take part in a checkpoint, the clock of rank 0 counts.
+        return due if self._trained.shards is None else self._ranks.share(due)
 
     def _interrupt(self) -> None:
         self._save()

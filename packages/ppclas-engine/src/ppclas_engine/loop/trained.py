@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+from ppclas_components.optimizing import trained_parameters
 from ppclas_core.contracts.objective import Objective
 from ppclas_core.errors import CheckpointError
 from ppclas_core.weights import model_state
@@ -14,10 +15,10 @@ from ppclas_core.wording import first_few
 
 from ppclas_engine.console import Console
 from ppclas_engine.loop.ema import Ema
-from ppclas_engine.loop.optimizing import trained_parameters
 from ppclas_engine.loop.progress import Progress
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.planning.precision import MixedPrecision
+from ppclas_engine.ranks.distributed import current
 from ppclas_engine.runs.checkpoint import (
     Checkpoint,
     layer_arrays,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import paddle
     from paddle import Tensor, nn
     from ppclas_core.contracts.image_model import ImageModel
+
+    from ppclas_engine.loop.sharding import Shards
 
 
 @dataclass
@@ -44,22 +47,24 @@ class Trained:
     new_head: nn.Linear | None = None
     """The classifier to fit before the first epoch."""
     progress: Progress = field(default_factory=Progress)
+    shards: Shards | None = None
+    """Who holds the optimizer's state, where it is divided among ranks."""
 
     def parameters(self) -> dict[str, Tensor]:
         """Every parameter that trains, by a name that stays the same when the run is resumed."""
         return dict(trained_parameters(self.model, self.objective.layers()))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays of a checkpoint."""
+        """The arrays of a checkpoint; the optimizer's are whole on rank 0 alone."""
+        moments = optimizer_arrays(self.parameters(), self.optimizer)
+        if self.shards is not None:
+            moments = self.shards.gather(moments)
         arrays = {f"model/{key}": value for key, value in model_state(self.model).items()}
         arrays |= {
             f"layers/{key}": value for key, value in layer_arrays(self.objective.layers()).items()
         }
         arrays |= {f"objective/{key}": value for key, value in self.objective.state().items()}
-        arrays |= {
-            f"optimizer/{k}": v
-            for k, v in optimizer_arrays(self.parameters(), self.optimizer).items()
-        }
+        arrays |= {f"optimizer/{key}": value for key, value in moments.items()}
         if self.ema is not None:
             arrays |= {f"ema/{key}": value for key, value in self.ema.arrays().items()}
         return arrays
@@ -71,6 +76,7 @@ class Trained:
             "data": _describe_data(plan),
             "precision": self.precision.state(),
             "images_per_step": plan.images_per_step,
+            "ranks": current().size,
         }
 
     def restore(self, checkpoint: Checkpoint, plan: Plan, console: Console) -> None:
@@ -85,7 +91,11 @@ class Trained:
         _check_same_data(checkpoint.state["data"], plan)
         restore_layers(self.objective.layers(), checkpoint.part("layers"))
         self.objective.restore(checkpoint.part("objective"))
-        restore_optimizer(self.parameters(), self.optimizer, checkpoint.part("optimizer"))
+        moments, parameters = checkpoint.part("optimizer"), self.parameters()
+        if self.shards is not None:
+            parameters = self.shards.of()
+            moments = {k: v for k, v in moments.items() if k.split("/", 1)[1] in parameters}
+        restore_optimizer(parameters, self.optimizer, moments)
         self.precision.restore(checkpoint.state["precision"])
         average = checkpoint.part("ema")
         if self.ema is not None and average:
@@ -97,6 +107,13 @@ class Trained:
         elif average:
             console.line("the checkpoint's moving average is dropped: the recipe has none any more")
         self.progress = Progress.from_json(checkpoint.state)
+        ranks = current().size
+        if (wrote := int(checkpoint.state.get("ranks", ranks))) != ranks:
+            console.line(
+                f"{ranks} {'device' if ranks == 1 else 'devices'}, {wrote} when the checkpoint was "
+                "written: the same photos in the same order, but sums are rounded in another one, "
+                "so that the run is no longer the same bit for bit"
+            )
         before = int(checkpoint.state["images_per_step"])
         if before != plan.images_per_step and self.progress.step_in_epoch:
             self.progress.step_in_epoch = (

@@ -24,6 +24,7 @@ from ppclas_data.loading.pipeline import (
     default_train_transforms,
 )
 from ppclas_data.loading.sampling import check_repeats, image_shares
+from ppclas_data.sources.splits import roots
 from ppclas_data.transforms.basic import Normalize, size_pair
 
 from ppclas_engine.planning.device import Device
@@ -117,7 +118,9 @@ def plan_data(
         train=_absolute(data.train),
         val=_absolute(data.val),
         train_extra=_absolute(data.train_extra),
-        root=_absolute(data.root),
+        root=[*map(_absolute, roots(data))]
+        if isinstance(data.root, tuple)
+        else _absolute(data.root),
         labels=_absolute(data.labels),
         image_size=(height, width),
         resize_short=short,

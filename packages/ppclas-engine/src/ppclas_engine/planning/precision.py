@@ -10,7 +10,7 @@ the level.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -156,15 +156,27 @@ class MixedPrecision:
         """Add the gradients of ``loss``, scaled."""
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
 
-    def step(self, optimizer: paddle.optimizer.Optimizer, parameters: Sequence[Tensor]) -> bool:
-        """Optimizer step; False where a gradient is not finite: it is left out, the scale cut."""
+    def step(
+        self,
+        optimizer: paddle.optimizer.Optimizer,
+        parameters: Sequence[Tensor],
+        agree: Callable[[bool], bool] = bool,
+    ) -> bool:
+        """Optimizer step; False where a gradient is not finite: it is left out, the scale cut.
+
+        ``agree`` asks all ranks, where each sees a part of the gradients.
+        """
+        import paddle
+
         if self._scaler is None:
-            finite = _all_finite(parameters)
+            finite = agree(_all_finite(parameters))
             if finite:
                 optimizer.step()
             return finite
         self._scaler.unscale_(optimizer)
-        finite = not self._scaler._found_inf.item()
+        finite = agree(not self._scaler._found_inf.item())
+        if not finite:  # perhaps on another rank
+            self._scaler._found_inf = paddle.to_tensor([True])
         self._scaler.step(optimizer)
         self._scaler.update()
         return finite

@@ -82,14 +82,8 @@ class Ranks:
 
     def share_state(self, layers: Sequence[nn.Layer]) -> None:
         """Give every rank the parameters and buffers of rank 0."""
-        if self.alone:
-            return
-        from paddle import distributed
-
-        with _peers():
-            for layer in layers:
-                for tensor in layer.state_dict().values():
-                    distributed.broadcast(tensor, src=0)
+        for tensor in [tensor for layer in layers for tensor in layer.state_dict().values()]:
+            self.share_tensors([tensor], 0)
 
     def sum(self, tensor: Tensor) -> None:
         """Replace ``tensor`` by its sum over the ranks."""
@@ -99,6 +93,27 @@ class Ranks:
 
         with _peers():
             distributed.all_reduce(tensor)
+
+    def sum_on(self, rank: int, tensor: Tensor) -> None:
+        """Replace ``tensor`` on ``rank`` by its sum over the ranks; on the others it is spoilt."""
+        from paddle import distributed
+
+        with _peers():
+            distributed.reduce(tensor, dst=rank)
+
+    def share_tensors(self, tensors: Sequence[Tensor], source: int) -> None:
+        """Give every rank the ``tensors`` of one dtype that ``source`` has, in one message."""
+        import paddle
+        from paddle import distributed
+
+        if self.alone or not tensors:
+            return
+        with paddle.no_grad(), _peers():
+            flat = paddle.concat([tensor.flatten() for tensor in tensors])
+            distributed.broadcast(flat, src=source)
+            pieces = paddle.split(flat, [tensor.size for tensor in tensors])
+            for tensor, piece in zip(tensors, pieces, strict=True):
+                tensor.set_value(piece.reshape(tensor.shape))
 
     def sum_step(self, statistics: Sequence[Tensor], numbers: list[float]) -> list[float]:
         """Add up what a step counted, in one message; the sums of ``numbers`` are returned.

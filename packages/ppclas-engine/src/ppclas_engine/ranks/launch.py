@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,6 +74,8 @@ class Launch:
     """``host:port`` of machine 0, on which the ranks meet; every machine has as many ranks."""
     restarts: int = 0
     """How often the ranks are started again when one was ended from outside."""
+    gather: Callable[[Launch], Launch] | None = None
+    """Asked before each start where machines may come and go: the ranks of those that are there."""
 
     def __post_init__(self) -> None:
         if self.machines > 1 and (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import write_atomic
 from ppclas_core.limits import weights_bytes
-from ppclas_core.weights import check_finite, read_state, save_state
+from ppclas_core.weights import check_finite, read_state, save_state, without_prefix
 from ppclas_core.wording import first_few
 
 from ppclas_models.catalog import load_catalog
@@ -191,11 +191,12 @@ def _most(architecture: str) -> int:
 
 
 def _read_paddle(path: Path, architecture: str) -> tuple[State, ConversionReport]:
-    state = read_state(path, _most(architecture))
     wanted = shapes_of(architecture)
+    state, prefix = without_prefix(read_state(path, _most(architecture)), wanted)
     taken = {key: state[key] for key in wanted if key in state}
     unused = tuple(key for key in state if key not in wanted)
-    return taken, ConversionReport("paddle", len(wanted), len(taken), unused=unused)
+    notes = (f"took those whose names begin with {prefix}",) if prefix else ()
+    return taken, ConversionReport("paddle", len(wanted), len(taken), unused=unused, notes=notes)
 
 
 def _read_legacy(path: Path, architecture: str) -> tuple[State, ConversionReport]:

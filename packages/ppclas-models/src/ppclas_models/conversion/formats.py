@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ppclas_core.contracts.weight_format import WeightFormat
 from ppclas_core.errors import WeightsError
 
+from ppclas_models.conversion.eight_bit import dequantised
 from ppclas_models.conversion.pdparams import read_pdparams
 from ppclas_models.conversion.scattered import is_tar
 from ppclas_models.conversion.torch_file import is_safetensors, is_torch
@@ -32,14 +33,15 @@ class Pdparams(WeightFormat):
 
 
 class Packed(WeightFormat):
-    """A ``.safetensors`` file of codes and of the values that they stand for."""
+    """A ``.safetensors`` file of codes, and of the values or the scales that they stand for."""
 
     def recognises(self, path: Path, start: bytes) -> bool:
         length = int.from_bytes(start[:8], "little")
         if not is_safetensors(start) or length > path.stat().st_size:
             return False
         with path.open("rb") as file:
-            return f'{LEVELS}":'.encode() in file.read(8 + length)
+            header = file.read(8 + length)
+        return f'{LEVELS}":'.encode() in header or b'"I8"' in header
 
     def read(self, path: Path) -> dict[str, NDArray[Any]]:
         from safetensors import SafetensorError
@@ -59,7 +61,7 @@ class Packed(WeightFormat):
                 said = f"{coded} has the code {int(codes.max())}, and {name} {levels.size} values"
                 raise WeightsError(f"{path}: {said}")
             state[coded] = levels[codes]
-        return state
+        return dequantised(state, str(path), path.stat().st_size)
 
 
 class Torch(WeightFormat):

@@ -7,7 +7,7 @@ unpickling ever sees the content.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import WeightsError
 
+from ppclas_models.conversion.eight_bit import dequantised
 from ppclas_models.conversion.unpickle import RefusedGlobalError, unpickle
 
 _PARAMETER_NAMES = "StructuredToParameterName@@"
 _BIG_ARRAYS = "UnpackBigParamInfor@@"
+_DEPTH = 3
+"""Of maps in maps."""
 _NUMBERS = re.compile(r"[<>|=]?(?:f[248]|[iu][1248]|b1|\?)")
 
 
@@ -80,6 +83,15 @@ def ordered(*arguments: Any) -> dict[Any, Any]:
     return dict(*arguments)
 
 
+def _pair(*arguments: Any) -> tuple[Any, ...]:
+    """Stands in for ``tuple``, as which ``paddle.save`` writes a tensor that lies inside something:
+    its own name and its values."""
+    if len(arguments) != 1 or type(arguments[0]) is not tuple:
+        raise UnpicklingError("a tuple of something else than a tensor's name and values")
+    items: tuple[Any, ...] = arguments[0]
+    return items
+
+
 _NUMPY: dict[str, Callable[..., Any]] = {
     # Always an empty array: its shape and content come as its state.
     "core.multiarray._reconstruct": lambda *_: _Array(),
@@ -92,13 +104,15 @@ _GLOBALS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": ordered,
     "_codecs.encode": _Text,  # how pickle protocol 2 writes bytes, and the next one none
     "__builtin__.bytes": lambda: b"",
+    "__builtin__.tuple": _pair,
+    "builtins.tuple": _pair,
     **{f"numpy.{name}": stand_in for name, stand_in in _NUMPY.items()},
     **{f"numpy.{name.replace('core', '_core')}": stand_in for name, stand_in in _NUMPY.items()},
 }
 
 
 def read_pdparams(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays in the file, by name.
+    """The arrays in the file, by name; of maps inside it by both names, ``state_dict.fc.bias``.
 
     Raises:
         OSError: it cannot be read.
@@ -108,7 +122,8 @@ def read_pdparams(path: Path) -> dict[str, NDArray[Any]]:
         # A file's own read() would allocate what a broken length asks for.
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
             loaded = unpickle(content, _GLOBALS)
-            return _arrays(path, loaded, content.tell())
+            size = content.tell()
+            return dequantised(_arrays(path, loaded, size), str(path), size)
     except RefusedGlobalError as error:
         raise WeightsError(
             f"{path} asks to run {str(error)[:80]!r}, which no weights need: nothing of it was run "
@@ -129,23 +144,52 @@ def _arrays(path: Path, loaded: Any, size: int) -> dict[str, NDArray[Any]]:
     if not isinstance(loaded, dict):
         expected = "arrays by name, as paddle.save writes them"
         raise WeightsError(f"{path} holds a {type(loaded).__name__}: expected {expected}")
-    loaded.pop(_PARAMETER_NAMES, None)
+    maps = list(_maps(loaded, "", set()))
+    checkpoint = any(prefix and _has_arrays(values) for prefix, values in maps)
     state: dict[str, NDArray[Any]] = {}
-    slices = loaded.pop(_BIG_ARRAYS, {})
     encoded: dict[int, bytes] = {}
-    for key, value in loaded.items():
-        if type(key) is not str or not isinstance(value, _Array):
-            raise WeightsError(
-                f"{path}: {str(key)[:80]!r} is a {type(value).__name__.strip('_').lower()}, no "
-                "array. Weights are arrays by name: is this the optimizer's state (.pdopt) or a "
-                "training checkpoint?"
-            )
-        state[key] = value.value(encoded)
-    # ``paddle.save`` cut up large arrays: old pickle protocols stop at 4 GiB.
-    for key, info in slices.items():
-        names = info["slices"]
-        parts = [state.pop(name) for name in names if type(name) is str and name in state]
-        if len(parts) != len(names) or sum(part.nbytes for part in parts) > size:
-            raise ValueError("the parts of a large array do not fit together")
-        state[key] = np.concatenate(parts).reshape(info["OriginShape"])
+    for prefix, values in maps:
+        if checkpoint and not _has_arrays(values):
+            continue
+        slices = values.get(_BIG_ARRAYS, {})
+        for key, value in values.items():
+            array = _as_array(value)
+            if key in (_PARAMETER_NAMES, _BIG_ARRAYS):
+                continue
+            if type(key) is str and array is not None:
+                state[prefix + key] = array.value(encoded)
+            elif not checkpoint:
+                raise WeightsError(
+                    f"{path}: {str(key)[:80]!r} is a {type(value).__name__.strip('_').lower()}, no "
+                    "array. Weights are arrays by name: is this the optimizer's state (.pdopt) or "
+                    "a training checkpoint?"
+                )
+        # ``paddle.save`` cut up large arrays: old pickle protocols stop at 4 GiB.
+        for key, info in slices.items():
+            names = [f"{prefix}{name}" for name in info["slices"]]
+            parts = [state.pop(name) for name in names if name in state]
+            if len(parts) != len(names) or sum(part.nbytes for part in parts) > size:
+                raise ValueError("the parts of a large array do not fit together")
+            state[f"{prefix}{key}"] = np.concatenate(parts).reshape(info["OriginShape"])
     return state
+
+
+def _maps(loaded: dict[Any, Any], prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Each map in ``loaded`` with what comes before its names, itself first; each only once."""
+    seen.add(id(loaded))
+    yield prefix, loaded
+    for key, value in loaded.items():
+        inside = isinstance(value, dict) and type(key) is str and prefix.count(".") < _DEPTH
+        if inside and key not in (_PARAMETER_NAMES, _BIG_ARRAYS) and id(value) not in seen:
+            yield from _maps(value, f"{prefix}{key}.", seen)
+
+
+def _has_arrays(values: dict[Any, Any]) -> bool:
+    return any(_as_array(value) is not None for value in values.values())
+
+
+def _as_array(value: Any) -> _Array | None:
+    """An array as it is, or with the name that its tensor had."""
+    if isinstance(value, tuple) and len(value) == 2 and type(value[0]) is str:
+        value = value[1]
+    return value if isinstance(value, _Array) else None

@@ -13,7 +13,6 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 from paddle.nn.initializer import TruncatedNormal
-from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveInt
 
@@ -21,8 +20,14 @@ from ppclas_models.layers.attention import SelfAttention
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import ConvNorm
 from ppclas_models.layers.layer_scale import LayerScale
-from ppclas_models.layers.mobileone import Branches, FusibleModel, LinearBlock, MobileOneBlock
-from ppclas_models.layers.reparam import Folded, fold, identity_kernel
+from ppclas_models.layers.mobileone import Branches, LinearBlock, MobileOneBlock
+from ppclas_models.layers.reparam import (
+    Folded,
+    FusibleConfig,
+    FusibleModel,
+    fold,
+    identity_kernel,
+)
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
 from ppclas_models.layers.stochastic_depth import DropPath, drop_path_rates
 
@@ -36,7 +41,7 @@ LAST_RATIO = 2
 _WEIGHT = TruncatedNormal(std=0.02)
 
 
-class FastViTConfig(ModelConfig):
+class FastViTConfig(FusibleConfig):
     """A FastViT."""
 
     depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]

@@ -7,11 +7,11 @@ https://arxiv.org/abs/2206.04040
 from __future__ import annotations
 
 from paddle import nn
-from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ppclas_models.layers.mobileone import FusibleModel, MobileOneBlock
+from ppclas_models.layers.mobileone import MobileOneBlock
+from ppclas_models.layers.reparam import FusibleConfig, FusibleModel
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
 
 models = Variants()
@@ -22,7 +22,7 @@ DEPTHS = (2, 8, 10, 1)
 """Pairs of a depthwise and a 1x1 layer in each stage (table 2)."""
 
 
-class MobileOneConfig(ModelConfig):
+class MobileOneConfig(FusibleConfig):
     """A MobileOne."""
 
     widths: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveFloat, PositiveInt
 
@@ -21,7 +20,7 @@ from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import ConvNorm
 from ppclas_models.layers.last_conv import LastConvModel
-from ppclas_models.layers.reparam import Fusible, fold, fuse_layers, set_sum
+from ppclas_models.layers.reparam import Fusible, FusibleConfig, FusibleModel, fold, set_sum
 from ppclas_models.layers.squeeze_excite import ConvSqueezeExcite, sigmoid
 from ppclas_models.layers.stochastic_depth import Rate
 
@@ -59,7 +58,7 @@ STAGES = (
 )
 
 
-class PPLCNetV2Config(ModelConfig):
+class PPLCNetV2Config(FusibleConfig):
     """A PP-LCNetV2."""
 
     width: PositiveFloat = 1.0
@@ -124,7 +123,7 @@ class SeparableConv(Fusible):
     PPLCNetV2_base=PPLCNetV2Config(),
     PPLCNetV2_large=PPLCNetV2Config(width=1.25, depths=(2, 2, 8, 2)),
 )
-class PPLCNetV2(LastConvModel):
+class PPLCNetV2(FusibleModel, LastConvModel):
     """Four stages of separable convolutions. Images [N, in_channels, H, W] → logits [N,
     num_classes].
     """
@@ -150,11 +149,3 @@ class PPLCNetV2(LastConvModel):
 
     def _scaled(self, channels: int) -> int:
         return round_channels(channels * self.config.width, 8)
-
-    def fuse(self) -> None:
-        """Turn each group of depthwise convolutions into one: the same logits in evaluation, faster
-        and smaller.
-
-        In place, and for good: the keys of the branches are gone from the state-dict.
-        """
-        fuse_layers(self)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
-from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
 from pydantic import PositiveFloat, PositiveInt
 
-from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import ConvNorm
 from ppclas_models.layers.reparam import (
     Fusible,
+    FusibleConfig,
+    FusibleModel,
     fold,
-    fuse_layers,
     identity_kernel,
     set_sum,
 )
@@ -33,7 +32,7 @@ DEPTHS_B = (4, 6, 16, 1)
 DEPTHS_D = (8, 14, 24, 1)
 
 
-class RepVGGConfig(ModelConfig):
+class RepVGGConfig(FusibleConfig):
     """A RepVGG."""
 
     depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
@@ -122,7 +121,7 @@ def _config(
     RepVGG_B3g4=_config(DEPTHS_B, 3, 5, groups=4),
     RepVGG_D2se=RepVGGConfig(depths=DEPTHS_D, width=2.5, last_width=5, squeeze_excite=True),
 )
-class RepVGG(ChainModel):
+class RepVGG(FusibleModel):
     """Five stages of 3x3 layers. Images [N, in_channels, H, W] → logits [N, num_classes]."""
 
     head = ("linear",)
@@ -147,12 +146,3 @@ class RepVGG(ChainModel):
                 stage = f"stage{number + 1}"
                 self.append(stage, f"{stage}.{position}", block, channels, stride)
         self.close(self.out_channels)
-
-    def fuse(self) -> None:
-        """Turn the branches of each layer into one 3x3 convolution: the same logits in evaluation,
-        faster and smaller.
-
-        In place, and for good: the keys of the branches are gone from the state-dict, and the
-        fused network does not train as well.
-        """
-        fuse_layers(self)

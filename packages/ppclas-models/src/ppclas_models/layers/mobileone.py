@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 
-from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.conv_norm import ConvNorm
 from ppclas_models.layers.reparam import (
     Folded,
     Fusible,
     fold,
-    fuse_layers,
     identity_kernel,
     set_sum,
 )
@@ -128,18 +126,3 @@ class MobileOneBlock(nn.Sequential):
         linear = LinearBlock(in_channels, out_channels, kernel_size, stride, groups, num_branches)
         gate = [] if squeeze_excite is None else [("se", squeeze_excite)]
         super().__init__(("linear", linear), *gate, ("act", act))
-
-
-class FusibleModel(ChainModel):
-    """A chain of layers some of which have branches. Images [N, in_channels, H, W] → logits [N,
-    num_classes].
-    """
-
-    def fuse(self) -> None:
-        """Turn the branches of each layer into one convolution: the same logits in evaluation,
-        faster and smaller.
-
-        In place, and for good: the keys of the branches are gone from the state-dict, and the
-        fused network does not train as well.
-        """
-        fuse_layers(self)

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
+from paddle.nn.initializer import Initializer
+from ppclas_core.contracts.model_config import ModelConfig
+
+from ppclas_models.layers.chain import ChainModel
 
 Folded = tuple[Tensor, Tensor]
 """Kernel [out_channels, in_channels / groups, k, k] and bias [out_channels]."""
@@ -52,9 +56,46 @@ class Fusible(nn.Layer):
         raise NotImplementedError
 
 
-@paddle.no_grad()
-def fuse_layers(model: nn.Layer) -> None:
-    """Fuse each layer of ``model`` that can be, in place."""
-    for layer in model.sublayers():
-        if isinstance(layer, Fusible):
-            layer.fuse()
+class FusibleConfig(ModelConfig):
+    """A network whose layers train as several branches."""
+
+    fused: bool = False
+    """Build it as ``fuse`` leaves it: for the weights of a fused network. It does not train as
+    well."""
+
+
+class FusibleModel(ChainModel):
+    """A chain of layers some of which have branches. Images [N, in_channels, H, W] → logits [N,
+    num_classes].
+    """
+
+    config: FusibleConfig
+
+    def close(
+        self,
+        in_features: int,
+        dropout: nn.Layer | None = None,
+        weight: Initializer | None = None,
+        *,
+        point: bool = False,
+    ) -> None:
+        """Add the classifier, as every chain does; a ``fused`` network loses its branches then."""
+        super().close(in_features, dropout, weight, point=point)
+        if self.config.fused:
+            self._fuse_layers()
+
+    def fuse(self) -> None:
+        """Turn the branches of each layer into one convolution: the same logits in evaluation,
+        faster and smaller.
+
+        In place, and for good: the keys of the branches are gone from the state-dict, and the
+        fused network does not train as well. Weights of it fit what ``fused=True`` builds.
+        """
+        self._fuse_layers()
+        self.config = self.config.replace(fused=True)
+
+    @paddle.no_grad()
+    def _fuse_layers(self) -> None:
+        for layer in self.sublayers():
+            if isinstance(layer, Fusible):
+                layer.fuse()

@@ -15,16 +15,15 @@ if TYPE_CHECKING:
     from paddle import Tensor, nn
     from ppclas_core.contracts.image_model import ImageModel
 
-HEAD, BACKBONE = "head", "backbone"
-"""The classifier's stage, and the word for every other one."""
+HEAD, BACKBONE, EARLY = "head", "backbone", "early"
+"""The classifier's stage, and the words for every other one and for the first half of those."""
 
 
 def expand_stages(model: ImageModel, stages: Sequence[str]) -> list[str]:
-    """``stages`` with ``backbone`` spelt out."""
+    """``stages`` with ``backbone`` and ``early`` (the first half of the backbone) spelt out."""
     backbone = [stage for stage in model.stages() if stage != HEAD]
-    return [
-        expanded for stage in stages for expanded in (backbone if stage == BACKBONE else [stage])
-    ]
+    words = {BACKBONE: backbone, EARLY: backbone[: len(backbone) // 2]}
+    return [expanded for stage in stages for expanded in words.get(stage, [stage])]
 
 
 def trained_parameters(
@@ -43,10 +42,12 @@ def build_optimizer(
     model: ImageModel,
     rate: float,
     layers: Mapping[str, nn.Layer] | None = None,
+    clip: type[nn.ClipGradByGlobalNorm] | None = None,
 ) -> paddle.optimizer.Optimizer:
     """The optimizer over everything in ``model`` that trains, and the objective's ``layers``.
 
-    ``rate`` is the first step's; the layers learn at all of it, as the classifier does.
+    ``rate`` is the first step's; the layers learn at all of it, as the classifier does. ``clip`` is
+    for where no rank sees all gradients.
 
     Raises:
         ConfigError: a stage of ``lr_mult`` is unknown, or nothing is left to train.
@@ -83,7 +84,7 @@ def build_optimizer(
         raise ConfigError(
             "Every stage is frozen, so there is nothing to train. Leave one out of train.freeze."
         )
-    clip = nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None
+    clipping = (clip or nn.ClipGradByGlobalNorm)(section.clip_norm) if section.clip_norm else None
     built: paddle.optimizer.Optimizer = optimizer.build(
         [
             {"params": p, "learning_rate": factor, "weight_decay": decay}
@@ -91,7 +92,7 @@ def build_optimizer(
         ],
         rate,
         section.weight_decay,
-        clip,
+        clipping,
     )
     return built
 

@@ -1,0 +1,288 @@
+"""Which point to try next: in order, by chance, by Optuna's TPE, or by a Gaussian process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppclas_search.search.space import Point, Range, Sampler, Space, key_of
+
+Allowed: TypeAlias = Callable[[Point], bool]
+"""Whether a point may be tried: its model is not too slow, its run fits into the time."""
+
+FIRST = 4
+"""Points before a Gaussian process has enough to go by."""
+_MOST_LISTED = 20_000
+"""Points up to which all of them are looked at; beyond, and of ranges, a sample."""
+_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A point that has been tried, or is being tried."""
+
+    point: Point
+    height: float | None
+    """What the search raises; None while it runs, and where the run failed."""
+    running: bool = False
+
+
+def choose(
+    space: Space,
+    sampler: Sampler,
+    tried: Sequence[Tried],
+    *,
+    seed: int = 0,
+    allowed: Allowed = lambda point: True,
+    prior: Callable[[Point], float | None] = lambda point: None,
+    start: Point | None = None,
+) -> Point | None:
+    """The point to try after ``tried``: never one of them, never one that is not ``allowed``.
+
+    The same arguments give the same point: a search that was stopped goes on as it would have.
+
+    Args:
+        space: what may be chosen.
+        sampler: how.
+        tried: in the order in which they were begun.
+        seed: of everything random.
+        allowed: which points may be tried at all.
+        prior: what is known of a point before it is tried, on the scale of the heights, as by a
+            probe of its model's features; None: nothing.
+        start: what comes first where nothing was tried, if it is a point of the space.
+
+    Returns:
+        None where no point is left.
+
+    Raises:
+        ConfigError: ``grid`` over a range.
+    """
+    known = {key_of(each.point) for each in tried}
+    if sampler == "grid":
+        fresh = (point for point in space.points() if key_of(point) not in known)
+        return next((point for point in fresh if allowed(point)), None)
+    rng = np.random.default_rng([seed, len(tried)])
+    points = [
+        point for point in _listed(space, rng) if key_of(point) not in known and allowed(point)
+    ]
+    if not points:
+        return None
+    if sampler == "random":
+        return points[int(rng.integers(len(points)))]
+    if sampler == "tpe":
+        return _by_tpe(space, tried, points, rng, allowed)
+    return _by_gaussian_process(space, tried, points, rng, prior, start)
+
+
+def _listed(space: Space, rng: np.random.Generator) -> list[Point]:
+    """Every point, or a sample where there are too many."""
+    size = space.size
+    if size is not None and size <= _MOST_LISTED:
+        return list(space.points())
+    drawn = (_drawn(space, rng) for _ in range(_SAMPLE))
+    return list({key_of(point): point for point in drawn}.values())
+
+
+def _drawn(space: Space, rng: np.random.Generator) -> Point:
+    return {
+        key: part.at(rng.random()) if isinstance(part, Range) else part[rng.integers(len(part))]
+        for key, part in space.parts.items()
+    }
+
+
+# Optuna
+
+
+def label_of(value: Any) -> Any:
+    """What stands for a value in Optuna's storage: itself, or JSON for lists and maps."""
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+
+
+def distributions(space: Space) -> dict[str, Any]:
+    """Each key as Optuna describes what may be chosen."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    found: dict[str, Any] = {}
+    for key, part in space.parts.items():
+        if not isinstance(part, Range):
+            found[key] = CategoricalDistribution([label_of(value) for value in part])
+        elif part.whole:
+            found[key] = IntDistribution(int(part.low), int(part.high), log=part.log)
+        else:
+            found[key] = FloatDistribution(part.low, part.high, log=part.log)
+    return found
+
+
+def labelled(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of Optuna's trial for ``point``."""
+    return {key: label_of(value) for key, value in point.items()}
+
+
+def _by_tpe(
+    space: Space,
+    tried: Sequence[Tried],
+    points: list[Point],
+    rng: np.random.Generator,
+    allowed: Allowed,
+) -> Point:
+    """What Optuna's TPE asks for beside trials like ours; where it repeats itself, any."""
+    import optuna
+
+    ways = distributions(space)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=int(rng.integers(2**31))),
+    )
+    for each in tried:
+        if each.height is not None:
+            params = labelled(each.point)
+            study.add_trial(
+                optuna.create_trial(params=params, distributions=ways, value=each.height)
+            )
+    by_key = {key_of(labelled(point)): point for point in points}
+    for _ in range(20):
+        asked = study.ask(ways)
+        params = dict(asked.params)
+        found = by_key.get(key_of(params))
+        if found is not None:
+            return found
+        if space.size is None:  # a range: what was drawn is as good as any
+            point = _rounded(space, params)
+            if allowed(point) and key_of(point) not in {key_of(each.point) for each in tried}:
+                return point
+        study.tell(asked, state=optuna.trial.TrialState.FAIL)
+    return points[int(rng.integers(len(points)))]
+
+
+def _rounded(space: Space, params: Mapping[str, Any]) -> Point:
+    point: Point = {}
+    for key, part in space.parts.items():
+        if isinstance(part, Range):
+            point[key] = part.at(part.share(params[key]))
+        else:
+            point[key] = next(value for value in part if label_of(value) == params[key])
+    return point
+
+
+# The Gaussian process
+
+
+def _by_gaussian_process(
+    space: Space,
+    tried: Sequence[Tried],
+    points: list[Point],
+    rng: np.random.Generator,
+    prior: Callable[[Point], float | None],
+    start: Point | None,
+) -> Point:
+    """The point with the largest expected improvement; before that, a few to begin with."""
+    done = [each for each in tried if each.height is not None]
+    if len(done) < FIRST:
+        return _beginning(tried, points, rng, prior, start)
+    from scipy.stats import norm
+
+    # Heights above what the prior says: it leads where nothing near has been tried.
+    floor = min((guess for point in points if (guess := prior(point)) is not None), default=0.0)
+
+    def guesses(of: Sequence[Point]) -> NDArray[np.float64]:
+        return np.array([floor if (g := prior(point)) is None else g for point in of])
+
+    coordinates = _coordinates(space, prior, floor)
+    known = np.array([coordinates(each.point) for each in done])
+    heights = np.array([each.height for each in done], np.float64)
+    above = heights - guesses([each.point for each in done])
+    running = [each.point for each in tried if each.running]
+    if running:  # taken for done, as high as expected: two jobs do not try the same place
+        at = np.array([coordinates(point) for point in running])
+        mean, _ = _fit(known, above).predict(at, return_std=True)
+        known, above = np.concatenate([known, at]), np.concatenate([above, mean])
+    mean, spread = _fit(known, above).predict(
+        np.array([coordinates(point) for point in points]), return_std=True
+    )
+    mean, spread = mean + guesses(points), np.maximum(spread, 1e-9)
+    better = (mean - heights.max()) / spread
+    expected = spread * (better * norm.cdf(better) + norm.pdf(better))
+    return points[int(expected.argmax())]
+
+
+def _beginning(
+    tried: Sequence[Tried],
+    points: list[Point],
+    rng: np.random.Generator,
+    prior: Callable[[Point], float | None],
+    start: Point | None,
+) -> Point:
+    """First what is known to work for the model that promises most, then others by chance; every
+    second of those for the models of the best half."""
+    guesses = {key_of(point): prior(point) for point in points}
+    best = max((guess for guess in guesses.values() if guess is not None), default=None)
+    promising = [point for point in points if guesses[key_of(point)] == best]
+    if not tried and start is not None:
+        shared = [sum(point[key] == start.get(key) for key in point) for point in promising]
+        return promising[int(np.argmax(shared))]
+    if len(tried) % 2 and best is not None:
+        return promising[int(rng.integers(len(promising)))]
+    levels = [guess for guess in guesses.values() if guess is not None]
+    middle = float(np.median(levels)) if levels else -math.inf
+    good = [p for p in points if (g := guesses[key_of(p)]) is None or g >= middle]
+    return good[int(rng.integers(len(good)))]
+
+
+def _fit(known: NDArray[np.float64], heights: NDArray[np.float64]) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(
+        np.ones(known.shape[1]), (0.1, 20.0), nu=2.5
+    ) + WhiteKernel(0.05, (1e-4, 0.5))
+    process = GaussianProcessRegressor(
+        kernel, normalize_y=True, n_restarts_optimizer=1, random_state=0
+    )
+    with warnings.catch_warnings():  # few points leave the scales undecided, which is all it says
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return process.fit(known, heights)
+
+
+def _coordinates(
+    space: Space, prior: Callable[[Point], float | None], floor: float
+) -> Callable[[Point], list[float]]:
+    """A point as numbers of about 0..1: an axis for ordered values, one for each of the others."""
+    axes = {key: _axis(part) for key, part in space.parts.items()}
+    guessed = any(prior(point) is not None for point in itertools.islice(_few(space), 50))
+
+    def coordinates(point: Point) -> list[float]:
+        found = [number for key, axis in axes.items() for number in axis(point[key])]
+        guess = prior(point) if guessed else None
+        # Ten points of a probe are as far as the two ends of an axis.
+        return [*found, 10.0 * ((floor if guess is None else guess) - floor)] if guessed else found
+
+    return coordinates
+
+
+def _few(space: Space) -> Iterator[Point]:
+    return iter(space.points()) if space.size is not None else iter(())
+
+
+def _axis(part: Any) -> Callable[[Any], list[float]]:
+    if isinstance(part, Range):
+        return lambda value: [part.share(value)]
+    numbers = [value for value in part if type(value) in (int, float)]
+    if len(numbers) == len(part) and len(part) > 1:
+        low, high = min(numbers), max(numbers)
+        scale = Range(low, high, log=low > 0 and high / low >= 8)
+        return lambda value: [scale.share(value)]
+    texts = [json.dumps(value, sort_keys=True) for value in part]
+    if len(texts) == 1:
+        return lambda value: []
+    if len(texts) == 2:
+        return lambda value: [float(json.dumps(value, sort_keys=True) == texts[1])]
+    return lambda value: [float(json.dumps(value, sort_keys=True) == text) for text in texts]

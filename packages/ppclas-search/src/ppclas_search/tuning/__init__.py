@@ -1,0 +1,1 @@
+"""Settings that are measured before a training: learning rate, batch size, a larger image size."""
