@@ -114,6 +114,17 @@ def test_a_row_becomes_lines_where_columns_have_no_room():
     ]
 
 
+def test_a_cell_without_a_value_is_left_out_of_those_lines():
+    rows = [["a_long_name_of_a_model", None, "two words"], ["b", 1.5, "three words here"]]
+    assert rows_on_terminal(24, rows, ["model", "params (M)", "kind"]) == [
+        "a_long_name_of_a_model",
+        "  kind two words",
+        "b",
+        "  params (M) 1.5,",
+        "  kind three words here",
+    ]
+
+
 def test_a_pipe_gets_whole_lines(capsys):
     print_table([["a" * 300, "b c"]], ["one", "two"])
     assert max(map(len, capsys.readouterr().out.splitlines())) == 305

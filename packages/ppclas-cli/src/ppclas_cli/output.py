@@ -92,7 +92,7 @@ def _stack(cells: Sequence[Sequence[str]], header: Sequence[str], room: int) -> 
         for title, text in zip(header[1:], row[1:], strict=True):
             part = f"{title} ".replace(" ", _BOUND) + text
             fits = _width(part) <= room - 3 and ", " not in text
-            parts += [part.replace(" ", _BOUND) if fits else part] if text.strip() else []
+            parts += [part.replace(" ", _BOUND) if fits else part] if text.strip(" -") else []
         for line in _lines(", ".join(parts), room - 2):
             _echo(f"  {line}")
 
