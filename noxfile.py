@@ -93,6 +93,20 @@ def wheels(session: nox.Session) -> None:
     session.run("pytest", "-m", "not gpu", "tests/test_wheels.py", *session.posargs)
 
 
+@nox.session(name="release-check")
+def release_check(session: nox.Session) -> None:
+    """Both files of every package, looked at, installed together (newest, lowest) and tried."""
+    session.install("uv>=0.5", "twine>=6.1")
+    session.run("python", "release/check.py", *session.posargs)
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """The changelogs of a release, from its fragments: ``-- 0.2.0``."""
+    session.install("towncrier>=24.8")
+    session.run("python", "release/changelog.py", *session.posargs)
+
+
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Real photos, real weights, the real command line."""

@@ -9,6 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from ppclas_core.config.schema import Config, DataSection, ModelSection, TrainSection
+from ppclas_core.testing import use_plugin
+from ppclas_data import builtin_photos
+from ppclas_engine.console import Console
+from ppclas_engine.session import train as run
+from ppclas_engine.testing import FakePlugin
 
 DOCS = Path(__file__).parents[1] / "docs"
 LANGUAGES = ("en", "zh")
@@ -207,3 +213,65 @@ def test_the_line_of_the_best_leaves_out_what_something_cheaper_beats(models):
     point = models["Point"]
     found = [point(1, 70, "a"), point(2, 69, "b"), point(2, 75, "c"), point(3, 75, "d")]
     assert [each.name for each in models["best_of"](found)] == ["a", "c"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_environment_variable_is_on_the_page_and_no_other(language):
+    sources = [*DOCS.parent.glob("packages/*/src/**/*.py")]
+    used = {
+        name
+        for source in sources
+        for name in re.findall(r"\bPPCLAS_[A-Z_]+\b", source.read_text("utf-8"))
+    }
+    page = (DOCS / language / "environment.md").read_text("utf-8")
+    assert set(re.findall(r"`(PPCLAS_[A-Z_]+)`", page)) == used
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        ("0", ["--version"]),
+        ("1", ["config", "show", "no-such-file.yaml"]),
+        ("2", ["train", "--no-such-option"]),
+    ],
+)
+def test_exit_codes_are_those_of_the_page(code, arguments):
+    command = [sys.executable, "-m", "ppclas_cli", *arguments]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == int(code)
+    for language in LANGUAGES:
+        page = (DOCS / language / "environment.md").read_text("utf-8")
+        assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == ["0", "1", "2", "130"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_field_of_a_bundle_is_on_the_page(language):
+    written = json.loads((DOCS.parent / "tests/golden/0.1.0/bundle/bundle.json").read_text("utf-8"))
+    page = (DOCS / language / "files.md").read_text("utf-8")
+    fields = re.findall(r"^\| `(\w+)` \|", page.split("parity.json")[0], re.MULTILINE)
+    assert set(fields) == set(written)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_file_of_a_run_is_on_the_page(language, finished_run):
+    page = (DOCS / language / "files.md").read_text("utf-8")
+    for file in sorted(finished_run.iterdir()):
+        named = "`*.png`" if file.suffix == ".png" else f"`{file.name}{'/' * file.is_dir()}"
+        assert named in page, file.name
+    for file in (*(finished_run / "bundle").iterdir(), *(finished_run / "checkpoints").iterdir()):
+        assert f"{file.name}`" in page, file.name
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train = Path(builtin_photos())
+    config = Config(
+        model=ModelSection(name="FakeNet", pretrained=False),
+        data=DataSection(
+            train=str(train / "val"), val=str(train / "val"), image_size=16, workers=0
+        ),
+        train=TrainSection(epochs=1, output=str(folder), device="cpu"),
+    )
+    with use_plugin(FakePlugin()):
+        run(config, Console(quiet=True))
+    return folder

@@ -51,11 +51,15 @@ def documented_commands():
     """Page and line, and the words of each command in a block of code or between backticks."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        in_block = False
         for number, line in enumerate(text.splitlines(), 1):
-            for command in re.findall(r"^(?:\$ )?(ppclas .*)|`(ppclas [^`]*)`", line):
+            in_block ^= line.lstrip().startswith("```")
+            # A sentence may start with the program's name as well.
+            pattern = r"^\s*(?:\$ )?(ppclas .*)" if in_block else r"`(ppclas [^`]*)`"
+            for command in re.findall(pattern, line):
                 yield (
                     f"{page.relative_to(TOP)}:{number}",
-                    shlex.split("".join(command), comments=True),
+                    shlex.split(command, comments=True),
                 )
 
 
