@@ -118,13 +118,14 @@ def by_chance(table: Table, seconds: float, seed: int) -> float:
 def _search(table: Table, left: float, seed: int, kept: Mapping[str, Candidate] | None) -> float:
     tried: list[Tried] = []
     times: dict[str, list[float]] = {}
+    probes = {key_of(each.point): each.probe for each in table.candidates}
 
     def prior(point: Point) -> float | None:
-        return None if kept is None else kept[key_of(part_of(point))].probe
+        return None if kept is None else probes[key_of(part_of(point))]
 
     def allowed(point: Point) -> bool:
         mine = key_of(part_of(point))
-        if kept is not None and mine not in kept:
+        if key_of(point) not in table.runs or (kept is not None and mine not in kept):
             return False
         known = times.get(mine)
         guess = statistics.median(known) if known else 0.0

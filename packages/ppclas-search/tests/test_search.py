@@ -2,9 +2,11 @@
 
 import csv
 import doctest
+import io
 import itertools
 import json
 import math
+import queue
 
 import cv2
 import numpy as np
@@ -13,12 +15,18 @@ import pytest
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError, UnknownNameError
+from ppclas_core.testing import FakeNetPlugin, use_plugin
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.api import train
+from ppclas_engine.console import Console
+from ppclas_engine.runs.run import RunFolder
 from ppclas_search.search import report, space
 from ppclas_search.search.candidates import Candidate, Cost, Limits, candidates_of, keep_best
 from ppclas_search.search.choosing import Tried, choose
 from ppclas_search.search.settings import Found, Settings, check_space
 from ppclas_search.search.space import Range, Space, key_of, open_space
 from ppclas_search.search.trials import Trial, Trials
+from ppclas_search.search.worker import Asking, outcome
 
 # The page of the seeds, section 11: learning rate, L2, smoothing, mixup.
 LR = [0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4]
@@ -354,6 +362,25 @@ def test_a_folder_of_another_search_is_refused(tmp_path):
 def test_a_storage_that_cannot_be_opened(tmp_path):
     with pytest.raises(ConfigError, match="The storage nosuch://x cannot be opened"):
         trials(tmp_path / "s", "nosuch://x")
+
+
+# The process that trains
+
+
+def test_a_run_ends_with_the_epoch_after_which_it_is_told_so(tmp_path):
+    photos, _ = make_tiny_dataset(tmp_path / "photos", per_class=6)
+    out, answers = io.StringIO(), queue.Queue()
+    for go in (True, False):
+        answers.put({"go": go})
+    settings = ["data.image_size=32", "data.workers=0", "train.epochs=4"]
+    line = [f"data.train={photos}", "model.name=FakeNet", f"train.output={tmp_path / 'run'}"]
+    with use_plugin(FakeNetPlugin(), "net"), use_plugin(Asking(out, answers), "asking"):
+        train(load_config(None, [*settings, *line]).config, console=Console(quiet=True))
+        found = outcome(RunFolder(tmp_path / "run"))
+    sent = [json.loads(text) for text in out.getvalue().splitlines()]
+    assert [message["step"] for message in sent] == [25, 50]
+    assert (found["epochs"], found["planned"]) == (2, 4)
+    assert found["height"] == found["best"]["top1"] == max(m["height"] for m in sent)
 
 
 # Reports

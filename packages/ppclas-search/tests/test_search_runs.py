@@ -127,6 +127,26 @@ def test_a_search_with_two_jobs_that_is_killed_goes_on(whole, photos, tmp_path, 
     assert sorted(states(folder)) == ["COMPLETE"] * 6
 
 
+def test_a_run_whose_process_dies_goes_on_in_another(whole, photos, tmp_path):
+    folder = tmp_path / "search"
+    line = command(photos, folder, "--sampler", "grid", "--trials", "1")
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(line, stdout=log, stderr=log)
+    wait_for(lambda: list(folder.glob("trials/*/checkpoints/last.safetensors")) != [])
+    (worker,) = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "ppclas_search.search.worker" in child.cmdline()
+    ]
+    worker.send_signal(signal.SIGKILL)
+    assert process.wait() == 0
+    said = " ".join((tmp_path / "log").read_text().split())
+    assert "its process ended by signal 9; it goes on from its last checkpoint" in said
+    assert states(folder) == ["COMPLETE"]
+    ((point, reached),) = by_point(folder).items()
+    assert reached == by_point(whole)[point]
+
+
 def states(folder):
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     (name,) = optuna.get_all_study_names(storage)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -195,7 +194,8 @@ def _by_gaussian_process(
     def guesses(of: Sequence[Point]) -> NDArray[np.float64]:
         return np.array([floor if (g := prior(point)) is None else g for point in of])
 
-    coordinates = _coordinates(space, prior, floor)
+    guessed = any(prior(point) is not None for point in points)
+    coordinates = _coordinates(space, prior if guessed else None, floor)
     known = np.array([coordinates(each.point) for each in done])
     heights = np.array([each.height for each in done], np.float64)
     above = heights - guesses([each.point for each in done])
@@ -253,23 +253,20 @@ def _fit(known: NDArray[np.float64], heights: NDArray[np.float64]) -> Any:
 
 
 def _coordinates(
-    space: Space, prior: Callable[[Point], float | None], floor: float
+    space: Space, prior: Callable[[Point], float | None] | None, floor: float
 ) -> Callable[[Point], list[float]]:
     """A point as numbers of about 0..1: an axis for ordered values, one for each of the others."""
     axes = {key: _axis(part) for key, part in space.parts.items()}
-    guessed = any(prior(point) is not None for point in itertools.islice(_few(space), 50))
 
     def coordinates(point: Point) -> list[float]:
         found = [number for key, axis in axes.items() for number in axis(point[key])]
-        guess = prior(point) if guessed else None
+        if prior is None:
+            return found
+        guess = prior(point)
         # Ten points of a probe are as far as the two ends of an axis.
-        return [*found, 10.0 * ((floor if guess is None else guess) - floor)] if guessed else found
+        return [*found, 10.0 * ((floor if guess is None else guess) - floor)]
 
     return coordinates
-
-
-def _few(space: Space) -> Iterator[Point]:
-    return iter(space.points()) if space.size is not None else iter(())
 
 
 def _axis(part: Any) -> Callable[[Any], list[float]]:
