@@ -1,4 +1,4 @@
-"""Write docs/en/contracts.md: every method of every contract with its types, from the source.
+"""Write docs/*/contracts.md: every method of every contract with its types, from the source.
 
 Run it after changing a contract: ``python docs/generate_contracts.py``. A test compares the page.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-PAGE = Path(__file__).parent / "en" / "contracts.md"
+DOCS = Path(__file__).parent
 CONTRACTS = {
     "register_models": ("image_model", ("ImageModel", "Feature")),
     "register_transforms": ("data", ("Transform",)),
@@ -36,19 +36,29 @@ CONTRACTS = {
 }
 """Hook → module of ``ppclas_core.contracts``, and the classes that a plugin meets there."""
 
-_INTRODUCTION = """\
+_INTRODUCTION = {
+    "en": """\
 # Contracts, method by method
 
 Generated from the source by `docs/generate_contracts.py`. [Hooks](hooks.md) explains each with
 an example; this page has the full signatures. "To write" marks what is yours; the other methods
 have a default. Settings of a component are pydantic fields of your subclass.
 `ppclas plugins new NAME` starts a package that fulfils some of them.
-"""
+""",
+    "zh": """\
+# 接口约定：逐个方法
+
+本页由 `docs/generate_contracts.py` 从源代码生成。[扩展点](hooks.md)用例子说明每个接口，
+这里列出完整的签名；说明文字是源代码中的英文。
+“To write” 标出需要自己实现的方法，其他方法有默认实现。组件的参数是子类中的 pydantic 字段。
+`ppclas plugins new NAME` 新建一个实现了其中一部分的软件包。
+""",
+}
 
 
-def render() -> str:
+def render(language: str = "en") -> str:
     """The whole page."""
-    return _INTRODUCTION + "".join(
+    return _INTRODUCTION[language] + "".join(
         _section(hook, module, names) for hook, (module, names) in CONTRACTS.items()
     )
 
@@ -112,5 +122,7 @@ def _first_paragraph(text: str | None) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
-    print(PAGE)
+    for language in _INTRODUCTION:
+        file = DOCS / language / "contracts.md"
+        file.write_text(render(language), encoding="utf-8")
+        print(file)

@@ -18,12 +18,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(folder.name for folder in (ROOT / "packages").iterdir() if folder.is_dir())
 LOWEST, NEWEST = "lowest-direct", "highest"
+EXTRAS = {"ppclas_core": "[cpu]", "ppclas_deploy": "[onnx]"}
 TRIAL = """\
 train --model MobileNetV3_small_x0_35 --from-scratch --epochs 1 --image-size 32 --output run
 eval run
@@ -61,11 +63,30 @@ def install(wheels: Sequence[Path], folder: Path, python: str, paddle: str, vers
     ]
     if paddle:
         wanted.append(f"paddlepaddle=={paddle}")
+    if versions == LOWEST:
+        # Lowest is what is asked for directly; what others need beside it may be newer.
+        wanted += sorted({line for wheel in wheels for line in declared(wheel)})
     _run(
         *("uv", "pip", "install", "--quiet", "--python", inside, "--resolution", versions),
         *wanted,
     )
     return inside
+
+
+def declared(wheel: Path) -> Iterator[str]:
+    """What a wheel says that it needs, with the extras that are tried, without its siblings."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(name).decode("utf-8").splitlines()
+    for line in lines:
+        needs = re.fullmatch(r"Requires-Dist: (.*?)(?: ?; (.*))?", line)
+        if needs is None or needs[1].startswith("ppclas-"):
+            continue
+        extra = re.search(r"extra == ['\"](\w+)['\"]", needs[2] or "")
+        if extra is not None and f"[{extra[1]}]" != EXTRAS.get(_name(wheel)):
+            continue
+        marker = re.sub(r"(?:^| and )extra == ['\"]\w+['\"]", "", needs[2] or "")
+        yield f"{needs[1]} ; {marker}" if marker else needs[1]
 
 
 def try_out(python: Path, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """docs/en/cli.md says what the commands say, and every other page gives commands that are there."""
 
 import ast
+import itertools
 import re
 import shlex
 import subprocess
@@ -25,13 +26,18 @@ in_repository = pytest.mark.skipif(
 
 
 @in_repository
-@pytest.mark.parametrize("name", ["cli", "contracts", "comparison"])
-def test_a_generated_page_is_up_to_date(name):
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [*itertools.product(("cli", "contracts"), ("en", "zh")), ("comparison", "en")],
+)
+def test_a_generated_page_is_up_to_date(name, language):
     # In a process of its own: a command keeps the help option of the first context it meets.
-    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['render'](), end='')"
+    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['render'](*sys.argv[2:]), end='')"
     generator = GENERATOR.with_name(f"generate_{name}.py")
-    run = subprocess.run([sys.executable, "-X", "utf8", "-c", code, generator], capture_output=True)
-    page = (GENERATOR.parent / "en" / f"{name}.md").read_bytes()
+    command = [sys.executable, "-X", "utf8", "-c", code, generator]
+    command += [language] if language != "en" else []
+    run = subprocess.run(command, capture_output=True)
+    page = (GENERATOR.parent / language / f"{name}.md").read_bytes()
     assert run.stdout.decode() == page.decode(), f"run: python docs/generate_{name}.py"
 
 
