@@ -101,8 +101,8 @@ class DINOv2(VisionTransformer):
         count = self.config.num_registers
         if not count:
             return tokens
-        # By an example of the shape: an export knows the batch's size only when it runs.
-        registers = self.register_tokens.expand_as(tokens[:, :count])
+        # Zeros of the batch's size: an export knows it only when it runs.
+        registers = paddle.zeros_like(tokens[:, :count]) + self.register_tokens
         return paddle.concat([tokens[:, :1], registers, tokens[:, 1:]], axis=1)
 
     def stages(self) -> dict[str, tuple[str, ...]]:

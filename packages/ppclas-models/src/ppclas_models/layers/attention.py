@@ -27,7 +27,10 @@ def split_heads(x: Tensor, num_heads: int, parts: int = 1) -> list[Tensor]:
 def merge_heads(x: Tensor) -> Tensor:
     """[..., heads, L, d] → [..., L, heads * d]: the heads side by side."""
     leading = x.ndim - 3
-    return x.transpose([*range(leading), leading + 1, leading, leading + 2]).flatten(leading + 1)
+    width = x.shape[leading] * x.shape[-1]
+    apart = x.transpose([*range(leading), leading + 1, leading, leading + 2])
+    # Not ``flatten``: as ONNX Runtime reads it, that leaves two sizes open.
+    return apart.reshape([0] * (leading + 1) + [width])
 
 
 def attend(

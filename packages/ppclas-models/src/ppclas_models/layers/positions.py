@@ -7,11 +7,13 @@ Paper: "Training data-efficient image transformers & distillation through attent
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import Tensor, nn
-from paddle.nn import functional as F  # noqa: N812
 
 from ppclas_models.layers.patch_embed import check_smallest
 
@@ -33,9 +35,32 @@ def patch_grid(model: nn.Layer, images: Tensor, patch_size: int, built: int) -> 
 
 def resize_grid(values: Tensor, grid: Grid) -> Tensor:
     """[1, C, h, w] → [1, C, *grid] by bicubic interpolation; as it is where it has that size."""
-    if tuple(values.shape[2:]) == grid:
+    height, width = values.shape[2:]
+    if (height, width) == grid:
         return values
-    return F.interpolate(values, size=list(grid), mode="bicubic", align_corners=False)
+    # As products of matrices: every export target has those, and not all have the interpolation.
+    down = paddle.to_tensor(cubic_matrix(height, grid[0]), values.dtype)
+    across = paddle.to_tensor(cubic_matrix(width, grid[1]), values.dtype)
+    return paddle.matmul(paddle.matmul(down, values), across, transpose_y=True)
+
+
+@functools.cache
+def cubic_matrix(before: int, after: int) -> NDArray[np.float64]:
+    """[after, before]: what each value counts for at ``after`` places spread over the same length.
+
+    Keys 1981, "Cubic convolution interpolation for digital image processing", equation 15, with
+    a = -0.75 as image libraries have it; beyond the border its value is repeated.
+    """
+    places = (np.arange(after) + 0.5) * before / after - 0.5
+    left = np.floor(places).astype(int)
+    matrix = np.zeros((after, before))
+    for tap in range(-1, 3):
+        distance = np.abs(places - (left + tap))
+        near = 1.25 * distance**3 - 2.25 * distance**2 + 1
+        far = -0.75 * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+        weight = np.where(distance <= 1, near, far)
+        np.add.at(matrix, (np.arange(after), np.clip(left + tap, 0, before - 1)), weight)
+    return matrix
 
 
 def resize_embedding(embedding: Tensor, grid: Grid, leading: int) -> Tensor:
@@ -45,8 +70,9 @@ def resize_embedding(embedding: Tensor, grid: Grid, leading: int) -> Tensor:
     side = math.isqrt(embedding.shape[1] - leading)
     if grid == (side, side):
         return embedding
-    places = embedding[:, leading:].transpose([0, 2, 1]).reshape([1, -1, side, side])
-    resized = resize_grid(places, grid).flatten(2).transpose([0, 2, 1])
+    dim, count = embedding.shape[2], grid[0] * grid[1]
+    places = embedding[:, leading:].transpose([0, 2, 1]).reshape([1, dim, side, side])
+    resized = resize_grid(places, grid).reshape([1, dim, count]).transpose([0, 2, 1])
     return paddle.concat([embedding[:, :leading], resized], axis=1) if leading else resized
 
 
@@ -58,6 +84,7 @@ def resize_table(table: Tensor, side: int, extra: int) -> Tensor:
     wanted = 2 * side - 1
     if across == wanted:
         return table
-    offsets = table[: across**2].transpose([1, 0]).reshape([1, -1, across, across])
-    resized = resize_grid(offsets, (wanted, wanted)).flatten(2)[0].transpose([1, 0])
+    heads = table.shape[1]
+    offsets = table[: across**2].transpose([1, 0]).reshape([1, heads, across, across])
+    resized = resize_grid(offsets, (wanted, wanted)).reshape([heads, wanted**2]).transpose([1, 0])
     return paddle.concat([resized, table[across**2 :]])

@@ -110,8 +110,9 @@ class VisionTransformer(ImageModel):
         """Images → the tokens that the first block gets, [N, L, embed_dim]."""
         grid = self.places(images)
         patches = self.patch_embed(images).flatten(2).transpose([0, 2, 1])
-        # By an example of the shape: an export knows the batch's size only when it runs.
-        tokens = [getattr(self, name).expand_as(patches[:, :1]) for name in self.image_tokens]
+        # Zeros of the batch's size: an export knows it only when it runs.
+        nothing = paddle.zeros_like(patches[:, :1])
+        tokens = [nothing + getattr(self, name) for name in self.image_tokens]
         return self.add_positions(paddle.concat([*tokens, patches], axis=1), grid)
 
     def places(self, images: Tensor) -> Grid:
