@@ -45,6 +45,7 @@ _CHINESE = {
     "Take care of the installation": "维护安装",
     "Explain": "解释",
     "train": "用自己的图片训练或微调分类模型。",
+    "search": "在给定的时间内寻找最好的模型和配置。",
     "eval": "在有标签的图片上评估模型。",
     "predict": "对图片分类，给出类别名和概率。",
     "export": "把模型转换给其他引擎使用，并附比对结果。",
