@@ -1,8 +1,9 @@
 """Write the recipes of ppclas-paddleclas: ``python docs/generate_recipes.py RECIPES.json``.
 
 RECIPES.json has the content of PaddleClas' config files of 2020: ``{"recipes": [{"file": …,
-"config": …}]}``. Each file becomes a recipe in this project's schema; what was published of it is
-in the tables below and, for ImageNet, in the catalogue of models.
+"config": …}]}``. Each file becomes a recipe in this project's schema, and so does each of the files
+of 2.x in ``recipes_2x``; what was published of it is in the tables below and, for ImageNet, in the
+catalogue of models.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import yaml
 from ppclas_core.config.load import migrate
 from ppclas_core.errors import ConfigError
 from ppclas_core.plugins import get_registries
+from recipes_2x import FILES, tree_of
 
 FOLDER = Path(__file__).parents[1] / "packages/ppclas-paddleclas/src/ppclas_paddleclas/recipes"
 FLOWERS = {
@@ -97,6 +99,34 @@ def described(file: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]] |
     return name, facts
 
 
+def described_2x(file: str) -> tuple[str, dict[str, Any]]:
+    """The name and facts of a recipe of 2.x."""
+    model, settings = file.rpartition("/")[2], FILES[file]
+    devices = settings.get("devices")
+    images = f"{settings['batch']} images on each device"
+    hardware = f"{devices} devices, {images}" if devices else f"not stated ({images})"
+    top1 = get_registries().models.entry(model).metadata.get("top1")
+    kind = ", from the published weights" if settings.get("pretrained") else ""
+    facts = {
+        "source": f"ppcls/configs/ImageNet/{file}.yaml of PaddleClas 2.5",
+        "summary": f"ImageNet-1k: {model}, {settings['epochs']} epochs{kind}",
+        "hardware": hardware,
+        "time": "not stated",
+        # The file of PPHGNetV2 is for fine-tuning, and says that its accuracy comes from elsewhere.
+        "published": None if settings.get("pretrained") else top1,
+        "measured": MEASURED.get(model),
+    }
+    return model, facts
+
+
+def migrated(tree: dict[str, Any]) -> str:
+    """YAML in this project's schema."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "old.yaml")
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        return migrate(path)[0]
+
+
 def by_name(text: str) -> str:
     """Published weights by their name where the old file has the path that they were put at."""
     text = re.sub(
@@ -134,17 +164,21 @@ def main(source: str) -> None:
         if found is None:
             continue
         name, facts = found
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "old.yaml")
-            path.write_text(yaml.safe_dump(recipe["config"], sort_keys=False), encoding="utf-8")
-            try:
-                text, _ = migrate(path)
-            except ConfigError as error:
-                print(f"{recipe['file']}: {error}", file=sys.stderr)
-                continue
+        try:
+            text = migrated(recipe["config"])
+        except ConfigError as error:
+            print(f"{recipe['file']}: {error}", file=sys.stderr)
+            continue
         assert name not in index, name
         index[name] = facts
         (FOLDER / f"{name}.yaml").write_text(header(name, facts) + by_name(text), encoding="utf-8")
+    for file in FILES:
+        name, facts = described_2x(file)
+        assert name not in index, name
+        index[name] = facts
+        (FOLDER / f"{name}.yaml").write_text(
+            header(name, facts) + migrated(tree_of(file)), encoding="utf-8"
+        )
     (FOLDER / "index.json").write_text(
         json.dumps(dict(sorted(index.items())), indent=1) + "\n", encoding="utf-8"
     )

@@ -17,9 +17,9 @@ from threading import Thread
 import numpy as np
 import pytest
 from ppclas_cli.main import main
-from ppclas_cli.meeting import meeting
 from ppclas_core.errors import TrainingError
 from ppclas_engine.ranks.launch import Devices, Launch
+from ppclas_engine.ranks.meeting import meeting
 from ppclas_engine.runs.checkpoint import load_checkpoint
 
 ONE_DEVICE = Launch(Devices("cpu", ("0",)), 3, 0, "127.0.0.1:1")
@@ -101,7 +101,7 @@ def test_what_is_no_machine_of_ours_is_hung_up_on(port):
 def test_what_is_no_number_of_machines(wrong, capsys):
     assert main(["train", "--nnodes", wrong]) == 2
     assert "--nnodes" in capsys.readouterr().err
-    assert main(["train", "--nnodes", "1:2", "--devices", "cpu:1"]) == 2
+    assert main(["train", "--nnodes", "1:2", "--devices", "cpu:1"]) == 1
     assert "--nnodes 1:2 needs --master HOST:PORT" in capsys.readouterr().err
 
 

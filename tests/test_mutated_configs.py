@@ -62,22 +62,40 @@ def mutated(config: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     return config
 
 
+BASES = {"2020": ("base2020.yaml",), "2x": ("base2x.yaml", "pair_2x_without_key.yaml")}
+"""Files in each schema of PaddleClas; a pair has other keys."""
+
+
+def check(config: dict[str, Any], file: Path, rng: random.Random) -> bool:
+    """Whether a mutated ``config`` is refused; it must be with a place, and never as a bug."""
+    text = yaml.safe_dump(mutated(config, rng), sort_keys=False)
+    file.write_text(text)
+    try:
+        load_config(str(file), [])
+    except PpclasError as error:
+        if not re.search(r"c\.yaml:\d+", str(error)):
+            raise AssertionError(f"{error}\n\n{text}") from error
+        return True
+    except Exception as error:
+        raise AssertionError(text) from error
+    return False
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_mutated_config_is_taken_or_refused_with_its_place(seed, tmp_path):
-    paths = [*RECIPES, *(CASES / name for name in ("base2x.yaml", "base2020.yaml"))]
-    configs = [yaml.safe_load(path.read_text()) for path in paths if path.is_file()]
+    configs = [yaml.safe_load(path.read_text()) for path in RECIPES]
     assert len(configs) > 50
-    rng, file = random.Random(seed), tmp_path / "c.yaml"
-    refused = 0
-    for _ in range(1000):
-        text = yaml.safe_dump(mutated(rng.choice(configs), rng), sort_keys=False)
-        file.write_text(text)
-        try:
-            load_config(str(file), [])
-        except PpclasError as error:
-            refused += 1
-            if not re.search(r"c\.yaml:\d+", str(error)):
-                raise AssertionError(f"{error}\n\n{text}") from error
-        except Exception as error:
-            raise AssertionError(text) from error
+    rng = random.Random(seed)
+    refused = sum(check(rng.choice(configs), tmp_path / "c.yaml", rng) for _ in range(1000))
+    assert refused > 300
+
+
+@pytest.mark.parametrize("schema", BASES)
+@pytest.mark.parametrize("seed", range(10))
+def test_ten_thousand_mutated_files_of_each_schema(schema, seed, tmp_path):
+    if not CASES.is_dir():
+        pytest.skip(f"no cases at {CASES}")
+    configs = [yaml.safe_load((CASES / name).read_text()) for name in BASES[schema]]
+    rng = random.Random(100 + seed)
+    refused = sum(check(rng.choice(configs), tmp_path / "c.yaml", rng) for _ in range(1000))
     assert refused > 300

@@ -116,6 +116,29 @@ def test_a_dry_run_says_settings_and_time_and_verbose_the_rest(ppclas, photos):
     assert len(long.splitlines()) > len(lines) + 5
 
 
+def test_a_dry_run_looks_at_the_weights_and_fetches_none(ppclas, photos, tmp_path):
+    (tmp_path / "wrong.safetensors").write_bytes(
+        b"\x3b\0\0\0\0\0\0\0"
+        + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(59)
+        + b"\0\0\0\0"
+    )
+    say = ("train", photos, *SHORT, "--dry-run")
+    wrong = ppclas(*say, "--pretrained", str(tmp_path / "wrong.safetensors"))
+    assert wrong.code == 1
+    assert "none of the file's 1 tensors belongs to this SqueezeNet" in wrong.err
+    gone = ppclas(*say, "--pretrained", str(tmp_path / "gone"))
+    assert (gone.code, "there are no weights at" in gone.err) == (1, True)
+    fits = ppclas(*say)
+    assert "52/52 tensors loaded" in fits.err or "tensors loaded, head re-initialised" in fits.err
+    # An address that nothing listens at: a download would fail.
+    home = {"PPCLAS_HOME": str(tmp_path), "PPCLAS_MIRROR": "http://127.0.0.1:9"}
+    there = ppclas(
+        "train", photos, "--model", "ResNet18", "--image-size", "32", "--dry-run", env=home
+    )
+    assert there.code == 0, there.err
+    assert "the published weights of ResNet18 are not on this machine: to download" in there.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "here"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from ppclas_components.optimizing import expand_stages
 from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import NormalizeConfig
@@ -15,10 +16,12 @@ from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.api import train
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import fit_linear_head, linear_head, logistic_regression
+from ppclas_engine.planning.fine_tuning import FEW, fine_tuning_of
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
+from ppclas_engine.runs.checkpoint import load_checkpoint
 from ppclas_engine.session import run_config
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,15 +68,78 @@ def test_the_last_epoch_is_measured_half_way_back_too(run):
     assert run.best["top1"] == max(measured)
 
 
-def test_defaults_of_fine_tuning_are_left_alone_where_something_is_said(run, weights, photos):
+@pytest.fixture(scope="module")
+def config_of(weights, photos):
+    """The config of fine-tuning on ``photos`` where no more is said than this."""
+
+    def load(*said):
+        flags = {
+            "DATA": ("data.train", str(photos)),
+            "--weights": ("model.pretrained", str(weights)),
+        }
+        return load_config(None, ("model.name=FakeNet", *said), flags).config
+
+    return load
+
+
+def test_few_photos_change_the_later_stages_boldly(run, weights):
     resolved = run_config(run.run.path)
-    assert (resolved.optimizer.clip_norm, resolved.optimizer.lr_mult) == (1.0, {"backbone": 0.2})
+    assert (resolved.optimizer.clip_norm, resolved.optimizer.lr_mult) == (1.0, {"backbone": 0.5})
+    assert resolved.schedule.params["lr"] == 0.02
+    assert resolved.loss.params == {"label_smoothing": 0.1}
+    assert resolved.train.freeze == ("early",)
     assert resolved.data.resize_short == 32
-    said = load_config(
-        None,
-        ("optimizer.clip_norm=5", "data.resize_short=37", "model.name=FakeNet"),
-        {"DATA": ("data.train", str(photos)), "--pretrained": ("model.pretrained", str(weights))},
-    ).config
+    model, published = create_model("FakeNet", 3), load_file(weights)
+    frozen = expand_stages(model, ["early"])
+    assert frozen == list(model.stages())[: (len(model.stages()) - 1) // 2]
+    last = load_checkpoint(run.run.last).part("model")
+    learnt = {name for name, _ in model.trainable()}
+    moved = {
+        key: not np.array_equal(last[key], value)
+        for key, value in published.items()
+        if key in learnt
+    }
+    assert {key for key in moved if model.stage_of(key) in frozen}
+    assert moved == {key: model.stage_of(key) not in frozen for key in moved}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("schedule.lr=0.2", (0.2, {"backbone": 0.5}, ("early",), 0.1)),
+        ("train.freeze=[backbone]", (0.02, {"backbone": 0.5}, ("backbone",), 0.1)),
+        ("loss.label_smoothing=0.0", (0.02, {"backbone": 0.5}, ("early",), 0.0)),
+        ("optimizer.lr_mult={head: 2}", (0.001, {"head": 2.0}, (), None)),
+        ("optimizer.layer_decay=0.8", (0.001, {}, (), None)),
+        ("optimizer={name: AdamW}", (1e-4, {"backbone": 0.2}, (), None)),
+    ],
+)
+def test_what_is_said_stays_and_another_way_is_careful(config_of, said, expected):
+    plan = make_plan(config_of(said), "cpu").config
+    smoothing = plan.loss.params.get("label_smoothing")
+    rate = plan.schedule.params["lr"]
+    assert (rate, plan.optimizer.lr_mult, plan.train.freeze, smoothing) == expected
+
+
+def test_random_weights_learn_as_they_did(config_of):
+    said = config_of()
+    plan = make_plan(said.replace(model=said.model.replace(pretrained=False)), "cpu").config
+    assert (plan.schedule.params["lr"], plan.optimizer.lr_mult) == (0.00313, {})  # 0.0125 · 8 / 32
+    assert (plan.train.freeze, plan.loss.params) == ((), {})
+
+
+def test_epochs_of_fine_tuning_show_as_many_photos(config_of):
+    train_set = make_plan(config_of(), "cpu").train
+    bold = fine_tuning_of(config_of(), train_set)
+    assert [bold.epochs(images) for images in (40, 192, 463, 2000)] == [30, 16, 6, 5]
+    many = train_set.subset(list(range(len(train_set))) * 80)
+    assert len(many) > FEW
+    careful = fine_tuning_of(config_of(), many)
+    assert (careful.freeze, careful.rate, careful.epochs(192)) == ((), None, 8)
+
+
+def test_defaults_of_fine_tuning_are_left_alone_where_something_is_said(config_of):
+    said = config_of("optimizer.clip_norm=5", "data.resize_short=37")
     plan = make_plan(said, "cpu")
     assert plan.config.optimizer.clip_norm == 5
     assert plan.config.data.resize_short == 37
@@ -109,9 +175,9 @@ def test_the_classifier_is_fitted_to_mirror_images_too(flips):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lr", [None, 0.01])
+@pytest.mark.parametrize("lr", [None, 0.2])
 def test_real_weights_never_end_below_the_classifier_fitted_first(lr, tmp_path):
-    """On the built-in photos with the weights in ppclas-models; 0.01 is ten times the default."""
+    """On the built-in photos with the weights in ppclas-models; 0.2 is ten times the default."""
     result = train(
         builtin_photos(),
         model="MobileNetV2",

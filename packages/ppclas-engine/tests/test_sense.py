@@ -78,8 +78,8 @@ def test_refused(override, words):
 
 def test_a_rate_is_not_inferred_for_enormous_steps():
     with pytest.raises(ConfigError, match="no rule for the learning rate of 8193 images per step"):
-        _plan_optimizer(Config(), 8193, 4, fine_tuning=False, notes=[])
-    schedule, _ = _plan_optimizer(Config(), 8192, 4, fine_tuning=False, notes=[])
+        _plan_optimizer(Config(), 8193, 4, None, notes=[])
+    schedule, _ = _plan_optimizer(Config(), 8192, 4, None, notes=[])
     assert schedule.params["lr"] == pytest.approx(0.1 * 8192 / 256)  # Goyal et al. 2017
 
 

@@ -164,6 +164,17 @@ def test_overrides_that_are_refused(load, base, override, message):
     refused(load, message, BASES[base], override)
 
 
+def test_the_model_is_checked_beside_all_else(load):
+    # Not only when everything else is right.
+    text = changed("new", "x0_35", "x0_36", "RandFlipImage", "RandFlipImag")
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    title, model, operator = str(caught.value).split("\n")
+    assert title == "the config has 2 mistakes:"
+    assert "Arch.name: Unknown model 'MobileNetV3_small_x0_36'. Did you mean" in model
+    assert "Did you mean RandFlipImage" in operator
+
+
 # Any tree at all: a config, or a mistake with its place.
 
 _TREES = [yaml.safe_load(text) for text in BASES.values()]

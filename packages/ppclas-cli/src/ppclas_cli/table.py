@@ -63,6 +63,7 @@ COMMANDS = {
     "bundle": LazyCommand(
         "ppclas_cli.commands.bundle:bundle", "Change labels or thresholds of a model.", _CARE
     ),
+    "hub": LazyCommand("ppclas_cli.commands.hub:hub", "Share models on Hugging Face.", _LOOK),
     "config": LazyCommand(
         "ppclas_cli.commands.config:config", "Show, check and describe settings.", _LOOK
     ),

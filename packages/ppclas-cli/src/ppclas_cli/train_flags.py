@@ -82,8 +82,8 @@ def everyday_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--freeze",
             metavar="STAGES",
-            help="What is not trained: backbone (the classifier alone learns), or stages with "
-            "commas.",
+            help="What is not trained: backbone (the classifier alone learns), early (its first "
+            "half), or stages with commas.",
         ),
         click.option(
             "--patience",
@@ -221,3 +221,16 @@ def _batch_transforms(alpha: float | None, share: float | None) -> dict[str, tup
         "--mixup": (key, [*mixup, *growing] if mixup else None),
         "--progressive": (key, growing if growing and not mixup else None),
     }
+
+
+def machines(value: str) -> tuple[int, int]:
+    """The least and the most machines of ``N`` or ``MIN:MAX``; what ``--nnodes`` is read with.
+
+    Raises:
+        click.BadParameter: anything else.
+    """
+    least, colon, most = value.partition(":")
+    most = most if colon else least
+    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most)):
+        raise click.BadParameter(f"expected a number of machines (2) or a range (1:4): {value!r}.")
+    return int(least), int(most)

@@ -24,6 +24,7 @@ _SAID = re.compile(
     r"\S+ starts from the published |image size \d|evaluation resizes |training crops cover |"
     r"\d+ images a step$|\d+ worker process|JPEGs are decoded |\d+ epochs for |"
     r"learning rate \S+ for \w+ at |the learning rate warms |the backbone learns |"
+    r"early stages, |labels are smoothed |"
     r"training on the CPU|batch norms"
 )
 """Notes of a plan that the settings say, or that matter to few: ``--verbose`` has them."""
@@ -57,7 +58,8 @@ def _settings(plan: Plan) -> dict[str, str]:
         data.image_size if isinstance(data.image_size, tuple) else (data.image_size,) * 2
     )
     weights = f"weights {plan.weights.name}" if plan.weights is not None else "random weights"
-    frozen = f", {' and '.join(config.train.freeze)} frozen" if config.train.freeze else ""
+    stages = ["early stages" if stage == "early" else stage for stage in config.train.freeze]
+    frozen = f", {' and '.join(stages)} frozen" if stages else ""
     step = plan.images_per_step
     return {
         "model": f"{config.model.name}, {weights}, {height}x{width} pixels{frozen}",
@@ -91,6 +93,7 @@ def estimated_seconds(plan: Plan) -> float | None:
     if config.train.devices is not None or config.objective.name != "Supervised":
         return None
     import paddle
+    from ppclas_components.optimizing import expand_stages
     from ppclas_core.errors import PpclasError
     from ppclas_core.models import create_model
 
@@ -100,6 +103,7 @@ def estimated_seconds(plan: Plan) -> float | None:
         with paddle.utils.unique_name.guard():
             classes = len(plan.train.class_names)
             model = create_model(config.model.name, num_classes=classes, **config.model.params)
+            model.freeze(expand_stages(model, config.train.freeze))
             learning, asking = _step_seconds(model, plan)
     except (PpclasError, OSError, RuntimeError, ValueError):  # training says what is wrong
         return None

@@ -15,16 +15,15 @@ if TYPE_CHECKING:
     from paddle import Tensor, nn
     from ppclas_core.contracts.image_model import ImageModel
 
-HEAD, BACKBONE = "head", "backbone"
-"""The classifier's stage, and the word for every other one."""
+HEAD, BACKBONE, EARLY = "head", "backbone", "early"
+"""The classifier's stage, and the words for every other one and for the first half of those."""
 
 
 def expand_stages(model: ImageModel, stages: Sequence[str]) -> list[str]:
-    """``stages`` with ``backbone`` spelt out."""
+    """``stages`` with ``backbone`` and ``early`` (the first half of the backbone) spelt out."""
     backbone = [stage for stage in model.stages() if stage != HEAD]
-    return [
-        expanded for stage in stages for expanded in (backbone if stage == BACKBONE else [stage])
-    ]
+    words = {BACKBONE: backbone, EARLY: backbone[: len(backbone) // 2]}
+    return [expanded for stage in stages for expanded in words.get(stage, [stage])]
 
 
 def trained_parameters(

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ppclas_distill.features import FitNet, Similarity
-    from ppclas_distill.losses import DKD, JS, KL, SSLD, SoftCE
+    from ppclas_distill.losses import DIST, DKD, JS, KL, SKD, SSLD, WSL, SoftCE
     from ppclas_distill.objective import Distill
     from ppclas_distill.opening import open_teacher
     from ppclas_distill.teacher import TeacherConfig
 
 __all__ = [
+    "DIST",
     "DKD",
     "JS",
     "KL",
+    "SKD",
     "SSLD",
+    "WSL",
     "Distill",
     "FitNet",
     "Similarity",
@@ -29,7 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "losses": ("DKD", "JS", "KL", "SSLD", "SoftCE"),
+    "losses": ("DIST", "DKD", "JS", "KL", "SKD", "SSLD", "WSL", "SoftCE"),
     "features": ("FitNet", "Similarity"),
     "objective": ("Distill",),
     "opening": ("open_teacher",),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ppclas_core.contracts.variants import LazyModel
-from ppclas_core.errors import MissingDependencyError
+from ppclas_core.errors import MissingDependencyError, UnknownNameError
 from ppclas_core.plugins import get_registries
 
 from ppclas_paddleclas.translation import Translation
@@ -46,14 +46,29 @@ _OUTPUTS = ("return_embed", "infer_output_key")
 
 
 def set_name(t: Translation, name: str, *source: str | int) -> None:
-    """``model.name``; a model of PaddleClas that there is not here is called that."""
+    """``model.name``, if there is such a model."""
+    if check_name(t, name, *source):
+        t.set("model.name", name, *source)
+
+
+def check_name(t: Translation, name: str, *source: str | int) -> bool:
+    """Whether there is such a model; one of PaddleClas that there is not here is called that."""
     registry = get_registries().models
     nearest = _NEAREST.get(name)
-    if nearest is not None and name not in registry:
+    if name in registry:
+        return True
+    # Of the parameters of a model that is not there nothing is said.
+    around = source[:-1] if source[-1:] == ("name",) else source
+    if nearest is not None:
         hint = f" The nearest is {nearest}." if nearest in registry else ""
-        t.refuse(source, f"{name} is a model of PaddleClas that ppclas does not have.{hint}")
-    else:
-        t.set("model.name", name, *source)
+        message = f"{name} is a model of PaddleClas that ppclas does not have.{hint}"
+        t.refuse(source, message, covers=around)
+        return False
+    try:
+        registry.entry(name)
+    except UnknownNameError as error:
+        t.refuse(source, str(error), covers=around)
+    return False
 
 
 def set_params(t: Translation, name: str, *block: str) -> None:

@@ -9,6 +9,7 @@ from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
 from ppclas_paddleclas.common import drop_data_facts, set_pretrained, ssld_name
+from ppclas_paddleclas.models import check_name
 from ppclas_paddleclas.params import OperatorParams
 from ppclas_paddleclas.training_2x import refuse_weight
 from ppclas_paddleclas.translation import Translation, one_entry
@@ -119,6 +120,8 @@ def _model(t: Translation, given: dict[str, Any], listed: Any, title: str) -> tu
     except ConfigError as error:
         t.refuse(_MODELS, str(error))
         return str(name), True
+    if not check_name(t, name, *_MODELS):
+        return name, True
     if listed and not isinstance(listed, str):
         t.refuse(("Arch", "pretrained_list"), f"expected paths or null, got {describe(listed)}.")
     return (ssld_name(t, name, *_MODELS) if ssld and own is True else name), own

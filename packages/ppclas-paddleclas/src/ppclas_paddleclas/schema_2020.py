@@ -20,7 +20,7 @@ from ppclas_paddleclas.common import (
     set_transforms,
 )
 from ppclas_paddleclas.mixing import translate_batch_operators
-from ppclas_paddleclas.models import set_name
+from ppclas_paddleclas.models import check_name, set_name
 from ppclas_paddleclas.translation import Translation
 from ppclas_paddleclas.values import is_whole
 
@@ -147,7 +147,9 @@ def _translate_pair(t: Translation, name: str, weights: Any) -> None:
             f"use_distillation needs a pair <teacher>_distill_<student>, got {name!r}.",
         )
         return
-    t.set("model.name", student, "ARCHITECTURE", "name")
+    if not check_name(t, teacher, "ARCHITECTURE", "name"):
+        return
+    set_name(t, student, "ARCHITECTURE", "name")
     of_teacher, of_student = (
         weights if isinstance(weights, list) and len(weights) == 2 else (weights, None)
     )

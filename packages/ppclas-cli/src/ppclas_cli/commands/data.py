@@ -12,6 +12,7 @@ from ppclas_core.wording import escaped
 from ppclas_cli import output
 from ppclas_cli.commands import data_audit
 from ppclas_cli.commands import data_preview as preview
+from ppclas_cli.commands.data_fetch import fetch_command
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.readers import BadImage
@@ -257,3 +258,4 @@ def _say(text: str) -> None:
 data.add_command(preview.command)
 data.add_command(data_audit.audit_command)
 data.add_command(data_audit.apply_command)
+data.add_command(fetch_command)

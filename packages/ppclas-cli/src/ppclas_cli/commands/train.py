@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,14 @@ import click
 from ppclas_cli import training_screen
 from ppclas_cli.augmenting import augmented
 from ppclas_cli.folds import check_folds, resume_folds, train_folds
-from ppclas_cli.meeting import machines, meeting
-from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of
+from ppclas_cli.train_flags import NumberOr, everyday_options, flags_of, machines
 from ppclas_cli.tuned import Tuning, print_gain
 
 if TYPE_CHECKING:
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
     from ppclas_engine.loop.train import RunResult
+    from ppclas_engine.planning.plan import Plan
 
 _AUTO = "auto"
 
@@ -230,6 +231,7 @@ def command(
     from ppclas_core.config.load import load_config
     from ppclas_core.config.schema import Config
     from ppclas_engine.console import Console
+    from ppclas_engine.ranks.meeting import meeting
     from ppclas_engine.session import (
         follow,
         follow_elsewhere,
@@ -293,17 +295,38 @@ def command(
     if kfold is not None:
         train_folds(loaded.config, kfold, group, augment, console, verbose=verbose)
         return
-    plan = plan_run(tuning.config(loaded.config, console))
+    # Without a network the plan says so, as the run would.
+    offline = os.environ.get("PPCLAS_OFFLINE", "0") not in ("", "0")
+    config = tuning.config(loaded.config, console)
+    plan = plan_run(config, download=offline or not dry_run)
     if augment is not None:
         plan = augmented(plan, augment)
     plan = tuning.plan(plan, console)
     training_screen.print_plan(plan, console, verbose=verbose, estimate=dry_run)
-    if not dry_run:
+    if dry_run:
+        _try_weights(plan, console)
+    else:
         before = tuning.before(console)
         with tuning.curve_kept():
             result = train_plan(plan, console, launch=make_launch(plan.config, **places))
         print_gain(before, result.best, console)
         training_screen.print_result(result, test_data)
+
+
+def _try_weights(plan: Plan, console: Console) -> None:
+    """Load the weights as the run would, and say what became of their tensors.
+
+    Raises:
+        WeightsError: there are none, or they do not fit the model.
+    """
+    from ppclas_core.models import create_model
+    from ppclas_engine.loop.channels import load_fitting
+
+    if plan.weights is None or not plan.weights.is_absolute():  # or they are yet to come
+        return
+    section = plan.config.model
+    model = create_model(section.name, len(plan.train.class_names), **section.params)
+    console.line(f"{plan.weights.name}: {load_fitting(model, plan.weights)[1]}")
 
 
 def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | None:

@@ -236,7 +236,7 @@ class TrainSection(Params):
     """Keep the running statistics of batch norms and normalise by them in training as well.
     Nothing: where training starts from pretrained weights."""
     freeze: tuple[str, ...] = ()
-    """Stages that are not trained; ``backbone`` means every stage but the head."""
+    """Stages that are not trained; ``backbone``: all but the head, ``early``: their first half."""
     monitor: str | None = None
     """Metric that decides which epoch is the best: ``loss``, ``top1``, ``macro_f1``, ``map`` or one
     of ``metrics``. Nothing: ``top1``; ``map`` with several labels."""

@@ -24,15 +24,16 @@ from ppclas_data.sources.unlabelled import add_unlabelled
 from ppclas_engine.bundles import pretrained_path
 from ppclas_engine.planning.data import plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
+from ppclas_engine.planning.fine_tuning import FineTuning, fine_tuning_of
 from ppclas_engine.planning.precision import check_precision
 from ppclas_engine.planning.sense import check_sense
 from ppclas_engine.planning.task import check_task, plan_loss
 from ppclas_engine.scoring.monitor import plan_monitor
 
 _PEAK_LR = {
-    # (fine-tuning, from random weights) at 32 images a step. Fine-tuning MobileNetV2 on 700 flowers
-    # at 96 pixels for two epochs with Momentum: 0.001 took validation top-1 from 89.1 % to 91.4 %,
-    # 0.003 down to 86.6 %.
+    # (careful fine-tuning, from random weights) at 32 images a step. Fine-tuning MobileNetV2 on 700
+    # flowers at 96 pixels for two epochs with Momentum and nothing frozen or clipped: 0.001 took
+    # validation top-1 from 89.1 % to 91.4 %, 0.003 down to 86.6 %.
     "SGD": (0.01, 0.05),
     "Momentum": (0.001, 0.0125),
     "RMSProp": (5e-5, 1e-3),
@@ -42,10 +43,6 @@ _PEAK_LR = {
 _LR_BATCH_SIZE = 32
 _LARGEST_INFERRED = 8192
 """Images per step up to which rates grow in proportion (Goyal et al. 2017, section 5.2)."""
-_BACKBONE_LR_MULT = 0.2
-_CLIP_NORM = 1.0
-"""For fine-tuning: without it batch norms that keep their statistics let a tenfold rate end at
-chance."""
 
 T = TypeVar("T")
 
@@ -75,17 +72,20 @@ def given(value: T | None) -> T:
     return value
 
 
-def plan_run(config: Config) -> Plan:
+def plan_run(config: Config, *, download: bool = True) -> Plan:
     """What training with ``config`` would do on this machine; makes the device Paddle's own.
+
+    Without ``download``, published weights that are not here are left to the run.
 
     Raises:
         TrainingError: a GPU is wanted and Paddle cannot use one.
         PpclasError: as ``make_plan``.
     """
-    return make_plan(config, select_device(device_of(config), config.train.devices))
+    device = select_device(device_of(config), config.train.devices)
+    return make_plan(config, device, download=download)
 
 
-def make_plan(config: Config, device: Device) -> Plan:
+def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     """Open the photos and fill in every open field of ``config``; ``device`` is ``cpu`` or ``gpu``.
 
     Raises:
@@ -121,7 +121,14 @@ def make_plan(config: Config, device: Device) -> Plan:
         build_component(get_registries().trackers, tracker).check()
 
     model = get_registries().models.entry(config.model.name)
-    weights = _locate_weights(config, notes)
+    weights = _locate_weights(config, notes, download)
+    tuning = fine_tuning_of(config, train) if weights is not None else None
+    if tuning is not None and tuning.label_smoothing and loss.name == "CrossEntropy":
+        loss = loss.replace(**{"label_smoothing": tuning.label_smoothing, **loss.params})
+        notes.append(f"labels are smoothed by {loss.params['label_smoothing']:g}")
+    freeze = config.train.freeze or (tuning.freeze if tuning is not None else ())
+    if freeze and not config.train.freeze:
+        notes.append("early stages, the first half of them, stay as published")
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
     params = model_params(config.data, config.model.params)
     data = fit_channels(data, config.data, params.get("in_channels"), notes)
@@ -133,7 +140,7 @@ def make_plan(config: Config, device: Device) -> Plan:
         )
     epochs = config.train.epochs
     if epochs is None:
-        epochs = _infer_epochs(len(train), weights is not None)
+        epochs = (tuning.epochs if tuning is not None else _epochs_from_random)(len(train))
         notes.append(
             f"{epochs} epochs for {len(train)} photos, "
             f"{'fine-tuning' if weights else 'from random weights'}"
@@ -147,9 +154,7 @@ def make_plan(config: Config, device: Device) -> Plan:
         )
     if config.train.accumulate > 1:
         notes.append(f"{config.train.accumulate} batches make a step of {images_per_step} images")
-    schedule, optimizer = _plan_optimizer(
-        config, images_per_step, epochs, weights is not None, notes
-    )
+    schedule, optimizer = _plan_optimizer(config, images_per_step, epochs, tuning, notes)
     if device == "cpu" and config.train.device == "auto":
         notes.append("training on the CPU")
     keep_statistics = config.train.freeze_norm_statistics
@@ -179,6 +184,7 @@ def make_plan(config: Config, device: Device) -> Plan:
             device=device,
             monitor=monitor,
             lr_batch_size=None,
+            freeze=freeze,
             freeze_norm_statistics=keep_statistics,
         ),
     )
@@ -196,7 +202,7 @@ def _check_objective_needs_no_labels(config: Config) -> None:
         )
 
 
-def _locate_weights(config: Config, notes: list[str]) -> Path | None:
+def _locate_weights(config: Config, notes: list[str], download: bool) -> Path | None:
     pretrained, entry = config.model.pretrained, get_registries().models.entry(config.model.name)
     name = entry.name
     if pretrained is False:
@@ -208,8 +214,12 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
         notes.append(f"{name} starts from random weights: {entry.owner} publishes none for it")
         return None
     try:
-        found = pretrained_path(name, download=True)
+        found = pretrained_path(name, download=download)
     except WeightsError as error:
+        url = entry.metadata.get("weights_url")
+        if not download and url is not None:
+            notes.append(f"the published weights of {name} are not on this machine: to download")
+            return Path(url.rpartition("/")[2])
         raise WeightsError(
             f"{name}: {str(error).rstrip('.')}. Or start from a file (--pretrained FILE) or from "
             "random weights (--from-scratch)."
@@ -218,14 +228,12 @@ def _locate_weights(config: Config, notes: list[str]) -> Path | None:
     return found
 
 
-def _infer_epochs(images: int, fine_tuning: bool) -> int:
-    if fine_tuning:
-        return int(min(30, max(5, round(1500 / images))))
+def _epochs_from_random(images: int) -> int:
     return int(min(120, max(30, round(100_000 / images))))
 
 
 def _plan_optimizer(
-    config: Config, batch_size: int, epochs: int, fine_tuning: bool, notes: list[str]
+    config: Config, batch_size: int, epochs: int, tuning: FineTuning | None, notes: list[str]
 ) -> tuple[ComponentConfig, OptimizerSection]:
     schedule, optimizer = config.schedule, config.optimizer
     chosen: dict[str, Any] = {}
@@ -255,8 +263,9 @@ def _plan_optimizer(
             )
         # Proportional to the batch; a smaller one does not make pretrained weights learn more
         # slowly.
-        share = max(batch_size, _LR_BATCH_SIZE if fine_tuning else 0) / _LR_BATCH_SIZE
-        chosen["lr"] = float(f"{known[not fine_tuning] * share:.3g}")
+        share = max(batch_size, _LR_BATCH_SIZE if tuning is not None else 0) / _LR_BATCH_SIZE
+        rate = known[1] if tuning is None else tuning.rate or known[0]
+        chosen["lr"] = float(f"{rate * share:.3g}")
         notes.append(
             f"learning rate {chosen['lr']:g} for {optimizer.name} at {batch_size} images a step"
         )
@@ -265,14 +274,13 @@ def _plan_optimizer(
         chosen["warmup_epochs"] = min(5.0, round(0.1 * epochs, 2))
         notes.append(f"the learning rate warms up over {chosen['warmup_epochs']:g} epochs")
     if optimizer.lr_mult is None:
-        factors = (
-            {"backbone": _BACKBONE_LR_MULT} if fine_tuning and optimizer.layer_decay is None else {}
-        )
-        if factors:
+        factors = {}
+        if tuning is not None and optimizer.layer_decay is None:
+            factors = {"backbone": tuning.backbone}
             notes.append(
-                f"the backbone learns at {_BACKBONE_LR_MULT:g} of the learning rate, the new "
-                f"classifier at all of it; gradients are clipped to a norm of {_CLIP_NORM:g}"
+                f"the backbone learns at {tuning.backbone:g} of the learning rate, the new "
+                f"classifier at all of it; gradients are clipped to a norm of {tuning.clip_norm:g}"
             )
-        clip = _CLIP_NORM if fine_tuning and optimizer.clip_norm is None else optimizer.clip_norm
+        clip = optimizer.clip_norm or (tuning.clip_norm if tuning is not None else None)
         optimizer = optimizer.replace(lr_mult=factors, clip_norm=clip)
     return schedule.replace(**chosen), optimizer

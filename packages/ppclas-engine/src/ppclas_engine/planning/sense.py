@@ -81,6 +81,8 @@ def _about_rates(schedule: Scheduler, steps: int, epochs: int) -> Iterator[str]:
             f"schedule {name} is over after a few of the {total} steps: the rate is "
             f"{rates[len(rates) // 2]:g} in the middle of the run. Expected it to last the run."
         )
+    if (warmup := getattr(schedule, "warmup_epochs", 0)) > epochs:
+        yield f"warning: schedule.warmup_epochs is {warmup:g}, beyond the {epochs} epochs."
     decays = getattr(schedule, "decay_epochs", None)
     if isinstance(decays, tuple) and (late := [epoch for epoch in decays if epoch >= epochs]):
         yield (

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import click
 from ppclas_core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -29,30 +28,21 @@ _PORTS = 16
 """After the one of ``--master``: on the first free one the ranks meet."""
 
 
-def machines(value: str) -> tuple[int, int]:
-    """The least and the most machines of ``N`` or ``MIN:MAX``; what ``--nnodes`` is read with.
-
-    Raises:
-        click.BadParameter: anything else.
-    """
-    least, colon, most = value.partition(":")
-    most = most if colon else least
-    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most)):
-        raise click.BadParameter(f"expected a number of machines (2) or a range (1:4): {value!r}.")
-    return int(least), int(most)
-
-
 @contextlib.contextmanager
 def meeting(
     machine: int, counted: tuple[int, int], master: str | None, seconds: float, say: Say
 ) -> Iterator[Callable[[Launch], Launch] | None]:
-    """What counts the machines before a start; None where all of them have to be there anyway."""
+    """What counts the machines before a start; None where all of them have to be there anyway.
+
+    Raises:
+        TrainingError: ``master`` is no HOST:PORT, or its port is taken.
+    """
     if counted[0] == counted[1]:
         yield None
         return
     host, _, port = (master or "").rpartition(":")
     if not host or not port.isdecimal():
-        raise click.UsageError(
+        raise TrainingError(
             f"--nnodes {counted[0]}:{counted[1]} needs --master HOST:PORT, an address of machine "
             f"0 that all can reach; got {master!r}."
         )

@@ -1,0 +1,56 @@
+"""What training from published weights does where nothing is said of its rates and stages.
+
+The numbers and what they were measured on: docs/en/training.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppclas_core.config.schema import Config
+from ppclas_core.contracts.data import ImageSet
+
+FEW = 2000
+"""Photos up to which the bold way was tried (700 were the most)."""
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How the weights may change once the classifier was fitted to what they see."""
+
+    backbone: float
+    """Factor on its learning rate."""
+    photos: int
+    """That all epochs show together."""
+    rate: float | None = None
+    """For 32 images a step. None: that of the optimizer."""
+    freeze: tuple[str, ...] = ()
+    label_smoothing: float = 0.0
+    clip_norm: float = 1.0
+    """Largest norm of all gradients. Without it batch norms that keep their statistics let a
+    tenfold rate end at chance."""
+
+    def epochs(self, images: int) -> int:
+        """For so many training photos."""
+        return min(30, max(5, round(self.photos / images)))
+
+
+CAREFUL = FineTuning(backbone=0.2, photos=1500)
+# A classifier that was fitted first is right on nearly all training photos: only smoothed labels
+# leave it something to learn. Early stages see edges and textures, which are the same in all
+# photos, and cost more time than the others.
+BOLD = FineTuning(backbone=0.5, photos=3000, rate=0.02, freeze=("early",), label_smoothing=0.1)
+
+
+def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
+    """The bold way where it was tried: few photos, one label each, the optimizer of the default."""
+    optimizer = config.optimizer
+    tried = (
+        train.task == "classification"
+        and len(train) <= FEW
+        and config.objective.name == "Supervised"
+        and optimizer.name == "Momentum"
+        and optimizer.lr_mult is None
+        and optimizer.layer_decay is None
+    )
+    return BOLD if tried else CAREFUL
