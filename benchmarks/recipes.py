@@ -1,11 +1,13 @@
 """What ``ppclas train PHOTOS`` reaches by default, against a linear probe on the same weights.
 
     python benchmarks/recipes.py SET [SET …] [--seeds N] [--output CSV] [-o KEY=VALUE …]
+    python benchmarks/recipes.py --table CSV
 
 SET is a folder or list as ``ppclas train`` takes it, with a validation part. The probe is
 scikit-learn's logistic regression on frozen features of the default model at its published size;
 both are scored on the validation photos. A row is written as soon as it is there, and one that is
-there already is not made again. Minutes are CPU time of all processes of a run.
+there already is not made again. Minutes are CPU time of all processes of a run. ``--table`` prints
+the rows of a CSV for docs/en/training.md, the mean over the seeds of each set.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import argparse
 import csv
 import resource
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from ppclas_core.config.schema import DataSection
 from ppclas_data.sources.splits import open_splits
@@ -25,6 +29,7 @@ from ppclas_search.features import extract_features
 from sklearn.linear_model import LogisticRegression
 
 FIELDS = ("set", "seed", "said", "probe", "fitted", "last", "kept", "weights", "minutes")
+_SHOWN = ("probe", "fitted", "last", "kept")
 
 
 def probe(photos: str) -> float:
@@ -41,19 +46,46 @@ def cpu_minutes() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used) / 60
 
 
+def table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """A line for each set and recipe, and the mean over the sets of each recipe."""
+    yield f"| set | recipe | seeds | {' | '.join(_SHOWN)} | against the probe | CPU minutes |"
+    yield "| --- " * (len(_SHOWN) + 5) + "|"
+    for said in dict.fromkeys(row["said"] for row in rows):
+        means = []
+        of_recipe = [row for row in rows if row["said"] == said]
+        for photos in dict.fromkeys(row["set"] for row in of_recipe):
+            mine = [row for row in of_recipe if row["set"] == photos]
+            values = [mean(float(row[name]) for row in mine) for name in (*_SHOWN, "minutes")]
+            means.append(values)
+            yield _line(Path(photos).name, said, str(len(mine)), values)
+        yield _line("mean", said, "", [mean(column) for column in zip(*means, strict=True)])
+
+
+def _line(photos: str, said: str, seeds: str, values: Sequence[float]) -> str:
+    numbers = " | ".join(f"{value:.1f}" for value in values[:-1])
+    gain = f"{values[-2] - values[0]:+.1f}"
+    return f"| {photos} | {said or 'default'} | {seeds} | {numbers} | {gain} | {values[-1]:.1f} |"
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV; none where it is not there."""
+    return list(csv.DictReader(file.read_text().splitlines())) if file.exists() else []
+
+
 def main() -> None:
-    """Write the rows that are not there yet."""
+    """Write the rows that are not there yet, or print those that are."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("sets", nargs="+")
+    parser.add_argument("sets", nargs="*")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("recipes.csv"))
+    parser.add_argument("--table", type=Path)
     parser.add_argument("-o", dest="said", action="append", default=[])
     asked = parser.parse_args()
+    if asked.table is not None:
+        print("\n".join(table(read_rows(asked.table))))
+        return
     said = " ".join(asked.said)
-    rows = []
-    if asked.output.exists():
-        rows = list(csv.DictReader(asked.output.read_text().splitlines()))
-    done = {(row["set"], int(row["seed"]), row["said"]) for row in rows}
+    done = {(row["set"], int(row["seed"]), row["said"]) for row in read_rows(asked.output)}
     for photos in asked.sets:
         for seed in range(asked.seeds):
             if (photos, seed, said) in done:

@@ -114,6 +114,17 @@ def test_two_gpus_train_as_one(photos, tmp_path):
 
 
 @two
+@pytest.mark.parametrize("precision", [(), ("--amp", "fp16")], ids=" ".join)
+@pytest.mark.parametrize("shard", ["optimizer", "gradients"])
+def test_two_gpus_that_divide_the_optimizer_train_as_two(photos, tmp_path, shard, precision):
+    whole = train(photos, tmp_path / "whole", "--devices", "0,1", *precision)
+    setting = ("-o", f"train.shard={shard}")
+    parts = train(photos, tmp_path / "parts", "--devices", "0,1", *precision, *setting)
+    losses = ([row["train_loss"] for row in history] for history in (whole, parts))
+    np.testing.assert_allclose(*losses, rtol=2e-2)
+
+
+@two
 def test_one_gpu_by_its_number_is_the_one_that_is_used():
     from ppclas_engine.planning.device import select_device
 

@@ -8,6 +8,8 @@ The decoder itself is held to Pillow pixel by pixel in
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -51,6 +53,24 @@ def as_seen(path: Path) -> Image.Image:
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def test_predict_says_itself_what_is_wrong_with_a_photo_and_nobody_else_does(tmp_path):
+    """In a process of its own: libjpeg writes to the file descriptor."""
+    ramp = np.tile(np.arange(0, 256, 2, dtype=np.uint8), (96, 1))
+    whole = cv2.imencode(".jpg", np.dstack([ramp] * 3))[1].tobytes()
+    behind = 4 + int.from_bytes(whole[4:6], "big")  # the first segment
+    (tmp_path / "junk.jpg").write_bytes(whole[:behind] + b"\0\1\2\3\4" + whole[behind:])
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) * 2 // 3])
+    code = (
+        "import sys, ppclas_data.decoding.jpeg as jpeg; jpeg.simplejpeg = None\n"
+        "from ppclas_cli.main import main; sys.exit(main(['predict', *sys.argv[1:]]))"
+    )
+    photos = [str(tmp_path / name) for name in ("junk.jpg", "cut.jpg")]
+    done = subprocess.run([sys.executable, "-c", code, *photos], capture_output=True, text=True)
+    assert "junk.jpg: " in done.stdout
+    for words in ("Corrupt JPEG data", "Premature end"):
+        assert words not in done.stderr
 
 
 def test_predict_sees_what_a_person_sees(ppclas, tmp_path):

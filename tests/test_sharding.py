@@ -138,7 +138,7 @@ from ppclas_engine.ranks.distributed import join
 
 ranks = join("cpu", 120.0)
 paddle.seed(0)
-model = create_model("MobileNetV3_small_x0_35", 10)
+model = create_model("ResNet18", 10)
 optimizer = build_optimizer(OptimizerSection(name="AdamW"), model, 0.01)
 shards = Shards(dict(model.trainable()), ranks)
 for parameter in dict(model.trainable()).values():
@@ -183,5 +183,5 @@ def test_each_rank_holds_its_part_of_the_moments(size, environment):
     weights = found[0]["weights"]
     assert sum(rank["moments"] for rank in found) == 2 * weights
     for rank in found:
-        assert rank["moments"] <= 1.05 * 2 * weights / size
+        assert rank["moments"] <= 1.1 * 2 * weights / size
         assert rank["sum"] == found[0]["sum"], "every rank has what the others moved"

@@ -242,8 +242,9 @@ def test_dinov2_of_another_size_has_as_many_positions():
     model = build("DINOv2_vit_small_patch14_reg4", image_size=56, num_classes=0, depth=1)
     assert list(model.pos_embed.shape) == [1, 1 + 4 * 4, 384]
     assert list(model.forward_features(images(2, 3, 56, 56)).shape) == [2, 1 + 4 + 16, 384]
-    with pytest.raises(ShapeError, match=r"DINOv2 was built for images of 56x56"):
-        model(images(1, 3, 70, 70))
+    assert list(model.forward_features(images(2, 3, 70, 43)).shape) == [2, 1 + 4 + 15, 384]
+    with pytest.raises(ShapeError, match=r"DINOv2 needs .* at least 14x14 pixels; got 13x70"):
+        model(images(1, 3, 13, 70))
 
 
 def test_branches_drop_samples_while_training_only():

@@ -12,6 +12,7 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.errors import ShapeError
+from ppclas_core.models import create_model
 from ppclas_models.layers.attention import SelfAttention, attend, merge_heads, split_heads
 from ppclas_models.layers.patches import fold, to_even, unfold
 from ppclas_models.layers.window import (
@@ -90,11 +91,104 @@ def test_stages_go_from_the_input_to_the_head(family):
     assert decay[stages[0]] == 0.5 ** (len(stages) - 1)
 
 
-@pytest.mark.parametrize("family", sorted(FIXED_SIZE))
-def test_an_image_of_another_size_is_refused(family):
+def bicubic(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[..., h, w] → [..., *size]: Keys' kernel with a = -0.75 at the pixels' centres, the border
+    repeated. Keys 1981, "Cubic convolution interpolation for digital image processing", eq. 15.
+    """
+
+    def kernel(x: np.ndarray) -> np.ndarray:
+        x, a = np.abs(x), -0.75
+        near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+        far = a * (x**3 - 5 * x**2 + 8 * x - 4)
+        return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+    def matrix(before: int, after: int) -> np.ndarray:
+        at = (np.arange(after) + 0.5) * before / after - 0.5
+        found = np.zeros((after, before))
+        for row, place in enumerate(at):
+            for tap in range(int(np.floor(place)) - 1, int(np.floor(place)) + 3):
+                found[row, np.clip(tap, 0, before - 1)] += kernel(np.array(place - tap))
+        return found
+
+    rows, columns = matrix(values.shape[-2], size[0]), matrix(values.shape[-1], size[1])
+    return rows @ values.astype(np.float64) @ columns.T
+
+
+def embedding_for(values: np.ndarray, side: int) -> np.ndarray:
+    """[1, leading + n², C] for a grid of ``side``; all but the last square are leading."""
+    before = int(np.sqrt(values.shape[1]))
+    leading = values.shape[1] - before**2
+    places = values[0, leading:].T.reshape(-1, before, before)
+    resized = bicubic(places, (side, side)).reshape(len(places), -1).T
+    return np.concatenate([values[0, :leading], resized])[None]
+
+
+def table_for(values: np.ndarray, side: int) -> np.ndarray:
+    """[(2n - 1)² + 3, heads] for a grid of ``side``."""
+    before = int(np.sqrt(len(values) - 3))
+    offsets = values[: before**2].T.reshape(-1, before, before)
+    resized = bicubic(offsets, (2 * side - 1, 2 * side - 1)).reshape(len(offsets), -1).T
+    return np.concatenate([resized, values[before**2 :]])
+
+
+def distances_for(values: np.ndarray, side: int) -> np.ndarray:
+    """[heads, n²] for a map of ``side``."""
+    before = int(np.sqrt(values.shape[1]))
+    return bicubic(values.reshape(-1, before, before), (side, side)).reshape(len(values), -1)
+
+
+RESIZED = {
+    "pos_embed": embedding_for,
+    "patch_pos": embedding_for,
+    "relative_position_bias_table": table_for,
+    "attention_biases": distances_for,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("ViT_small_patch16_224", {"depth": 2}),
+        ("DeiT_tiny_distilled_patch16_224", {"depth": 2}),
+        ("TNT_small", {"depth": 2}),
+        ("CAE_vit_base_patch16_224", {"depth": 2}),
+        ("LeViT_128S", {}),
+    ],
+)
+@pytest.mark.parametrize("side", [96, 176])
+def test_positions_are_resized_for_other_images(name, params, side):
+    small, large = (create_model(name, 5, image_size=n, **params) for n in (128, side))
+    rng = np.random.default_rng(3)
+    for key, tensor in small.state_dict().items():
+        if key.rsplit(".", 1)[-1] in RESIZED:  # zeros at first, some of them
+            tensor.set_value(rng.normal(0, 0.5, tensor.shape).astype("float32"))
+    for key, tensor in large.state_dict().items():
+        value, kind = small.state_dict()[key].numpy(), key.rsplit(".", 1)[-1]
+        if value.shape != tuple(tensor.shape):
+            grid = side // 16
+            if kind == "attention_biases":
+                grid = int(np.sqrt(tensor.shape[1]))
+            value = RESIZED[kind](value, grid).astype("float32")
+        tensor.set_value(value)
+    batch = images(2, 3, side, side)
+    for model in (small, large):
+        model.eval()
+    expected = large(batch).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(small(batch).numpy(), expected, rtol=0, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("family", sorted(FIXED_SIZE - {"foundation_vit"}))
+def test_images_need_not_be_square(family):
     model = small(family)
-    with pytest.raises(ShapeError, match=r"images of 64x64 pixels; got 64x96\. .*image_size="):
-        model.forward_features(images(1, 3, 64, 96))
+    model.eval()
+    assert list(model(images(2, 3, 64, 101)).shape) == [2, 5]
+
+
+def test_biases_between_patches_need_a_square():
+    model = create_model("BEiTv2_vit_base_patch16_224", 5, image_size=64, depth=1)
+    with pytest.raises(ShapeError, match="BEiTv2 takes square images; got 4x6 patches of 16 "):
+        model(images(1, 3, 64, 96))
 
 
 @pytest.mark.parametrize("family", sorted(FIXED_SIZE))

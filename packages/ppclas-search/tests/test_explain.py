@@ -2,16 +2,21 @@
 other over engines.
 """
 
+import csv
 import json
 
 import numpy as np
 import paddle
 import pytest
+from ppclas_cli.main import main
+from ppclas_core.bundle import Bundle
 from ppclas_core.config.schema import NormalizeConfig
 from ppclas_core.errors import ConfigError, DataError
 from ppclas_core.normalize import normalize_batch
 from ppclas_core.testing import FakeNetPlugin, make_tiny_bundle, use_plugin
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
+from ppclas_data.testing import make_tiny_dataset
+from ppclas_search.explain import mistakes
 from ppclas_search.explain.explaining import explain
 from ppclas_search.explain.faithful import measure_faithfulness, pointing_game
 from ppclas_search.explain.maps import (
@@ -209,3 +214,21 @@ def test_maps_of_an_export_are_those_of_paddle(tmp_path, target):
         maps[name] = np.load(tmp_path / name / "photo-occlusion.npy")
     assert maps["paddle"].max() == 1.0
     assert np.abs(maps["paddle"] - maps["export"]).max() < 1e-3
+
+
+def test_a_report_shows_what_the_model_looked_at(tmp_path, capsys):
+    """Of each mistake, and of nothing where there is none."""
+    folder, _ = make_tiny_dataset(tmp_path / "photos", per_class=6, size=40)
+    run = str(tmp_path / "run")
+    words = ["train", str(folder), "-m", "FakeNet", "--from-scratch", "--epochs", "1"]
+    words += ["--image-size", "32", "--lr", "1e-6", "--workers", "0", "--output", run]
+    with use_plugin(FakeNetPlugin()):
+        assert main(words) == 0
+        with (tmp_path / "run" / "predictions.csv").open() as file:
+            wrong = sum(row["labels"] != row["predicted"] for row in csv.DictReader(file))
+        assert wrong
+        page = (tmp_path / "run" / "report.html").read_text()
+        assert page.count("evidence for ") == wrong + 1  # one says what red is
+        assert mistakes.MARK not in page
+        assert mistakes.add_heat_maps(tmp_path / "run", Bundle.load(run)) == 0  # they are there
+        assert mistakes.add_heat_maps(tmp_path, Bundle.load(run)) == 0

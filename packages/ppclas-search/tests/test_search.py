@@ -1,10 +1,12 @@
 """Spaces against the published ones, choosing against formulas, trials against kills."""
 
+import csv
 import doctest
 import itertools
 import json
 import math
 
+import cv2
 import numpy as np
 import optuna
 import pytest
@@ -182,6 +184,7 @@ def test_a_file_adds_to_a_named_space(tmp_path):
     assert found.parts["data.image_size"] == Range(64, 96, whole=True)
     assert found.parts["loss.label_smoothing"] == (0.0, 0.1)
     assert found.size is None
+    assert open_space([file], ["SqueezeNet1_0"]).parts["model.name"] == ("SqueezeNet1_0",)
 
 
 @pytest.mark.parametrize(
@@ -385,11 +388,11 @@ def found_of(tmp_path):
 
 def test_the_table_has_the_best_first_and_what_differs(tmp_path):
     header, rows = report.table(found_of(tmp_path))
-    assert header == ["trial", "top-1", "ms", "model", "lr", "time", "state"]
+    assert header == ["trial", "top-1", "ms", "time", "state", "settings"]
     assert rows == [
-        [1, "75.00%", "2.0", "a", "0.01", "11 s", "done"],
-        [0, "50.00%", "2.0", "a", "0.1", "10 s", "done"],
-        [2, "80.00%", "1.0", "b", "0.1", "4 s", "stopped"],
+        [1, "75.00%", "2.0", "0:11", "done", "a, lr 0.01"],
+        [0, "50.00%", "2.0", "0:10", "done", "a, lr 0.1"],
+        [2, "80.00%", "1.0", "0:04", "stopped", "b, lr 0.1"],
     ]
 
 
@@ -406,6 +409,17 @@ def test_what_was_not_tried_is_said(tmp_path):
         "c: too slow",
         "1 of 4 points of the space: the time is over",
     ]
+
+
+def test_files_hold_every_trial_also_those_of_other_machines(tmp_path):
+    found = found_of(tmp_path)
+    report.write_all(found)
+    (header, *rows) = csv.reader((tmp_path / "trials.csv").read_text().splitlines())
+    assert [dict(zip(header, row, strict=True))["top1"] for row in rows] == ["0.5", "0.75", "0.8"]
+    kept = json.loads((tmp_path / "search.json").read_text())
+    assert (kept["best"]["trial"], len(kept["trials"]), kept["ended"]) == (1, 3, "the time is over")
+    assert cv2.imread(str(tmp_path / "search.png")).std() > 10  # something is drawn
+    assert not (tmp_path / "best.yaml").exists()  # its run is not here
 
 
 def test_the_front_is_what_no_other_beats_in_both():

@@ -4,7 +4,7 @@
 def test_some_lines_pass_and_pythons_own_all_do(python):
     said = python(
         "import os, sys\n"
-        "from ppclas_serve.backend.stray_lines import few_stray_lines\n"
+        "from ppclas_data.decoding.stray_lines import few_stray_lines\n"
         "with few_stray_lines(most=5):\n"
         "    for number in range(500):\n"
         "        os.write(2, b'Corrupt JPEG data %d\\n' % number)\n"
@@ -22,7 +22,7 @@ def test_some_lines_pass_and_pythons_own_all_do(python):
 def test_how_many_were_left_out_is_said_when_the_time_is_over(python):
     said = python(
         "import os, time\n"
-        "from ppclas_serve.backend.stray_lines import few_stray_lines\n"
+        "from ppclas_data.decoding.stray_lines import few_stray_lines\n"
         "with few_stray_lines(most=2, seconds=0.5):\n"
         "    os.write(2, b'one\\n' * 10)\n"
         "    time.sleep(1)\n"
@@ -34,7 +34,7 @@ def test_how_many_were_left_out_is_said_when_the_time_is_over(python):
 def test_a_writer_never_waits_for_room_and_a_crash_says_where(python):
     said = python(
         "import os, sys\n"
-        "from ppclas_serve.backend.stray_lines import few_stray_lines\n"
+        "from ppclas_data.decoding.stray_lines import few_stray_lines\n"
         "sys.setswitchinterval(100)\n"  # the thread that reads gets no turn
         "with few_stray_lines(most=1):\n"
         "    try:\n"
@@ -45,3 +45,14 @@ def test_a_writer_never_waits_for_room_and_a_crash_says_where(python):
     )
     assert "full" in said
     assert "Fatal Python error: Aborted" in said
+
+
+def test_lines_of_decoders_are_left_out_where_that_is_asked_for(python):
+    said = python(
+        "import os\n"
+        "from ppclas_data.decoding.stray_lines import OF_DECODERS, few_stray_lines\n"
+        "with few_stray_lines(drop=OF_DECODERS):\n"
+        "    os.write(2, b'Corrupt JPEG data: 5 extraneous bytes before marker 0xdb\\n')\n"
+        "    os.write(2, b'another library\\n')\n"
+    ).splitlines()
+    assert said == ["another library"]

@@ -7,6 +7,7 @@ import shlex
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,12 +169,21 @@ def print_result(result: RunResult | None, test_data: str | None = None) -> None
     missing = about_fonts(bundle.labels)
     if missing:
         console.warn(missing)
+    add_heat_maps(run, bundle)
     console.line(
         f"Everything is in {run}: bundle/, report.html, metrics.csv, per_class.csv, "
         "predictions.csv, log.txt"
     )
     for line in next_steps(result):
         console.line(line)
+
+
+def add_heat_maps(folder: Path, bundle: Bundle) -> None:
+    """Show in a report what the model looked at, where the package for that is installed."""
+    if find_spec("ppclas_search") is not None:
+        from ppclas_search.explain import mistakes
+
+        mistakes.add_heat_maps(folder, bundle)
 
 
 def _numbers(metrics: Mapping[str, Any], classes: int) -> str:
@@ -195,6 +205,7 @@ def _print_test(bundle: Bundle, run: Path, test_data: str, console: Console) -> 
     console.line(f"Test: {numbers} on {evaluation.num_images} photos of {test_data}.")
     line = shlex.join(["ppclas", "eval", str(run), "--data", test_data])
     report_scoring(run / "test", bundle, evaluation, scoring, str(run), line)
+    add_heat_maps(run / "test", bundle)
     console.line(f"  its report: {run / 'test' / 'report.html'}")
 
 

@@ -44,7 +44,7 @@ def run_reference(job: Mapping[str, Any]) -> dict[str, str]:
         bundle.build_model(), bundle.manifest.preprocessing.normalize
     )
     pixels = read_photos(bundle, job["photos"])
-    np.save(job["logits"], np.concatenate([predict(batch) for batch in _batches(pixels)]))
+    np.save(job["logits"], np.concatenate([predict(batch) for batch in in_batches(pixels)]))
     return {"paddle": paddle.__version__}
 
 
@@ -80,7 +80,7 @@ def run_export(job: Mapping[str, Any]) -> dict[str, str]:
     engine = get_registries().engines.build(facts.get("verified_with", facts["engine"]))
     engine.load(bundle)
     images = engine.prepare(read_photos(bundle, job["photos"]))
-    parts = [images[:1], *_batches(images[1:])]
+    parts = [images[:1], *in_batches(images[1:])]
     np.save(job["logits"], np.concatenate([engine.answers(part) for part in parts]))
     versions: dict[str, str] = engine.versions()
     return versions
@@ -96,5 +96,6 @@ def read_photos(bundle: Bundle, photos: Sequence[str]) -> NDArray[Any]:
     return np.stack([pipeline(Path(photo).read_bytes(), draw, photo) for photo in photos])
 
 
-def _batches(images: NDArray[Any]) -> list[NDArray[Any]]:
+def in_batches(images: NDArray[Any]) -> list[NDArray[Any]]:
+    """At most eight at a time."""
     return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]

@@ -29,6 +29,7 @@ from ppclas_core.plugins import get_registries
 from pydantic import ValidationError
 
 from ppclas_deploy import parity
+from ppclas_deploy.heat import TOLERANCE, check_heat
 from ppclas_deploy.isolate import LOG, keep_log
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
@@ -239,11 +240,20 @@ def _build(
             stop.set()
             _append(logs, folder / LOG)
     parity.require_agreement(result, doubt)
+    heat = None
+    if facts.get("heatmap"):
+        say("comparing its heat maps with Paddle's")
+        heat = check_heat(
+            bundle, folder, photos, folder / LOG, limit, max(TOLERANCE, exporter.accepted(facts))
+        )
     if proof:
         on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
         accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
         write_proof(folder, Proof.of(manifest, model_proof, accepted))
-    write_json(folder / parity.REPORT, parity.report(result, manifest, photos, model, export))
+    report = parity.report(result, manifest, photos, model, export)
+    if heat is not None:
+        report["heatmap_max_abs_diff"] = heat
+    write_json(folder / parity.REPORT, report)
     write_manifest(folder, manifest)
     return result, export
 

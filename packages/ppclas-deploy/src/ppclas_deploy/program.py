@@ -16,6 +16,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ExportError
 
 from ppclas_deploy.fusing import fuse
+from ppclas_deploy.heat_network import HeatNetwork
 from ppclas_deploy.sizes import channels_of
 
 if TYPE_CHECKING:
@@ -46,25 +47,44 @@ class _Network(nn.Layer):
             )
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.activated(self.model(self.prepared(images)))
+
+    def prepared(self, images: Tensor) -> Tensor:
         if self.pixels:
             images = images.astype("float32").transpose([0, 3, 1, 2]) * self.scale + self.shift
-        logits = self.model(images)
+        return images
+
+    def activated(self, logits: Tensor) -> Tensor:
         if self.activation == "softmax":
             return functional.softmax(logits, axis=1)
         return functional.sigmoid(logits) if self.activation == "sigmoid" else logits
 
 
+class _NetworkWithHeat(_Network):
+    """The same, with a heat map [N, h, w] beside the answer."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, heat = self.model(self.prepared(images))
+        return self.activated(logits), heat
+
+
 def save_program(
-    bundle: Bundle, prefix: Path, interface: Interface, ir: Literal["pir", "old"] = "pir"
+    bundle: Bundle,
+    prefix: Path,
+    interface: Interface,
+    ir: Literal["pir", "old"] = "pir",
+    *,
+    heatmap: bool = False,
 ) -> Path:
     """Write ``<prefix>.json`` (``ir="pir"``) or ``<prefix>.pdmodel`` (``"old"``) and
     ``<prefix>.pdiparams``.
 
     The program maps ``images`` to [batch, num_classes], both as ``interface`` says. Branches that
-    a network trains with are fused. Returns the structure's path.
+    a network trains with are fused. Returns the structure's path. With ``heatmap`` it gives a
+    ``HeatNetwork``'s map too.
 
     Raises:
-        ExportError: the model returns something else.
+        ExportError: the model returns something else, or has no feature map for ``heatmap``.
     """
     batch, (height, width) = interface["batch"], bundle.image_size
     channels = channels_of(bundle)
@@ -72,7 +92,10 @@ def save_program(
     _require_logits(
         model(paddle.zeros([1, channels, height, width])), bundle.manifest.architecture.num_classes
     )
-    layer = _Network(model, bundle, interface)
+    if heatmap:
+        layer: _Network = _NetworkWithHeat(HeatNetwork(model, height, width), bundle, interface)
+    else:
+        layer = _Network(model, bundle, interface)
     layer.eval()
     if interface["input"] == "pixels":
         spec = InputSpec([batch, height, width, channels], "uint8", "images")

@@ -26,6 +26,8 @@ STEPS = {
     "tensorrt_here": "ppclas_deploy.exporters.tensorrt:look",
     "reference": "ppclas_deploy.answers:run_reference",
     "engine": "ppclas_deploy.answers:run_export",
+    "heat_reference": "ppclas_deploy.heat:run_reference",
+    "heat_engine": "ppclas_deploy.heat:run_export",
     "measure": "ppclas_deploy.measuring:run",
     "quantize": "ppclas_deploy.quantize.work:run",
 }

@@ -6,7 +6,7 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,17 @@ def load_catalog() -> dict[str, CatalogRow]:
     """Every published name and its row, in the documents' order."""
     rows = json.loads(Path(__file__).with_name("catalog.json").read_text(encoding="utf-8"))
     return {row["name"]: CatalogRow(**row) for row in rows}
+
+
+def load_fine_tuning() -> dict[str, dict[str, Any]]:
+    """Series → the optimizer's section that its models are fine-tuned with, where the usual one of
+    convolutional networks is not theirs: AdamW, whose rate falls from the classifier to the input.
+    """
+    file = Path(__file__).with_name("fine_tuning.json")
+    sections: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return sections
+
+
+LEARNED_POSITIONS = frozenset({"ViT", "DeiT", "DINOv2", "Foundation ViT", "TNT", "LeViT"})
+"""Series that learned something for each place of an image of their own size; for other sizes it
+is interpolated."""

@@ -1,4 +1,4 @@
-"""What this package registers: each catalogue name whose family is built, and weight formats."""
+"""What this package registers: each catalogue name whose family is built, weights, recipes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def register_models(registry: Registry) -> None:
     """Add the catalogue, with each row as metadata."""
     from ppclas_core.contracts.variants import LazyModel
 
-    from ppclas_models.catalog import load_catalog
+    from ppclas_models.catalog import LEARNED_POSITIONS, load_catalog, load_fine_tuning
     from ppclas_models.spellings import spellings
 
+    fine_tuning = load_fine_tuning()
     for row in load_catalog().values():
         if row.family is not None:
             registry.register(
@@ -34,6 +35,8 @@ def register_models(registry: Registry) -> None:
                     "pretrained": "ppclas_models.weights:locate",
                     "about": "ppclas_models.series:about",
                     "class_names": "ppclas_models.imagenet:class_names",
+                    **({"learned_positions": True} if row.series in LEARNED_POSITIONS else {}),
+                    **({"fine_tuning": usual} if (usual := fine_tuning.get(row.series)) else {}),
                 },
             )
 
@@ -48,6 +51,29 @@ def register_weight_formats(registry: Registry) -> None:
         ("Tar", "the archives of 2020, a member for each tensor; converted for a model first"),
     ):
         registry.register(name, f"ppclas_models.conversion.formats:{name}", summary=summary)
+
+
+@hookimpl
+def register_recipes(registry: Registry) -> None:
+    """Add what transformers, and networks made like them, are trained and fine-tuned with."""
+    for name, (summary, published) in _RECIPES.items():
+        registry.register(
+            name,
+            f"ppclas_models.recipes:{name}",
+            summary=summary,
+            metadata={} if published is None else {"published": published},
+        )
+
+
+_RECIPES: dict[str, tuple[str, float | None]] = {
+    "imagenet-deit-tiny": ("ImageNet-1k: DeiT_tiny_patch16_224, 300 epochs", 0.7208),
+    "imagenet-swin-tiny": ("ImageNet-1k: SwinTransformer_tiny, 300 epochs", 0.8110),
+    "imagenet-convnext-tiny": ("ImageNet-1k: ConvNeXt_tiny, 300 epochs", 0.8203),
+    "finetune-deit": ("your own photos, from DeiT's weights: classifier first, layer decay", None),
+    "finetune-swin": ("your own photos, from Swin's weights: classifier first, layer decay", None),
+    "finetune-convnext": ("your own photos, from ConvNeXt's weights, likewise", None),
+}
+"""Name → what it is, and the accuracy that PaddleClas reports, 0..1."""
 
 
 def _summary(row: CatalogRow) -> str:

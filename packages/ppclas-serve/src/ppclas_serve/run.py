@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ConfigError
 from ppclas_core.params import Params
+from ppclas_data.decoding.stray_lines import few_stray_lines
 from ppclas_data.loading.loader import available_cpus
 from ppclas_engine.bundles import bundle_from_weights
 from ppclas_engine.console import Console
 
 from ppclas_serve.backend.problems import Limits
-from ppclas_serve.backend.stray_lines import few_stray_lines
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -231,7 +231,7 @@ def select_command(
     \b
     Example:
       ppclas distill select pool/ --teacher runs/ResNet50_vd-1 --per-class 400 -o selected
-      ppclas distill select pool/ --teacher teacher.onnx --per-class 400 -o selected --devices cpu:2
+      ppclas distill select pool/ --teacher runs/ResNet50_vd-1 --per-class 400 -o best --devices 0,1
     """
     from ppclas_distill.pipeline import photo_counter
     from ppclas_distill.scorer import open_scorer

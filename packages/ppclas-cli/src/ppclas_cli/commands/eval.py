@@ -14,7 +14,7 @@ import click
 from ppclas_cli.bundles import WHAT, model_options, open_source
 from ppclas_cli.lazy import need_extra
 from ppclas_cli.output import FEW, print_table
-from ppclas_cli.training_screen import about_fonts
+from ppclas_cli.training_screen import about_fonts, add_heat_maps
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -150,6 +150,7 @@ def command(
     if report is not None:
         line = shlex.join(["ppclas", *sys.argv[1:]])
         report_scoring(Path(report), bundle, evaluation, scoring, opened.title, line)
+        add_heat_maps(Path(report), bundle)
         console.line(f"The report is in {Path(report) / 'report.html'}.")
     if confusion or report is not None:
         missing = about_fonts(bundle.labels)

@@ -71,6 +71,12 @@ class _Target(_ParamType):
     default=None,
     help="Normalisation and activation inside: uint8 photos [N, H, W, 3] in, probabilities out.",
 )
+@click.option(
+    "--heatmap",
+    is_flag=True,
+    default=None,
+    help="onnx, openvino: a second output that says where the evidence for the answer is.",
+)
 @click.option("--fp16", is_flag=True, default=None, help="Half precision, where the target has it.")
 @click.option(
     "--opset", type=click.IntRange(min=1), help="onnx: version of the operator set. Without it: 17."

@@ -129,6 +129,7 @@ def command(
       ppclas predict photos/ -m runs/MobileNetV2-1 --sort-into sorted/ --min-confidence 0.6
       ppclas predict photos/ -m runs/MobileNetV2-1 --devices 0,1
     """
+    from ppclas_data.decoding.stray_lines import OF_DECODERS, few_stray_lines
     from ppclas_deploy.engine_choice import load_engine, readers
     from ppclas_engine.bundles import DEFAULT_MODEL
     from ppclas_engine.console import Console
@@ -170,6 +171,19 @@ def command(
             predictions = predict_views(bundle, files, tta, **how)
         else:
             predictions = predict(bundle, files, **how)
+    with few_stray_lines(most=1000, drop=OF_DECODERS):
+        _hand_out(predictions, save_images, sort_into, output, chosen, least)
+
+
+def _hand_out(
+    predictions: Iterable[Prediction],
+    save_images: str | None,
+    sort_into: str | None,
+    output: str | None,
+    chosen: str | None,
+    least: float,
+) -> None:
+    """Print or write the answers, and the photos with them."""
     if save_images is not None or sort_into is not None:
         predictions = answered = list(predictions)
         if save_images is not None:

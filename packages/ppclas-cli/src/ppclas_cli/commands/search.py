@@ -255,6 +255,7 @@ def _print_space(settings: Settings) -> None:
 
 def _print(found: Found, as_json: bool) -> None:
     """The table, then the best run and what to do with it; files with all of it."""
+    from ppclas_engine.scoring.monitor import format_metric
     from ppclas_search.search import report
 
     report.write_all(found)
@@ -276,8 +277,11 @@ def _print(found: Found, as_json: bool) -> None:
         click.get_current_context().exit(1)
     run = report.run_of(found, best).path
     note = "" if best.state == "complete" else f" ({best.facts.get('reason', 'stopped')})"
-    value = report.shown(found.metric, best.height)
-    printing.note(f"The best: trial {best.number}, {found.metric} {value}{note}, in {run}")
+    value = format_metric(found.metric, abs(best.height or 0.0))
+    if not run.is_dir():
+        printing.note(f"The best: trial {best.number}, {value}{note}, of {best.place}")
+        return
+    printing.note(f"The best: trial {best.number}, {value}{note}, in {run}")
     printing.note(f"  classify photos with it:  ppclas predict new/ -m {shlex.quote(str(run))}")
     printing.note(
         f"  train with its settings:  ppclas train -c {shlex.quote(str(folder / 'best.yaml'))}"

@@ -297,8 +297,8 @@ def command(
         return
     # Without a network the plan says so, as the run would.
     offline = os.environ.get("PPCLAS_OFFLINE", "0") not in ("", "0")
-    config = tuning.config(loaded.config, console)
-    plan = plan_run(config, download=offline or not dry_run)
+    settled = tuning.config(loaded.config, console)
+    plan = plan_run(settled, download=offline or not dry_run)
     if augment is not None:
         plan = augmented(plan, augment)
     plan = tuning.plan(plan, console)

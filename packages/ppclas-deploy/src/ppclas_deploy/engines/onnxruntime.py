@@ -21,6 +21,7 @@ from pydantic import Field, PrivateAttr
 
 from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load
+from ppclas_deploy.engines.heat_output import OUTPUT, in_fixed_batches
 from ppclas_deploy.home import home
 
 if TYPE_CHECKING:
@@ -107,6 +108,15 @@ class OnnxRuntimeEngine(Engine):
         """
         answers: NDArray[np.float32] = self._session.run(None, {"images": images})[0]
         return answers
+
+    def heat_maps(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Maps [N, h, w] of an export that has them; see ``ppclas_deploy.heat.heat_maps``."""
+
+        def run(batch: NDArray[Any]) -> NDArray[np.float32]:
+            maps: NDArray[np.float32] = self._session.run([OUTPUT], {"images": batch})[0]
+            return maps
+
+        return in_fixed_batches(run, images, self._batch)
 
     def versions(self) -> dict[str, str]:
         """ONNX Runtime and the provider that runs."""

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 
 from ppclas_deploy.cpus import usable_cpus
 from ppclas_deploy.dependencies import load
+from ppclas_deploy.engines.heat_output import OUTPUT, in_fixed_batches
 from ppclas_deploy.engines.onnxruntime import refers_outside
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class OpenVinoEngine(Engine):
     """Run an OpenVINO or an ONNX export, in float32 whatever else the CPU has."""
 
     _request: Any = PrivateAttr(None)
+    _compiled: Any = PrivateAttr(None)
     _versions: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def open(self, bundle: Bundle) -> None:
@@ -58,6 +60,7 @@ class OpenVinoEngine(Engine):
                 f"{model} does not load in OpenVINO {version}: {line[0].strip()}"
             ) from error
         self._request = compiled.create_infer_request()
+        self._compiled = compiled
         self._versions = {
             "openvino": version,
             "device": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
@@ -77,6 +80,16 @@ class OpenVinoEngine(Engine):
         return np.array(
             answers[0], dtype=np.float32
         )  # a copy: the request writes its next answers over these
+
+    def heat_maps(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Maps [N, h, w] of an export that has them; see ``ppclas_deploy.heat.heat_maps``."""
+        # A request of its own: answers may be asked for meanwhile.
+        request = self._compiled.create_infer_request()
+
+        def run(batch: NDArray[Any]) -> NDArray[np.float32]:
+            return np.array(request.infer([batch])[OUTPUT], dtype=np.float32)
+
+        return in_fixed_batches(run, images, self._batch)
 
     def versions(self) -> dict[str, str]:
         """OpenVINO and the device that runs."""

@@ -89,6 +89,18 @@ class HalfPrecisionExporter(NetworkExporter):
         )
 
 
+class HeatExporter(HalfPrecisionExporter):
+    """A target whose network can give a heat map beside its answer."""
+
+    heatmap: bool = False
+    """A second output ``heatmap`` [N, h, w] in 0..1: where the evidence for the most probable class
+    is. The maps are compared with Paddle's too."""
+
+    def heat_facts(self) -> dict[str, Any]:
+        """What ``bundle.json`` says of the second output."""
+        return {"heatmap": True} if self.heatmap else {}
+
+
 def _require_pixels(bundle: Bundle) -> None:
     sample = bundle_pipeline(bundle).transform(
         np.full((375, 500, 3), 128, np.uint8), sample_draw(0, 0, 0), "a test image"

@@ -15,7 +15,8 @@ from ppclas_core.paddle_runtime import require_paddle
 from pydantic import PositiveInt
 
 from ppclas_deploy.dependencies import need
-from ppclas_deploy.exporters.base import HalfPrecisionExporter
+from ppclas_deploy.engines.heat_output import OUTPUT
+from ppclas_deploy.exporters.base import HeatExporter
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MODEL = "model.onnx"
 _SCALES = re.compile(r'"0\.a_array","D":\[[^]]*\]\},"N":"scale"')
 
 
-class OnnxExporter(HalfPrecisionExporter):
+class OnnxExporter(HeatExporter):
     """``model.onnx``: input ``images`` [N, 3, H, W] (float32, normalised), output ``logits`` [N,
     C], no activation.
 
@@ -56,13 +57,16 @@ class OnnxExporter(HalfPrecisionExporter):
                 pixels, which ``with_preprocess`` needs.
         """
         interface = self.interface(bundle)
-        job = self.job(bundle, folder, interface, opset=self.opset, fp16=self.fp16)
+        job = self.job(
+            bundle, folder, interface, opset=self.opset, fp16=self.fp16, heatmap=self.heatmap
+        )
         files = run_isolated("onnx", job, folder / LOG, self.timeout)
         return {
             "engine": "onnxruntime",
             "opset": self.opset,
             "fp16": self.fp16,
             **interface,
+            **self.heat_facts(),
             **files,
         }
 
@@ -105,7 +109,8 @@ def write_onnx(job: Mapping[str, Any], path: Path) -> None:
     from ppclas_deploy.program import save_program
 
     bundle, interface, opset = bundle_of(job["bundle"]), job["interface"], job["opset"]
-    program = save_program(bundle, Path.cwd() / "inference", interface)
+    heatmap = bool(job.get("heatmap", False))
+    program = save_program(bundle, Path.cwd() / "inference", interface, heatmap=heatmap)
     narrow_resize_scales(program)
     raw = Path.cwd() / MODEL
     # The "optimizers" that paddle2onnx offers install packages with pip on the way; tidy() does
@@ -199,17 +204,20 @@ def tidy(graph: Any) -> None:
 
 
 def name_ends(graph: Any, interface: Interface) -> None:
-    """Name the input ``images``, the output ``logits`` or ``probabilities``, a free batch axis
-    ``batch``, in place.
+    """Name the input ``images``, the outputs ``logits`` or ``probabilities`` and ``heatmap``, and a
+    free batch axis ``batch``, in place.
     """
     batch = interface["batch"]
-    new = {graph.input[0].name: "images", graph.output[0].name: interface["output"]}
-    graph.input[0].name, graph.output[0].name = new.values()
+    ends = [graph.input[0], *graph.output]
+    names = ("images", interface["output"], OUTPUT)
+    new = {end.name: name for end, name in zip(ends, names, strict=False)}
+    for end in ends:
+        end.name = new[end.name]
     for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                names[index] = new.get(name, name)
-    for end in (graph.input[0], graph.output[0]):
+        for used in (node.input, node.output):
+            for index, name in enumerate(used):
+                used[index] = new.get(name, name)
+    for end in ends:
         axis = end.type.tensor_type.shape.dim[0]
         if batch is None:
             axis.dim_param = "batch"

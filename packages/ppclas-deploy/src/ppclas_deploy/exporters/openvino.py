@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppclas_deploy.dependencies import need
-from ppclas_deploy.exporters.base import HalfPrecisionExporter
+from ppclas_deploy.exporters.base import HeatExporter
 from ppclas_deploy.exporters.onnx import need_converter, write_onnx
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
 
@@ -20,7 +20,7 @@ WEIGHTS = "model.bin"
 _OPSET = 17
 
 
-class OpenVinoExporter(HalfPrecisionExporter):
+class OpenVinoExporter(HeatExporter):
     """``model.xml`` and ``model.bin``: input ``images``, output ``logits`` or ``probabilities``, as
     in ``onnx``.
 
@@ -45,9 +45,17 @@ class OpenVinoExporter(HalfPrecisionExporter):
             ExportError: tracing or conversion failed.
         """
         interface = self.interface(bundle)
-        job = self.job(bundle, folder, interface, opset=_OPSET, fp16=False, half_weights=self.fp16)
+        job = self.job(
+            bundle,
+            folder,
+            interface,
+            opset=_OPSET,
+            fp16=False,
+            half_weights=self.fp16,
+            heatmap=self.heatmap,
+        )
         files = run_isolated("openvino", job, folder / LOG, self.timeout)
-        return {"engine": "openvino", "fp16": self.fp16, **interface, **files}
+        return {"engine": "openvino", "fp16": self.fp16, **interface, **self.heat_facts(), **files}
 
 
 def convert(job: Mapping[str, Any]) -> dict[str, str]:

@@ -66,14 +66,14 @@ class Shards:
         for rank in range(self._ranks.size):
             self._ranks.share_tensors(list(self.of(rank).values()), rank)
 
-    def gather(self, own: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The ``optimizer_arrays`` of all ranks for rank 0; the others get nothing."""
-        held = self._ranks.gather([(key, a.shape, str(a.dtype)) for key, a in own.items()])
+    def gather(self, own: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+        """The ``optimizer_state`` of all ranks for rank 0; the others get nothing."""
+        held = self._ranks.gather([(key, list(t.shape), t.dtype.name) for key, t in own.items()])
         whole = {}
         for rank, arrays in enumerate(held):
             for key, shape, dtype in arrays:  # one at a time: no device has room for all
                 mine = rank == self._ranks.rank
-                value = paddle.to_tensor(own[key]) if mine else paddle.empty(shape, dtype)
+                value = own[key] if mine else paddle.empty(shape, dtype.lower())
                 self._ranks.share_tensors([value], rank)
                 if self._ranks.first:
                     whole[key] = value.numpy()

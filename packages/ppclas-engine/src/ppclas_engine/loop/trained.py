@@ -23,6 +23,7 @@ from ppclas_engine.runs.checkpoint import (
     Checkpoint,
     layer_arrays,
     optimizer_arrays,
+    optimizer_state,
     restore_layers,
     restore_optimizer,
 )
@@ -56,9 +57,11 @@ class Trained:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of a checkpoint; the optimizer's are whole on rank 0 alone."""
-        moments = optimizer_arrays(self.parameters(), self.optimizer)
-        if self.shards is not None:
-            moments = self.shards.gather(moments)
+        moments = (
+            optimizer_arrays(self.parameters(), self.optimizer)
+            if self.shards is None
+            else self.shards.gather(optimizer_state(self.parameters(), self.optimizer))
+        )
         arrays = {f"model/{key}": value for key, value in model_state(self.model).items()}
         arrays |= {
             f"layers/{key}": value for key, value in layer_arrays(self.objective.layers()).items()

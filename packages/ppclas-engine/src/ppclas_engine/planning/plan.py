@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ppclas_components.family import positions_note, with_usual_optimizer
 from ppclas_components.signatures import check_signatures
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config, OptimizerSection
@@ -96,10 +97,8 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     """
     check_precision(config.train.precision, config.train.amp_level, device)
     check_signatures(config)
-    notes: list[str] = []
     splits = open_splits(config.data)
-    notes += splits.notes
-    notes += same_bytes(splits.train, splits.val)
+    notes = [*splits.notes, *same_bytes(splits.train, splits.val)]
     dark = look_for_dark(splits.train, config.data.max_sample)
     notes += [f"warning: {said}." for said in dark]
     train, val = splits.train, splits.val
@@ -113,15 +112,15 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
 
     check_task(config, train.task)
     loss = plan_loss(config.loss, train, notes)
-    metrics: list[Metric] = [
-        build_component(get_registries().metrics, metric) for metric in config.metrics
-    ]
+    metrics: list[Metric] = [build_component(get_registries().metrics, m) for m in config.metrics]
     monitor = plan_monitor(config.train.monitor, train.task, metrics, train.class_names)
     for tracker in config.trackers:
         build_component(get_registries().trackers, tracker).check()
 
     model = get_registries().models.entry(config.model.name)
     weights = _locate_weights(config, notes, download)
+    if weights is not None:
+        config = with_usual_optimizer(config, model.metadata, notes)
     tuning = fine_tuning_of(config, train) if weights is not None else None
     if tuning is not None and tuning.label_smoothing and loss.name == "CrossEntropy":
         loss = loss.replace(**{"label_smoothing": tuning.label_smoothing, **loss.params})
@@ -132,6 +131,7 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
     params = model_params(config.data, config.model.params)
     data = fit_channels(data, config.data, params.get("in_channels"), notes)
+    notes += positions_note(model.metadata, data.image_size)
     assert data.batch_size is not None
     if data.batch_size > len(train):
         raise ConfigError(

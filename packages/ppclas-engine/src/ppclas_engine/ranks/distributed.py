@@ -109,6 +109,9 @@ class Ranks:
         if self.alone or not tensors:
             return
         with paddle.no_grad(), _peers():
+            if len(tensors) == 1:
+                distributed.broadcast(tensors[0], src=source)
+                return
             flat = paddle.concat([tensor.flatten() for tensor in tensors])
             distributed.broadcast(flat, src=source)
             pieces = paddle.split(flat, [tensor.size for tensor in tensors])

@@ -47,7 +47,7 @@ def meeting(
             f"0 that all can reach; got {master!r}."
         )
     if machine > 0:
-        yield _Guest(machine, host, int(port), seconds)
+        yield _Guest(machine, host, int(port), seconds, say)
         return
     door = _open(int(port), counted[1])
     with door:
@@ -149,9 +149,11 @@ class _Guest:
     host: str
     port: int
     seconds: float
+    say: Say
 
     def __call__(self, launch: Launch) -> Launch:
         """``launch`` as machine 0 says; without a limit while that one trains with others."""
+        self.say(f"machine {self.machine} waits for machine 0 at {self.host}:{self.port}")
         end = time.monotonic() + self.seconds
         while time.monotonic() < end:
             with contextlib.suppress(OSError, ValueError):  # machine 0 is not there, or not yet

@@ -163,18 +163,25 @@ def restore_layers(layers: Mapping[str, nn.Layer], arrays: Mapping[str, NDArray[
         tensor.set_value(arrays[key])
 
 
-def optimizer_arrays(
+def optimizer_state(
     parameters: Mapping[str, Tensor], optimizer: paddle.optimizer.Optimizer
-) -> dict[str, NDArray[Any]]:
-    """Optimizer state of the trained ``parameters`` as ``<accumulator>/<parameter>`` → array."""
+) -> dict[str, Tensor]:
+    """Optimizer state of the trained ``parameters`` as ``<accumulator>/<parameter>`` → tensor."""
     names = {parameter.name: name for name, parameter in parameters.items()}
     # Paddle's public state_dict() glues both names together with a counter, and cannot be taken
     # apart reliably.
     return {
-        f"{accumulator}/{names[parameter]}": value.numpy()
+        f"{accumulator}/{names[parameter]}": value
         for accumulator, values in optimizer._accumulators.items()
         for parameter, value in values.items()
     }
+
+
+def optimizer_arrays(
+    parameters: Mapping[str, Tensor], optimizer: paddle.optimizer.Optimizer
+) -> dict[str, NDArray[Any]]:
+    """``optimizer_state`` as arrays."""
+    return {key: value.numpy() for key, value in optimizer_state(parameters, optimizer).items()}
 
 
 def restore_optimizer(
@@ -197,12 +204,7 @@ def restore_optimizer(
         optimizer._create_accumulators(
             block, [p for name, p in parameters.items() if name in known]
         )
-    names = {parameter.name: name for name, parameter in parameters.items()}
-    fresh = {
-        f"{accumulator}/{names[parameter]}": value
-        for accumulator, values in optimizer._accumulators.items()
-        for parameter, value in values.items()
-    }
+    fresh = optimizer_state(parameters, optimizer)
     if fresh.keys() != arrays.keys():
         odd = sorted(fresh.keys() ^ arrays.keys())[:3]
         raise CheckpointError(

@@ -30,10 +30,10 @@ Base = partial(VisionTransformerConfig, embed_dim=768, depth=12, num_heads=12, d
     DeiT_base_patch16_384=Base(image_size=384),
 )
 class DeiT(VisionTransformer):
-    """Images [N, in_channels, image_size, image_size] → logits [N, num_classes].
+    """Images [N, in_channels, H, W] → logits [N, num_classes].
 
     Raises:
-        ShapeError: an image of another size.
+        ShapeError: an image is smaller than a patch.
     """
 
 
@@ -44,13 +44,13 @@ class DeiT(VisionTransformer):
     DeiT_base_distilled_patch16_384=Base(image_size=384),
 )
 class DistilledDeiT(VisionTransformer):
-    """Images [N, in_channels, image_size, image_size] → logits [N, num_classes].
+    """Images [N, in_channels, H, W] → logits [N, num_classes].
 
     A second token and classifier are for what a teacher says. In training the model gives the
     logits of both, first those for the true labels; in evaluation their mean (section 4).
 
     Raises:
-        ShapeError: an image of another size.
+        ShapeError: an image is smaller than a patch.
     """
 
     head = ("head", "head_dist")

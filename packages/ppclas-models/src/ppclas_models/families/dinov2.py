@@ -66,13 +66,13 @@ Giant = partial(ViT, embed_dim=1536, depth=40, num_heads=24, mlp="swiglu", mlp_r
     DINOv2_vit_giant_patch14_reg4=Giant(num_registers=4),
 )
 class DINOv2(VisionTransformer):
-    """Images [N, in_channels, image_size, image_size] → logits [N, num_classes].
+    """Images [N, in_channels, H, W] → logits [N, num_classes].
 
     The published weights have no classifier: ``num_classes=0`` gives their features, those of the
     class token.
 
     Raises:
-        ShapeError: an image of another size.
+        ShapeError: an image is smaller than a patch.
     """
 
     layer_scale = 1e-5

@@ -16,6 +16,7 @@ Published are the networks before a classifier; its weights are those that fine-
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,11 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
 from ppclas_core.contracts.variants import Variants
+from ppclas_core.errors import ShapeError
 from pydantic import NonNegativeInt
 
 from ppclas_models.layers.attention import SelfAttention
+from ppclas_models.layers.positions import Grid, resize_table
 from ppclas_models.layers.vision_transformer import VisionTransformer, VisionTransformerConfig
 from ppclas_models.layers.window import relative_position_index
 
@@ -41,8 +44,7 @@ Large = partial(VisionTransformerConfig, **LARGE)
 
 
 class FoundationViT(VisionTransformer):
-    """What the five share. Images [N, in_channels, image_size, image_size] → logits [N,
-    num_classes].
+    """What the five share. Images [N, in_channels, H, W] → logits [N, num_classes].
 
     All published files hold ``proj`` [embed_dim, 512], which leads to CLIP's space of images and
     texts; logits do not depend on it, and it does not take gradients.
@@ -84,7 +86,7 @@ class CLIPViT(FoundationViT):
     published weights are evaluated with; the paper's is an approximation of it.
 
     Raises:
-        ShapeError: an image of another size than ``image_size``.
+        ShapeError: an image is smaller than a patch.
     """
 
     config: CLIPConfig
@@ -93,8 +95,8 @@ class CLIPViT(FoundationViT):
         super().__init__(config)
         self.ln_pre = nn.LayerNorm(config.embed_dim, config.epsilon)
 
-    def add_positions(self, tokens: Tensor) -> Tensor:
-        return self.ln_pre(tokens + self.pos_embed)
+    def add_positions(self, tokens: Tensor, grid: Grid) -> Tensor:
+        return self.ln_pre(super().add_positions(tokens, grid))
 
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens[:, self.config.pooled_token]
@@ -117,37 +119,42 @@ class PlainViT(FoundationViT):
     """MoCo v3's and MAE's network: the plain ViT.
 
     Raises:
-        ShapeError: an image of another size than ``image_size``.
+        ShapeError: an image is smaller than a patch.
     """
 
 
+BEYOND = 3
+"""Biases after those of the offsets: from the image's token to a patch, back, and to itself."""
+
+
 class RelativeAttention(SelfAttention):
-    """Tokens [N, 1 + grid ** 2, dim] → the same shape: self-attention with a learned bias for each
-    offset between two patches, and three more for the pairs with the image's own token.
+    """Tokens [N, 1 + side², dim] → the same shape: self-attention with a learned bias for each
+    offset between two patches, and three more for the pairs with the image's own token. Where
+    ``side`` is not ``grid`` the biases are resized.
     """
 
     def __init__(self, dim: int, num_heads: int, grid: int) -> None:
         super().__init__(dim, num_heads)
-        self.grid = grid
-        self.offsets = (2 * grid - 1) ** 2
         self.relative_position_bias_table = self.create_parameter(
-            [self.offsets + 3, num_heads], default_initializer=TruncatedNormal(std=0.02)
+            [(2 * grid - 1) ** 2 + BEYOND, num_heads],
+            default_initializer=TruncatedNormal(std=0.02),
         )
 
-    def position_bias(self) -> Tensor:
-        """[num_heads, 1 + grid ** 2, 1 + grid ** 2]."""
-        patches, first = self.grid**2, self.offsets
-        index = relative_position_index(self.grid).reshape([patches, patches])
+    def position_bias(self, side: int) -> Tensor:
+        """[num_heads, 1 + side², 1 + side²]."""
+        patches, first = side**2, (2 * side - 1) ** 2
+        index = relative_position_index(side).reshape([patches, patches])
         to_patches = paddle.full([1, patches], first, index.dtype)
         from_patches = paddle.full([patches, 1], first + 1, index.dtype)
         itself = paddle.full([1, 1], first + 2, index.dtype)
         top = paddle.concat([itself, to_patches], axis=1)
         rest = paddle.concat([from_patches, index], axis=1)
-        biases = self.relative_position_bias_table[paddle.concat([top, rest]).flatten()]
+        table = resize_table(self.relative_position_bias_table, side, BEYOND)
+        biases = table[paddle.concat([top, rest]).flatten()]
         return biases.transpose([1, 0]).reshape([self.num_heads, patches + 1, patches + 1])
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        return super().forward(x, self.position_bias())
+        return super().forward(x, self.position_bias(math.isqrt(x.shape[1] - 1)))
 
 
 @models.register(CAE_vit_base_patch16_224=Base())
@@ -155,10 +162,19 @@ class CAEViT(FoundationViT):
     """CAE's encoder: position embeddings and biases, and scaled branches.
 
     Raises:
-        ShapeError: an image of another size than ``image_size``.
+        ShapeError: an image is smaller than a patch, or has not as many rows as columns of them.
     """
 
     layer_scale = 0.1
+
+    def places(self, images: Tensor) -> Grid:
+        rows, columns = super().places(images)
+        if rows != columns:
+            raise ShapeError(
+                f"{type(self).__name__} takes square images; got {rows}x{columns} patches of "
+                f"{self.config.patch_size} pixels. Crop or squash the images first."
+            )
+        return rows, columns
 
     def attention(self) -> nn.Layer:
         return RelativeAttention(self.config.embed_dim, self.config.num_heads, self.grid)
@@ -172,11 +188,11 @@ class BEiTv2(CAEViT):
     """BEiT v2's network: position biases alone, and scaled branches.
 
     Raises:
-        ShapeError: an image of another size than ``image_size``.
+        ShapeError: an image is smaller than a patch.
     """
 
     def add_position_embedding(self) -> None:
         """Add nothing: the biases say where a token stands."""
 
-    def add_positions(self, tokens: Tensor) -> Tensor:
+    def add_positions(self, tokens: Tensor, grid: Grid) -> Tensor:
         return tokens

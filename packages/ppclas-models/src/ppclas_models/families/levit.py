@@ -21,8 +21,8 @@ from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels_last import ToChannelsFirst, ToChannelsLast, to_channels_last
 from ppclas_models.layers.conv_norm import ConvNorm, ConvNormKeys
 from ppclas_models.layers.mlp import linear
-from ppclas_models.layers.patch_embed import check_image_size
 from ppclas_models.layers.pool import global_average_pool
+from ppclas_models.layers.positions import Grid, resize_grid
 from ppclas_models.layers.stochastic_depth import DropPath
 
 models = Variants()
@@ -85,8 +85,8 @@ class Residual(nn.Layer):
 
 class BiasedAttention(nn.Layer):
     """What the two attentions share: a learned bias for each distance, in rows and in columns,
-    between a query and a key on a map of ``side`` x ``side``. Queries take every ``stride``-th row
-    and column.
+    between a query and a key on a map of ``side`` x ``side``, resized for other maps. Queries take
+    every ``stride``-th row and column.
     """
 
     def __init__(self, num_heads: int, side: int, stride: int) -> None:
@@ -98,15 +98,26 @@ class BiasedAttention(nn.Layer):
             [num_heads, side**2], default_initializer=Constant(0.0)
         )
 
-    def bias(self) -> Tensor:
-        """[num_heads, queries, keys]."""
-        keys = paddle.arange(self.side)
-        apart = (keys[:: self.stride].unsqueeze(1) - keys).abs()  # along one side
-        rows, columns = apart.unsqueeze([1, 3]), apart.unsqueeze([0, 2])
-        index = rows * self.side + columns  # [query row, query column, key row, key column]
-        places = index.shape[0] ** 2
-        biases = self.attention_biases.transpose([1, 0])[index.flatten()]
-        return biases.transpose([1, 0]).reshape([self.num_heads, places, self.side**2])
+    def bias(self, grid: Grid) -> Tensor:
+        """[num_heads, queries, keys] of a map of so many rows and columns."""
+        rows, columns = grid
+        distances = self.attention_biases.reshape([1, self.num_heads, self.side, self.side])
+        biases = resize_grid(distances, grid).reshape([self.num_heads, rows * columns])
+        down, across = self._apart(rows).unsqueeze([1, 3]), self._apart(columns).unsqueeze([0, 2])
+        index = down * columns + across  # [query row, query column, key row, key column]
+        places = index.shape[0] * index.shape[1]
+        chosen = biases.transpose([1, 0])[index.flatten()]
+        return chosen.transpose([1, 0]).reshape([self.num_heads, places, rows * columns])
+
+    def _apart(self, length: int) -> Tensor:
+        """How far queries and keys are apart along one side, [queries, keys]."""
+        keys = paddle.arange(length)
+        return (keys[:: self.stride].unsqueeze(1) - keys).abs()
+
+    def grid(self, x: Tensor) -> Grid:
+        """Rows and columns of a map [N, H, W, C]; ``side`` where an export does not know them."""
+        rows, columns = (size if size > 0 else self.side for size in x.shape[1:3])
+        return rows, columns
 
     def heads(self, x: Tensor) -> Tensor:
         """[N, H, W, num_heads * C] → [N, num_heads, H * W, C]."""
@@ -114,7 +125,7 @@ class BiasedAttention(nn.Layer):
 
 
 class Attention(BiasedAttention):
-    """[N, side, side, dim] → the same shape."""
+    """[N, H, W, dim] → the same shape."""
 
     def __init__(self, dim: int, num_heads: int, key_dim: int, side: int) -> None:
         super().__init__(num_heads, side, stride=1)
@@ -126,12 +137,13 @@ class Attention(BiasedAttention):
     def forward(self, x: Tensor) -> Tensor:
         parts = [self.key_dim, self.key_dim, VALUE_RATIO * self.key_dim]
         queries, keys, values = self.heads(self.qkv(x)).split(parts, axis=-1)
-        mixed = attend(queries, keys, values, self.key_dim**-0.5, self.bias())
-        return self.proj(mixed.reshape([-1, self.side, self.side, mixed.shape[-1]]))
+        grid = self.grid(x)
+        mixed = attend(queries, keys, values, self.key_dim**-0.5, self.bias(grid))
+        return self.proj(mixed.reshape([-1, *grid, mixed.shape[-1]]))
 
 
 class ShrinkingAttention(BiasedAttention):
-    """[N, dim, side, side] → [N, ⌈side / 2⌉, ⌈side / 2⌉, out_dim] (section 4.2)."""
+    """[N, dim, H, W] → [N, ⌈H / 2⌉, ⌈W / 2⌉, out_dim] (section 4.2)."""
 
     def __init__(self, dim: int, out_dim: int, key_dim: int, side: int) -> None:
         num_heads = dim // key_dim
@@ -147,9 +159,10 @@ class ShrinkingAttention(BiasedAttention):
         x = to_channels_last(x)
         keys, values = self.heads(self.kv(x)).split(parts, axis=-1)
         queries = self.heads(self.q(x))
-        mixed = attend(queries, keys, values, self.key_dim**-0.5, self.bias())
-        side = (self.side + 1) // 2
-        return self.proj(mixed.reshape([-1, side, side, mixed.shape[-1]]))
+        grid = self.grid(x)
+        mixed = attend(queries, keys, values, self.key_dim**-0.5, self.bias(grid))
+        rows, columns = ((length + 1) // 2 for length in grid)
+        return self.proj(mixed.reshape([-1, rows, columns, mixed.shape[-1]]))
 
 
 class EverySecond(nn.Layer):
@@ -179,13 +192,11 @@ def mlp(dim: int) -> nn.Sequential:
     LeViT_384=LeViTConfig(channels=(384, 512, 768), num_heads=(6, 9, 12), drop_path_rate=0.1),
 )
 class LeViT(ChainModel):
-    """Images [N, in_channels, image_size, image_size] → logits [N, num_classes].
+    """Images [N, in_channels, H, W] → logits [N, num_classes].
 
     The paper's second classifier, for a teacher's labels, is left out, as in the published weights.
-    The stage ``head`` holds the norm of the pooled features as well.
-
-    Raises:
-        ShapeError: an image of another size.
+    The stage ``head`` holds the norm of the pooled features as well. Biases are resized for images
+    of another size than ``image_size``.
     """
 
     head = ("head.l",)
@@ -227,9 +238,6 @@ class LeViT(ChainModel):
             if position < 3:
                 act = f"patch_embed.{2 * position + 1}"
                 self.append("stem", act, nn.Hardswish(), channels)
-
-    def check_images(self, images: Tensor) -> None:
-        check_image_size(self, images, self.config.image_size)
 
     def pool(self, features: Tensor) -> Tensor:
         """[N, C, h, w] → [N, C]: the mean over all positions, normalised."""

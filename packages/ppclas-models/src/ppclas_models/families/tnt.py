@@ -17,7 +17,7 @@ from ppclas_models.layers.attention import attend, split_heads
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.encoder import TokensToMap
 from ppclas_models.layers.mlp import Mlp, linear
-from ppclas_models.layers.patch_embed import check_image_size
+from ppclas_models.layers.positions import Grid, patch_grid, resize_embedding
 from ppclas_models.layers.stochastic_depth import DropPath, drop_path_rates
 from ppclas_models.layers.window import partition
 
@@ -104,10 +104,10 @@ class Block(nn.Layer):
     TNT_base=TNTConfig(embed_dim=640, inner_dim=40, num_heads=10),
 )
 class TNT(ImageModel):
-    """Images [N, in_channels, image_size, image_size] → logits [N, num_classes].
+    """Images [N, in_channels, H, W] → logits [N, num_classes].
 
     Raises:
-        ShapeError: an image of another size.
+        ShapeError: an image is smaller than a patch.
     """
 
     head = ("head",)
@@ -140,17 +140,23 @@ class TNT(ImageModel):
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images → what the first block gets."""
-        check_image_size(self, images, self.config.image_size)
+        rows, columns = self.places(images)
+        images = images[:, :, : rows * PATCH_SIZE, : columns * PATCH_SIZE]
         side = (PATCH_SIZE, PATCH_SIZE)
         squares = partition(images.transpose([0, 2, 3, 1]), side).flatten(0, 1)
         # Each patch on its own, with a border of zeros: no pixel sees those of another patch.
         squares = squares.transpose([0, 2, 1]).reshape([0, 0, *side])
         pixels = self.pixel_embed["proj"](squares).flatten(2).transpose([0, 2, 1]) + self.pixel_pos
-        within = pixels.reshape([-1, self.grid**2, INNER_SIDE**2 * pixels.shape[-1]])
+        within = pixels.reshape([-1, rows * columns, INNER_SIDE**2 * pixels.shape[-1]])
         patches = self.norm2_proj(self.proj(self.norm1_proj(within)))
         # Zeros of the batch's size: an export knows it only when it runs.
         token = paddle.zeros_like(patches[:, :1]) + self.cls_token
-        return pixels, paddle.concat([token, patches], axis=1) + self.patch_pos
+        positions = resize_embedding(self.patch_pos, (rows, columns), 1)
+        return pixels, paddle.concat([token, patches], axis=1) + positions
+
+    def places(self, images: Tensor) -> Grid:
+        """Rows and columns of patches in images [N, C, H, W]."""
+        return patch_grid(self, images, PATCH_SIZE, self.grid)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Tokens [N, 1 + patches, embed_dim]: the image's, then the patches, row by row."""
@@ -158,7 +164,7 @@ class TNT(ImageModel):
         for block in self.blocks:
             pixels, patches = block(pixels, patches)
         patches = self.norm(patches)
-        self.patch_map(patches, self.grid, self.grid)  # for who listens: see ``feature_info``
+        self.patch_map(patches, *self.places(images))  # for who listens: see ``feature_info``
         return patches
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

@@ -52,10 +52,10 @@ Large = partial(ViTConfig, embed_dim=1024, depth=24, num_heads=16)
     ViT_large_patch32_384=Large(patch_size=32, image_size=384),
 )
 class ViT(VisionTransformer):
-    """Images [N, in_channels, image_size, image_size] → logits [N, num_classes].
+    """Images [N, in_channels, H, W] → logits [N, num_classes].
 
     Raises:
-        ShapeError: an image of another size.
+        ShapeError: an image is smaller than a patch.
     """
 
     config: ViTConfig

@@ -55,21 +55,6 @@ class PatchEmbed(nn.Layer):
         return x if self.norm is None else self.norm(x)
 
 
-def check_image_size(model: nn.Layer, images: Tensor, side: int) -> None:
-    """Images [N, C, side, side] pass.
-
-    Raises:
-        ShapeError: they have another height or width. Not while tracing for export: there both can
-            be symbolic.
-    """
-    height, width = images.shape[2:]
-    if paddle.in_dynamic_mode() and (height != side or width != side):
-        raise ShapeError(
-            f"{type(model).__name__} was built for images of {side}x{side} pixels; got "
-            f"{height}x{width}. Resize them, or build it with image_size=, the side of a square."
-        )
-
-
 def check_smallest(model: nn.Layer, images: Tensor, side: int) -> None:
     """Images [N, C, H, W] pass whose height and width are ``side`` pixels or more.
 

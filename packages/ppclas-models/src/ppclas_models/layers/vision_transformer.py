@@ -18,7 +18,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ppclas_models.layers.attention import SelfAttention
 from ppclas_models.layers.encoder import EncoderBlock, TokensToMap
 from ppclas_models.layers.mlp import Mlp, linear
-from ppclas_models.layers.patch_embed import PatchEmbed, check_image_size
+from ppclas_models.layers.patch_embed import PatchEmbed
+from ppclas_models.layers.positions import Grid, patch_grid, resize_embedding
 from ppclas_models.layers.stochastic_depth import drop_path_rates
 
 
@@ -35,7 +36,8 @@ class VisionTransformerConfig(ModelConfig):
     patch_size: PositiveInt = 16
     """Side of a patch, in pixels."""
     image_size: PositiveInt = 224
-    """Side of the images, in pixels; it decides the number of position embeddings."""
+    """Side of the images that position embeddings are for, in pixels; for others they are
+    resized."""
     epsilon: PositiveFloat = 1e-6
     """Added to the variance in the layer norms."""
     drop_path_rate: float = Field(0.0, ge=0, lt=1)
@@ -43,12 +45,14 @@ class VisionTransformerConfig(ModelConfig):
 
 
 class VisionTransformer(ImageModel):
-    """Images [N, in_channels, image_size, image_size] → logits [N, num_classes].
+    """Images [N, in_channels, H, W] → logits [N, num_classes].
 
     Tokens for the whole image come before those of the patches; the classifier reads the first.
+    Position embeddings are resized for images of another size than ``image_size``; rows and columns
+    of pixels that are left over beside the patches are not seen.
 
     Raises:
-        ShapeError: an image of another size.
+        ShapeError: an image is smaller than a patch.
     """
 
     head: ClassVar[tuple[str, ...]] = ("head",)
@@ -104,15 +108,19 @@ class VisionTransformer(ImageModel):
 
     def embed(self, images: Tensor) -> Tensor:
         """Images → the tokens that the first block gets, [N, L, embed_dim]."""
-        check_image_size(self, images, self.config.image_size)
+        grid = self.places(images)
         patches = self.patch_embed(images).flatten(2).transpose([0, 2, 1])
         # By an example of the shape: an export knows the batch's size only when it runs.
         tokens = [getattr(self, name).expand_as(patches[:, :1]) for name in self.image_tokens]
-        return self.add_positions(paddle.concat([*tokens, patches], axis=1))
+        return self.add_positions(paddle.concat([*tokens, patches], axis=1), grid)
 
-    def add_positions(self, tokens: Tensor) -> Tensor:
-        """Tokens [N, L, embed_dim], told where they stand."""
-        return tokens + self.pos_embed
+    def places(self, images: Tensor) -> Grid:
+        """Rows and columns of patches in images [N, C, H, W]."""
+        return patch_grid(self, images, self.config.patch_size, self.grid)
+
+    def add_positions(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """Tokens [N, L, embed_dim], told where they stand on ``grid``."""
+        return tokens + resize_embedding(self.pos_embed, grid, len(self.image_tokens))
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Tokens [N, L, embed_dim]: those of the whole image, then the patches, row by row."""
@@ -120,7 +128,7 @@ class VisionTransformer(ImageModel):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        self.patch_map(x, self.grid, self.grid)  # for who listens there: see ``feature_info``
+        self.patch_map(x, *self.places(images))  # for who listens there: see ``feature_info``
         return x
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:

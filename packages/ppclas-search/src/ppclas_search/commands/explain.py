@@ -31,8 +31,9 @@ from ppclas_search.commands import printing
     "--method",
     "methods",
     multiple=True,
-    type=click.Choice(["grad-cam", "layer-cam", "recipro-cam", "occlusion"]),
-    help="May be repeated. Without it: grad-cam and layer-cam; occlusion for an export.",
+    type=click.Choice(["grad-cam", "layer-cam", "recipro-cam", "occlusion", "heatmap"]),
+    help="May be repeated. Without it: grad-cam and layer-cam; for an export its own heatmap, "
+    "or occlusion.",
 )
 @click.option(
     "--class", "label", metavar="NAME", help="Explain this class. Without it: the answer itself."

@@ -20,6 +20,7 @@ from ppclas_search.explain.faithful import Faithfulness, measure_faithfulness
 from ppclas_search.explain.maps import (
     Maps,
     Pixels,
+    as_large,
     grad_cam,
     layer_cam,
     occlusion,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 GRADIENT_METHODS = ("grad-cam", "layer-cam", "recipro-cam")
 """Those that need the model itself, in Paddle."""
-METHODS = (*GRADIENT_METHODS, "occlusion")
+METHODS = (*GRADIENT_METHODS, "occlusion", "heatmap")
+"""``heatmap`` is the second output of an export that was made with it."""
 _SHEET_ROWS = 40
 _CELL = 160
 _BATCH = 16
@@ -66,6 +68,9 @@ class _Asked(NamedTuple):
     logits: Callable[[Pixels], NDArray[np.float32]]
     model: ImageModel | None
     """The Paddle model; None for an export."""
+    heat: Callable[[Pixels], NDArray[np.float32]] | None = None
+    """Pixels to the coarse maps [N, h, w] of the most probable classes, of an export that has
+    them."""
 
 
 def explain(
@@ -86,7 +91,8 @@ def explain(
         bundle: what answers; a bundle, or an export.
         paths: image files.
         folder: a new one, or one that was written before.
-        methods: of ``METHODS``. Nothing: Grad-CAM and LayerCAM; occlusion for an export.
+        methods: of ``METHODS``. Nothing: Grad-CAM and LayerCAM; for an export its own heat
+            map, or else occlusion.
         label: the class to explain. Nothing: each photo's most probable one.
         layer: feature map that Grad-CAM and LayerCAM look at, as in ``feature_info()``; negative
             numbers count from the last one. Nothing: what the classifier sees.
@@ -151,13 +157,40 @@ def as_dict(result: Explained) -> dict[str, Any]:
     return {name: value for name, value in vars(result).items() if value not in ("", None, ())}
 
 
+def gives_heat(bundle: Bundle) -> bool:
+    """Whether maps take a pass or two: of a bundle, and of an export with an output for them."""
+    return bundle.manifest.kind != "export" or _has_heat(bundle)
+
+
+def draw_maps(bundle: Bundle, pixels: Pixels, classes: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Pictures [H, W, 3] of ``pixels`` with their maps: Grad-CAM, or an export's own.
+
+    Raises:
+        ShapeError: the model has no feature map.
+        ConfigError: an export's map is of another class.
+    """
+    method, asked, found = _choose_methods(bundle, ())[0], _open(bundle, None), []
+    for start in range(0, len(pixels), _BATCH):
+        part = slice(start, start + _BATCH)
+        maps = _map(method, bundle, asked, pixels[part], classes[part], None)
+        found += [overlay(image, heat) for image, heat in zip(pixels[part], maps, strict=True)]
+    return found
+
+
 def _choose_methods(bundle: Bundle, methods: Sequence[str]) -> tuple[str, ...]:
     export = bundle.manifest.kind == "export"
     if not methods:
-        return ("occlusion",) if export else ("grad-cam", "layer-cam")
+        if not export:
+            return "grad-cam", "layer-cam"
+        return ("heatmap",) if _has_heat(bundle) else ("occlusion",)
     for method in methods:
         if method not in METHODS:
             raise ConfigError(f"There is no method {method!r}. There are: {', '.join(METHODS)}.")
+        if method == "heatmap" and not _has_heat(bundle):
+            raise ConfigError(
+                f"heatmap is a second output, which {bundle.folder} has not got. Export the run "
+                "with --heatmap, or use --method occlusion."
+            )
         if export and method in GRADIENT_METHODS:
             raise ConfigError(
                 f"{method} looks inside the model, and {bundle.folder} is an export, which gives "
@@ -170,10 +203,19 @@ def _open(bundle: Bundle, engine: str | None) -> _Asked:
     if bundle.manifest.kind != "export":
         model = bundle.build_model()
         return _Asked(model_predictor(model, bundle.manifest.preprocessing.normalize), model)
-    if engine is None:
+    if engine is None and not _has_heat(bundle):
         return _Asked(bundle_predictor(bundle), None)
-    opened = open_engine(bundle, engine)
-    return _Asked(lambda pixels: opened.logits(opened.prepare(pixels)), None)
+    opened: Any = open_engine(bundle, engine)
+    ask = getattr(opened, "heat_maps", None) if _has_heat(bundle) else None
+    return _Asked(
+        lambda pixels: opened.logits(opened.prepare(pixels)),
+        None,
+        None if ask is None else lambda pixels: ask(opened.prepare(pixels)),
+    )
+
+
+def _has_heat(bundle: Bundle) -> bool:
+    return bool((bundle.manifest.export or {}).get("heatmap"))
 
 
 def _class_index(bundle: Bundle, label: str) -> int:
@@ -196,12 +238,26 @@ def _map(
     layer: int | None,
 ) -> Maps:
     normalize = bundle.manifest.preprocessing.normalize
+    if method == "heatmap":
+        return _given_map(asked, pixels, classes)
     if method == "occlusion" or asked.model is None:
         return occlusion(asked.logits, pixels, classes)
     if method == "recipro-cam":
         return recipro_cam(asked.model, pixels, classes, normalize)
     gradients = grad_cam if method == "grad-cam" else layer_cam
     return gradients(asked.model, pixels, classes, normalize, layer)
+
+
+def _given_map(asked: _Asked, pixels: Pixels, classes: Sequence[int]) -> Maps:
+    """The export's own map, as large as the photos."""
+    if asked.heat is None:
+        raise ConfigError("this engine gives no heat maps: use --engine onnxruntime or openvino")
+    if (asked.logits(pixels).argmax(axis=1) != np.asarray(classes)).any():
+        raise ConfigError(
+            "the heat map of an export is of the most probable class: leave --class out, or use "
+            "--method occlusion"
+        )
+    return as_large(asked.heat(pixels), pixels)
 
 
 def _faithfulness(

@@ -58,7 +58,7 @@ def grad_cam(
     """
     maps, gradients = _maps_and_gradients(model, pixels, classes, normalize, layer)
     weights = gradients.mean(axis=(2, 3), keepdims=True)
-    return _finish((weights * maps).sum(axis=1), pixels)
+    return as_large((weights * maps).sum(axis=1), pixels)
 
 
 def layer_cam(
@@ -74,7 +74,7 @@ def layer_cam(
     to 7, https://doi.org/10.1109/TIP.2021.3089943. Arguments and errors are those of ``grad_cam``.
     """
     maps, gradients = _maps_and_gradients(model, pixels, classes, normalize, layer)
-    return _finish((np.maximum(gradients, 0.0) * maps).sum(axis=1), pixels)
+    return as_large((np.maximum(gradients, 0.0) * maps).sum(axis=1), pixels)
 
 
 def recipro_cam(
@@ -103,7 +103,7 @@ def recipro_cam(
             chances = paddle.nn.functional.softmax(paddle.concat(logits), axis=1)
             place = chances[:, int(of_class)].numpy().reshape(height, width)
             found.append(place - place.min())
-    return _finish(np.stack(found), pixels)
+    return as_large(np.stack(found), pixels)
 
 
 def occlusion(
@@ -148,14 +148,14 @@ def occlusion(
             times[top : top + side, left : left + side] += 1
         # The squares' edges mean nothing.
         found.append(cv2.GaussianBlur(total / times, (0, 0), side / 4))
-    return _finish(np.stack(found), pixels)
+    return as_large(np.stack(found), pixels)
 
 
 def random_maps(rng: np.random.Generator, pixels: Pixels, cells: int = 7) -> Maps:
     """Maps that know nothing: random values of ``cells`` x ``cells`` places, made as large as the
     images. What a real map has to be better than.
     """
-    return _finish(rng.random((len(pixels), cells, cells), np.float32), pixels)
+    return as_large(rng.random((len(pixels), cells, cells), np.float32), pixels)
 
 
 def _maps_and_gradients(
@@ -234,8 +234,8 @@ def _starts(length: int, side: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, length - side, steps + 1)})
 
 
-def _finish(maps: NDArray[Any], pixels: Pixels) -> Maps:
-    """``relu``, the images' size, and 1 at the strongest place."""
+def as_large(maps: NDArray[Any], pixels: Pixels) -> Maps:
+    """Maps [N, h, w] with ``relu``, in the images' size, and 1 at the strongest place."""
     height, width = pixels.shape[1:3]
     large = np.stack(
         [

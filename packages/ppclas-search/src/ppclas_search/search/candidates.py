@@ -137,7 +137,7 @@ def look_at(
         limits: candidates over them are dropped before their features are computed.
         console: a line for each.
         probe: whether to compute features, which takes a pass over all photos.
-        alive: called after each.
+        alive: called after each that was looked at.
     """
     found = []
     for number, point in enumerate(points):
@@ -150,9 +150,9 @@ def look_at(
             known = replace(known, look_seconds=round(time.monotonic() - began, 1))
             shutil.rmtree(place / "bundle", ignore_errors=True)
             write_json(place / "candidate.json", asdict(known))
+            alive()
         found.append(known)
         console.line(described(known))
-        alive()
     return found
 
 
@@ -220,7 +220,7 @@ def _name(point: Point, config: Config) -> str:
     others = [
         f"{key.rpartition('.')[2]} {json.dumps(value)}"
         for key, value in point.items()
-        if key not in ("model.name", "data.image_size")
+        if key not in ("model", "model.name", "data.image_size")
     ]
     return " ".join([config.model.name, *([str(shown)] if shown else []), *others])
 

@@ -10,25 +10,27 @@ from typing import Any
 
 from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.files import write_atomic, write_json, write_text
+from ppclas_engine.console import duration
 from ppclas_engine.runs.run import RunFolder
 from ppclas_engine.scoring.monitor import TITLES, in_percent
 
 from ppclas_search.search.candidates import Candidate
 from ppclas_search.search.settings import Found
-from ppclas_search.search.space import short_key, short_value
+from ppclas_search.search.space import in_words
 from ppclas_search.search.trials import Trial
 from ppclas_search.writing import write_csv
 
 
 def write_all(found: Found) -> None:
-    """``trials.csv``, ``search.png``, ``search.json`` and ``best.yaml`` in the search's folder."""
+    """``trials.csv``, ``search.png``, ``search.json`` in the search's folder; ``best.yaml`` where
+    the best run is on this machine."""
     folder = found.settings.folder
     rows = [facts_of(found, trial) for trial in found.trials]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     write_csv(folder / "trials.csv", rows, columns)
     write_json(folder / "search.json", as_dict(found))
     best = found.best
-    if best is not None:
+    if best is not None and run_of(found, best).config.is_file():  # on this machine
         write_text(folder / "best.yaml", best_config(found, best))
     draw(found, folder / "search.png")
 
@@ -83,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def table(found: Found, most: int = 20) -> tuple[list[str], list[list[Any]]]:
-    """Heading and rows, the best trials first; keys that never differ are left out."""
+    """Heading and rows, the best trials first; settings that never differ are left out."""
     trials = sorted(
         found.trials,
         key=lambda t: (t.height is None, t.state != "complete", -(t.height or 0.0), t.number),
@@ -94,19 +96,23 @@ def table(found: Found, most: int = 20) -> tuple[list[str], list[list[Any]]]:
         if len({json.dumps(trial.point.get(key)) for trial in found.trials}) > 1
     ]
     latency = any(candidate.latency_ms is not None for candidate in found.candidates)
+    states = any(trial.state != "complete" for trial in found.trials)
     header = ["trial", TITLES.get(found.metric, found.metric)]
-    header += [*(["ms"] if latency else []), *map(short_key, keys), "time", "state"]
+    header += [*(["ms"] if latency else []), "time", *(["state"] if states else []), "settings"]
     rows: list[list[Any]] = []
     for trial in trials[:most]:
-        candidate = found.candidate_of(trial)
-        row: list[Any] = [trial.number, shown(found.metric, trial.height)]
-        if latency:
-            ms = None if candidate is None else candidate.latency_ms
-            row.append(None if ms is None else f"{ms:.1f}")
-        row += [short_value(trial.point.get(key)) for key in keys]
-        seconds = trial.facts.get("seconds")
-        row += [None if seconds is None else f"{seconds:.0f} s", _state(trial)]
-        rows.append(row)
+        candidate, seconds = found.candidate_of(trial), trial.facts.get("seconds")
+        ms = None if candidate is None else candidate.latency_ms
+        rows.append(
+            [
+                trial.number,
+                shown(found.metric, trial.height),
+                *([None if ms is None else f"{ms:.1f}"] if latency else []),
+                None if seconds is None else duration(seconds),
+                *([_state(trial)] if states else []),
+                in_words(trial.point, keys),
+            ]
+        )
     return header, rows
 
 

@@ -29,7 +29,7 @@ from ppclas_search.search.candidates import (
 from ppclas_search.search.choosing import choose
 from ppclas_search.search.jobs import Job, Message, Pool, wait_until_free
 from ppclas_search.search.settings import Found, Settings, assignment, check_space
-from ppclas_search.search.space import Point, key_of, short_key, short_value
+from ppclas_search.search.space import Point, Range, in_words, key_of
 from ppclas_search.search.trials import Trial, Trials
 from ppclas_search.search.worker import outcome
 
@@ -58,6 +58,7 @@ class _Search:
         self._clock = self._folder / "clock.json"
         self._candidates: list[Candidate] = []
         self._losses: dict[int, int] = {}
+        self._worked = False
         self._metric = ""
 
     def run(self) -> Found:
@@ -76,9 +77,11 @@ class _Search:
                 try:
                     ended = self._work(pool)
                 finally:
-                    self._tick()
+                    if self._worked:
+                        self._tick()
+            seconds = self._spent() if self._worked else self._before
             return Found(
-                settings, self._metric, self._trials.all(), self._candidates, self._spent(), ended
+                settings, self._metric, self._trials.all(), self._candidates, seconds, ended
             )
 
     @contextlib.contextmanager
@@ -125,6 +128,10 @@ class _Search:
         minutes = self._settings.minutes
         return float("inf") if minutes is None else 60.0 * minutes - self._spent()
 
+    def _looked(self) -> None:
+        self._worked = True
+        self._tick()
+
     def _tick(self) -> None:
         write_json(self._clock, {"seconds": round(self._spent(), 1)})
 
@@ -155,7 +162,7 @@ class _Search:
             settings.limits,
             self._console,
             probe=settings.minutes is not None,
-            alive=self._tick,
+            alive=self._looked,
         )
         if settings.minutes is not None:
             found = keep_best(found, max(self._left(), 0.0), settings.jobs)
@@ -262,7 +269,7 @@ class _Search:
         return RunFolder(self._folder / "trials" / f"{number:04d}")
 
     def _start_job(self, job: Job, trial: Trial) -> None:
-        run = self._run_of(trial.number)
+        run, self._worked = self._run_of(trial.number), True
         if run.finished.exists():  # stopped between the end of the run and word of it
             self._end(trial.number, {**outcome(run), "seconds": 0.0})
             return
@@ -348,9 +355,6 @@ class _Search:
                 else f" (best: {abs(best.height or 0.0):.4f} of trial {best.number})"
             )
         parts = self._settings.space.parts
-        chosen = ", ".join(
-            f"{short_key(key)} {short_value(trial.point[key])}"
-            for key, part in parts.items()
-            if not (isinstance(part, tuple) and len(part) == 1)
-        )
+        keys = [key for key, part in parts.items() if isinstance(part, Range) or len(part) > 1]
+        chosen = in_words(trial.point, keys)
         return f"trial {number}: {what}, {duration(facts['seconds'])}; {chosen}"

@@ -155,12 +155,13 @@ def open_space(sources: Sequence[str], models: Sequence[str] = ()) -> Space:
 
     Args:
         sources: names of ``NAMED`` and files. Nothing: the space ``recipe``.
-        models: names and wildcards of models, as ``model.name`` in a file.
+        models: names and wildcards of models, in place of ``model.name`` in a file.
 
     Raises:
         ConfigError: there is no such file or name, or it says something else.
     """
-    parts: dict[str, Part] = {MODEL: _models(models, "--model")} if models else {}
+    asked: dict[str, Part] = {MODEL: _models(models, "--model")} if models else {}
+    parts = dict(asked)
     sampler, trials = NAMED[DEFAULT].sampler, NAMED[DEFAULT].trials
     for source in sources or [DEFAULT]:
         if source in NAMED:
@@ -169,6 +170,7 @@ def open_space(sources: Sequence[str], models: Sequence[str] = ()) -> Space:
             sampler, trials = named.sampler, named.trials
         else:
             parts |= _read(source)
+    parts |= asked
     if not parts:
         raise ConfigError(f"{', '.join(sources)}: expected keys of the config, got none")
     return Space(parts, sampler, trials)
@@ -244,7 +246,12 @@ def _once(values: Sequence[Any]) -> tuple[Any, ...]:
     return tuple({json.dumps(value, sort_keys=True): value for value in values}.values())
 
 
-_SHORT = {"data.batch_transforms": "mix", "optimizer.weight_decay": "decay"}
+_SHORT = {
+    "data.batch_transforms": "mix",
+    "loss.label_smoothing": "smoothing",
+    "optimizer.lr_mult": "rates",
+    "optimizer.weight_decay": "decay",
+}
 """Headings for keys whose last word says little or much."""
 
 
@@ -275,3 +282,17 @@ def short_value(value: Any) -> str:
             return str(value["name"])
         return " ".join(f"{key} {each}" for key, each in value.items()) or "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def in_words(point: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The settings of a point in a line: models by their names alone.
+
+    >>> in_words({"model.name": "ResNet18", "schedule.lr": 0.01}, ["model.name", "schedule.lr"])
+    'ResNet18, lr 0.01'
+    """
+    return ", ".join(
+        short_value(point[key])
+        if key.split(".")[0] == "model"
+        else f"{short_key(key)} {short_value(point[key])}"
+        for key in keys
+    )

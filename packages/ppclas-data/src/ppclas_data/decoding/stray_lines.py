@@ -6,18 +6,26 @@ import contextlib
 import faulthandler
 import io
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
 _LONGEST = 500  # bytes of a line
+OF_DECODERS = re.compile(
+    rb"Corrupt JPEG data|Premature end of JPEG|Invalid (SOS|JPEG)|Unsupported marker type|"
+    rb"libpng (warning|error)|TIFF(FetchNormalTag|ReadDirectory)"
+)
+"""What decoders of photos say of damage, without the name of the file; ppclas says it with."""
 
 
 @contextlib.contextmanager
-def few_stray_lines(most: int = 100, seconds: float = 3600.0) -> Iterator[None]:
+def few_stray_lines(
+    most: int = 100, seconds: float = 3600.0, drop: re.Pattern[bytes] | None = None
+) -> Iterator[None]:
     """Inside the block, pass on at most ``most`` lines in ``seconds`` of what is written to file
-    descriptor 2, and count the others.
+    descriptor 2, and count the others. Lines that ``drop`` is found in are not passed on at all.
 
     libjpeg and libtiff write there about each damaged photo, and cannot be told not to. Python's
     own ``sys.stderr`` goes past the limit. A library that ends the process may lose its last line;
@@ -42,7 +50,10 @@ def few_stray_lines(most: int = 100, seconds: float = 3600.0) -> Iterator[None]:
     os.close(sink)
     faulthandler.enable(straight)
     passing = threading.Thread(
-        target=_pass_on, args=(source, straight, most, seconds), name="ppclas-stray", daemon=True
+        target=_pass_on,
+        args=(source, straight, most, seconds, drop),
+        name="ppclas-stray",
+        daemon=True,
     )
     passing.start()
     try:
@@ -65,11 +76,15 @@ def _is_descriptor_2(stream: object) -> bool:
         return False
 
 
-def _pass_on(source: int, sink: int, most: int, seconds: float) -> None:
+def _pass_on(
+    source: int, sink: int, most: int, seconds: float, drop: re.Pattern[bytes] | None
+) -> None:
     """Copy lines until nobody can write any more."""
     left, until, more = most, time.monotonic() + seconds, 0
     with open(source, "rb") as lines:
         while line := lines.readline(_LONGEST):
+            if drop is not None and drop.search(line):
+                continue
             if time.monotonic() > until:
                 if more:
                     os.write(sink, f"({more} more lines like those before)\n".encode())
