@@ -25,7 +25,7 @@ LEFT_OUT = re.compile(
 """Installing from an index, tools of other machines, published weights, Paddle-Lite."""
 READY = "http://127.0.0.1:8000/v2/health/ready"
 TUTORIALS = ["first-model", "to-a-server", "to-a-phone", "distil-a-small-model", "first-plugin"]
-HOW_TO = ["better-accuracy", "choosing-a-model", "unknown", "multilabel", "platforms"]
+HOW_TO = ["better-accuracy", "choosing-a-model", "metrics", "unknown", "multilabel", "platforms"]
 
 
 @pytest.fixture(scope="module")

@@ -275,3 +275,11 @@ def finished_run(tmp_path_factory):
     with use_plugin(FakePlugin()):
         run(config, Console(quiet=True))
     return folder
+
+
+def test_every_command_has_a_sentence_in_chinese():
+    page = (DOCS / "zh" / "cli.md").read_text("utf-8")
+    listed = re.findall(r"^- \[`(\w+)`\]\(#ppclas-\w+\): (.*)", page, re.MULTILINE)
+    assert len(listed) > 20
+    english = [name for name, said in listed if not re.search(r"[一-鿿]", said)]
+    assert english == [], "add them to _CHINESE in docs/generate_cli.py"
