@@ -102,7 +102,7 @@ class DINOv2(VisionTransformer):
         if not count:
             return tokens
         # Zeros of the batch's size: an export knows it only when it runs.
-        registers = paddle.zeros_like(tokens[:, :count]) + self.register_tokens
+        registers = 0 * tokens[:, :count] + self.register_tokens
         return paddle.concat([tokens[:, :1], registers, tokens[:, 1:]], axis=1)
 
     def stages(self) -> dict[str, tuple[str, ...]]:

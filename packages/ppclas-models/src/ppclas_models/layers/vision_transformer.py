@@ -111,7 +111,7 @@ class VisionTransformer(ImageModel):
         grid = self.places(images)
         patches = self.patch_embed(images).flatten(2).transpose([0, 2, 1])
         # Zeros of the batch's size: an export knows it only when it runs.
-        nothing = paddle.zeros_like(patches[:, :1])
+        nothing = 0 * patches[:, :1]
         tokens = [nothing + getattr(self, name) for name in self.image_tokens]
         return self.add_positions(paddle.concat([*tokens, patches], axis=1), grid)
 
