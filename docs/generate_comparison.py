@@ -1,4 +1,4 @@
-"""Write docs/en/comparison.md and its picture, docs/images/accuracy-flops.svg, from the catalogue.
+"""Write comparison.md of both languages and docs/images/accuracy-flops.svg from the catalogue.
 
 python docs/generate_comparison.py
 """
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ppclas_models.catalog import CatalogRow, load_catalog
 
-PAGE = Path(__file__).parent / "en" / "comparison.md"
+LANGUAGES = ("en", "zh")
 PICTURE = Path(__file__).parent / "images" / "accuracy-flops.svg"
 
-_TEXT = """\
+_TEXT = {
+    "en": """\
 # Which model?
 
 {count} models of {series} families, of which {known} have a published ImageNet accuracy. `ppclas models list` prints them by
@@ -49,7 +50,41 @@ No other model with published weights is as accurate with fewer operations:
 The licence is Apache-2.0 where the PaddleClas project trained the weights, and the one of the authors' repository where it
 converted theirs; "?" where that is not known, "–" where no weights are published. Weights for which neither PaddleClas nor its
 catalogue has an address come from [torch](torch-weights.md).
-"""  # noqa: E501
+""",  # noqa: E501
+    "zh": """\
+# 哪个模型？
+
+共 {series} 个系列、{count} 个模型，其中 {known} 个有公布的 ImageNet 准确率。`ppclas models list` 按系列列出，`ppclas models suggest` 给出三个符合条件的：
+
+```shell
+ppclas models list --families
+ppclas models list --min-top1 80 --max-flops 5 --licence apache --sort top1
+ppclas models suggest --size-mb 20
+ppclas models suggest --latency-ms 2 --latency t4_fp16        # by published latencies
+ppclas benchmark PPLCNet_x1_0 MobileNetV2 --batch 1 --csv measured.csv
+ppclas models suggest --latency-ms 30 --latency measured.csv  # by what this machine takes
+```
+
+![{drawn} 个模型的 top-1 准确率与运算次数；连线经过运算更少时没有更好者的模型](../images/accuracy-flops.svg)
+
+准确率和运算次数为公布值（一次乘加计为两次；没有公布时为这里统计的值），对应公布的评估尺寸。延迟与运算次数只有大致的关系：请在自己的机器上测量。
+
+## 各种代价下最好的模型
+在有公开权重的模型中，没有运算更少而同样准确的：
+
+| 模型 | top-1，% | FLOPs，G | 参数，百万 | 权重的许可证 |
+| --- | --- | --- | --- | --- |
+{front}
+
+## 系列
+
+| 系列 | 模型数 | top-1，% | 参数，百万 | FLOPs，G | 权重的许可证 |
+| --- | --- | --- | --- | --- | --- |
+{families}
+
+由 PaddleClas 项目训练的权重为 Apache-2.0；由它转换的权重为作者仓库的许可证；“?”表示未知，“–”表示没有公开权重。PaddleClas 及其目录都没有地址的权重来自 [torch](torch-weights.md)。
+""",  # noqa: E501
+}
 
 
 def operations(row: CatalogRow) -> float | None:
@@ -83,12 +118,12 @@ def front() -> list[tuple[float, float, CatalogRow]]:
     return found
 
 
-def render() -> str:
-    """The page."""
+def render(language: str = "en") -> str:
+    """The page in one of ``LANGUAGES``."""
     series: dict[str, list[CatalogRow]] = {}
     for row in built():
         series.setdefault(row.series, []).append(row)
-    return _TEXT.format(
+    return _TEXT[language].format(
         count=len(built()),
         series=len(series),
         known=sum(row.top1 is not None for row in built()),
@@ -181,5 +216,7 @@ def _attends(row: CatalogRow) -> bool:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    for language in LANGUAGES:
+        page = Path(__file__).parent / language / "comparison.md"
+        page.write_text(render(language), encoding="utf-8")
     draw(PICTURE)
