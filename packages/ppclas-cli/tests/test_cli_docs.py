@@ -27,7 +27,8 @@ in_repository = pytest.mark.skipif(
 
 @in_repository
 @pytest.mark.parametrize(
-    ("name", "language"), itertools.product(("cli", "contracts", "comparison"), ("en", "zh"))
+    ("name", "language"),
+    [*itertools.product(("cli", "contracts", "comparison"), ("en", "zh"))],
 )
 def test_a_generated_page_is_up_to_date(name, language):
     # In a process of its own: a command keeps the help option of the first context it meets.
