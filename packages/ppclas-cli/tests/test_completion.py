@@ -33,7 +33,7 @@ def offered(line: str) -> list[str]:
         ("ppclas mod", {"plain,models"}),
         ("ppclas train --model mobilenetv3_large_x1_2", {"plain,MobileNetV3_large_x1_25"}),
         ("ppclas export r --target o", {"plain,onnx", "plain,openvino"}),
-        ("ppclas recipes show ima", {"plain,imagenet-resnet50"}),
+        ("ppclas recipes show imagenet-r", {"plain,imagenet-resnet50"}),
         ("ppclas train -c dem", {"plain,demo", "file,dem"}),
         ("ppclas config show -o train.ep", {"plain,train.epochs="}),
         ("ppclas models info PPLCNet_x1_5", {"plain,PPLCNet_x1_5"}),
