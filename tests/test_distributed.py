@@ -110,7 +110,7 @@ def test_two_ranks_distil_as_one_process_does(tiny_photos, two_ranks, tmp_path, 
     assert any(key.startswith("layers/fitnet") for key in one)
     for key, value in one.items():
         if key.startswith(("model/", "layers/")):
-            np.testing.assert_allclose(two[key], value, atol=2e-4, rtol=1e-3, err_msg=key)
+            np.testing.assert_allclose(two[key], value, atol=1e-5, rtol=1e-5, err_msg=key)
 
 
 @pytest.mark.slow
