@@ -2,11 +2,13 @@
 
 import sys
 import threading
+from urllib.parse import quote
 
 import cv2
 import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle
+from ppclas_deploy.export import export_bundle
 from ppclas_deploy.proof import proof_photos
 
 explaining = pytest.importorskip("ppclas_search.explain.explaining")
@@ -35,6 +37,27 @@ def test_it_is_the_one_of_the_command_line(server, onnx_export, tmp_path):
         found, expected = pixels_of(body), pixels_of(written.read_bytes())
         assert found.shape == (48, 64, 3)
         assert np.abs(found - expected).max() <= 3  # batches of other sizes round otherwise
+
+
+@pytest.mark.slow
+def test_an_export_with_a_map_of_its_own_draws_that_one(start_server, make_bundle, tmp_path):
+    source = make_bundle(tmp_path / "bundle")
+    export_bundle(source, "onnx", tmp_path / "onnx", options={"heatmap": True}, num_photos=2)
+    server = start_server(tmp_path / "onnx", names=["fruit"])
+    explaining.explain(Bundle.load(tmp_path / "onnx"), [str(PHOTOS[2])], tmp_path / "maps")
+    (written,) = (tmp_path / "maps").glob("*-heatmap.png")
+    status, body, _ = server.ask("POST", "/v1/explain", PHOTOS[2].read_bytes())
+    assert status == 200
+    assert np.abs(pixels_of(body) - pixels_of(written.read_bytes())).max() <= 3
+    # Of another class than the answer the export has no map.
+    answer = server.json("POST", "/v1/predict", PHOTOS[2].read_bytes())[1]["predictions"][0][
+        "label"
+    ]
+    other = next(label for label in source.labels if label != answer)
+    query = f"/v1/explain?label={quote(other)}"
+    status, hidden, _ = server.ask("POST", query, PHOTOS[2].read_bytes())
+    assert status == 200
+    assert hidden != body
 
 
 @pytest.mark.parametrize(
