@@ -1,4 +1,4 @@
-"""Images a second from JPEG bytes to a training batch, on one core, beside three other ways to do
+"""Images per second from JPEG bytes to a training batch, on one core, beside three other ways to do
 it.
 
     python benchmarks/data_pipeline.py [FOLDER]

@@ -4,7 +4,7 @@
     [--photos 256]
 
 What predict adds to the engine is reading, decoding, resizing, normalising, batching and ranking.
-The target is 0.9 of the engine's images a second. Decoding needs a CPU that the engine does not
+The target is 0.9 of the engine's images per second. Decoding needs a CPU that the engine does not
 use: with E engine threads and R readers the machine should have E + R idle cores. Rounds of both
 take turns, and the table says how busy the machine was meanwhile. On a busy machine the second
 ratio tells more: CPU time of the thread that runs the engine (with one engine thread), which is

@@ -100,7 +100,7 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 
 
 def bare_engine(export: str, folder: str, photos: int, seconds: float) -> tuple[float, float]:
-    """Photos a second of ``predict`` at its best batch size, and CPU ms a photo at its cheapest."""
+    """Photos per second of ``predict`` at its best batch size, and its least CPU ms per photo."""
     from ppclas_core.bundle import Bundle
     from ppclas_deploy.engine_choice import load_engine, readers
     from ppclas_engine.results.predict import expand_paths, predict
@@ -158,7 +158,7 @@ def running(name: str, command: Sequence[str]) -> Iterator[tuple[int, subprocess
 def loaded(
     name: str, port: int, clients: int, seconds: float, folder: str, photos: int
 ) -> tuple[float, float, float, int]:
-    """Photos a second, the median and 99th percentile of the latency in ms, and all photos that
+    """Photos per second, the median and 99th percentile of the latency in ms, and all photos that
     were answered, the warm-up's too.
     """
     asked = {

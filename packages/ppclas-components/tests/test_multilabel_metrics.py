@@ -1,4 +1,4 @@
-"""Metrics of several labels an image, AUROC and reliability: by hand, and against scikit-learn."""
+"""Metrics of several labels per image, AUROC and reliability: by hand, and against scikit-learn."""
 
 import numpy as np
 import pytest

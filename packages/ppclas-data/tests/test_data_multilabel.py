@@ -64,7 +64,7 @@ def test_every_way_to_write_labels(folder, name, text, names, expected):
     assert images.task == "multilabel"
     assert images.class_names == names
     assert classes(images) == expected
-    assert "several labels an image" in images.notes[0]
+    assert "several labels per image" in images.notes[0]
 
 
 def test_what_was_one_label_stays_so(folder):

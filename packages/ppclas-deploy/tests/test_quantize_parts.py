@@ -288,7 +288,7 @@ class TestReceipt:
 
 
 class TestLimits:
-    """Of several labels a photo: probability → logit."""
+    """Of several labels per photo: probability → logit."""
 
     def test_the_inverse_of_the_sigmoid(self, export):
         thresholds = (0.5, 0.9)

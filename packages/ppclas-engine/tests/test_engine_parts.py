@@ -127,7 +127,7 @@ def test_a_plan_leaves_nothing_open_and_says_what_it_chose(photos, fake_model):
     assert len(plan.val) == 4
     assert config.data.batch_size == 8
     assert config.schedule.params["lr"] == pytest.approx(0.0125 * 8 / 32, rel=0.01)
-    for note in ("image size 64", "8 images a step", "learning rate", "epochs"):
+    for note in ("image size 64", "8 images per step", "learning rate", "epochs"):
         assert any(note in line for line in plan.notes), note
     again = make_plan(config, "cpu")
     assert again.config == config

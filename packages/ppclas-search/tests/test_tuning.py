@@ -134,7 +134,7 @@ def test_the_size_is_the_last_that_pays(measure, taken, reason):
     memory = 200.0 if "85" in reason else None
     found = choose(measure, 128, memory, "no more photos")
     assert found.taken == taken
-    assert found.why().startswith(f"{taken} images a step: {reason}")
+    assert found.why().startswith(f"{taken} images per step: {reason}")
 
 
 def test_sizes_are_measured_by_steps(photos, tmp_path):
@@ -227,7 +227,7 @@ def test_the_commands(photos, tmp_path, capsys):
     words += ["--image-size", "32", "--lr", "find", "--batch-size", "auto", "--progressive"]
     assert main([*words, "--output", run]) == 0
     said = capsys.readouterr().err
-    assert "8 images a step: " in said
+    assert "8 images per step: " in said
     assert said.count("a tenth of") == 1
     assert (tmp_path / "run" / "lr_find.png").is_file()
     assert main(["train", "--fix", "48", "--from", run, "--epochs", "1", "--output", fixed]) == 0

@@ -307,7 +307,7 @@ def _at_target(values: Tensor, targets: Targets) -> Tensor:
     if targets.labels.ndim == 2:
         raise ShapeError(
             "softmax losses need one label an image, labels [N]; got "
-            f"{list(targets.labels.shape)}. For several labels an image use BinaryCrossEntropy, "
+            f"{list(targets.labels.shape)}. For several labels per image use BinaryCrossEntropy, "
             "Focal or Asymmetric."
         )
     if targets.soft is not None:

@@ -153,7 +153,7 @@ def lite_format(rows: Sequence[Row], *, title: str = "PaddleLite Benchmark") -> 
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Images a second and latency over the batch size, a line for each model, engine and thread
+    """Images per second and latency over the batch size, a line for each model, engine and thread
     count.
     """
     from matplotlib.figure import Figure
@@ -183,7 +183,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             alpha=0.15,
         )
     for axes, title in (
-        (speed, "Images a second, at the median"),
+        (speed, "Images per second, at the median"),
         (latency, "Latency of a batch in ms: median, min to p90"),
     ):
         axes.set_title(title)

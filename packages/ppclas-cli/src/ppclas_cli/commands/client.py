@@ -17,7 +17,7 @@ from ppclas_cli.answers import FORMATS, format_of, report
     "--format", "as_format", type=click.Choice(FORMATS), help="Format on stdout or of --output."
 )
 @click.option(
-    "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers a photo."
+    "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers per photo."
 )
 @click.option("--model", metavar="NAME", help="Of several models; without it the first.")
 @click.option("--model-version", metavar="VERSION", help="Of several versions; else the last.")

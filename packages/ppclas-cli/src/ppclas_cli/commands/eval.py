@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @model_options
 @click.option("--root", metavar="DIR", help="Folder that the paths of a list file start from.")
 @click.option("--labels", metavar="FILE", help="Class names, an id and a name (or a name) a line.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images per step.")
 @click.option(
     "--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read photos."
 )

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "--format", "as_format", type=click.Choice(FORMATS), help="Format on stdout or of --output."
 )
 @click.option(
-    "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers a photo."
+    "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers per photo."
 )
 @click.option(
     "--batch-size",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     metavar="N",
     default=32,
     show_default=True,
-    help="Photos a step.",
+    help="Photos per step.",
 )
 @click.option(
     "--engine",
@@ -112,7 +112,7 @@ def command(
 ) -> None:
     """Name what is in the photos: PATHS are files, folders, .txt lists, globs or web addresses.
 
-    Of a model for several labels a photo, every label whose probability reaches its threshold is
+    Of a model for several labels per photo, every label whose probability reaches its threshold is
     printed.
 
     A photo that cannot be read gets a line that says why; the exit code is then 1, and all others

@@ -73,7 +73,7 @@ _AUTO = "auto"
     "--batch-size",
     type=NumberOr("auto", click.IntRange(min=1)),
     metavar="N|auto",
-    help="Images a step; auto: as many as fit into memory and still bring speed, measured.",
+    help="Images per step; auto: as many as fit into memory and still bring speed, measured.",
 )
 @click.option(
     "--lr",
@@ -140,7 +140,7 @@ _AUTO = "auto"
 @click.option(
     "--vdl-dir",
     metavar="DIR",
-    help="VisualDL logs, a subfolder a run: --tracker VisualDL with this folder.",
+    help="VisualDL logs, a subfolder for each run: --tracker VisualDL with this folder.",
 )
 @click.option(
     "--output", metavar="DIR", help="The run folder itself. Without it: runs/<model>-<n>."

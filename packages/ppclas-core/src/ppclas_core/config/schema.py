@@ -148,9 +148,9 @@ class DataSection(Params):
     """On whole normalised batches with their labels, for example Mixup."""
     normalize: NormalizeConfig = NormalizeConfig()
     batch_size: PositiveInt | None = None
-    """Images a step, over all devices. Nothing: inferred from the number of photos."""
+    """Images per step, over all devices. Nothing: inferred from the number of photos."""
     eval_batch_size: PositiveInt | None = None
-    """Images a step in evaluation. Nothing: the training batch size."""
+    """Images per step in evaluation. Nothing: the training batch size."""
     reader: ComponentConfig = ComponentConfig(name="workers")
     """Who reads the batches: ``workers``, processes of our own, or what a plugin brings. One that
     cannot run here says so in a line, and the workers read."""
@@ -211,10 +211,10 @@ class TrainSection(Params):
     accumulate: PositiveInt = 1
     """Batches whose gradients make one step, of ``data.batch_size · accumulate`` images."""
     lr_batch_size: PositiveInt | None = None
-    """Images a step that ``schedule.lr`` is meant for; with another number it is scaled by
+    """Images per step that ``schedule.lr`` is meant for; with another number it is scaled by
     ``lr_scaling``. Nothing: ``schedule.lr`` is taken as it is."""
     lr_scaling: Literal["linear", "sqrt"] = "linear"
-    """How the rate follows the images a step: in proportion (SGD), or as their root (Adam)."""
+    """How the rate follows the images per step: in proportion (SGD), or as their root (Adam)."""
     bad_steps: NonNegativeInt = 3
     """Steps in a row left out for a loss or gradient that is not finite; one more ends the run."""
     patience: PositiveInt | None = None

@@ -41,7 +41,7 @@ _EXCEL = "sep="
 class ListSource(Source):
     """A text file with a line ``path label`` an image; space or tab between; labels are ids from 0.
 
-    Several labels an image are ``path 0,3,5``, or ``path<TAB>cat|dog``; see
+    Several labels per image are ``path 0,3,5``, or ``path<TAB>cat|dog``; see
     ``ppclas_data.sources.multilabel``.
     """
 
@@ -104,7 +104,7 @@ class CsvSource(Source):
     """A CSV or TSV file: a column of paths and one of class names or ids, found by header, else the
     first two.
 
-    Several labels an image stand in one column with | between them, or as a column of 0 and 1 for
+    Several labels per image stand in one column with | between them, or as a column of 0 and 1 for
     each class.
     """
 

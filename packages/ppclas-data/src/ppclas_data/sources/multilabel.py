@@ -1,4 +1,4 @@
-"""Several labels an image: how lists and CSVs say them, as arrays, and a split that keeps rare
+"""Several labels per image: how lists and CSVs say them, as arrays, and a split that keeps rare
 classes in both parts.
 
 A list has a line ``path 0,3,5`` or ``path<TAB>cat|dog`` an image; ``path<TAB>`` alone is an image
@@ -97,7 +97,7 @@ def read_list(lines: Sequence[tuple[int, str]], location: str, task: Task | None
     ]
     form = f"one 0 or 1 for each of {width} classes" if width else "labels separated by , or |"
     names = tuple(str(index) for index in range(width)) if width else None
-    return Table(tuple(rows), (f"{location}: several labels an image, {form}.",), names)
+    return Table(tuple(rows), (f"{location}: several labels per image, {form}.",), names)
 
 
 def read_table(
@@ -144,7 +144,7 @@ def read_table(
     return Table(
         tuple(found),
         (
-            f"{location}: several labels an image, "
+            f"{location}: several labels per image, "
             f"{how.get(separator, f'separated by {separator}')}.",
         ),
     )
@@ -375,7 +375,7 @@ def _binary_columns(
     ]
     left_out = [header[index] for index in others if index not in binary]
     notes = [
-        f"{location}: several labels an image, a column of 0 and 1 for each of {len(names)} "
+        f"{location}: several labels per image, a column of 0 and 1 for each of {len(names)} "
         "classes."
     ]
     if left_out:

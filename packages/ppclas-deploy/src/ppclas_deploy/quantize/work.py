@@ -141,7 +141,7 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limits(bundle: Bundle) -> NDArray[np.float64] | None:
-    """Logits from which a label counts, of a model for several labels a photo."""
+    """Logits from which a label counts, of a model for several labels per photo."""
     if bundle.manifest.task != "multilabel":
         return None
     share = np.clip(np.asarray(bundle.thresholds, np.float64), 1e-9, 1 - 1e-9)

@@ -123,8 +123,8 @@ class Trained:
                 self.progress.step_in_epoch * before // plan.images_per_step
             )
             console.line(
-                f"{plan.images_per_step} images a step, {before} before: the epoch goes on at step "
-                f"{self.progress.step_in_epoch}"
+                f"{plan.images_per_step} images per step, {before} before: the epoch goes on at "
+                f"step {self.progress.step_in_epoch}"
             )
 
 

@@ -106,7 +106,7 @@ def plan_data(
     batch_size = data.batch_size
     if batch_size is None:
         batch_size = _infer_batch_size(len(train), device)
-        notes.append(f"{batch_size} images a step")
+        notes.append(f"{batch_size} images per step")
     workers = data.workers
     if workers is None:
         workers = auto_workers(device)

@@ -23,7 +23,7 @@ class FineTuning:
     photos: int
     """That all epochs show together."""
     rate: float | None = None
-    """For 32 images a step. None: that of the optimizer."""
+    """For 32 images per step. None: that of the optimizer."""
     freeze: tuple[str, ...] = ()
     label_smoothing: float = 0.0
     clip_norm: float = 1.0

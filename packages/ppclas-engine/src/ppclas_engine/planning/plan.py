@@ -32,7 +32,7 @@ from ppclas_engine.planning.task import check_task, plan_loss
 from ppclas_engine.scoring.monitor import plan_monitor
 
 _PEAK_LR = {
-    # (careful fine-tuning, from random weights) at 32 images a step. Fine-tuning MobileNetV2 on 700
+    # (careful fine-tuning, from random weights), 32 images per step. Fine-tuning MobileNetV2 on 700
     # flowers at 96 pixels for two epochs with Momentum and nothing frozen or clipped: 0.001 took
     # validation top-1 from 89.1 % to 91.4 %, 0.003 down to 86.6 %.
     "SGD": (0.01, 0.05),
@@ -242,7 +242,7 @@ def _plan_optimizer(
         ratio = batch_size / meant_for
         chosen["lr"] = lr * (ratio if config.train.lr_scaling == "linear" else math.sqrt(ratio))
         notes.append(
-            f"learning rate {chosen['lr']:g}: {lr:g} for {meant_for} images a step, scaled to "
+            f"learning rate {chosen['lr']:g}: {lr:g} for {meant_for} images per step, scaled to "
             f"{batch_size} ({config.train.lr_scaling})"
         )
     if lr is None and meant_for is not None:
@@ -267,7 +267,7 @@ def _plan_optimizer(
         rate = known[1] if tuning is None else tuning.rate or known[0]
         chosen["lr"] = float(f"{rate * share:.3g}")
         notes.append(
-            f"learning rate {chosen['lr']:g} for {optimizer.name} at {batch_size} images a step"
+            f"learning rate {chosen['lr']:g} for {optimizer.name} at {batch_size} images per step"
         )
     fields = get_registries().schedulers.entry(schedule.name).params_model().model_fields
     if "warmup_epochs" in fields and "warmup_epochs" not in schedule.params:

@@ -158,7 +158,7 @@ def predict(
         paths: image files or web addresses of some, or RGB pixels [H, W, 3] of whole images; those
             are called "image 1" and so on.
         top_k: answers an image, clamped to the number of classes.
-        batch_size: images a step.
+        batch_size: images per step.
         threads: how many images are read at a time, while the batch before them is being answered.
         engine: loaded with ``bundle``. Nothing: an export's own; a bundle's model in Paddle.
         predictor: what answers, built once for many calls; it takes what ``engine`` prepares.

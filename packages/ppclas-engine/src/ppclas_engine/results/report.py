@@ -167,15 +167,15 @@ def run_page(
             "training": f"{len(plan.train)} photos, {plan.train.origin}",
             "validation": f"{len(plan.val)} photos, {plan.val.origin}",
             "classes": f"{len(plan.train.class_names)}"
-            + (", several labels an image" if plan.train.task == "multilabel" else ""),
-            "photos a class (training)": _class_counts(plan.train),
+            + (", several labels per image" if plan.train.task == "multilabel" else ""),
+            "photos per class (training)": _class_counts(plan.train),
             "image size": f"{size} pixels",
         },
         "Model": {"architecture": config.model.name, **costs},
         "Training": {
             "started from": started_from,
             "epochs": f"{max((int(row['epoch']) for row in history), default=0)} of {train.epochs}",
-            "images a step": str(plan.images_per_step),
+            "images per step": str(plan.images_per_step),
             "optimizer": f"{config.optimizer.name}, weight decay {config.optimizer.weight_decay:g}",
             "schedule": f"{config.schedule.name}, peak learning rate {schedule.get('lr', 0):g}",
             "loss": loss if len(loss) < 200 else f"{loss[:200]}…",

@@ -21,7 +21,7 @@ from ppclas_search.tuning.trial import Trial, trial_of
 
 _SMALLEST, _LARGEST = 8, 1024
 _GAIN = 1.05
-"""Images a second that twice the images in a step must bring, as a factor."""
+"""Images per second that twice the images in a step must bring, as a factor."""
 _STEPS = 3
 _ROOM = 0.85
 """Share of the memory that may be taken."""
@@ -49,7 +49,7 @@ class BatchSize:
     def why(self) -> str:
         """A sentence for the person."""
         speeds = ", ".join(f"{each.size}: {each.images_per_second:.3g}" for each in self.measured)
-        return f"{self.taken} images a step: {self.reason} (images a second by size: {speeds})"
+        return f"{self.taken} images per step: {self.reason} (images per second by size: {speeds})"
 
 
 def choose(
