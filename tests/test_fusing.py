@@ -163,20 +163,20 @@ def test_a_fused_bundle_exports_as_the_trained_one(trained, ppclas, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name == "MobileOne_s0" else pytest.mark.sweep)
+        pytest.param(name, marks=[] if name == "MobileOne_s0" else pytest.mark.sweep)
         for name in FAMILIES
     ],
 )
 @pytest.mark.parametrize(
     ("target", "options"),
     [
-        ("paddle", {}),
-        ("paddle", {"ir": "old"}),
-        ("onnx", {}),
-        ("openvino", {}),
-        ("serving", {}),
-        ("triton", {}),
-        ("lite", {"place": "x86"}),
+        pytest.param("paddle", {}, marks=pytest.mark.slow),
+        pytest.param("paddle", {"ir": "old"}, marks=pytest.mark.sweep),
+        pytest.param("onnx", {}, marks=pytest.mark.slow),
+        pytest.param("openvino", {}, marks=pytest.mark.sweep),
+        pytest.param("serving", {}, marks=pytest.mark.sweep),
+        pytest.param("triton", {}, marks=pytest.mark.sweep),
+        pytest.param("lite", {"place": "x86"}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value.values()),
 )

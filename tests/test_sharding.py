@@ -57,6 +57,13 @@ def last(run: Path) -> dict[str, np.ndarray]:
     return dict(load_checkpoint(run / "checkpoints" / "last.safetensors").arrays)
 
 
+SOME = [
+    pytest.param("optimizer", marks=pytest.mark.sweep),
+    pytest.param("gradients", marks=pytest.mark.slow),
+]
+"""Gradients are shared with the optimizer's state: the less is in the more."""
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
 def test_state_is_dealt_out_evenly(ranks):
     from ppclas_engine.loop.sharding import owners
@@ -96,8 +103,7 @@ def test_gradients_of_two_ranks_train_as_one_process_does(tiny_photos, tmp_path)
     assert "train.shard: gradients: each of 2 devices keeps the optimizer's state of" in log
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shard", ["optimizer", "gradients"])
+@pytest.mark.parametrize("shard", SOME)
 def test_two_ranks_that_share_the_state_are_two_ranks_bit_for_bit(shard, tiny_photos, tmp_path):
     console = Console(quiet=True)
     train(config(tiny_photos, tmp_path / "whole", devices="cpu:2"), console)
@@ -108,8 +114,7 @@ def test_two_ranks_that_share_the_state_are_two_ranks_bit_for_bit(shard, tiny_ph
         np.testing.assert_array_equal(parts[key], value, err_msg=key)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shard", ["optimizer", "gradients"])
+@pytest.mark.parametrize("shard", SOME)
 def test_a_run_goes_on_with_another_number_of_ranks(shard, tiny_photos, tmp_path):
     """Two ranks, then four, then one, an epoch each, are three epochs of one process."""
     console, run = Console(quiet=True), tmp_path / "run"
@@ -152,8 +157,9 @@ print(json.dumps({"weights": sum(p.size for _, p in model.trainable()),
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(
+    "size", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.sweep)]
+)
 def test_each_rank_holds_its_part_of_the_moments(size, environment):
     """AdamW has two for each weight."""
     with socket.socket() as probe:

@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ppclas_data.testing import make_tiny_dataset
 
-pytestmark = pytest.mark.slow
+slow, sweep = pytest.mark.slow, pytest.mark.sweep
 
 SPACE = "schedule.lr: [0.01, 0.003, 0.001]\nloss.label_smoothing: [0, 0.1]\n"
 SMALL = ("-o", "data.image_size=32", "-o", "train.epochs=4", "-o", "data.workers=0")
@@ -69,6 +69,7 @@ def whole(photos, tmp_path_factory):
     return folder
 
 
+@slow
 def test_every_trial_is_an_ordinary_run(whole, photos, tmp_path):
     found = result(whole)
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 6
@@ -90,7 +91,9 @@ def test_every_trial_is_an_ordinary_run(whole, photos, tmp_path):
     assert json.loads((again / "summary.json").read_text())["best"] == summary["best"]
 
 
-@pytest.mark.parametrize("killed", ["search", "all"])
+@pytest.mark.parametrize(
+    "killed", [pytest.param("search", marks=sweep), pytest.param("all", marks=slow)]
+)
 def test_a_search_with_two_jobs_that_is_killed_goes_on(whole, photos, tmp_path, killed):
     folder = tmp_path / "search"
     line = command(photos, folder, "--sampler", "grid", "--jobs", "2")
@@ -127,6 +130,7 @@ def test_a_search_with_two_jobs_that_is_killed_goes_on(whole, photos, tmp_path, 
     assert sorted(states(folder)) == ["COMPLETE"] * 6
 
 
+@sweep
 def test_a_run_whose_process_dies_goes_on_in_another(whole, photos, tmp_path):
     folder = tmp_path / "search"
     line = command(photos, folder, "--sampler", "grid", "--trials", "1")
@@ -154,6 +158,7 @@ def states(folder):
     return [trial.state.name for trial in trials if "duplicate" not in trial.user_attrs]
 
 
+@sweep
 def test_ctrl_c_stops_and_the_same_command_goes_on(photos, tmp_path):
     folder = tmp_path / "search"
     line = command(photos, folder, "--sampler", "random", "--trials", "2")
@@ -167,6 +172,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(photos, tmp_path):
     assert states(folder) == ["COMPLETE", "COMPLETE"]
 
 
+@slow
 def test_a_budget_ranks_models_by_their_features_first(photos, tmp_path):
     folder = tmp_path / "search"
     line = command(photos, folder, "--minutes", "1.5", "--size-mb", "3.5")
