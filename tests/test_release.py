@@ -117,7 +117,7 @@ def test_governance_is_ten_lines():
     assert len(re.findall(r"^\d+\. ", text, re.MULTILINE)) == 10
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_release_builds_and_works(tmp_path):
     tool("uv"), tool("twine")
     command = [sys.executable, str(ROOT / "release" / "check.py"), "--keep", str(tmp_path)]
