@@ -16,10 +16,10 @@ from ppclas_core.normalize import normalize_batch
 from ppclas_core.testing import FakeNetPlugin, make_tiny_bundle, use_plugin
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
 from ppclas_data.testing import make_tiny_dataset
-from ppclas_search.explain import mistakes
-from ppclas_search.explain.explaining import explain
-from ppclas_search.explain.faithful import measure_faithfulness, pointing_game
-from ppclas_search.explain.maps import (
+from ppclas_search.heat import mistakes
+from ppclas_search.heat.explaining import explain
+from ppclas_search.heat.faithful import measure_faithfulness, pointing_game
+from ppclas_search.heat.maps import (
     grad_cam,
     layer_cam,
     occlusion,
@@ -232,3 +232,9 @@ def test_a_report_shows_what_the_model_looked_at(tmp_path, capsys):
         assert mistakes.MARK not in page
         assert mistakes.add_heat_maps(tmp_path / "run", Bundle.load(run)) == 0  # they are there
         assert mistakes.add_heat_maps(tmp_path, Bundle.load(run)) == 0
+
+
+def test_the_public_name_stays_a_function_whatever_was_imported():
+    import ppclas_search
+
+    assert ppclas_search.explain is explain

@@ -16,8 +16,8 @@ from ppclas_deploy.heat_network import HeatNetwork
 from ppclas_deploy.photos import choose_photos
 from ppclas_engine.bundles import open_model
 from ppclas_engine.scoring.predictors import open_engine
-from ppclas_search.explain.explaining import explain
-from ppclas_search.explain.maps import as_large, grad_cam, recipro_cam
+from ppclas_search.heat.explaining import explain
+from ppclas_search.heat.maps import as_large, grad_cam, recipro_cam
 from ppclas_search.seen import see
 
 PHOTOS = [str(path) for path in sorted(builtin_photos().glob("val/*/*"))[:40:20]]

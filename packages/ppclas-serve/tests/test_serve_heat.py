@@ -11,7 +11,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_deploy.export import export_bundle
 from ppclas_deploy.proof import proof_photos
 
-explaining = pytest.importorskip("ppclas_search.explain.explaining")
+explaining = pytest.importorskip("ppclas_search.heat.explaining")
 PHOTOS = proof_photos()
 
 

@@ -181,7 +181,7 @@ def print_result(result: RunResult | None, test_data: str | None = None) -> None
 def add_heat_maps(folder: Path, bundle: Bundle) -> None:
     """Show in a report what the model looked at, where the package for that is installed."""
     if find_spec("ppclas_search") is not None:
-        from ppclas_search.explain import mistakes
+        from ppclas_search.heat import mistakes
 
         mistakes.add_heat_maps(folder, bundle)
 

@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppclas_search.explain.explaining import explain
     from ppclas_search.features import Features, extract_features
+    from ppclas_search.heat.explaining import explain
 
 __all__ = ["Features", "explain", "extract_features"]
 
 _HOMES = {
     "Features": "ppclas_search.features",
-    "explain": "ppclas_search.explain.explaining",
+    "explain": "ppclas_search.heat.explaining",
     "extract_features": "ppclas_search.features",
 }
 

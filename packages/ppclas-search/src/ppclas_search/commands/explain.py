@@ -78,7 +78,7 @@ def command(
     from ppclas_engine.console import Console
     from ppclas_engine.results.predict import expand_paths
 
-    from ppclas_search.explain.explaining import as_dict, explain
+    from ppclas_search.heat.explaining import as_dict, explain
 
     notes: list[str] = []
     files = expand_paths(paths, notes)

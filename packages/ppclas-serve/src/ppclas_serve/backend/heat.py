@@ -86,8 +86,8 @@ def _try_to_draw(served: Served, photo: Photo, label: str | None, predict: Any) 
 
 
 def _draw(served: Served, photo: Photo, label: str | None, predict: Any) -> bytes:
-    from ppclas_search.explain.maps import as_large, occlusion
-    from ppclas_search.explain.pictures import encode_picture, overlay
+    from ppclas_search.heat.maps import as_large, occlusion
+    from ppclas_search.heat.pictures import encode_picture, overlay
 
     pixels = served.pixels(photo)
     chances = served.bundle.probabilities(predict(pixels[None]))[0]

@@ -16,8 +16,8 @@ from ppclas_core.wording import near_names
 from ppclas_data.inspection.contact_sheet import Row, draw_sheet
 from ppclas_engine.scoring.predictors import bundle_predictor, model_predictor, open_engine
 
-from ppclas_search.explain.faithful import Faithfulness, measure_faithfulness
-from ppclas_search.explain.maps import (
+from ppclas_search.heat.faithful import Faithfulness, measure_faithfulness
+from ppclas_search.heat.maps import (
     Maps,
     Pixels,
     as_large,
@@ -27,7 +27,7 @@ from ppclas_search.explain.maps import (
     random_maps,
     recipro_cam,
 )
-from ppclas_search.explain.pictures import overlay, write_picture
+from ppclas_search.heat.pictures import overlay, write_picture
 from ppclas_search.seen import see
 from ppclas_search.writing import write_bytes
 

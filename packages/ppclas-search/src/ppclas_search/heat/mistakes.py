@@ -14,7 +14,7 @@ from ppclas_data.inspection.thumbnails import jpeg_uri
 from ppclas_engine.results.pictures import worst_answers
 from ppclas_engine.results.tables import Answer, read_tables
 
-from ppclas_search.explain.explaining import draw_maps, gives_heat
+from ppclas_search.heat.explaining import draw_maps, gives_heat
 from ppclas_search.seen import see
 
 MARK = "<!-- heat maps of the mistakes -->"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_search.explain.maps import Maps, Pixels
+from ppclas_search.heat.maps import Maps, Pixels
 
 Probabilities = Callable[[Pixels], NDArray[np.float32]]
 """Pixels [N, H, W, 3] to probabilities [N, C]."""
