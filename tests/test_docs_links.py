@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from ppclas_core.bundle import MANIFEST, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -53,3 +54,11 @@ def test_a_broken_link_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# One two\n[a](#one-two) [b](#three) [c](gone.md) `[d](code.md)`\n", "utf-8")
     assert list(broken(page)) == ["#three: no such heading", "gone.md: no such file"]
+
+
+def test_files_of_a_bundle_have_the_names_that_are_written():
+    named = {
+        name for page in PAGES for name in re.findall(r"bundle/(\w+\.\w+)", page.read_text("utf-8"))
+    }
+    assert named
+    assert named <= {MANIFEST, WEIGHTS, "README.md"}
