@@ -77,7 +77,7 @@ _SHOWN = 8
 )
 @click.option("--steps", type=click.IntRange(min=1), help="qat: updates. Without it: 100.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), help="qat: photos an update. Without it: 16."
+    "--batch-size", type=click.IntRange(min=1), help="qat: photos per update. Without it: 16."
 )
 @click.option(
     "--lr",
