@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,4 +221,4 @@ def _print(receipt: Receipt) -> None:
         for row in receipt.sensitivities[:_SHOWN]
     ]
     print_table(rows, ["layer", "op", "weights", "logit change", "same answer", "stays"])
-    click.echo(f"Use it: ppclas predict PHOTO -m {receipt.folder}")
+    click.echo(f"Use it: ppclas predict PHOTO -m {shlex.quote(str(receipt.folder))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +74,7 @@ class Torch(WeightFormat):
     def read(self, path: Path) -> NoReturn:
         raise WeightsError(
             f"{path} is a file of torch.save, whose tensors have other names and shapes than here. "
-            f"Convert it for its model first: ppclas models convert {path} --model NAME"
+            f"Convert it for its model first: ppclas models convert {shlex.quote(str(path))} --model NAME"
         )
 
 
@@ -86,5 +87,5 @@ class Tar(WeightFormat):
     def read(self, path: Path) -> NoReturn:
         raise WeightsError(
             f"{path} is a tar archive. If it holds the weights of a 2020 release, convert it for "
-            f"its model first: ppclas models convert {path} --model NAME"
+            f"its model first: ppclas models convert {shlex.quote(str(path))} --model NAME"
         )
