@@ -221,8 +221,8 @@ class TestErrors:
             (1, "data audit -m runs/full/bundle", "ppclas data audit", ()),
             (1, "models suggest --size-mb 4 --flops-g 0.05", "ppclas models list", ()),
             (
-                1,
-                "models list --latency photos/class_00/000.png",
+                2,
+                "models list --latency speed.csv",
                 "ppclas benchmark",
                 ("--seconds", "0.1"),
             ),
@@ -230,6 +230,7 @@ class TestErrors:
         ],
     )
     def test_of_a_command(self, ppclas, shop, code, words, start, more):
+        Path("speed.csv").write_text("something else\n")
         take(ppclas, said(ppclas, *words.split(), code=code), start, *more)
 
     def test_of_a_run_without_an_epoch(self, ppclas, shop):
