@@ -230,7 +230,7 @@ class TestErrors:
         ],
     )
     def test_of_a_command(self, ppclas, shop, code, words, start, more):
-        Path("speed.csv").write_text("something else\n")
+        Path("speed.csv").write_bytes(b"\xff\xfe\x00")
         take(ppclas, said(ppclas, *words.split(), code=code), start, *more)
 
     def test_of_a_run_without_an_epoch(self, ppclas, shop):
