@@ -221,7 +221,7 @@ class TestErrors:
             (1, "data audit -m runs/full/bundle", "ppclas data audit", ()),
             (1, "models suggest --size-mb 4 --flops-g 0.05", "ppclas models list", ()),
             (
-                2,
+                1,
                 "models list --latency speed.csv",
                 "ppclas benchmark",
                 ("--seconds", "0.1"),
