@@ -1,13 +1,15 @@
 """A search under a budget of time against random search and the full grid of the same candidates.
 
     python benchmarks/search.py grid SET FOLDER --models NAME=WEIGHTS … [--sizes N …] [--lrs R …]
+        [--smoothings S …] [--epochs N]
     python benchmarks/search.py replay FOLDER … [--share S …] [--seeds N]
 
 ``grid`` trains every point of a space once, by ``ppclas search``: models, image sizes, learning
 rates and label smoothing. SET is a folder or a list; a validation list may follow after a comma.
 
-``replay`` takes the results and the seconds of those runs as they were measured, and lets each way
-of searching choose among them until its time, a share of the whole grid's, is over. The same
+``replay`` takes the results and the CPU seconds of those runs as they were measured, and lets each
+way of searching choose among them until its time, a share of the whole grid's, is over: seconds of
+the CPU, since other work on the machine makes every run seem long, each as it happens. The same
 settings and seed give the same run to the last digit, so a run in the table stands for one that is
 made again. The budgeted search pays for the features of all candidates first; random search does
 not. Its choice is the code that ``ppclas search`` runs; the loop around it is written out here.
@@ -21,6 +23,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,7 @@ def make_grid(options: argparse.Namespace) -> None:
                 "model": models,
                 "data.image_size": options.sizes,
                 "schedule.lr": options.lrs,
-                "loss.label_smoothing": [0.0, 0.1],
+                "loss.label_smoothing": options.smoothings,
             }
         )
     )
@@ -68,10 +71,10 @@ class Table:
     def __init__(self, folder: Path) -> None:
         found = json.loads((folder / "search.json").read_text())
         self.space, self.runs = _space_of(folder, found)
-        self.candidates = [Candidate(**each) for each in found["candidates"]]
+        self.candidates = [_on_the_cpu(Candidate(**each)) for each in found["candidates"]]
         self.best = max(height for height, _ in self.runs.values())
         self.whole = sum(seconds for _, seconds in self.runs.values())
-        self.looked = sum(each.look_seconds or 0.0 for each in self.candidates)
+        self.looked = sum(each.look_cpu_seconds or 0.0 for each in self.candidates)
 
     def height(self, point: Point) -> float:
         """What the run of ``point`` reached."""
@@ -80,6 +83,14 @@ class Table:
     def seconds(self, point: Point) -> float:
         """That it took."""
         return self.runs[key_of(point)][1]
+
+
+def _on_the_cpu(candidate: Candidate) -> Candidate:
+    """With the CPU seconds that a run is expected to take."""
+    if candidate.seconds is None or not candidate.look_seconds:
+        return candidate
+    share = (candidate.look_cpu_seconds or 0.0) / candidate.look_seconds
+    return replace(candidate, seconds=share * candidate.seconds)
 
 
 def _space_of(
@@ -95,7 +106,7 @@ def _space_of(
             if isinstance(part, tuple)
         }
         if trial["top1"] is not None:
-            runs[key_of(point)] = (trial["top1"], trial["seconds"])
+            runs[key_of(point)] = (trial["top1"], trial["cpu_seconds"])
     return space, runs
 
 
@@ -185,6 +196,7 @@ def main() -> None:
     grid.add_argument("--models", nargs="+", required=True, metavar="NAME=WEIGHTS")
     grid.add_argument("--sizes", nargs="+", type=int, default=[64, 96])
     grid.add_argument("--lrs", nargs="+", type=float, default=[0.001, 0.003, 0.01])
+    grid.add_argument("--smoothings", nargs="+", type=float, default=[0.0, 0.1])
     grid.add_argument("--epochs", type=int, default=3)
     grid.set_defaults(do=make_grid)
     again = parts.add_parser("replay")

@@ -75,6 +75,8 @@ class Candidate:
     """That a full run is expected to take."""
     look_seconds: float | None = None
     """That looking at it took: weights, latency, features."""
+    look_cpu_seconds: float | None = None
+    """The same, of this process on all CPU cores: what else runs on the machine does not count."""
     dropped: str = ""
     """Why it is not tried."""
 
@@ -144,10 +146,14 @@ def look_at(
         place = folder / f"{number:03d}"
         known = _read(place / "candidate.json", point)
         if known is None or (probe and known.probe is None and not known.dropped):
-            began = time.monotonic()
+            began, used = time.monotonic(), time.process_time()
             place.mkdir(parents=True, exist_ok=True)
             known = _look(point, config_of(point), place, measure, limits, console, probe=probe)
-            known = replace(known, look_seconds=round(time.monotonic() - began, 1))
+            known = replace(
+                known,
+                look_seconds=round(time.monotonic() - began, 1),
+                look_cpu_seconds=round(time.process_time() - used, 1),
+            )
             shutil.rmtree(place / "bundle", ignore_errors=True)
             write_json(place / "candidate.json", asdict(known))
             alive()

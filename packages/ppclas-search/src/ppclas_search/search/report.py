@@ -56,6 +56,7 @@ def facts_of(found: Found, trial: Trial) -> dict[str, Any]:
         "epochs": trial.facts.get("epochs"),
         "best_epoch": trial.facts.get("best", {}).get("epoch"),
         "seconds": trial.facts.get("seconds"),
+        "cpu_seconds": trial.facts.get("cpu_seconds"),
         "latency_ms": None if candidate is None else candidate.latency_ms,
         "size_mb": None if candidate is None else candidate.size_mb,
         **{key: _plain(value) for key, value in trial.point.items()},
