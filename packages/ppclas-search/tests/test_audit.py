@@ -167,7 +167,7 @@ def test_answers_of_folds(photos, tmp_path):
 def real_photos(name):
     """(path, class) of every photo."""
     if name == "produce8":
-        return [(p, p.parent.name) for p in sorted(builtin_photos().parent.rglob("*.jpg"))]
+        return [(p, p.parent.name) for p in sorted(builtin_photos().rglob("*.jpg"))]
     names = dict(
         line.split(" ", 1) for line in (FLOWERS / "label_list.txt").read_text().splitlines()
     )

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
-from ppclas_core.errors import ConfigError, UnknownNameError
+from ppclas_core.errors import ConfigError, TrainingError, UnknownNameError
 from ppclas_core.testing import FakeNetPlugin, use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.api import train
@@ -23,6 +23,7 @@ from ppclas_engine.runs.run import RunFolder
 from ppclas_search.search import report, space
 from ppclas_search.search.candidates import Candidate, Cost, Limits, candidates_of, keep_best
 from ppclas_search.search.choosing import Tried, choose
+from ppclas_search.search.run import search
 from ppclas_search.search.settings import Found, Settings, check_space
 from ppclas_search.search.space import Range, Space, key_of, open_space
 from ppclas_search.search.trials import Trial, Trials
@@ -357,6 +358,31 @@ def test_a_folder_of_another_search_is_refused(tmp_path):
     trials(tmp_path / "s", definition={"--sampler": "gp", "--seed": 0})
     with pytest.raises(ConfigError, match="holds a search with another --seed"):
         trials(tmp_path / "s", definition={"--sampler": "gp", "--seed": 1})
+
+
+def test_a_search_without_a_trial_makes_room_for_another(tmp_path):
+    photos, _ = make_tiny_dataset(tmp_path / "photos", per_class=6)
+    quiet = Console(quiet=True)
+    lines = [f"data.train={photos}", "data.image_size=32", "model.name=FakeNet"]
+    only = Space({"schedule.lr": (0.1, 0.01)}, "grid", None)
+
+    def look(*others, **said):
+        base = load_config(None, [*lines, "model.pretrained=false", *others]).config
+        settings = Settings(tmp_path / "s", base, only, "grid", **said)
+        return search(settings, lambda bundle: Cost(1.0, 9.0), quiet)
+
+    small = Limits(size_mb=1.0)
+    with use_plugin(FakeNetPlugin(), "net"):
+        with pytest.raises(ConfigError, match=r"no evaluation gives 'top2'.*It gives: .*top1"):
+            look("train.monitor=top2")
+        for seed in (0, 1):  # neither these settings nor this seed are those of before
+            with pytest.raises(TrainingError, match=r"^No model.*FakeNet 32x32: 9\.0 MB"):
+                look(limits=small, seed=seed)
+        (tmp_path / "s" / "trials").mkdir()
+        with pytest.raises(ConfigError, match="another --seed"):
+            look(limits=small, seed=2)
+        with pytest.raises(ConfigError, match="other settings"):
+            look("train.epochs=2", limits=small, seed=1)
 
 
 def test_a_storage_that_cannot_be_opened(tmp_path):

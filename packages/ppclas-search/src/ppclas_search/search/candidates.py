@@ -27,7 +27,7 @@ from ppclas_engine.scoring.monitor import height
 
 from ppclas_search.features import extract_features
 from ppclas_search.frozen import probe_logits
-from ppclas_search.search.space import Point, Space, key_of
+from ppclas_search.search.space import Point, Space, key_of, short_value
 
 _KEYS = (
     "model",
@@ -200,13 +200,15 @@ def _look(
         candidate = replace(candidate, name=_name(point, plan.config))
         bundle = _untrained(plan, place / "bundle")
     except PpclasError as error:  # weights that are not to be had, a size that does not fit
+        if str(error).startswith("train.monitor: "):  # no other model has it either
+            raise
         said = str(error).removeprefix(f"{config.model.name}: ")
         return replace(candidate, dropped=said.partition(". ")[0])
     try:
         cost = measure(bundle)
     except PpclasError as error:
         if limits != Limits():
-            return replace(candidate, dropped=f"it could not be measured: {error}")
+            return replace(candidate, dropped=f"it could not be measured: {str(error).rstrip('.')}")
         console.warn(f"{candidate.name} could not be measured: {error}")
     else:
         candidate = replace(
@@ -228,7 +230,8 @@ def _name(point: Point, config: Config) -> str:
         for key, value in point.items()
         if key not in ("model", "model.name", "data.image_size")
     ]
-    return " ".join([config.model.name, *([str(shown)] if shown else []), *others])
+    model = short_value(point["model"]) if "model" in point else config.model.name
+    return " ".join([model, *([str(shown)] if shown else []), *others])
 
 
 def _untrained(plan: Plan, folder: Path) -> Bundle:

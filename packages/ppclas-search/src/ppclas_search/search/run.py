@@ -66,9 +66,8 @@ class _Search:
         check_space(settings.base, settings.space)
         folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            self._write_base()
+            self._trials = self._open()
             self._before, self._began = self._read_clock(), time.monotonic()
-            self._trials = Trials(folder, settings.storage, settings.space, settings.definition())
             self._look()
             able = next(each for each in self._candidates if not each.dropped)
             plan = plan_run(self._config_of(able.point))
@@ -97,6 +96,21 @@ class _Search:
             except (ImportError, OSError):  # a filesystem without locks
                 pass
             yield
+
+    def _open(self) -> Trials:
+        """The trials of this search; a search that never came to one makes room for it."""
+        settings, folder = self._settings, self._folder
+        try:
+            self._write_base()
+            return Trials(folder, settings.storage, settings.space, settings.definition())
+        except ConfigError:
+            if settings.storage is not None or (folder / "trials").exists():
+                raise
+        for path in (self._base, self._clock, folder / "study.journal"):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(folder / "candidates", ignore_errors=True)
+        self._write_base()
+        return Trials(folder, None, settings.space, settings.definition())
 
     def _write_base(self) -> None:
         """The settings that every run starts from; those of the search that is there must be these.
@@ -169,9 +183,10 @@ class _Search:
         self._candidates = found
         kept = [each for each in found if not each.dropped]
         if not kept:
+            none = "No model" if len(found) == 1 else f"Not one of {len(found)} models"
             raise TrainingError(
-                f"None of the {len(found)} models can be tried. {found[0].name}: "
-                f"{found[0].dropped}. Choose others (--model), or allow more."
+                f"{none} can be tried. {found[0].name}: {found[0].dropped}. Choose others "
+                "(--model) or other limits (--latency-ms, --size-mb)."
             )
         if len(found) > 1:
             self._console.line(

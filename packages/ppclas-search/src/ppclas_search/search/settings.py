@@ -106,7 +106,7 @@ def check_space(base: Config, space: Space) -> None:
                 try:
                     load_config(str(file), [said])
                 except ConfigError as error:
-                    reason = str(error).replace(f"-o {said}: ", "")
+                    reason = str(error).replace(f"-o {said}: ", "").removeprefix(f"{key}: ")
                     raise ConfigError(f"the space's {key}: {reason}") from error
 
 

@@ -272,6 +272,8 @@ def short_value(value: Any) -> str:
     ['0.001', 'no', 'Mixup']
     >>> short_value({"backbone": 0.2})
     'backbone 0.2'
+    >>> short_value({"name": "MobileNetV2", "pretrained": "mine/flowers.safetensors"})
+    'MobileNetV2 (flowers)'
     """
     if isinstance(value, list) and all(isinstance(each, dict) for each in value):
         return "+".join(str(each.get("name", each)) for each in value) or "no"
@@ -279,7 +281,9 @@ def short_value(value: Any) -> str:
         return "/".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
     if isinstance(value, dict):
         if "name" in value:
-            return str(value["name"])
+            weights = value.get("pretrained")
+            named = f" ({Path(weights).stem})" if isinstance(weights, str) else ""
+            return f"{value['name']}{named}"
         return " ".join(f"{key} {each}" for key, each in value.items()) or "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
