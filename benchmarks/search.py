@@ -28,8 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ppclas_search.search.candidates import Candidate, keep_best, part_of
+from ppclas_core.config.load import load_config
+from ppclas_engine.planning.plan import plan_run
+from ppclas_search.search.candidates import Candidate, keep_best, part_of, promising, usual
 from ppclas_search.search.choosing import Tried, choose
+from ppclas_search.search.settings import assignment
 from ppclas_search.search.space import Point, Space, key_of
 
 
@@ -72,6 +75,10 @@ class Table:
         found = json.loads((folder / "search.json").read_text())
         self.space, self.runs = _space_of(folder, found)
         self.candidates = [_on_the_cpu(Candidate(**each)) for each in found["candidates"]]
+        # As the search does: what is usual for the model that promises most.
+        overrides = [assignment(*each) for each in promising(self.candidates).point.items()]
+        plan = plan_run(load_config(str(folder / "base.yaml"), overrides).config)
+        self.start = usual(plan.config, self.space)
         self.best = max(height for height, _ in self.runs.values())
         self.whole = sum(seconds for _, seconds in self.runs.values())
         self.looked = sum(each.look_cpu_seconds or 0.0 for each in self.candidates)
@@ -144,11 +151,10 @@ def _search(table: Table, left: float, seed: int, kept: Mapping[str, Candidate] 
             guess = kept[mine].seconds or 0.0
         return not tried or guess <= left
 
-    start = {"schedule.lr": 0.001, "loss.label_smoothing": 0.0}
     sampler = "random" if kept is None else "gp"
     while True:
         point = choose(
-            table.space, sampler, tried, seed=seed, allowed=allowed, prior=prior, start=start
+            table.space, sampler, tried, seed=seed, allowed=allowed, prior=prior, start=table.start
         )
         if point is None:
             break

@@ -127,12 +127,30 @@ def test_a_probe_leads_where_nothing_was_tried():
 
     first = choose(models, "gp", [], prior=prior, start={"x": 3})
     assert first == {"model.name": "b", "x": 3}
+    # Where that reached what the probe says, the second is the same model with a far x; where it
+    # failed, it is the next model. Two jobs do not begin at one place.
+    for reached, name in ((0.9, "b"), (0.2, "c")):
+        second = choose(models, "gp", [Tried(first, reached)], prior=prior)
+        assert second["model.name"] == name
+        assert second != first
+    second = choose(models, "gp", [Tried(first, None, running=True)], prior=prior)
+    assert (second["model.name"], second["x"]) == ("b", 1)
     # What is known above the probes is the same everywhere: the best probe is the best guess.
     tried = [
         Tried({"model.name": name, "x": x}, worth[name] + 0.01 * x)
         for name, x in [("a", 1), ("b", 1), ("c", 2), ("b", 2), ("a", 3)]
     ]
     assert choose(models, "gp", tried, prior=prior)["model.name"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("usual", "nearest"), [(0.02, 0.01), (0.002, 0.003), (3e-5, 1e-4), (0.0, 1e-4)]
+)
+def test_what_is_usual_need_not_be_of_the_space(usual, nearest):
+    """The nearest rate by its factor comes first."""
+    rates = Space({"schedule.lr": (1e-4, 1e-3, 3e-3, 1e-2), "x": ("a", "b")}, "gp", None)
+    first = choose(rates, "gp", [], start={"schedule.lr": usual, "x": "b"})
+    assert first == {"schedule.lr": nearest, "x": "b"}
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "grid"])

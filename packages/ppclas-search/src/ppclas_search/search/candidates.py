@@ -116,6 +116,29 @@ def candidates_of(space: Space) -> list[Point]:
     return list(Space(chosen, space.sampler, None).points())
 
 
+def promising(candidates: Sequence[Candidate]) -> Candidate:
+    """The one with the best probe of those that are tried, the first where there is none."""
+    able = [each for each in candidates if not each.dropped]
+    return max(able, key=lambda each: -np.inf if each.probe is None else each.probe)
+
+
+def usual(config: Config, space: Space) -> Point:
+    """What training does where nobody says anything, for the keys of ``space``.
+
+    Args:
+        config: of a plan, which has every value.
+        space: names the keys.
+    """
+    values = config.model_dump(mode="json")
+    found: Point = {}
+    for key in space.parts:
+        node: Any = values
+        for name in key.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        found[key] = node
+    return found
+
+
 def look_at(
     points: Sequence[Point],
     config_of: Callable[[Point], Config],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,10 @@ Allowed: TypeAlias = Callable[[Point], bool]
 """Whether a point may be tried: its model is not too slow, its run fits into the time."""
 
 FIRST = 4
-"""Points before a Gaussian process has enough to go by."""
+"""Points before a Gaussian process has enough to learn its scales from."""
+_SPREAD, _FAR, _NOISE = 0.05, 0.5, 0.01
+"""Scales until then: a run's height beside its model's probe, the part of an axis over which that
+changes, and chance."""
 _MOST_LISTED = 20_000
 """Points up to which all of them are looked at; beyond, and of ranges, a sample."""
 _SAMPLE = 2000
@@ -184,8 +186,12 @@ def _by_gaussian_process(
 ) -> Point:
     """The point with the largest expected improvement; before that, a few to begin with."""
     done = [each for each in tried if each.height is not None]
-    if len(done) < FIRST:
-        return _beginning(tried, points, rng, prior, start)
+    promise = max((g for point in points if (g := prior(point)) is not None), default=None)
+    if not tried and start is not None:
+        best = [point for point in points if prior(point) == promise]
+        return min(best, key=_distance(space, start))
+    if promise is None and len(done) < FIRST:
+        return points[int(rng.integers(len(points)))]
     from scipy.stats import norm
 
     # Heights above what the prior says: it leads where nothing near has been tried.
@@ -196,44 +202,38 @@ def _by_gaussian_process(
 
     guessed = any(prior(point) is not None for point in points)
     coordinates = _coordinates(space, prior if guessed else None, floor)
-    known = np.array([coordinates(each.point) for each in done])
+
+    def at(of: Sequence[Point]) -> NDArray[np.float64]:
+        return np.array([coordinates(point) for point in of])
+
+    every = [each.point for each in done]
     heights = np.array([each.height for each in done], np.float64)
-    above = heights - guesses([each.point for each in done])
+    above = heights - guesses(every)
     running = [each.point for each in tried if each.running]
     if running:  # taken for done, as high as expected: two jobs do not try the same place
-        at = np.array([coordinates(point) for point in running])
-        mean, _ = _fit(known, above).predict(at, return_std=True)
-        known, above = np.concatenate([known, at]), np.concatenate([above, mean])
-    mean, spread = _fit(known, above).predict(
-        np.array([coordinates(point) for point in points]), return_std=True
-    )
+        expected = _fit(at(every), above).predict(at(running)) if done else np.zeros(len(running))
+        every, above = every + running, np.concatenate([above, expected])
+    if not every:
+        return max(points, key=lambda point: prior(point) or floor)
+    mean, spread = _fit(at(every), above).predict(at(points), return_std=True)
     mean, spread = mean + guesses(points), np.maximum(spread, 1e-9)
-    better = (mean - heights.max()) / spread
+    better = (mean - heights.max(initial=floor)) / spread
     expected = spread * (better * norm.cdf(better) + norm.pdf(better))
     return points[int(expected.argmax())]
 
 
-def _beginning(
-    tried: Sequence[Tried],
-    points: list[Point],
-    rng: np.random.Generator,
-    prior: Callable[[Point], float | None],
-    start: Point | None,
-) -> Point:
-    """First what is known to work for the model that promises most, then others by chance; every
-    second of those for the models of the best half."""
-    guesses = {key_of(point): prior(point) for point in points}
-    best = max((guess for guess in guesses.values() if guess is not None), default=None)
-    promising = [point for point in points if guesses[key_of(point)] == best]
-    if not tried and start is not None:
-        shared = [sum(point[key] == start.get(key) for key in point) for point in promising]
-        return promising[int(np.argmax(shared))]
-    if len(tried) % 2 and best is not None:
-        return promising[int(rng.integers(len(promising)))]
-    levels = [guess for guess in guesses.values() if guess is not None]
-    middle = float(np.median(levels)) if levels else -math.inf
-    good = [p for p in points if (g := guesses[key_of(p)]) is None or g >= middle]
-    return good[int(rng.integers(len(good)))]
+def _distance(space: Space, start: Point) -> Callable[[Point], float]:
+    """How far a point is from ``start``, whose values need not be of the space."""
+    axes = {key: _axis(part) for key, part in space.parts.items() if key in start}
+
+    def apart(key: str, value: Any) -> float:
+        wanted, part = start[key], space.parts[key]
+        listed = part if isinstance(part, tuple) else (value,)
+        if not all(type(each) in (int, float) for each in (wanted, value, *listed)):
+            return float(value != wanted)
+        return sum(abs(a - b) for a, b in zip(axes[key](value), axes[key](wanted), strict=True))
+
+    return lambda point: sum(apart(key, point[key]) for key in axes)
 
 
 def _fit(known: NDArray[np.float64], heights: NDArray[np.float64]) -> Any:
@@ -241,6 +241,9 @@ def _fit(known: NDArray[np.float64], heights: NDArray[np.float64]) -> Any:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+    if len(known) < FIRST:
+        kernel = ConstantKernel(_SPREAD**2) * Matern(_FAR, nu=2.5) + WhiteKernel(_NOISE**2)
+        return GaussianProcessRegressor(kernel, optimizer=None).fit(known, heights)
     kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(
         np.ones(known.shape[1]), (0.1, 20.0), nu=2.5
     ) + WhiteKernel(0.05, (1e-4, 0.5))

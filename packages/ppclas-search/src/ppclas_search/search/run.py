@@ -14,7 +14,7 @@ from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.files import write_json, write_text
 from ppclas_engine.console import Console, duration
-from ppclas_engine.planning.plan import Plan, given, plan_run
+from ppclas_engine.planning.plan import given, plan_run
 from ppclas_engine.runs.run import RunFolder
 from ppclas_engine.scoring.monitor import format_metric
 
@@ -25,6 +25,8 @@ from ppclas_search.search.candidates import (
     keep_best,
     look_at,
     part_of,
+    promising,
+    usual,
 )
 from ppclas_search.search.choosing import choose
 from ppclas_search.search.jobs import Job, Message, Pool, wait_until_free
@@ -69,9 +71,9 @@ class _Search:
             self._trials = self._open()
             self._before, self._began = self._read_clock(), time.monotonic()
             self._look()
-            able = next(each for each in self._candidates if not each.dropped)
-            plan = plan_run(self._config_of(able.point))
-            self._metric, self._start = given(plan.config.train.monitor), self._start_of(plan)
+            plan = plan_run(self._config_of(promising(self._candidates).point))
+            self._metric = given(plan.config.train.monitor)
+            self._start = usual(plan.config, settings.space)
             with Pool(settings.jobs, folder / "jobs") as pool:
                 try:
                     ended = self._work(pool)
@@ -154,17 +156,6 @@ class _Search:
     def _config_of(self, point: Mapping[str, Any]) -> Config:
         overrides = [assignment(key, value) for key, value in point.items()]
         return load_config(str(self._base), overrides).config
-
-    def _start_of(self, plan: Plan) -> Point:
-        """The point that is nearest to what training does where nobody says anything."""
-        values = plan.config.model_dump(mode="json")
-        found: Point = {}
-        for key in self._settings.space.parts:
-            node: Any = values
-            for name in key.split("."):
-                node = node.get(name) if isinstance(node, dict) else None
-            found[key] = node
-        return found
 
     def _look(self) -> None:
         settings = self._settings

@@ -93,7 +93,8 @@ class Range:
         if self.high == self.low:
             return 0.0
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            # 0, which may be asked for beside the space, has no logarithm.
+            return math.log(max(value, 1e-12) / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
 
