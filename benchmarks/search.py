@@ -33,7 +33,7 @@ from ppclas_engine.planning.plan import plan_run
 from ppclas_search.search.candidates import Candidate, keep_best, part_of, promising, usual
 from ppclas_search.search.choosing import Tried, choose
 from ppclas_search.search.settings import assignment
-from ppclas_search.search.space import Point, Space, key_of
+from ppclas_search.search.space import Point, Sampler, Space, key_of
 
 
 def make_grid(options: argparse.Namespace) -> None:
@@ -151,7 +151,7 @@ def _search(table: Table, left: float, seed: int, kept: Mapping[str, Candidate] 
             guess = kept[mine].seconds or 0.0
         return not tried or guess <= left
 
-    sampler = "random" if kept is None else "gp"
+    sampler: Sampler = "random" if kept is None else "gp"
     while True:
         point = choose(
             table.space, sampler, tried, seed=seed, allowed=allowed, prior=prior, start=table.start

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
-from ppclas_core.errors import ConfigError, TrainingError, UnknownNameError
+from ppclas_core.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from ppclas_core.testing import FakeNetPlugin, use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.api import train
@@ -391,6 +391,8 @@ def test_a_search_without_a_trial_makes_room_for_another(tmp_path):
 
     small = Limits(size_mb=1.0)
     with use_plugin(FakeNetPlugin(), "net"):
+        with pytest.raises(DataError, match=r"nowhere: expected a folder of class folders"):
+            look("data.train=nowhere")
         with pytest.raises(ConfigError, match=r"no evaluation gives 'top2'.*It gives: .*top1"):
             look("train.monitor=top2")
         for seed in (0, 1):  # neither these settings nor this seed are those of before

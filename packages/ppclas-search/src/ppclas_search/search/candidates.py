@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from ppclas_core.bundle import Bundle, Manifest, Preprocessing, architecture_of, write_bundle
 from ppclas_core.config.schema import Config
-from ppclas_core.errors import BundleError, PpclasError
+from ppclas_core.errors import BundleError, DataError, PpclasError
 from ppclas_core.files import write_json
 from ppclas_core.models import create_model
 from ppclas_core.weights import model_state
@@ -223,10 +223,11 @@ def _look(
         candidate = replace(candidate, name=_name(point, plan.config))
         bundle = _untrained(plan, place / "bundle")
     except PpclasError as error:  # weights that are not to be had, a size that does not fit
-        if str(error).startswith("train.monitor: "):  # no other model has it either
-            raise
         said = str(error).removeprefix(f"{config.model.name}: ")
-        return replace(candidate, dropped=said.partition(". ")[0])
+        # What is wrong with the photos, or with what is measured, no other model puts right.
+        if isinstance(error, DataError) or said.startswith("train.monitor: "):
+            raise
+        return replace(candidate, dropped=said.partition(". ")[0].rstrip("."))
     try:
         cost = measure(bundle)
     except PpclasError as error:
