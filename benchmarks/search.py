@@ -30,10 +30,10 @@ from typing import Any
 import yaml
 from ppclas_core.config.load import load_config
 from ppclas_engine.planning.plan import plan_run
-from ppclas_search.search.candidates import Candidate, keep_best, part_of, promising, usual
+from ppclas_search.search.candidates import Candidate, keep_best, promising, usual
 from ppclas_search.search.choosing import Tried, choose
 from ppclas_search.search.settings import assignment
-from ppclas_search.search.space import Point, Sampler, Space, key_of
+from ppclas_search.search.space import Point, Sampler, Space, key_of, part_of
 
 
 def make_grid(options: argparse.Namespace) -> None:
@@ -74,13 +74,18 @@ class Table:
     def __init__(self, folder: Path) -> None:
         found = json.loads((folder / "search.json").read_text())
         self.space, self.runs = _space_of(folder, found)
-        self.candidates = [_on_the_cpu(Candidate(**each)) for each in found["candidates"]]
+        # What a run is expected to take was foretold by the clock, on the same busy machine.
+        waited = sum(trial["seconds"] or 0.0 for trial in found["trials"])
+        self.whole = sum(seconds for _, seconds in self.runs.values())
+        self.candidates = [
+            replace(each, seconds=(each.seconds or 0.0) * self.whole / waited)
+            for each in (Candidate(**known) for known in found["candidates"])
+        ]
         # As the search does: what is usual for the model that promises most.
         overrides = [assignment(*each) for each in promising(self.candidates).point.items()]
         plan = plan_run(load_config(str(folder / "base.yaml"), overrides).config)
         self.start = usual(plan.config, self.space)
         self.best = max(height for height, _ in self.runs.values())
-        self.whole = sum(seconds for _, seconds in self.runs.values())
         self.looked = sum(each.look_cpu_seconds or 0.0 for each in self.candidates)
 
     def height(self, point: Point) -> float:
@@ -90,14 +95,6 @@ class Table:
     def seconds(self, point: Point) -> float:
         """That it took."""
         return self.runs[key_of(point)][1]
-
-
-def _on_the_cpu(candidate: Candidate) -> Candidate:
-    """With the CPU seconds that a run is expected to take."""
-    if candidate.seconds is None or not candidate.look_seconds:
-        return candidate
-    share = (candidate.look_cpu_seconds or 0.0) / candidate.look_seconds
-    return replace(candidate, seconds=share * candidate.seconds)
 
 
 def _space_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,18 +27,8 @@ from ppclas_engine.scoring.monitor import height
 
 from ppclas_search.features import extract_features
 from ppclas_search.frozen import probe_logits
-from ppclas_search.search.space import Point, Space, key_of, short_value
+from ppclas_search.search.space import Point, Space, key_of, part_of, short_value
 
-_KEYS = (
-    "model",
-    "data.image_size",
-    "data.resize_mode",
-    "data.resize_short",
-    "data.interpolation",
-    "data.normalize",
-    "data.eval_transforms",
-)
-"""What decides about size, latency and frozen features; all else is the recipe."""
 _STEP = 3.0
 """Time of a training step in forward passes."""
 _START = 4.0
@@ -95,15 +85,6 @@ class Limits:
         if self.latency_ms is not None and cost.latency_ms > self.latency_ms:
             return f"{cost.latency_ms:.1f} ms for a photo, and at most {self.latency_ms:g} wanted"
         return ""
-
-
-def part_of(point: Mapping[str, Any]) -> Point:
-    """What of ``point`` makes its candidate."""
-    return {
-        key: value
-        for key, value in point.items()
-        if any(key == name or key.startswith(f"{name}.") for name in _KEYS)
-    }
 
 
 def candidates_of(space: Space) -> list[Point]:
@@ -308,10 +289,8 @@ def _probed(candidate: Candidate, plan: Plan, bundle: Bundle, console: Console) 
     return replace(candidate, probe=round(height(evaluation.metrics, monitor), 5))
 
 
-def keep_best(
-    found: Sequence[Candidate], seconds: float, jobs: int, runs: int = 3
-) -> list[Candidate]:
-    """Drop the candidates that do not come to ``runs`` full runs each in ``seconds``, worst first.
+def keep_best(found: Sequence[Candidate], seconds: float, jobs: int) -> list[Candidate]:
+    """Drop the candidates that do not come to a full run each in ``seconds``, worst first.
 
     Those without a probe come last. One is always kept.
     """
@@ -322,7 +301,7 @@ def keep_best(
     kept: list[Candidate] = []
     needed = 0.0
     for each in ranked:
-        needed += runs * (each.seconds or 0.0)
+        needed += each.seconds or 0.0
         if kept and needed > seconds * jobs:
             break
         kept.append(each)

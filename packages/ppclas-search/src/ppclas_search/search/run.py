@@ -24,14 +24,13 @@ from ppclas_search.search.candidates import (
     candidates_of,
     keep_best,
     look_at,
-    part_of,
     promising,
     usual,
 )
 from ppclas_search.search.choosing import choose
 from ppclas_search.search.jobs import Job, Message, Pool, wait_until_free
 from ppclas_search.search.settings import Found, Settings, assignment, check_space
-from ppclas_search.search.space import Point, Range, in_words, key_of
+from ppclas_search.search.space import Point, Range, in_words, key_of, part_of
 from ppclas_search.search.trials import Trial, Trials
 from ppclas_search.search.worker import outcome
 

@@ -14,8 +14,8 @@ from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
 from ppclas_core.files import write_text
 
-from ppclas_search.search.candidates import Candidate, Limits, part_of
-from ppclas_search.search.space import Sampler, Space, key_of
+from ppclas_search.search.candidates import Candidate, Limits
+from ppclas_search.search.space import Sampler, Space, key_of, part_of
 from ppclas_search.search.trials import Trial
 
 _FALLBACK = 20

@@ -21,6 +21,16 @@ Sampler: TypeAlias = Literal["grid", "tpe", "gp", "random"]
 Point: TypeAlias = dict[str, Any]
 """Dotted key of the config → its value."""
 
+_KEYS = (
+    "model",
+    "data.image_size",
+    "data.resize_mode",
+    "data.resize_short",
+    "data.interpolation",
+    "data.normalize",
+    "data.eval_transforms",
+)
+"""What decides about size, latency and frozen features; all else is the recipe."""
 _SEEDS: Mapping[str, Sequence[Any]] = {
     "schedule.lr": (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4),
     "optimizer.weight_decay": (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6),
@@ -105,6 +115,15 @@ Part = tuple[Any, ...] | Range
 def key_of(point: Mapping[str, Any]) -> str:
     """The same text for the same point, whatever the order of its keys."""
     return json.dumps(point, sort_keys=True)
+
+
+def part_of(point: Mapping[str, Any]) -> Point:
+    """What of ``point`` makes its candidate."""
+    return {
+        key: value
+        for key, value in point.items()
+        if any(key == name or key.startswith(f"{name}.") for name in _KEYS)
+    }
 
 
 @dataclass(frozen=True)
