@@ -31,6 +31,7 @@ from pydantic import ValidationError
 from ppclas_deploy import parity
 from ppclas_deploy.heat import TOLERANCE, check_heat
 from ppclas_deploy.isolate import LOG, keep_log
+from ppclas_deploy.marks import mark_of
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
 from ppclas_deploy.proof import Proof, is_provable, proof_names, proof_photos, write_proof
@@ -248,8 +249,9 @@ def _build(
         )
     if proof:
         on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
+        mark = mark_of(manifest, manifest.export or {})
         accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
-        write_proof(folder, Proof.of(manifest, model_proof, accepted))
+        write_proof(folder, Proof.of(manifest, model_proof, accepted, mark))
     report = parity.report(result, manifest, photos, model, export)
     if heat is not None:
         report["heatmap_max_abs_diff"] = heat

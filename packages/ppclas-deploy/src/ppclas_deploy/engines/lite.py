@@ -10,13 +10,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.contracts.export import Engine, export_facts, export_file
+from ppclas_core.contracts.export import Engine, export_facts
 from ppclas_core.errors import BundleError
 from pydantic import PrivateAttr
 
 from ppclas_deploy.isolate import last_words, offline_environment
 from ppclas_deploy.lite.interpreters import find_runtime, make_ready
 from ppclas_deploy.lite.script import HEADER, SHAPE
+from ppclas_deploy.marks import checked_file
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -41,7 +42,7 @@ class LiteEngine(Engine):
             MissingDependencyError: there is no Python that can load it.
             BundleError: the export has no model for x86.
         """
-        facts, model = export_facts(bundle), export_file(bundle, "model")
+        facts, model = export_facts(bundle), checked_file(bundle)
         if model.suffix != ".nb":
             raise BundleError(
                 f"{bundle.folder} holds no model.nb for x86. Export it where CPython 3.7 is "

@@ -20,6 +20,7 @@ from ppclas_deploy.exporters.base import NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, run_command, run_isolated
 from ppclas_deploy.lite.interpreters import LiteRuntime, find_runtime, make_ready
 from ppclas_deploy.lite.phone import write_phone_files
+from ppclas_deploy.marks import mark_of, mark_program
 from ppclas_deploy.photos import choose_photos
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class LiteExporter(NetworkExporter):
             **interface,
         }
         if not runtime.computes:
+            mark_program(folder / "inference.pdmodel", mark_of(bundle.manifest, interface))
             verified = (
                 f"the program that {MODEL} was made from, in Paddle Inference; {MODEL} itself was "
                 f"not run (paddlelite {runtime.version} computes nonsense on x86; 2.12, for "
