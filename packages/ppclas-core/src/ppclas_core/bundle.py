@@ -196,9 +196,7 @@ class Bundle:
         if self.manifest.activation == "softmax":
             shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
-        if self.manifest.activation == "sigmoid":
-            return sigmoid(logits)
-        return logits
+        return sigmoid(logits) if self.manifest.activation == "sigmoid" else logits
 
 
 def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:

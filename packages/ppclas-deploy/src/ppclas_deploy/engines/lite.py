@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.contracts.export import Engine, export_facts
 from ppclas_core.errors import BundleError
+from ppclas_data.leftovers import temporary_folder
 from pydantic import PrivateAttr
 
 from ppclas_deploy.isolate import last_words, offline_environment
@@ -49,7 +50,7 @@ class LiteEngine(Engine):
                 "installed."
             )
         runtime = find_runtime(self.lite_python, computing=True)
-        with tempfile.TemporaryDirectory(prefix="ppclas-") as folder:
+        with temporary_folder() as folder:
             make_ready(runtime, Path(folder) / "log")
         self._process = LiteProcess(runtime.script("run", str(model.resolve())))
         ran = f"{model.name}, {'this machine' if facts.get('place') == 'x86' else 'x86 twin'}"

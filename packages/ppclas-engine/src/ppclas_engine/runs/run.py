@@ -17,6 +17,7 @@ from typing import Any
 
 from ppclas_core.errors import TrainingError
 from ppclas_core.files import write_text
+from ppclas_data.leftovers import clear_leftovers
 
 _TABLES = ("per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv")
 _TRACE = re.compile(r"command\.txt|\.writable|\.(command\.txt|config\.yaml)\..*\.tmp")
@@ -101,6 +102,7 @@ class RunFolder:
                 raise TrainingError(f"{self.path}: another process is training there.") from None
             except (ImportError, OSError):  # a filesystem without locks
                 pass
+            clear_leftovers(self.path, self.last.parent)
             yield
         if not self.config.is_file():
             raise TrainingError(f"{self.path} was removed while it was trained in: nothing is left")
