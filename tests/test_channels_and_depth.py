@@ -102,7 +102,7 @@ def test_data_check_reads_bands_and_finds_copies_of_them(tmp_path, capsys):
     assert len(found["duplicates"]) == 1
 
 
-def test_the_line_of_a_run_that_a_program_started_trains_the_same(tmp_path):
+def test_the_line_of_a_run_that_a_program_started_trains_the_same(tmp_path, capsys):
     photos = write(tmp_path / "bands", five_bands, save_bands)
     settings = ["data.channels=5", "data.max_sample=10000", "data.workers=0"]
     ppclas.train(photos, **HOW, output=tmp_path / "run", overrides=settings)
@@ -110,6 +110,7 @@ def test_the_line_of_a_run_that_a_program_started_trains_the_same(tmp_path):
     assert line[0] == "ppclas"
     again = tmp_path / "again"
     assert main([*line[1:], "--output", str(again)]) == 0
+    assert "shapes nothing" not in "".join(capsys.readouterr())  # as the keys were not set
     first, second = (folder / "metrics.jsonl" for folder in (tmp_path / "run", again))
     losses = [
         [json.loads(row)["loss"] for row in file.read_text().splitlines()]
