@@ -9,7 +9,6 @@ import json
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +80,10 @@ class RunFolder:
         write_text(self.path / "metrics.csv", table.getvalue())
 
     def write_command(self, command: Sequence[str] | None = None) -> None:
-        """``command.txt``: the shell line that started the run."""
-        write_text(
-            self.path / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n"
-        )
+        """``command.txt``: the shell line that started the run; without one, of a run that a
+        program started, the line that makes such a run again."""
+        line = command or ["ppclas", "train", "-c", str(self.config)]
+        write_text(self.path / "command.txt", shlex.join(line) + "\n")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
