@@ -122,9 +122,7 @@ def _columns(stream: TextIO) -> int:
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """``text`` broken between words, but not behind a number; a word that is wider than a line stays
-    whole.
-    """
+    """``text`` broken between words, not behind a number; a word wider than a line stays whole."""
     if _width(text) <= width:
         return [text]
     lines = [""]
