@@ -146,7 +146,7 @@ def test_mistakes(folder, name, text, options, said):
 
 
 def test_what_needs_one_label_says_so(folder):
-    with pytest.raises(DataError, match="expected one label an image, got images with several"):
+    with pytest.raises(DataError, match="expected one label per image, got images with several"):
         load(folder, "l.txt", "a.png 0,1\nb.png 0\n").labels()
 
 
