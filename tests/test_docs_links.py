@@ -75,7 +75,8 @@ class Site(http.server.BaseHTTPRequestHandler):
         self.send_response(code if self.command == "GET" or code != 200 else 501)
         self.end_headers()
 
-    do_HEAD = do_GET
+    def do_HEAD(self):
+        self.do_GET()
 
     def log_message(self, *_args):
         pass
