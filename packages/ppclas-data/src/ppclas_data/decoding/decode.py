@@ -196,6 +196,11 @@ def _decode_whole(data: bytes, header: JpegHeader | None, where: str) -> NDArray
                 f"{where}: a TIFF of {tiff.samples} channels, where a photo has 3. A model of as "
                 f"many reads them: -o data.channels={tiff.samples}"
             )
+        if tiff is not None and tiff.has_no_range:
+            raise ImageError(
+                f"{where}: {tiff.words}, whose range nobody knows; save it with 8 or 16 unsigned "
+                "bits a channel"
+            )
         if tiff is not None and tiff.is_deep:
             _check_size(tiff.height, tiff.width, len(data), where)
             image = decode_deep_tiff(data, tiff)

@@ -9,7 +9,7 @@ from ppclas_core.contracts.data import ImageSet
 
 from ppclas_data.decoding.depth import used_range
 
-_DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm", ".jp2")
+_DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm", ".jp2", ".j2k", ".jpx")
 _LOOKED_AT = 64
 _SMALL_PART = 4
 """A warning is due where no picture uses more than one part in this many of its range."""
