@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -67,6 +68,32 @@ def test_own_output_is_no_data(tmp_path, place, marks):
     assert images.class_names == ("a", "b")
     assert len(images) == 2
     assert any("folder(s) that ppclas wrote" in note and "runs" in note for note in images.notes)
+
+
+SYSTEMS = [
+    "@eaDir", "#recycle", ".@__thumb", "@Recycle", "@snapshot", "~snapshot", "@sharebin",
+    "@__thumb", ".Trash-1000", "$RECYCLE.BIN", "RECYCLER", "FOUND.000", ".thumbnails",
+    "Thumbnails", "__MACOSX", ".AppleDouble", "Temporary Items", "System Volume Information",
+    "lost+found", ".ipynb_checkpoints", "__pycache__", "Photos Library.photoslibrary",
+    "Lightroom Previews.lrdata",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("place", ["{}", "rose/{}"])
+def test_each_systems_folders_are_left_out_and_named(tmp_path, photo, name, place):
+    for path in ("rose/0.png", "tulip/0.png", f"{place.format(name)}/rose.jpg/THUMB_M.jpg"):
+        photo(tmp_path / path)
+    left_out = LeftOut()
+    found = image_files(tmp_path, left_out)
+    assert [os.path.relpath(path, tmp_path) for path in found] == ["rose/0.png", "tulip/0.png"]
+    assert name in " ".join(left_out.notes(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["trash", "thumbs", "recycling", "snapshots", "found", "@anna"])
+def test_what_may_be_a_class_stays(tmp_path, photo, name):
+    photo(tmp_path / name / "0.png")
+    assert len(image_files(tmp_path)) == 1
 
 
 def test_a_class_may_be_called_runs_and_have_a_config_in_it(tmp_path):

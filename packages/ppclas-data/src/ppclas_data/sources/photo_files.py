@@ -44,12 +44,24 @@ SYSTEM_FOLDERS = frozenset(
         "@tmp",
         "@recycle",
         "@recently-snapshot",
+        "@snapshot",
+        "@sharesnap",
+        "@sharebin",
+        "@synoresource",
+        "@synoeastream",
+        "@__thumb",
+        "~snapshot",
         "#recycle",
         "#snapshot",
         "$recycle.bin",
         "recycler",
         "recycled",
         "system volume information",
+        "$winreagent",
+        "found.000",
+        "thevolumesettingsfolder",
+        "thumbnails",
+        "__pycache__",
         "lost+found",
         "network trash folder",
         "temporary items",
@@ -61,6 +73,9 @@ SYSTEM_FOLDERS = frozenset(
 )
 """Names, in lower case, of what systems keep beside photos: thumbnails, side files, waste baskets,
 snapshots."""
+
+_LIBRARIES = (".photoslibrary", ".aplibrary", ".lrdata")
+"""Folders of Photos, Aperture and Lightroom: each photo is in them several times."""
 
 _RUN_MARKS = ("metrics.jsonl", "command.txt", "log.txt", "summary.json", "checkpoints")
 """One of these beside a ``config.yaml`` makes a folder a run."""
@@ -266,7 +281,8 @@ def _holds_output(folder: Path) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of that name is the system's, no photo of anybody's."""
-    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+    lower = name.lower()
+    return lower.startswith(".") or lower in SYSTEM_FOLDERS or lower.endswith(_LIBRARIES)
 
 
 def is_utf8(name: str) -> bool:
