@@ -128,7 +128,8 @@ class CsvSource(Source):
             named, below, (path_column, label_column), self.location, self.task
         )
         said: list[str] = []
-        parts = find_parts(named, below, self.location, said) if named is not None else {}
+        taken = (path_column, label_column)
+        parts = find_parts(named or [""] * len(rows[0][1]), below, taken, self.location, said)
         if several is not None:
             images = with_parts(_several_labels(self, several, notes), parts)
             return replace(images, notes=(*images.notes, *said))
