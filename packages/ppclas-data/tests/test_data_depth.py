@@ -14,8 +14,10 @@ from ppclas_core.config.schema import DataSection
 from ppclas_core.errors import ImageError
 from ppclas_data.decoding.decode import decode
 from ppclas_data.decoding.depth import used_range
+from ppclas_data.decoding.samples import Decode
 from ppclas_data.inspection.check import check_data
 from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.sources.opening import open_image_set
 from ppclas_data.sources.splits import open_splits
 
 HEIGHT, WIDTH = 12, 40
@@ -300,3 +302,30 @@ def test_pictures_that_use_little_of_their_range_are_named(tmp_path, brightest, 
 def test_shallow_pictures_may_be_dark(tmp_path, folders):
     folders(tmp_path, a=2, b=2)
     assert look_for_dark(open_splits(DataSection(train=str(tmp_path))).train) == []
+
+
+def _huge_png():
+    """A PNG of 16 bits a sample that claims 60,000 by 60,000 pixels; OpenCV makes room for them."""
+    png = _png(np.zeros((4, 4, 2), np.uint16), 4)
+    size = struct.pack(">II", 60_000, 60_000)
+    header = b"IHDR" + size + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+def test_a_picture_that_claims_to_be_huge_is_not_decoded_to_find_its_range(tmp_path):
+    resource = pytest.importorskip("resource", reason="no memory is counted here")
+    for place in ("train/a/0.png", "train/b/1.png"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_bytes(_huge_png())
+    images = open_image_set(tmp_path / "train")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert look_for_dark(images) == []
+    with pytest.raises(ImageError, match="pixels that ppclas reads"):
+        Decode(max_sample=4095).read(_huge_png(), "huge")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_deep_tiffs_are_scaled_by_what_is_said(bits):
+    pixels = Decode(max_sample=2**bits - 1).read(_tiff(bits), "deep")
+    assert np.abs(pixels.astype(float) - RIGHT[..., None]).max() < 1

@@ -139,6 +139,10 @@ def size_in_header(data: bytes, where: str) -> tuple[int, int]:
     header = _jpeg_header(data, where)
     if header is not None:
         return header.stored_height, header.stored_width
+    tiff = read_tiff_header(data)
+    if tiff is not None and tiff.is_deep:  # of which Pillow reads few
+        _check_size(tiff.height, tiff.width, len(data), where)
+        return tiff.height, tiff.width
     with _opened(data, where) as image:
         return image.height, image.width
 

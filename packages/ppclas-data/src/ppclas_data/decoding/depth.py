@@ -79,7 +79,7 @@ def read_tiff_header(data: bytes) -> TiffHeader | None:
             if struct.calcsize(_SIZES[kind]) * number > size:  # not in the entry itself
                 (at,) = struct.unpack_from(order + long, data, at)
             tags[tag] = struct.unpack_from(order + _SIZES[kind], data, at)[0]
-    except struct.error:
+    except (struct.error, OverflowError):
         return None
     if _WIDTH not in tags or _HEIGHT not in tags:
         return None
@@ -124,6 +124,8 @@ def _read_deep_tiff(data: bytes, header: TiffHeader) -> NDArray[np.uint16] | Non
 def deep_samples(data: bytes) -> NDArray[np.uint16] | None:
     """Upright samples, grey [H, W] or RGB [H, W, 3], 0 is black, of a picture of more than 8 bits a
     sample, in the file's own units; None of others, and where it cannot be read.
+
+    The picture is decoded: its size must have been checked (``size_in_header``).
     """
     header = read_tiff_header(data)
     if header is None:
@@ -164,6 +166,8 @@ def to_8_bits(samples: NDArray[np.uint16], full: int) -> NDArray[np.uint8]:
 def used_range(data: bytes) -> tuple[int, int] | None:
     """(largest sample, largest that the file's declared range has) of a grey or RGB picture of more
     than 8 bits a sample; None of others, and where it cannot be read.
+
+    The picture is decoded: its size must have been checked (``size_in_header``).
     """
     full = _declared(data)
     if full is None:
