@@ -80,8 +80,8 @@ def plan_data(
             notes.append(_WHOLE_PHOTOS[mode].format(height=height, width=width))
     elif short is None:
         # Photos of one's own are framed in any way, and what is cut off may be what counts; but
-        # training crops show things larger than the whole short side does. Half way between that and
-        # the published frame no set of four ended below a linear probe (docs/en/training.md).
+        # training crops show things larger than the whole short side does. Half way from it to the
+        # published frame no set of four ended below a linear probe (docs/en/training.md).
         ratio = _resize_ratio(facts)
         short = round(min(height, width) * ((1 + ratio) / 2 if fine_tuning else ratio))
         if data.eval_transforms is None:
