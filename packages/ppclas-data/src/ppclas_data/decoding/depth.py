@@ -185,8 +185,8 @@ def used_range(data: bytes) -> tuple[int, int] | None:
 
 
 def _declared(data: bytes) -> int | None:
-    """The largest sample of the range that a picture of more than 8 bits a sample declares; None of
-    others.
+    """The largest sample of the range that a picture of more than 8 bits per sample declares; None
+    of others.
     """
     full = 0
     if data.startswith(_TIFF):
