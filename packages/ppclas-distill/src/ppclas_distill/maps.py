@@ -23,6 +23,7 @@ def find_map(model: ImageModel, loss: FeatureLoss, which: int | str, where: str)
     Raises:
         ConfigError: there is no such map, or ``loss`` needs to know its channels and nobody does.
     """
+    from paddle import nn
     from ppclas_core.contracts.image_model import Feature
 
     info, title = model.feature_info(), f"objective.losses: {where}"
@@ -32,7 +33,8 @@ def find_map(model: ImageModel, loss: FeatureLoss, which: int | str, where: str)
         raise ConfigError(
             f"{title}: expected a number from {-len(info)} to {len(info) - 1}, got {which}."
         )
-    paths = [path for path, _ in model.named_sublayers()]
+    sublayers = model.named_sublayers()
+    paths = [path for path, layer in sublayers if not isinstance(layer, nn.LayerList)]
     numbered = [path for path in paths if _parent(path) == which]
     if which not in paths and not numbered:
         near = near_names(which, paths) or [feature.layer for feature in info]
