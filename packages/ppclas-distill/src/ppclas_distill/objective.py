@@ -13,9 +13,10 @@ from ppclas_components.losses import log_softmax
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config
 from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
-from ppclas_core.contracts.training import FeatureLoss, Loss, Targets
+from ppclas_core.contracts.training import BOTH_TASKS, FeatureLoss, Loss, Targets
 from ppclas_core.errors import ConfigError, PpclasError
 from ppclas_core.plugins import get_registries
+from ppclas_engine.planning.task import balanced_weights
 from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests
@@ -78,6 +79,7 @@ class Distill(Objective):
     """Folder that keeps the teachers' logits, so that crops that come again cost no pass of the
     teachers. It needs teacher_norm running and data.repeat_draws_after."""
 
+    tasks = BOTH_TASKS
     learns_without_labels = True
 
     _teachers: list[Teacher] = PrivateAttr(default_factory=list)
@@ -102,7 +104,8 @@ class Distill(Objective):
     def prepare(self, context: ObjectiveContext) -> None:
         config = context.config
         height, width = _pair(config.data.image_size)
-        student = Student(context.train.class_names, config.data.normalize, (height, width))
+        task = context.train.task
+        student = Student(context.train.class_names, config.data.normalize, (height, width), task)
         if any(transform.name == "Normalize" for transform in config.data.train_transforms or ()):
             raise ConfigError(
                 "objective Distill: data.train_transforms has a Normalize, so what the teachers "
@@ -113,6 +116,10 @@ class Distill(Objective):
             context.note(teacher.words)
             self._teachers.append(teacher)
         if len(self._teachers) > 1:
+            if task == "multilabel":
+                raise ConfigError(
+                    "objective.teachers: of images with several labels, expected one teacher."
+                )
             context.note(f"the {self.average} of {len(self._teachers)} teachers are averaged")
         self._loss = context.loss
         smoothing = getattr(context.loss, "label_smoothing", 0.0)
@@ -123,6 +130,8 @@ class Distill(Objective):
             )
         for term in self.losses:
             loss = build_loss(term)
+            if isinstance(loss, Loss):
+                loss = _for_task(loss, term.name, context)
             if isinstance(loss, FeatureLoss):
                 self._maps += self._map_terms(term, loss, context.model)
             else:
@@ -306,6 +315,22 @@ def build_loss(term: LossTerm) -> Loss | FeatureLoss:
     return built
 
 
+def _for_task(loss: Loss, name: str, context: ObjectiveContext) -> Loss:
+    """``loss`` with class weights from the training photos.
+
+    Raises:
+        ConfigError: it is for images with other kinds of labels.
+    """
+    if context.train.task not in loss.tasks:
+        raise ConfigError(
+            f"objective.losses: {name} compares answers of which one is right, and these photos "
+            "may have several labels. AttributeDML is for them."
+        )
+    if getattr(loss, "class_weights", None) == "balanced":
+        return loss.model_copy(update={"class_weights": balanced_weights(context.train)})
+    return loss
+
+
 def no_compiled_maps(maps: Sequence[Any], config: Config) -> None:
     """Refuse what cannot work.
 
@@ -337,8 +362,9 @@ def on_labelled(loss: Loss, outputs: Any, targets: Targets) -> Tensor:
     import paddle
 
     known = (targets.labels >= 0).numpy()
+    known = known if known.ndim == 1 else known.all(axis=1)
     if targets.mixed_labels is not None:
-        known &= (targets.mixed_labels >= 0).numpy()
+        known &= (targets.mixed_labels >= 0).numpy().reshape(len(known), -1).all(axis=1)
     if known.all():
         return loss(outputs, targets)
     if not known.any():

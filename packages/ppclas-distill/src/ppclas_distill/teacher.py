@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.config.schema import NormalizeConfig, Size
+from ppclas_core.config.schema import NormalizeConfig, Size, Task
 from ppclas_core.errors import ConfigError
 from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
@@ -72,6 +72,8 @@ class Student:
     normalize: NormalizeConfig
     image_size: tuple[int, int]
     """(height, width), in pixels."""
+    task: Task = "classification"
+    """Whether its images have one label or several."""
 
 
 class View:

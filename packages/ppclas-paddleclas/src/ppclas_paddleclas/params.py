@@ -35,6 +35,10 @@ class OperatorParams:
         value = self._params.pop(name, default)
         return default if value is None else value
 
+    def peek(self, name: str) -> Any:
+        """The value of ``name``, which is still to be taken."""
+        return self._params.get(name)
+
     def number(self, name: str, default: float, *, or_null: bool = False) -> float:
         """A number; null is refused, or, with ``or_null``, the default."""
         if or_null and self._params.get(name, default) is None:

@@ -38,26 +38,37 @@ def translate_loss(t: Translation) -> None:
             raise ConfigError(f"expected one of {', '.join(_LOSSES)}, got {name}.{hint}")
         params = OperatorParams(name, given)
         refuse_weight(params)
+        if name == "MultiLabelLoss":
+            set_multilabel_loss(t, params, *where)
+            params.finish()
+            return
         epsilon = params.number("epsilon", 0.0, or_null=True)
         smoothing = epsilon if 0 < epsilon < 1 else 0.0
         if params.take("reduction", "mean") != "mean":
             raise params.error("reduction", "expected mean.")
-        weighted = summed = False
-        if name == "MultiLabelLoss":
-            weighted, summed = params.flag("weight_ratio"), params.flag("size_sum")
         params.finish()
-        if name == "MultiLabelLoss" and smoothing:
-            raise params.error("epsilon", "labels of several classes are not smoothed here.")
     except ConfigError as error:
         t.refuse(where, str(error))
         return
-    if name == "MultiLabelLoss":
-        t.set("loss.name", "AttributeCrossEntropy" if weighted else "BinaryCrossEntropy", *where)
-        if not summed:  # the mean over images and classes, not the sum over classes
-            t.set("loss.mean_over_classes", True, *where)
-    else:
-        t.set("loss.name", "CrossEntropy", *where)
-        t.set("loss.label_smoothing", smoothing, *where)
+    t.set("loss.name", "CrossEntropy", *where)
+    t.set("loss.label_smoothing", smoothing, *where)
+
+
+def set_multilabel_loss(t: Translation, params: OperatorParams, *where: str | int) -> None:
+    """``loss`` of images with several labels.
+
+    Raises:
+        ConfigError: a parameter has no setting here.
+    """
+    epsilon = params.number("epsilon", 0.0, or_null=True)
+    if 0 < epsilon < 1:
+        raise params.error("epsilon", "labels of several classes are not smoothed here.")
+    if params.take("reduction", "mean") != "mean":
+        raise params.error("reduction", "expected mean.")
+    weighted, summed = params.flag("weight_ratio"), params.flag("size_sum")
+    t.set("loss.name", "AttributeCrossEntropy" if weighted else "BinaryCrossEntropy", *where)
+    if not summed:  # the mean over images and classes, not the sum over classes
+        t.set("loss.mean_over_classes", True, *where)
 
 
 def refuse_weight(params: OperatorParams) -> None:
