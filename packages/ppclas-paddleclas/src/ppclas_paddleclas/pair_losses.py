@@ -106,8 +106,8 @@ class PairLosses:
 
     def _add_truth(self, name: str, params: OperatorParams, weight: float, index: int) -> None:
         names = params.take("model_names", self._models[:1])
-        known = isinstance(names, list) and names and all(each in self._truths for each in names)
-        if not known or len(set(names)) < len(names):
+        known = isinstance(names, list) and names and all(each in self._models for each in names)
+        if not known or any(each not in self._truths for each in names):
             expected = ", ".join(self._truths)
             raise params.error("model_names", f"expected [{expected}], got {describe(names)}.")
         for each in names:
