@@ -149,12 +149,16 @@ class Adam(Optimizer):
     """Share of the mean square that is kept each step, in [0, 1)."""
     epsilon: Epsilon = 1e-8
     """Added to the root of the mean square."""
+    clip_each: PositiveFloat | None = None
+    """Largest norm of each tensor's gradient by itself. ``clip_norm`` is that of all together."""
 
     def build(
         self, parameters: Groups, lr: float, weight_decay: float, grad_clip: Any | None
     ) -> paddle.optimizer.Optimizer:
         import paddle
 
+        if self.clip_each is not None:
+            grad_clip = paddle.nn.ClipGradByNorm(self.clip_each)
         return paddle.optimizer.Adam(
             lr,
             beta1=self.beta1,
@@ -183,8 +187,6 @@ class AdamW(Adam):
 
     no_decay_names: tuple[str, ...] = ()
     """Parts of parameters' names (``pos_embed``) that leave a parameter out of weight decay."""
-    clip_each: PositiveFloat | None = None
-    """Largest norm of each tensor's gradient by itself. ``clip_norm`` is that of all together."""
 
     def build(
         self, parameters: Groups, lr: float, weight_decay: float, grad_clip: Any | None

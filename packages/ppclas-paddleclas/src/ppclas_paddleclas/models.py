@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ppclas_core.config.explain import describe
 from ppclas_core.contracts.variants import LazyModel
 from ppclas_core.errors import MissingDependencyError, UnknownNameError
 from ppclas_core.plugins import get_registries
@@ -13,10 +14,12 @@ from ppclas_paddleclas.translation import Translation
 
 _NEAREST = {
     "AdaFace_IR_18": "ResNet18",
+    "CLIP_large_patch14_224_aesthetic": "CLIP_vit_large_patch14_224",
     "CSPResNet50_leaky": "CSPDarkNet53",
     "DyRepResNet18": "ResNet18",
     "EVA_vit_giant_patch14": "CLIP_vit_large_patch14_224",
     "EVA_vit_huge_patch14": "CLIP_vit_large_patch14_224",
+    "EfficientNetB3_watermark": "EfficientNetB3",
     "EfficientNetLite0": "EfficientNetB0_small",
     "EfficientNetLite1": "EfficientNetB0",
     "EfficientNetLite2": "EfficientNetB0",
@@ -31,6 +34,8 @@ _NEAREST = {
     "ResNet50_last_stage_stride1": "ResNet50",
     "VGG19Sigmoid": "VGG19",
     "WideResNet": "ResNet34",
+    "cae_base_patch16_224": "CAE_vit_base_patch16_224",
+    "cae_large_patch16_224": "CAE_vit_base_patch16_224",
 }
 """Models of PaddleClas' configs that have no counterpart here, and what comes nearest in kind and
 size. A name that is registered after all is taken as it is."""
@@ -42,6 +47,8 @@ _NEUTRAL: Mapping[str, float] = {"head_init_scale": 1.0, "init_scale": 1.0}
 """Factors that change nothing at this value."""
 _SPEED = ("use_fused_attn", "use_fused_linear", "use_checkpoint", "enable_addto")
 """How fast the same numbers are computed."""
+_TINYNET = {"batch_norm_momentum": 0.9, "batch_norm_epsilon": 1e-5, "depth_trunc": "round"}
+"""What PaddleClas' configs of TinyNet change in EfficientNet."""
 _OUTPUTS = ("return_embed", "infer_output_key")
 
 
@@ -81,6 +88,7 @@ def set_params(t: Translation, name: str, *block: str) -> None:
     chances = [key for key in (*_RATES, *_NEUTRAL) if key in given]
     others = [key for key in ("layer_scale_init_value", "class_expand") if key in given]
     known = _fields(name) if chances or others else None
+    _set_overrides(t, name, *block)
     for key in chances:
         _set_chance(t, key, known, *block, key)
     for key in others:
@@ -88,6 +96,25 @@ def set_params(t: Translation, name: str, *block: str) -> None:
             t.refuse((*block, key), f"{name} has no such parameter here. Leave the key out.")
         else:
             t.move_number(f"model.params.{key}", *block, key)
+
+
+def _set_overrides(t: Translation, name: str, *block: str) -> None:
+    """``override_params`` of TinyNet, which say what it is; the last is a chance."""
+    place = (*block, "override_params")
+    if not t.has(*place) or t.is_null(*place) or not t.section(*place, required=False):
+        t.get(*place)
+        return
+    for key, value in _TINYNET.items():
+        given = t.get(*place, key, default=value)
+        if given == value or (isinstance(given, str) and given == str(value)):
+            t.drop("it is the model's own", *place, key)
+        else:
+            t.refuse((*place, key), f"expected {value}, got {describe(given)}.")
+    rate = t.number(*place, "drop_connect_rate")
+    if rate is not None and "drop_path_rate" in (_fields(name) or {}):
+        t.set("model.params.drop_path_rate", rate, *place, "drop_connect_rate")
+    elif rate:
+        t.refuse((*place, "drop_connect_rate"), f"{name} has no such parameter here.")
 
 
 def _set_chance(t: Translation, key: str, known: Mapping[str, Any] | None, *source: str) -> None:

@@ -22,6 +22,7 @@ _ATTENTION = "AttentionModel"
 def translate_pair(t: Translation) -> None:
     """``objective`` of a list of named models, of which those that are frozen teach."""
     drop_data_facts(t, [("Arch", "class_num")])
+    t.drop("each of the models says it for itself", "Arch", "use_ssld")
     if t.flag("Arch", "use_sync_bn"):
         t.set("train.sync_batch_norm", True, "Arch", "use_sync_bn")
     named = _named_models(t)

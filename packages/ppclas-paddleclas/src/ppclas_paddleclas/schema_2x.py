@@ -55,6 +55,10 @@ _PREDICTION = (
     "this is a config for prediction with an exported model, not for training; see ppclas predict "
     "and ppclas export."
 )
+_EXPORT = (
+    "this file has neither a Loss nor an Optimizer: it is for exporting a published model, not for "
+    "training; see ppclas export."
+)
 _ELSEWHERE = {
     "Slim": "pruning and quantised training are not part of a training config; see ppclas "
     "quantize.",
@@ -101,6 +105,8 @@ def translate_2x(t: Translation) -> None:
 
 def _something_else(t: Translation) -> tuple[KeyPath, str] | None:
     """Where a file says that it is for something that is not done here, and what to say then."""
+    if t.has("Arch", "name") and not any(t.has(key) for key in ("Loss", "Optimizer")):
+        return ("Arch",), _EXPORT
     for block, reason in _ELSEWHERE.items():
         if t.has(block) and not t.is_null(block):
             return (block,), reason
@@ -326,9 +332,12 @@ def _translate_precision(t: Translation) -> None:
     elif t.section("AMP", required=False):
         if t.flag("AMP", "use_amp", default=True):
             t.set("train.precision", "fp16", "AMP", "level" if t.has("AMP", "level") else "use_amp")
+            if t.flag("AMP", "use_pure_fp16"):  # of the first releases
+                t.set("train.amp_level", "O2", "AMP", "use_pure_fp16")
             t.move("train.amp_level", "AMP", "level")
         else:
-            t.drop("mixed precision is off", "AMP", "level")
+            for key in ("level", "use_pure_fp16"):
+                t.drop("mixed precision is off", "AMP", key)
         for key in (
             "scale_loss",
             "use_dynamic_loss_scaling",

@@ -90,17 +90,22 @@ def translate_optimizer(t: Translation) -> None:
     if not set_optimizer(t, ("Optimizer", "name"), ("Optimizer",), "Optimizer"):
         return
     decoupled = t.get("Optimizer", "name") in ("AdamW", "AdamWDL", "Lamb")
-    if t.get("Optimizer", "name") in ("AdamW", "AdamWDL"):
+    name = t.get("Optimizer", "name")
+    if name in ("Adam", "AdamW", "AdamWDL"):
         t.move_number("optimizer.clip_each", "Optimizer", "clip_norm")
     elif t.has("Optimizer", "clip_norm"):
         t.refuse(
             ("Optimizer", "clip_norm"),
-            "it limits the gradient of each tensor by itself, which only AdamW does here. Leave "
-            "the key out, or give clip_norm_global, the norm of all together.",
+            "it limits the gradient of each tensor by itself, as Adam and AdamW alone do here. "
+            "Leave the key out, or give clip_norm_global, the norm of all together.",
         )
     t.move_number("optimizer.clip_norm", "Optimizer", "clip_norm_global")
+    if t.is_null("Optimizer", "clip_grad"):
+        t.drop("gradients are not clipped", "Optimizer", "clip_grad")
     t.move_number("optimizer.clip_norm", "Optimizer", "clip_grad")
     t.drop("weights are in float32 here in any case", "Optimizer", "multi_precision")
+    if name == "AdamWDL" and t.flag("Optimizer", "filter_bias_and_bn", default=True):
+        t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "filter_bias_and_bn")
     spared = t.flag("Optimizer", "one_dim_param_no_weight_decay")
     if spared:
         t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "one_dim_param_no_weight_decay")
