@@ -47,8 +47,12 @@ _NEUTRAL: Mapping[str, float] = {"head_init_scale": 1.0, "init_scale": 1.0}
 """Factors that change nothing at this value."""
 _SPEED = ("use_fused_attn", "use_fused_linear", "use_checkpoint", "enable_addto")
 """How fast the same numbers are computed."""
-_TINYNET = {"batch_norm_momentum": 0.9, "batch_norm_epsilon": 1e-5, "depth_trunc": "round"}
-"""What PaddleClas' configs of TinyNet change in EfficientNet."""
+_OVERRIDES = {
+    "batch_norm_momentum": "norm_momentum",
+    "batch_norm_epsilon": "norm_epsilon",
+    "drop_connect_rate": "drop_path_rate",
+}
+"""What PaddleClas' configs of TinyNet change in EfficientNet → our parameters."""
 _OUTPUTS = ("return_embed", "infer_output_key")
 
 
@@ -99,22 +103,22 @@ def set_params(t: Translation, name: str, *block: str) -> None:
 
 
 def _set_overrides(t: Translation, name: str, *block: str) -> None:
-    """``override_params`` of TinyNet, which say what it is; the last is a chance."""
+    """``model.params`` of the ``override_params`` of a TinyNet."""
     place = (*block, "override_params")
     if not t.has(*place) or t.is_null(*place) or not t.section(*place, required=False):
         t.get(*place)
         return
-    for key, value in _TINYNET.items():
-        given = t.get(*place, key, default=value)
-        if given == value or (isinstance(given, str) and given == str(value)):
-            t.drop("it is the model's own", *place, key)
-        else:
-            t.refuse((*place, key), f"expected {value}, got {describe(given)}.")
-    rate = t.number(*place, "drop_connect_rate")
-    if rate is not None and "drop_path_rate" in (_fields(name) or {}):
-        t.set("model.params.drop_path_rate", rate, *place, "drop_connect_rate")
-    elif rate:
-        t.refuse((*place, "drop_connect_rate"), f"{name} has no such parameter here.")
+    known = _fields(name)
+    if known is not None and "nearest_depth" not in known:
+        t.refuse(place, f"{name} has no such parameters here.", covers=place)
+        return
+    for key, ours in _OVERRIDES.items():
+        t.move_number(f"model.params.{ours}", *place, key)
+    rounding = t.get(*place, "depth_trunc", default="ceil")
+    if rounding not in ("ceil", "round"):
+        t.refuse((*place, "depth_trunc"), f"expected ceil or round, got {describe(rounding)}.")
+    elif rounding == "round":
+        t.set("model.params.nearest_depth", True, *place, "depth_trunc")
 
 
 def _set_chance(t: Translation, key: str, known: Mapping[str, Any] | None, *source: str) -> None:

@@ -102,7 +102,8 @@ def translate_optimizer(t: Translation) -> None:
     t.move_number("optimizer.clip_norm", "Optimizer", "clip_norm_global")
     if t.is_null("Optimizer", "clip_grad"):
         t.drop("gradients are not clipped", "Optimizer", "clip_grad")
-    t.move_number("optimizer.clip_norm", "Optimizer", "clip_grad")
+    else:
+        t.move_number("optimizer.clip_norm", "Optimizer", "clip_grad")
     t.drop("weights are in float32 here in any case", "Optimizer", "multi_precision")
     if name == "AdamWDL" and t.flag("Optimizer", "filter_bias_and_bn", default=True):
         t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "filter_bias_and_bn")

@@ -64,6 +64,10 @@ class EfficientNetConfig(ModelConfig):
     """Factor on the blocks of a stage."""
     nearest_depth: bool = False
     """Round the blocks of a stage to the nearest number instead of up."""
+    norm_epsilon: PositiveFloat = 1e-3
+    """What the batch norms add to the variance."""
+    norm_momentum: Rate = 0.99
+    """Share of their running statistics that a step keeps."""
     padded_for: PositiveInt | None
     """Side of the images for which the strided convolutions pad as TensorFlow's SAME does, pixels;
     the weights were trained with that. Other sizes work too, with the same padding. None pads by
@@ -172,6 +176,9 @@ class EfficientNet(ChainModel):
             channels,
         )
         self.close(channels, nn.Dropout(config.dropout))
+        for layer in self.sublayers():
+            if isinstance(layer, nn.BatchNorm2D):
+                layer._epsilon, layer._momentum = config.norm_epsilon, config.norm_momentum
 
     def _scaled(self, channels: int) -> int:
         return round_channels(channels * self.config.width, 8)

@@ -6,7 +6,6 @@ https://arxiv.org/abs/2010.14819
 
 from __future__ import annotations
 
-from paddle import nn
 from ppclas_core.contracts.variants import Variants
 
 from ppclas_models.families.efficientnet import EfficientNet, EfficientNetConfig
@@ -18,7 +17,6 @@ def _config(width: float, depth: float, drop_path_rate: float = 0.0) -> Efficien
     return EfficientNetConfig(
         width=width,
         depth=depth,
-        nearest_depth=True,
         padded_for=None,
         scaled_ends=False,
         drop_path_rate=drop_path_rate,
@@ -37,9 +35,3 @@ class TinyNet(EfficientNet):
     """Seven stages of inverted residuals. Images [N, in_channels, H, W] → logits [N,
     num_classes].
     """
-
-    def __init__(self, config: EfficientNetConfig) -> None:
-        super().__init__(config)
-        for layer in self.sublayers():
-            if isinstance(layer, nn.BatchNorm2D):  # not EfficientNet's 0.001 and 0.99
-                layer._epsilon, layer._momentum = 1e-5, 0.9
