@@ -23,7 +23,7 @@ from ppclas_paddleclas.common import (
     ssld_name,
 )
 from ppclas_paddleclas.mixing import translate_batch_operators
-from ppclas_paddleclas.models import set_name, set_params
+from ppclas_paddleclas.models import find_variant, set_name, set_params
 from ppclas_paddleclas.pair import translate_pair
 from ppclas_paddleclas.params import OperatorParams
 from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer
@@ -182,6 +182,7 @@ def _translate_arch(t: Translation) -> None:
             f"{describe(name)}.",
         )
         return
+    name = find_variant(t, name, "Arch")
     ssld, path = t.flag("Arch", "use_ssld"), t.get("Global", "pretrained_model")
     weights = t.get("Arch", "pretrained", default=False)
     if not path and isinstance(weights, str):
