@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
 from ppclas_data.csv_cells import csv_cells
+from ppclas_data.leftovers import clear_leftovers
 from ppclas_data.sources.lists import ListSource
 from ppclas_data.sources.photo_files import LeftOut, is_listable, is_photo, walk_photos
 
@@ -386,6 +387,7 @@ def _write_lists(
                 writer.writerow(csv_cells([path, name, f"{probability:.6f}"]))
                 plain.write(f"{path}\n")
 
+    clear_leftovers(output)
     names = output / ".selected.txt.tmp"
     write_atomic(output / "selected.csv", write_csv)
     names.replace(output / "selected.txt")

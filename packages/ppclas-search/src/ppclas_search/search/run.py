@@ -13,6 +13,7 @@ from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.files import write_json, write_text
+from ppclas_data.leftovers import clear_leftovers
 from ppclas_engine.console import Console, duration
 from ppclas_engine.planning.plan import Plan, given, plan_run
 from ppclas_engine.runs.run import RunFolder
@@ -96,6 +97,7 @@ class _Search:
                 raise TrainingError(f"{self._folder}: another process searches there.") from None
             except (ImportError, OSError):  # a filesystem without locks
                 pass
+            clear_leftovers(self._folder)
             yield
 
     def _write_base(self) -> None:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
 from ppclas_core.files import write_text
+from ppclas_data.leftovers import temporary_folder
 
 from ppclas_search.search.candidates import Candidate, Limits, part_of
 from ppclas_search.search.space import Sampler, Space, key_of
@@ -96,7 +96,7 @@ def check_space(base: Config, space: Space) -> None:
     Raises:
         ConfigError: with the key and what is wrong with its value.
     """
-    with TemporaryDirectory(prefix="ppclas-") as folder:
+    with temporary_folder() as folder:
         file = Path(folder) / "base.yaml"
         write_text(file, dump_config(base))
         for key, part in space.parts.items():
