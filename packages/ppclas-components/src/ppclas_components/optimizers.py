@@ -157,16 +157,21 @@ class Adam(Optimizer):
     ) -> paddle.optimizer.Optimizer:
         import paddle
 
-        if self.clip_each is not None:
-            grad_clip = paddle.nn.ClipGradByNorm(self.clip_each)
         return paddle.optimizer.Adam(
             lr,
             beta1=self.beta1,
             beta2=self.beta2,
             epsilon=self.epsilon,
             parameters=_with_l2(parameters, weight_decay),
-            grad_clip=grad_clip,
+            grad_clip=self._clipping(grad_clip),
         )
+
+    def _clipping(self, grad_clip: Any | None) -> Any | None:
+        """What ``clip_each`` asks for, else ``grad_clip``."""
+        import paddle
+
+        each = self.clip_each
+        return grad_clip if each is None else paddle.nn.ClipGradByNorm(each)
 
 
 class AdamW(Adam):
@@ -193,8 +198,7 @@ class AdamW(Adam):
     ) -> paddle.optimizer.Optimizer:
         import paddle
 
-        if self.clip_each is not None:
-            grad_clip = paddle.nn.ClipGradByNorm(self.clip_each)
+        grad_clip = self._clipping(grad_clip)
 
         class ClippedAdamW(paddle.optimizer.AdamW):
             # Only Paddle's groups give AdamW a decay for each group, and they would clip each group
@@ -273,7 +277,7 @@ class Lamb(Adam):
             beta2=self.beta2,
             epsilon=self.epsilon,
             parameters=_flat(parameters),
-            grad_clip=grad_clip,
+            grad_clip=self._clipping(grad_clip),
             exclude_from_weight_decay_fn=lambda parameter: not decays[id(parameter)],
         )
 

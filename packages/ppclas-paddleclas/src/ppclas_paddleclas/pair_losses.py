@@ -110,7 +110,7 @@ class PairLosses:
         if not known or any(each not in self._truths for each in names):
             expected = ", ".join(self._truths)
             raise params.error("model_names", f"expected [{expected}], got {describe(names)}.")
-        for each in names:
+        for each in dict.fromkeys(names):
             self._truths[each] += weight
         where = ("Loss", "Train", index)
         if name == _SEVERAL_TRUTH:

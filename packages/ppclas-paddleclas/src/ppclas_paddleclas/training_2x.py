@@ -91,12 +91,12 @@ def translate_optimizer(t: Translation) -> None:
         return
     decoupled = t.get("Optimizer", "name") in ("AdamW", "AdamWDL", "Lamb")
     name = t.get("Optimizer", "name")
-    if name in ("Adam", "AdamW", "AdamWDL"):
+    if name in ("Adam", "AdamW", "AdamWDL", "Lamb"):
         t.move_number("optimizer.clip_each", "Optimizer", "clip_norm")
     elif t.has("Optimizer", "clip_norm"):
         t.refuse(
             ("Optimizer", "clip_norm"),
-            "it limits the gradient of each tensor by itself, as Adam and AdamW alone do here. "
+            "it limits the gradient of each tensor by itself, as Adam and its like alone do. "
             "Leave the key out, or give clip_norm_global, the norm of all together.",
         )
     t.move_number("optimizer.clip_norm", "Optimizer", "clip_norm_global")
