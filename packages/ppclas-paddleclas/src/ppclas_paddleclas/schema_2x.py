@@ -26,7 +26,7 @@ from ppclas_paddleclas.mixing import translate_batch_operators
 from ppclas_paddleclas.models import find_variant, set_name, set_params
 from ppclas_paddleclas.pair import translate_pair
 from ppclas_paddleclas.params import OperatorParams
-from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer
+from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer, translate_precision
 from ppclas_paddleclas.translation import Translation, one_entry
 from ppclas_paddleclas.values import is_whole, read_flag
 
@@ -96,7 +96,7 @@ def translate_2x(t: Translation) -> None:
         t.get("Loss"), t.get("Global", "pretrained_model")
     translate_optimizer(t)
     _translate_loader(t)
-    _translate_precision(t)
+    translate_precision(t)
     _translate_metrics(t)
     t.drop("prediction takes its preprocessing and labels from the bundle", "Infer")
     t.drop("an option of the command line", "profiler_options")
@@ -325,33 +325,6 @@ def _translate_scales(t: Translation, sampler: KeyPath, part: str) -> None:
         f"MultiScaleSampler → MultiScale: crops of {largest} pixels, resized to one of the sizes "
         "for each batch, which keeps its number of images"
     )
-
-
-def _translate_precision(t: Translation) -> None:
-    if t.is_null("AMP"):
-        t.drop("mixed precision is off where AMP is empty", "AMP")
-    elif t.section("AMP", required=False):
-        if t.flag("AMP", "use_amp", default=True):
-            t.set("train.precision", "fp16", "AMP", "level" if t.has("AMP", "level") else "use_amp")
-            if t.flag("AMP", "use_pure_fp16"):  # of the first releases
-                t.set("train.amp_level", "O2", "AMP", "use_pure_fp16")
-            t.move("train.amp_level", "AMP", "level")
-        else:
-            for key in ("level", "use_pure_fp16"):
-                t.drop("mixed precision is off", "AMP", key)
-        for key in (
-            "scale_loss",
-            "use_dynamic_loss_scaling",
-            "use_promote",
-            "use_fp16_test",
-            "use_bf16_test",
-        ):
-            t.drop("the loss scale is found while training, evaluation is in float32", "AMP", key)
-    if t.section("EMA", required=False):
-        if t.has("EMA", "decay"):
-            t.move_number("train.ema_decay", "EMA", "decay")
-        else:
-            t.set("train.ema_decay", 0.9999, "EMA")
 
 
 def _translate_metrics(t: Translation) -> None:

@@ -141,3 +141,31 @@ def _translate_decay(t: Translation) -> None:
         t.drop("there is none", *decay)
     else:
         t.move_number("optimizer.weight_decay", *decay)
+
+
+def translate_precision(t: Translation) -> None:
+    """``train.precision`` of ``AMP``, and ``train.ema_decay`` of ``EMA``."""
+    if t.is_null("AMP"):
+        t.drop("mixed precision is off where AMP is empty", "AMP")
+    elif t.section("AMP", required=False):
+        if t.flag("AMP", "use_amp", default=True):
+            t.set("train.precision", "fp16", "AMP", "level" if t.has("AMP", "level") else "use_amp")
+            if t.flag("AMP", "use_pure_fp16"):  # of the first releases
+                t.set("train.amp_level", "O2", "AMP", "use_pure_fp16")
+            t.move("train.amp_level", "AMP", "level")
+        else:
+            for key in ("level", "use_pure_fp16"):
+                t.drop("mixed precision is off", "AMP", key)
+        for key in (
+            "scale_loss",
+            "use_dynamic_loss_scaling",
+            "use_promote",
+            "use_fp16_test",
+            "use_bf16_test",
+        ):
+            t.drop("the loss scale is found while training, evaluation is in float32", "AMP", key)
+    if t.section("EMA", required=False):
+        if t.has("EMA", "decay"):
+            t.move_number("train.ema_decay", "EMA", "decay")
+        else:
+            t.set("train.ema_decay", 0.9999, "EMA")
