@@ -123,7 +123,7 @@ def run_command(
     """Run a command in an empty folder, its output appended to ``log``; ``environment`` as is, or
     ours, offline.
 
-    While it runs ``meanwhile`` is called a few times a second; what that raises ends it.
+    While it runs ``meanwhile`` is called a few times per second; what that raises ends it.
 
     Raises:
         ExportError: it failed, crashed, or took longer than ``timeout`` seconds; the message begins

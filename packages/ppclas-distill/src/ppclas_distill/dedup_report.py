@@ -76,10 +76,10 @@ def dedup(
 ) -> DedupReport:
     """Compare ``pool`` with the validation photos ``against``; both are folders or list files.
 
-    Writes into ``output``: ``kept.txt`` (a path a line), ``removed.csv`` and ``removed.json``, and
-    ``removed.png``, a contact sheet with each removed photo beside its validation photo. No photo
-    is deleted. What a stopped comparison of the same photos with the same options found in
-    ``output`` is gone on with.
+    Writes into ``output``: ``kept.txt`` (one path per line), ``removed.csv`` and ``removed.json``,
+    and ``removed.png``, a contact sheet with each removed photo beside its validation photo. No
+    photo is deleted. What a stopped comparison of the same photos with the same options found
+    in ``output`` is gone on with.
 
     Args:
         pool: photos to look through.

@@ -43,7 +43,7 @@ def data() -> None:
 def check_command(as_json: bool, **section: Any) -> None:
     """Read every photo and label of TRAIN, and say what is wrong with them.
 
-    TRAIN is a folder with a folder of photos per class, a list file (path and label a line) or a
+    TRAIN is a folder with a folder of photos per class, a list file (path, label per line) or a
     CSV; without it, the built-in photos; tar shards, zip and Parquet files as well. Reports
     unreadable photos, label gaps, rare classes, duplicates, and validation photos that are trained
     on too: the same file, or the same picture recompressed, resized or mirrored. Ends with exit
@@ -175,7 +175,7 @@ def _print_statistics(found: SetStatistics) -> None:
         output.say(f"  {found.num_unreadable} cannot be read; 'ppclas data check' says which")
     if found.height and found.width and found.mean and found.std and found.mean_bytes:
         _print_sides(found.height, found.width)
-        output.say(f"  {found.mean_bytes / 1024:.1f} KiB a photo")
+        output.say(f"  {found.mean_bytes / 1024:.1f} KiB per photo")
         for name, values in (("mean", found.mean), ("std", found.std)):
             output.say(
                 f"  {name:<4} of red, green, blue in 0..1: "

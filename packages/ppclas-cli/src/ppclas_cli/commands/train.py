@@ -214,7 +214,7 @@ def command(
 ) -> None:
     """Train or fine-tune an image classifier on the photos in DATA.
 
-    DATA is a folder with a folder of photos per class, a list file (path and label a line) or a
+    DATA is a folder with a folder of photos per class, a list file (path, label per line) or a
     CSV. What is not said is inferred and printed. With no arguments: a demo on built-in photos.
 
     \b

@@ -275,7 +275,7 @@ def _infer_image_size(train: ImageSet, model_size: int, own_size: bool, notes: l
 
 
 def _infer_batch_size(images: int, device: Device) -> int:
-    # At least some ten steps an epoch for small sets; on a CPU a step should take seconds, not
+    # At least some ten steps per epoch for small sets; on a CPU a step should take seconds, not
     # minutes.
     largest = 32 if device == "cpu" else 128
     return int(min(largest, max(8, 2 ** int(math.log2(max(images / 10, 8))))))

@@ -46,7 +46,7 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """A row an epoch."""
+        """One row per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -70,7 +70,7 @@ class RunFolder:
         return self.path / "summary.json"
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """``metrics.jsonl`` and ``metrics.csv``, a row an epoch."""
+        """``metrics.jsonl`` and ``metrics.csv``, one row per epoch."""
         write_text(self.history, "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(dict.fromkeys(key for row in rows for key in row))
         table = io.StringIO()

@@ -14,8 +14,8 @@ from ppclas_core.errors import ConfigError
 from ppclas_core.files import write_text
 from ppclas_data.leftovers import temporary_folder
 
-from ppclas_search.search.candidates import Candidate, Limits, part_of
-from ppclas_search.search.space import Sampler, Space, key_of
+from ppclas_search.search.candidates import Candidate, Limits
+from ppclas_search.search.space import Sampler, Space, key_of, part_of
 from ppclas_search.search.trials import Trial
 
 _FALLBACK = 20
@@ -106,7 +106,7 @@ def check_space(base: Config, space: Space) -> None:
                 try:
                     load_config(str(file), [said])
                 except ConfigError as error:
-                    reason = str(error).replace(f"-o {said}: ", "")
+                    reason = str(error).replace(f"-o {said}: ", "").removeprefix(f"{key}: ")
                     raise ConfigError(f"the space's {key}: {reason}") from error
 
 
