@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -15,7 +17,7 @@ from ppclas_data.builtin import builtin_photos
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.api import train
 from ppclas_engine.console import Console
-from ppclas_engine.loop.probe import fit_linear_head, linear_head, logistic_regression
+from ppclas_engine.loop.probe import fit_head, head_to_fit, linear_head, logistic_regression
 from ppclas_engine.planning.fine_tuning import FEW, fine_tuning_of
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
@@ -164,7 +166,7 @@ def test_the_classifier_is_fitted_to_mirror_images_too(flips):
 
     batch = OneBatch()
     batch.images, batch.labels = images, labels
-    fit_linear_head(model, head, [batch], NormalizeConfig(), flips=flips)
+    fit_head(model, head, [batch], NormalizeConfig(), flips=flips)
     seen = []
     handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
     scale = NormalizeConfig()
@@ -177,13 +179,35 @@ def test_the_classifier_is_fitted_to_mirror_images_too(flips):
     np.testing.assert_allclose(head.bias.numpy(), bias, rtol=1e-3, atol=1e-3)
 
 
+def test_a_convolution_that_is_averaged_is_fitted_as_a_linear_layer_would_be():
+    """SqueezeNet: convolution of single pixels, ReLU, mean."""
+    paddle.seed(0)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (12, 64, 64, 3), np.uint8), np.arange(12) % 3
+    model = create_model("SqueezeNet1_1", 3)
+    head = head_to_fit(model, "classification")
+    assert head is model._conv9
+    assert head_to_fit(model, "multilabel") is None  # nothing below one half could be said
+    batch = SimpleNamespace(images=images, labels=labels)
+    fit_head(model, head, [batch], NormalizeConfig())
+    scale = NormalizeConfig()
+    standard = (images / 255 - np.array(scale.mean)) / np.array(scale.std)
+    views = paddle.to_tensor(standard.transpose(0, 3, 1, 2).astype(np.float32))
+    features = model.forward_features(views).numpy().mean((2, 3)) / 2  # dropout in evaluation
+    weight, bias = logistic_regression(features, labels, 3)
+    expected = paddle.nn.functional.softmax(paddle.to_tensor(features @ weight + bias)).numpy()
+    found = paddle.nn.functional.softmax(model(views)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["MobileNetV2", "SqueezeNet1_1"])
 @pytest.mark.parametrize("lr", [None, 0.2])
-def test_real_weights_never_end_below_the_classifier_fitted_first(lr, tmp_path):
+def test_real_weights_never_end_below_the_classifier_fitted_first(model, lr, tmp_path):
     """On the built-in photos with the weights in ppclas-models; 0.2 is ten times the default."""
     result = train(
         builtin_photos(),
-        model="MobileNetV2",
+        model=model,
         epochs=1,
         lr=lr,
         image_size=64,

@@ -16,7 +16,7 @@ from ppclas_core.weights import fit_state
 from ppclas_engine.console import Console
 from ppclas_engine.loop.channels import load_fitting
 from ppclas_engine.loop.ema import Ema
-from ppclas_engine.loop.probe import MAX_CLASSES, linear_head
+from ppclas_engine.loop.probe import MAX_CLASSES, head_to_fit
 from ppclas_engine.loop.trained import Trained
 from ppclas_engine.planning.plan import Plan
 from ppclas_engine.planning.precision import MixedPrecision
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from paddle import nn
     from ppclas_core.contracts.image_model import ImageModel
 
+    from ppclas_engine.loop.probe import Head
     from ppclas_engine.loop.sharding import Shards
 
 
@@ -69,7 +70,7 @@ def _shards(
 
 def _build_model(
     plan: Plan, console: Console, checkpoint: Checkpoint | None
-) -> tuple[ImageModel, nn.Linear | None]:
+) -> tuple[ImageModel, Head | None]:
     """The model, and its classifier where that is to be fitted before training."""
     config = plan.config
     new_head = None
@@ -85,19 +86,21 @@ def _build_model(
     return model, new_head
 
 
-def _head_to_probe(plan: Plan, model: ImageModel, console: Console) -> nn.Linear | None:
+def _head_to_probe(plan: Plan, model: ImageModel, console: Console) -> Head | None:
     """The classifier to fit before training; None where the config or the model forbids it."""
     wanted, name = plan.config.train.probe_head, plan.config.model.name
     if wanted is False:
         return None
-    head = linear_head(model)
+    head = head_to_fit(model, plan.train.task)
     if head is None and wanted:
         raise ConfigError(
-            f"train.probe_head: the classifier of {name} is not one linear layer. Set it to false."
+            f"train.probe_head: the classifier of {name} is not one layer that can "
+            "be fitted. Set it to false."
         )
     if head is None:
         console.line(
-            f"the classifier of {name} is not one linear layer: it starts from random weights"
+            f"the classifier of {name} is not one layer that can be fitted: it starts from random "
+            "weights"
         )
     elif wanted is None and len(plan.train.class_names) > MAX_CLASSES:
         console.line(

@@ -10,7 +10,7 @@ photos.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,12 @@ from ppclas_data.loading.device import normalize_on_device
 from ppclas_data.sources.unlabelled import labelled_part
 
 if TYPE_CHECKING:
-    from paddle import nn
-    from ppclas_core.config.schema import NormalizeConfig
+    from paddle import Tensor, nn
+    from ppclas_core.config.schema import NormalizeConfig, Task
     from ppclas_core.contracts.image_model import ImageModel
     from ppclas_data.loading.loader import Batch
+
+    Head: TypeAlias = nn.Linear | nn.Conv2D
 
 MAX_CLASSES = 200
 """With more classes there are more photos, longer runs, and the fit itself takes long."""
@@ -33,6 +35,8 @@ MAX_IMAGES = 4000
 # On the frozen features of three photo sets (docs/en/training.md), mean top-1 of 0.003, 0.01, 0.03
 # and 0.1: 88.4, 90.6, 90.9 and 90.6 %.
 _PENALTY = 0.03
+_MAPS = 4
+"""Batches whose maps are looked at for the lowest answer of a pixel."""
 _STEPS = 200
 _RATE = 0.02
 
@@ -41,12 +45,32 @@ def linear_head(model: ImageModel) -> nn.Linear | None:
     """The model's classifier where it is one linear layer; None where it is anything else."""
     from paddle import nn
 
+    head = _only_head(model)
+    return head if isinstance(head, nn.Linear) else None
+
+
+def head_to_fit(model: ImageModel, task: Task) -> Head | None:
+    """The model's classifier where ``fit_head`` can fit it: one linear layer, or one convolution of
+    single pixels whose answers are averaged afterwards (SqueezeNet's); None where it is anything
+    else.
+    """
+    from paddle import nn
+
+    head = _only_head(model)
+    if isinstance(head, nn.Conv2D):
+        # Such answers are shifted to be positive, which only a softmax does not see.
+        single = tuple(head.weight.shape[2:]) == (1, 1) and head.bias is not None
+        return head if single and task == "classification" else None
+    return head if isinstance(head, nn.Linear) else None
+
+
+def _only_head(model: ImageModel) -> nn.Layer | None:
     layers = [
         layer
         for name, layer in model.named_sublayers()
         if model.is_head(name) and list(layer.parameters())
     ]
-    return layers[0] if len(layers) == 1 and isinstance(layers[0], nn.Linear) else None
+    return layers[0] if len(layers) == 1 else None
 
 
 def probe_set(images: ImageSet, most: int = MAX_IMAGES) -> ImageSet:
@@ -74,9 +98,9 @@ def probe_class_weights(
     return None if evened else class_weights
 
 
-def fit_linear_head(
+def fit_head(
     model: ImageModel,
-    head: nn.Linear,
+    head: Head,
     batches: Iterable[Batch],
     normalize: NormalizeConfig,
     on_batch: Callable[[], None] = lambda: None,
@@ -92,8 +116,18 @@ def fit_linear_head(
     import paddle
 
     features: list[NDArray[np.float32]] = []
+    maps: list[NDArray[np.float32]] = []
     labels: list[NDArray[Any]] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].numpy()))
+
+    def look(_: object, inputs: Sequence[Tensor]) -> None:
+        if inputs[0].ndim == 4:
+            features.append(inputs[0].mean([2, 3]).numpy())
+            if len(maps) < _MAPS:
+                maps.append(inputs[0].numpy())
+        else:
+            features.append(inputs[0].numpy())
+
+    handle = head.register_forward_pre_hook(look)
     model.eval()
     try:
         with paddle.no_grad():
@@ -105,9 +139,16 @@ def fit_linear_head(
                 on_batch()
     finally:
         handle.remove()
+    num_classes = head.weight.shape[0 if maps else 1]
     weight, bias = logistic_regression(
-        np.concatenate(features), np.concatenate(labels), head.weight.shape[1], class_weights
+        np.concatenate(features), np.concatenate(labels), num_classes, class_weights
     )
+    if maps:
+        # A ReLU before the mean changes nothing once all answers are positive, and the same number
+        # added to all of an image's answers changes no probability.
+        lowest = min(np.einsum("ndhw,dc->nchw", one, weight).min() for one in maps)
+        bias += 2 * max(0.0, -float(lowest)) + float(np.abs(bias).max())
+        weight = weight.T[..., None, None]
     head.weight.set_value(weight)
     if head.bias is not None:
         head.bias.set_value(bias)

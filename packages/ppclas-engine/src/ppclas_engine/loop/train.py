@@ -24,7 +24,7 @@ from ppclas_engine.loop.evaluating import Evaluator
 from ppclas_engine.loop.keeping import Keeper
 from ppclas_engine.loop.loaders import Loaders
 from ppclas_engine.loop.parts import build_parts
-from ppclas_engine.loop.probe import fit_linear_head, probe_class_weights, probe_set
+from ppclas_engine.loop.probe import fit_head, probe_class_weights, probe_set
 from ppclas_engine.loop.progress import Totals
 from ppclas_engine.loop.reporting import RAW, Pictures, columns, epoch_line, step_facts
 from ppclas_engine.loop.step import Stepper
@@ -39,7 +39,7 @@ from ppclas_engine.scoring.evaluate import Evaluation
 from ppclas_engine.scoring.monitor import TITLES, height, is_better
 
 if TYPE_CHECKING:
-    from paddle import nn
+    from ppclas_engine.loop.probe import Head
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Trainer:
             for tracker in self._trackers:
                 tracker.finish()
 
-    def _probe_head(self, head: nn.Linear) -> None:
+    def _probe_head(self, head: Head) -> None:
         """Fit the new classifier to the frozen features, and keep the result as epoch 0."""
         plan, model = self._plan, self._trained.model
         if self._ranks.first:
@@ -180,9 +180,7 @@ class Trainer:
                     for transform in given(data.train_transforms)
                 )
                 batches = loader.epoch(0)
-                fit_linear_head(
-                    model, head, batches, data.normalize, bar.advance, weights, flips=flips
-                )
+                fit_head(model, head, batches, data.normalize, bar.advance, weights, flips=flips)
             self._start_weights.keep(model)
         self._ranks.share_state([head])
         if self._trained.ema is not None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from paddle import Tensor, nn
     from ppclas_core.contracts.image_model import ImageModel
 
+    from ppclas_engine.loop.probe import Head
     from ppclas_engine.loop.sharding import Shards
 
 
@@ -45,7 +46,7 @@ class Trained:
     optimizer: paddle.optimizer.Optimizer
     precision: MixedPrecision
     ema: Ema | None
-    new_head: nn.Linear | None = None
+    new_head: Head | None = None
     """The classifier to fit before the first epoch."""
     progress: Progress = field(default_factory=Progress)
     shards: Shards | None = None

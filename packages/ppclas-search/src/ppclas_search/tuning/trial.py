@@ -15,7 +15,7 @@ from ppclas_data.loading.sampling import count_batches
 from ppclas_engine.console import Console
 from ppclas_engine.loop.loaders import Loaders
 from ppclas_engine.loop.parts import build_parts
-from ppclas_engine.loop.probe import fit_linear_head, probe_set
+from ppclas_engine.loop.probe import fit_head, probe_set
 from ppclas_engine.loop.step import Stepper
 from ppclas_engine.loop.sums import StepSums
 from ppclas_engine.loop.trained import Trained
@@ -54,7 +54,7 @@ class Trial:
             return
         loader = self._loaders.make(probe_set(self.plan.train), train=False, alone=True)
         with loader, console.bar("fitting the classifier", loader.batches_per_epoch) as bar:
-            fit_linear_head(self.trained.model, head, loader.epoch(0), data.normalize, bar.advance)
+            fit_head(self.trained.model, head, loader.epoch(0), data.normalize, bar.advance)
 
 
 @contextmanager
