@@ -87,6 +87,9 @@ def why_not(words):
 def stood_in(words):
     for pattern, stand_in in STAND_INS.items():
         words = re.sub(pattern, stand_in, words)
+    if words.startswith("ppclas search "):
+        words = re.sub(r" --(minutes|trials) \d+", "", words) + " --trials 1"
+        words += "".join(SMALLER.values())
     if re.match(r"ppclas (distill )?train", words) and "--resume" not in words:
         words += "".join(smaller for word, smaller in SMALLER.items() if word not in words)
     return words
