@@ -148,6 +148,10 @@ def test_a_page_of_many_classes_names_its_confusions(tmp_path, images):
     assert "Classes (41)" in words
     assert "kind 7 kind 40 1 2" in words
     assert "kind 7 kind 2 1 2" in words
+    shown = words[words.index("Classes (41)") :]
+    assert "kind 3 2 100.00% 100.00% 100.00%" in shown
+    places = [shown.index(f"{name} ") for name in ("kind 7", "kind 3", "kind 40")]
+    assert places == sorted(places)  # by F1; classes without a photo last
 
 
 def test_wilson_by_tables():

@@ -47,6 +47,8 @@ _LAST = ("loss", "ece")
 """Metrics that come after all others."""
 _CLASS_TITLES = {"images": "photos", "average_precision": "average precision", "auroc": "AUROC"}
 """Headings of ``per_class.csv`` that are not the name of the column."""
+_SHARES = ("precision", "recall", "f1", "average_precision", "auroc")
+"""Its columns in 0..1, which the page has in per cent."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def render(
         "curves": _picture(folder / "curves.png") if page.history else None,
         "classes": _sortable(
             {key: _CLASS_TITLES.get(key, key) for key in tables.per_class[0]},
-            sorted(tables.per_class, key=lambda row: row["f1"]),
+            sorted(tables.per_class, key=lambda row: (not row["images"], row["f1"])),
         ),
         "confusions": confusions,
         "confusion": None
@@ -261,7 +263,7 @@ def use_commands(run: Path | str) -> list[tuple[str, str]]:
 
 def _sortable(titles: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """A table of the columns in ``titles`` (key → heading) for the template."""
-    cells = [[_cell(row.get(key)) for key in titles] for row in rows]
+    cells = [[_cell(row.get(key), key in _SHARES) for key in titles] for row in rows]
     columns = [
         {"title": title, "numeric": all(row[place]["numeric"] for row in cells)}
         for place, title in enumerate(titles.values())
@@ -269,12 +271,13 @@ def _sortable(titles: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> d
     return {"columns": columns, "rows": cells}
 
 
-def _cell(value: Any) -> dict[str, Any]:
+def _cell(value: Any, share: bool) -> dict[str, Any]:
     """What a cell says, what it is sorted by, and whether that is a number."""
     if value is None:
         return {"text": "–", "value": "", "numeric": True}
     if isinstance(value, int | float):
         text = str(value) if isinstance(value, int) else f"{value:.4g}"
+        text = f"{value:.2%}" if share else text
         return {"text": text, "value": str(value), "numeric": True}
     return {"text": str(value), "value": str(value), "numeric": False}
 
