@@ -88,7 +88,7 @@ def test_few_photos_change_the_later_stages_boldly(run, weights):
     assert resolved.schedule.params["lr"] == 0.02
     assert resolved.loss.params == {"label_smoothing": 0.1}
     assert resolved.train.freeze == ("early",)
-    assert resolved.data.resize_short == 32
+    assert resolved.data.resize_short == 34  # half way from 32 to 32 · 256 / 224
     model, published = create_model("FakeNet", 3), load_file(weights)
     frozen = expand_stages(model, ["early"])
     assert frozen == list(model.stages())[: (len(model.stages()) - 1) // 2]
@@ -131,7 +131,10 @@ def test_random_weights_learn_as_they_did(config_of):
 def test_epochs_of_fine_tuning_show_as_many_photos(config_of):
     train_set = make_plan(config_of(), "cpu").train
     bold = fine_tuning_of(config_of(), train_set)
-    assert [bold.epochs(images) for images in (40, 192, 463, 2000)] == [30, 16, 6, 5]
+    assert [bold.epochs(images) for images in (40, 192, 463, 2000)] == [30, 23, 10, 5]
+    said = config_of()
+    demo = fine_tuning_of(said.replace(data=said.data.replace(train=None)), train_set)
+    assert (demo.epochs(192), demo.rate, demo.freeze) == (12, bold.rate, bold.freeze)
     many = train_set.subset(list(range(len(train_set))) * 80)
     assert len(many) > FEW
     careful = fine_tuning_of(config_of(), many)

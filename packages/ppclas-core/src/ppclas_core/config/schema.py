@@ -132,7 +132,7 @@ class DataSection(Params):
     random boxes in training; ``squash``: all of the photo, whatever that does to its aspect;
     ``letterbox``: all of it, with bars; ``none``: a part of it, not resized. Bundles keep it."""
     resize_short: PositiveInt | None = None
-    """Short side before the centre crop in evaluation. Nothing: 256/224 of the image size."""
+    """Short side before the centre crop. Nothing: 256/224 of the size, 240/224 in fine-tuning."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] | None = None
     """Resampling of default resizes. Nothing: what the model was published with."""
     train_transforms: tuple[ComponentConfig, ...] | None = None

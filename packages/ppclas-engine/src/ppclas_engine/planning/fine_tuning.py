@@ -5,13 +5,15 @@ The numbers and what they were measured on: docs/en/training.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppclas_core.config.schema import Config
 from ppclas_core.contracts.data import ImageSet
 
 FEW = 2000
 """Photos up to which the bold way was tried (700 were the most)."""
+DEMO_PHOTOS = 2400
+"""That all epochs show of the built-in photos: a first run is to be short."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ CAREFUL = FineTuning(backbone=0.2, photos=1500)
 # A classifier that was fitted first is right on nearly all training photos: only smoothed labels
 # leave it something to learn. Early stages see edges and textures, which are the same in all
 # photos, and cost more time than the others.
-BOLD = FineTuning(backbone=0.5, photos=3000, rate=0.02, freeze=("early",), label_smoothing=0.1)
+BOLD = FineTuning(backbone=0.5, photos=4500, rate=0.02, freeze=("early",), label_smoothing=0.1)
 
 
 def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
@@ -53,4 +55,6 @@ def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
         and optimizer.lr_mult is None
         and optimizer.layer_decay is None
     )
-    return BOLD if tried else CAREFUL
+    if not tried:
+        return CAREFUL
+    return BOLD if config.data.train is not None else replace(BOLD, photos=DEMO_PHOTOS)
