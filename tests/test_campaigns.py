@@ -1,4 +1,5 @@
-"""Two campaigns with seeds: exports that were tampered with, and weight files that mean harm.
+"""Three campaigns with seeds: exports that were tampered with, weight files that mean harm, and
+photos that were damaged.
 
 A tampered export is refused, or it answers what it answered before. A weight file is read or
 refused; nothing in it is run, and reading takes no more than a gibibyte above the file's own size.
@@ -24,16 +25,19 @@ from pathlib import Path
 import numpy as np
 import ppclas
 import pytest
+from PIL import Image
 from ppclas_core.bundle import MANIFEST, Bundle
-from ppclas_core.errors import PpclasError
+from ppclas_core.errors import ImageError, PpclasError
 from ppclas_core.limits import weights_bytes
 from ppclas_core.weights import read_state
 from ppclas_data.builtin import builtin_photos
+from ppclas_data.decoding.decode import decode, size_in_header
+from ppclas_data.decoding.depth import used_range
 from ppclas_models.conversion.torch_file import read_torch
 
 pytestmark = pytest.mark.sweep
 
-EXPORTS, FILES = 15, 40
+EXPORTS, FILES, PHOTOS = 15, 40, 60
 """Of each seed; there are ten."""
 FIRST = int(os.environ.get("CAMPAIGN_SEED", "0"))
 SEEDS = range(FIRST, FIRST + 10)
@@ -150,6 +154,100 @@ def test_a_tampered_export_is_refused_or_answers_as_before(export, tmp_path, see
     assert refused > EXPORTS // 2
 
 
+# Damaged photos
+
+
+def pictures():
+    """A small photo in every format that is read, and in the odder forms of some."""
+    with Image.open(min(builtin_photos().rglob("*.jpg"))) as opened:
+        photo = opened.convert("RGB").resize((96, 64))
+    deep = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    forms = [
+        (photo, {"format": "JPEG"}), (photo, {"format": "JPEG", "progressive": True}),
+        (photo.convert("CMYK"), {"format": "JPEG"}), (photo, {"format": "PNG"}),
+        (photo.quantize(16), {"format": "PNG"}), (deep, {"format": "PNG"}),
+        (photo, {"format": "WEBP"}), (photo, {"format": "WEBP", "lossless": True}),
+        (photo, {"format": "GIF"}), (photo, {"format": "BMP"}), (photo, {"format": "TIFF"}),
+        (photo, {"format": "TIFF", "compression": "tiff_lzw"}), (deep, {"format": "TIFF"}),
+        (deep, {"format": "TIFF", "big_tiff": True}), (photo, {"format": "PPM"}),
+        (deep, {"format": "PPM"}), (photo, {"format": "JPEG2000"}), (deep, {"format": "JPEG2000"}),
+        (photo, {"format": "AVIF"}),
+    ]  # fmt: skip
+    for image, how in forms:
+        out = io.BytesIO()
+        with contextlib.suppress(KeyError):  # not every build of Pillow writes the last two
+            image.save(out, **how)
+            yield out.getvalue()
+
+
+def damage(content, rng):
+    content = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        if len(content) < 64:
+            break
+        at = rng.randrange(min(len(content), rng.choice((64, 512, 1 << 30))))
+        change = rng.randrange(6)
+        if change == 0:
+            content[at] ^= 1 << rng.randrange(8)
+        elif change == 1:
+            content[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFE, 0xFF))
+        elif change == 2:
+            content[at : at + 4] = rng.choice((b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff"))
+        elif change == 3:
+            del content[at : at + rng.choice((1, 2, 100))]
+        elif change == 4:
+            content[at:at] = rng.randbytes(rng.choice((1, 3, 64)))
+        else:
+            del content[max(16, at) :]
+    return bytes(content)
+
+
+def decode_all(folder):
+    """In a process of its own: decode each file; the last line counts those read and refused."""
+    counts = [0, 0]
+    for file in sorted(Path(folder).glob("*.photo")):
+        try:
+            pixels = decode(file.read_bytes(), file.name)
+        except ImageError as error:
+            counts[1] += 1
+            if file.name not in str(error):
+                raise AssertionError(f"{file}: {error}") from error
+        else:
+            assert pixels.dtype == np.uint8, file
+            assert pixels.ndim == 3, file
+            assert pixels.shape[2] == 3, file
+            counts[0] += 1
+        with contextlib.suppress(ImageError):
+            size_in_header(file.read_bytes(), file.name)
+            used_range(file.read_bytes())
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, *counts)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_damaged_photo_is_read_or_refused_and_takes_little_memory(tmp_path, seed):
+    rng, sources = random.Random(seed), list(pictures())
+    assert len(sources) >= 16
+    for number in range(PHOTOS):
+        content = damage(rng.choice(sources), rng)
+        (tmp_path / f"{number:03d}.photo").write_bytes(content)
+    peak, read, refused = map(int, in_process("decode_all", tmp_path).split()[-3:])
+    assert read + refused == PHOTOS
+    assert refused > PHOTOS // 4
+    assert peak < GIBIBYTE
+
+
+def in_process(function, folder):
+    """What a function of this file prints for ``folder``, in a process of its own."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        f"import test_campaigns; test_campaigns.{function}(sys.argv[2])"
+    )
+    line = [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
 # Hostile weight files
 
 
@@ -248,16 +346,9 @@ def test_a_hostile_weight_file_is_never_run_and_takes_little_memory(tmp_path, se
         content = rng.choice(KINDS)(rng, tmp_path / "mark")
         largest = max(largest, len(content))
         (tmp_path / f"{number:03d}.weights").write_bytes(content)
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import test_campaigns; test_campaigns.read_all(sys.argv[2])"
-    )
-    peaks = []
-    for folder in (tmp_path / "none", tmp_path):
-        line = [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr[-2000:]
-        peaks.append(int(done.stdout.split()[-1]))
+    peaks = [
+        int(in_process("read_all", folder).split()[-1]) for folder in (tmp_path / "none", tmp_path)
+    ]
     assert peaks[1] - peaks[0] < GIBIBYTE + largest
 
 

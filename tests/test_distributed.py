@@ -86,17 +86,21 @@ def test_two_ranks_train_as_one_process_does(tiny_photos, two_ranks, tmp_path, c
 
 
 @pytest.mark.slow
-def test_two_ranks_distil_as_one_process_does(tiny_photos, two_ranks, tmp_path, console):
-    """Of teachers, photos without labels and layers that are trained beside the student each rank
-    has its share.
+@pytest.mark.parametrize("name", ["Distill", "Mutual"])
+def test_two_ranks_distil_as_one_process_does(tiny_photos, two_ranks, tmp_path, console, name):
+    """Of teachers, peers, photos without labels and layers that are trained beside the student each
+    rank has its share.
     """
     make_tiny_dataset(tmp_path / "extra", classes=2, per_class=5, size=40)
+    others = {
+        "Distill": {"teachers": [{"source": str(two_ranks)}], "teacher_norm": "running"},
+        "Mutual": {"peers": [{"name": "FakeNet", "pretrained": False, "params": {"width": 6}}]},
+    }
     objective = ComponentConfig(
-        name="Distill",
-        teachers=[{"source": str(two_ranks)}],
+        name=name,
         losses=[{"name": "ssld"}, {"name": "fitnet", "weight": 0.1}],
         ground_truth=0.5,
-        teacher_norm="running",
+        **others[name],
     )
 
     def distil(name: str, **changes: object) -> dict[str, np.ndarray]:

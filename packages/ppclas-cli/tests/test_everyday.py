@@ -116,6 +116,14 @@ def test_a_dry_run_says_settings_and_time_and_verbose_the_rest(ppclas, photos):
     assert len(long.splitlines()) > len(lines) + 5
 
 
+def test_a_dry_run_of_a_model_with_auxiliary_answers(ppclas, photos):
+    said = ppclas(
+        "train", photos, "--model", "GoogLeNet", "--from-scratch", "--image-size", 64, "--dry-run"
+    )
+    assert said.code == 0, said.err
+    assert re.search(r"time +about", said.err)
+
+
 def test_a_dry_run_looks_at_the_weights_and_fetches_none(ppclas, photos, tmp_path):
     (tmp_path / "wrong.safetensors").write_bytes(
         b"\x3b\0\0\0\0\0\0\0"

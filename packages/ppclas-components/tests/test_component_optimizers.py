@@ -172,12 +172,13 @@ def test_defaults_are_paddles_own():
     assert (Adam().beta1, Adam().beta2, Adam().epsilon) == (0.9, 0.999, 1e-8)
 
 
-def test_each_gradient_is_clipped_by_itself():
+@pytest.mark.parametrize("kind", [Adam, AdamW, Lamb])
+def test_each_gradient_is_clipped_by_itself(kind):
     import paddle
 
     # Adam's first step has the length lr whatever the gradient; its first moment shows the latter.
     weights = [paddle.create_parameter([2], "float32") for _ in range(2)]
-    built = AdamW(clip_each=1.0).build([{"params": weights}], 0.1, 0.0, None)
+    built = kind(clip_each=1.0).build([{"params": weights}], 0.1, 0.0, None)
     (weights[0] * paddle.to_tensor([3.0, 4.0])).sum().backward()
     (weights[1] * paddle.to_tensor([0.3, 0.4])).sum().backward()
     built.step()

@@ -93,6 +93,15 @@ def test_a_number_with_two_meanings_is_refused_and_both_are_shown(tmp_path, phot
     assert "or the class with the id 2, which is called '10'" in str(raised.value)
 
 
+@pytest.mark.parametrize("ending", ["csv", "txt"])
+def test_two_names_of_one_number_leave_a_list_of_numbers_unclear(tmp_path, photo, lines, ending):
+    photo(tmp_path / "a.png")
+    rows = ("path,label", "a.png,1") if ending == "csv" else ("a.png 1",)
+    val = lines(tmp_path / f"val.{ending}", *rows)
+    with pytest.raises(DataError, match="two classes have the same one: '01' and '1'; rename"):
+        open_image_set(val, class_names=("01", "1", "2"))
+
+
 def test_a_file_of_names_says_what_ids_mean(tmp_path, photo, lines):
     photo(tmp_path / "a.png")
     lines(tmp_path / "label_list.txt", *BY_TEXT)

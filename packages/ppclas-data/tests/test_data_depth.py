@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from ppclas_core.config.schema import DataSection
 from ppclas_core.errors import ImageError
 from ppclas_data.decoding.decode import decode
 from ppclas_data.decoding.depth import used_range
+from ppclas_data.decoding.samples import Decode
 from ppclas_data.inspection.check import check_data
 from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.sources.opening import open_image_set
 from ppclas_data.sources.splits import open_splits
 
 HEIGHT, WIDTH = 12, 40
@@ -111,6 +114,118 @@ def test_16_bits(form):
     assert _error(_saved(deep, format=form, **how)) < 1.01
 
 
+def _big(tiff):
+    """The same TIFF as a BigTIFF."""
+    order = "<" if tiff.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, start)
+    directory = struct.pack(f"{order}Q", count)
+    for place in range(count):
+        tag, kind, number = struct.unpack_from(f"{order}HHI", tiff, start + 2 + 12 * place)
+        value = tiff[start + 10 + 12 * place : start + 14 + 12 * place]
+        if tag == 273:  # where the samples are: the header is 8 bytes longer
+            value = struct.pack(f"{order}I", 16)
+        directory += struct.pack(f"{order}HHQ", tag, kind, number) + value + bytes(4)
+    head = b"II+\0" if order == "<" else b"MM\0+"
+    samples = tiff[8:start]
+    head += struct.pack(f"{order}HHQ", 8, 0, 16 + len(samples))
+    return head + samples + directory + bytes(8)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_grey_bigtiffs(bits, photometric, order):
+    data = _big(_tiff(bits, photometric=photometric, order=order))
+    assert _error(data) < 1
+    assert used_range(data) == (2**bits - 1, 2**bits - 1)
+
+
+def _jpeg_2000(bits, boxed):
+    """A ramp in a JPEG 2000 of ``bits`` bits: one of 16 whose header is given the other depth."""
+    stored = np.round(RAMP * (2**bits - 1)).astype(int) + 2**15 - 2 ** (bits - 1)
+    data = bytearray(
+        _saved(Image.fromarray(stored.astype(np.uint16)), format="JPEG2000", no_jp2=not boxed)
+    )
+    depth = data.find(b"\xff\x4f\xff\x51") + 42
+    places = [depth, data.find(b"ihdr") + 14] if boxed else [depth]
+    for place in places:
+        assert data[place] == 15
+        data[place] = bits - 1
+    return bytes(data)
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_jpeg_2000_of_every_depth(bits, boxed):
+    data = _jpeg_2000(bits, boxed)
+    assert _error(data) < 1.01
+    assert used_range(data) == (2**bits - 1, 2**bits - 1)
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "words"),
+    [
+        (8, 2, "8-bit signed samples"),
+        (16, 2, "16-bit signed samples"),
+        (16, 3, "16-bit floating-point samples"),
+        (32, 1, "32-bit samples"),
+        (32, 3, "32-bit floating-point samples"),
+        (64, 3, "64-bit floating-point samples"),
+    ],
+)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_samples_without_a_range_are_named(bits, kind, words, order, photometric):
+    data = _tiff(16, np.zeros((4, 4 * max(1, bits // 16))), photometric, order)
+    for tag, before, after in ((258, 16, bits), (339, 1, kind)):
+        old = struct.pack(f"{order}HHIHH", tag, 3, 1, before, 0)
+        assert old in data
+        data = data.replace(old, struct.pack(f"{order}HHIHH", tag, 3, 1, after, 0))
+    with pytest.raises(ImageError, match=rf"a TIFF of {words}, whose range nobody knows; save"):
+        decode(data, "odd")
+
+
+def _png(samples, colour):
+    """A PNG of 16 bits a sample; ``colour`` is its type: 4 grey and 6 RGB, both with alpha."""
+
+    def chunk(kind, body):
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
+
+    height, width = samples.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+LOW = np.round(RAMP * 4095).astype(np.uint16)
+ALPHA = np.full_like(LOW, 65535)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _png(np.stack([LOW, ALPHA], axis=2), 4),
+        _png(np.stack([LOW, LOW, LOW, ALPHA], axis=2), 6),
+        cv2.imencode(".tif", np.stack([LOW, LOW, LOW, ALPHA], axis=2))[1].tobytes(),
+        cv2.imencode(".jp2", np.tile(np.stack([LOW] * 3, axis=2), (6, 2, 1)))[1].tobytes(),
+        _saved(Image.fromarray(LOW), format="JPEG2000", no_jp2=True),
+        _saved(Image.fromarray(LOW), format="TIFF", big_tiff=True),
+        b"P6 40 12 65535\n" + np.repeat(LOW, 3).astype(">u2").tobytes(),
+    ],
+    ids=["grey and alpha", "RGBA", "RGBA TIFF", "RGB JP2", "J2K", "BigTIFF", "PPM"],
+)
+def test_twelve_bits_are_seen_in_every_file_of_sixteen(data):
+    largest, full = used_range(data)
+    assert full == 65535
+    assert abs(largest - 4095) < 8  # OpenCV's JPEG 2000 is not exact
+
+
 def test_a_transparent_grey_of_16_bits_is_white():
     samples = np.full((4, 4), 30000, np.uint16)
     samples[0, 0] = 1000
@@ -187,3 +302,30 @@ def test_pictures_that_use_little_of_their_range_are_named(tmp_path, brightest, 
 def test_shallow_pictures_may_be_dark(tmp_path, folders):
     folders(tmp_path, a=2, b=2)
     assert look_for_dark(open_splits(DataSection(train=str(tmp_path))).train) == []
+
+
+def _huge_png():
+    """A PNG of 16 bits a sample that claims 60,000 by 60,000 pixels; OpenCV makes room for them."""
+    png = _png(np.zeros((4, 4, 2), np.uint16), 4)
+    size = struct.pack(">II", 60_000, 60_000)
+    header = b"IHDR" + size + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+def test_a_picture_that_claims_to_be_huge_is_not_decoded_to_find_its_range(tmp_path):
+    resource = pytest.importorskip("resource", reason="no memory is counted here")
+    for place in ("train/a/0.png", "train/b/1.png"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_bytes(_huge_png())
+    images = open_image_set(tmp_path / "train")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert look_for_dark(images) == []
+    with pytest.raises(ImageError, match="pixels that ppclas reads"):
+        Decode(max_sample=4095).read(_huge_png(), "huge")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_deep_tiffs_are_scaled_by_what_is_said(bits):
+    pixels = Decode(max_sample=2**bits - 1).read(_tiff(bits), "deep")
+    assert np.abs(pixels.astype(float) - RIGHT[..., None]).max() < 1

@@ -126,6 +126,38 @@ def test_a_column_of_true_and_false_does_too(images, lines, header, trains, vali
     assert len(splits.train) == 14
 
 
+@pytest.mark.parametrize(
+    "header", ["tvt", "type", "Set Name", "mode", "train/val/test", "data_split"]
+)
+@pytest.mark.parametrize("words", [("train", "val", "test"), ("TRAINING", "dev", "hold-out")])
+def test_a_column_that_says_parts_is_known_by_what_it_says(images, lines, header, words):
+    train, val, test = words
+    parts = [*[train] * 8, *[val] * 4, *[test] * 4]
+    rows = [f"img/{n:02}.png,class{n % 2},{part}" for n, part in enumerate(parts)]
+    splits = open_splits(
+        DataSection(train=str(lines(images / "all.csv", f"path,label,{header}", *rows)))
+    )
+    assert (len(splits.train), len(splits.val)) == (8, 4)
+    assert any(f"the column {header!r} is its split column" in note for note in splits.notes)
+
+
+def test_so_is_one_without_a_header(images, lines):
+    parts = ["train"] * 8 + ["val"] * 4 + ["test"] * 4
+    rows = [f"img/{n:02}.png,class{n % 2},{part}" for n, part in enumerate(parts)]
+    splits = open_splits(DataSection(train=str(lines(images / "all.csv", *rows))))
+    assert (len(splits.train), len(splits.val)) == (8, 4)
+    assert any("the column 3 is its split column" in note for note in splits.notes)
+
+
+def test_classes_may_be_called_like_parts(images, lines):
+    rows = [
+        f"img/{n:02}.png,{('train', 'test')[n % 2]},{('train', 'bus')[n % 2]}" for n in range(16)
+    ]
+    table = lines(images / "all.csv", "path,label,kind", *rows)
+    assert open_image_set(table).class_names == ("test", "train")
+    assert len(open_image_set(table)) == 16
+
+
 def test_rows_of_the_test_part_are_never_trained_on(images, lines):
     rows = [f"img/{n:02}.png,class{n % 2},{'test' if n > 11 else 'train'}" for n in range(16)]
     table = lines(images / "all.csv", "path,label,split", *rows)

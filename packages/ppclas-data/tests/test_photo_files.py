@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from ppclas_core.errors import DataError
 from ppclas_data.decoding.formats import reads_heic
+from ppclas_data.decoding.web import read_file
 from ppclas_data.sources.opening import open_image_set
 from ppclas_data.sources.photo_files import LeftOut, image_files
 from ppclas_data.sources.unlabelled import load_unlabelled
@@ -67,6 +71,96 @@ def test_own_output_is_no_data(tmp_path, place, marks):
     assert images.class_names == ("a", "b")
     assert len(images) == 2
     assert any("folder(s) that ppclas wrote" in note and "runs" in note for note in images.notes)
+
+
+SYSTEMS = [
+    "@eaDir", "#recycle", ".@__thumb", "@Recycle", "@snapshot", "~snapshot", "@sharebin",
+    "@__thumb", ".Trash-1000", "$RECYCLE.BIN", "RECYCLER", "FOUND.000", ".thumbnails",
+    "Thumbnails", "__MACOSX", ".AppleDouble", "Temporary Items", "System Volume Information",
+    "lost+found", ".ipynb_checkpoints", "__pycache__", "Photos Library.photoslibrary",
+    "Lightroom Previews.lrdata",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("place", ["{}", "rose/{}"])
+def test_each_systems_folders_are_left_out_and_named(tmp_path, photo, name, place):
+    for path in ("rose/0.png", "tulip/0.png", f"{place.format(name)}/rose.jpg/THUMB_M.jpg"):
+        photo(tmp_path / path)
+    left_out = LeftOut()
+    found = image_files(tmp_path, left_out)
+    assert [os.path.relpath(path, tmp_path) for path in found] == ["rose/0.png", "tulip/0.png"]
+    assert name in " ".join(left_out.notes(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["trash", "thumbs", "recycling", "snapshots", "found", "@anna"])
+def test_what_may_be_a_class_stays(tmp_path, photo, name):
+    photo(tmp_path / name / "0.png")
+    assert len(image_files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "words"),
+    [
+        ("photo.1", ".jpg", "a JPEG"),
+        ("photo.jpg.crdownload", ".jpg", "a JPEG"),
+        ("photo.bin", ".png", "a PNG"),
+        ("photo.tga", ".tiff", "a TIFF"),
+        ("photo.img", ".webp", "a WebP"),
+    ],
+)
+def test_a_photo_under_another_suffix_is_known_by_its_content(tmp_path, name, form, words):
+    content = cv2.imencode(form, np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"the first is {words} by its content, .* rename it"):
+        open_image_set(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        ("folds.json", "command.txt"),
+        ("search.json", "trials.csv"),
+        ("explain.json", "sheet.png"),
+        ("audit.json", "audit.html"),
+        ("removed.json", "kept.txt"),
+        ("selected.csv", "selected.txt"),
+    ],
+)
+@pytest.mark.parametrize("place", ["out", "a/out"])
+def test_the_output_of_other_commands_is_no_data(tmp_path, photo, marks, place):
+    for path in ("a/0.png", "b/0.png", f"{place}/page.png", f"{place}/below/page.png"):
+        photo(tmp_path / path)
+    for mark in marks:
+        if not mark.endswith(".png"):
+            (tmp_path / place / mark).write_text("")
+        else:
+            photo(tmp_path / place / mark)
+    images = open_image_set(tmp_path)
+    assert images.class_names == ("a", "b")
+    assert len(images) == 2
+    assert any("that ppclas wrote" in note for note in images.notes)
+
+
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_a_link_back_is_no_class(tmp_path, photo, target):
+    top = tmp_path / "deep" / "photos"
+    for path in ("a/0.png", "b/0.png"):
+        photo(top / path)
+    (top / "again").symlink_to(target)
+    images = open_image_set(top)
+    assert images.class_names == ("a", "b")
+    assert len(images) == 2
+    assert any("link(s) back" in note for note in images.notes)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_pipe_among_photos_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(OSError, match="a pipe or a device, not a file"):
+        read_file(str(tmp_path / "a.jpg"))
 
 
 def test_a_class_may_be_called_runs_and_have_a_config_in_it(tmp_path):

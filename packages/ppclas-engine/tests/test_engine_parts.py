@@ -380,3 +380,12 @@ def test_photos_that_lack_a_part_are_answered_and_called_damaged(tmp_path):
     contents = (short.read_bytes(), holed.read_bytes())
     assert [one.damage for one in found[1:3]] == [jpeg.find_damage(data) for data in contents]
     assert ["damaged" in one.to_dict() for one in found] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("name", ["photos.csv", "PHOTOS.TSV"])
+def test_a_table_is_not_taken_for_a_photo(tmp_path, name):
+    (tmp_path / name).write_text("path,label\na.jpg,x\n")
+    with pytest.raises(
+        DataError, match=r"a table; expected photos, .* ppclas eval -m MODEL --data"
+    ):
+        expand_paths([str(tmp_path / name)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ppclas_core.contracts.training import Targets
 from ppclas_core.testing import check_loss, check_metric
-from ppclas_paddleclas.losses import AttributeCrossEntropy
+from ppclas_paddleclas.losses import AttributeCrossEntropy, AttributeDML
 from ppclas_paddleclas.metrics import TprAtFpr
 from sklearn.metrics import roc_curve
 
@@ -24,8 +24,30 @@ def test_the_rarer_answer_counts_more(mean):
     assert found.item() == pytest.approx(cost.mean() if mean else cost.sum(1).mean(), rel=1e-5)
 
 
-def test_the_loss_keeps_its_contract():
-    check_loss(AttributeCrossEntropy(class_weights=None))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_divergence_from_a_teacher_weighs_as_paddleclas_does(weighted):
+    """Its code: both divergences, with epsilon, times C, weighed, halved, and the mean of all."""
+    import paddle
+
+    rng = np.random.default_rng(2)
+    logits, teacher = rng.normal(size=(2, 6, 4))
+    labels = rng.integers(0, 2, (6, 4)).astype(float)
+    share = np.array([0.1, 0.25, 0.5, 0.8])
+    weights = np.exp(labels * (1 - share) + (1 - labels) * share) if weighted else 1.0
+    s, t = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, teacher))
+    both = t * np.log((t + 1e-12) / (s + 1e-12)) + s * np.log((s + 1e-12) / (t + 1e-12))
+    expected = (weights * 4 * both / 2).mean()
+    loss = AttributeDML(class_weights=tuple((1 - share) / share) if weighted else None)
+    targets = Targets(
+        paddle.to_tensor(labels, "float32"), teacher_logits=paddle.to_tensor(teacher, "float32")
+    )
+    found = loss(paddle.to_tensor(logits, "float32"), targets)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [AttributeCrossEntropy, AttributeDML])
+def test_the_loss_keeps_its_contract(loss):
+    check_loss(loss(class_weights=None))
 
 
 @pytest.mark.parametrize("limit", [0.001, 0.01, 0.1])

@@ -77,6 +77,7 @@ class Frame:
     @property
     def interpolation(self) -> Interpolation:
         """Of the resize."""
+        assert self.sizing.interpolation != "random"  # refused when it was made
         return self.sizing.interpolation
 
     @property

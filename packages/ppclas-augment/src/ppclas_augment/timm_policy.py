@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 from ppclas_core.config.schema import Fraction
+from ppclas_core.contracts.data import Draw, Image
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from ppclas_augment.automatic import Automatic, Channel, Operation, value_of
@@ -40,6 +41,8 @@ class TimmRandAugment(Automatic):
     """Colour where a shift or a turn leaves nothing, RGB in 0..255: ImageNet's mean."""
     resampling: Resampling = "bicubic"
     """Of shears and rotations."""
+    random_resampling: bool = False
+    """Bilinear or bicubic, drawn for each image, instead of ``resampling``."""
     num_layers: PositiveInt = 2
     """Operations drawn for an image, with replacement (``n``)."""
     magnitude: Annotated[float, Field(ge=0, le=10)] = 9.0
@@ -53,6 +56,13 @@ class TimmRandAugment(Automatic):
     """The chance of each drawn operation to be done (``p``)."""
     probability: Fraction = 1.0
     """Share of the images that anything is done to."""
+
+    def __call__(self, image: Image, draw: Draw) -> Image:
+        if not self.random_resampling:
+            return super().__call__(image, draw)
+        either: Resampling = "bilinear" if draw.rng.random() < 0.5 else "bicubic"
+        drawn = self.model_copy(update={"random_resampling": False, "resampling": either})
+        return drawn(image, draw)
 
     def draw_operations(self, rng: np.random.Generator) -> tuple[Operation, ...]:
         if self.probability < 1 and rng.random() >= self.probability:

@@ -9,10 +9,10 @@ import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from ppclas_core.errors import ConfigError, PpclasError
+from ppclas_data.decoding.web import read_file
 from ppclas_engine.results.predict import Prediction
 
 _PATIENCE = 8  # times that a busy server is asked again
@@ -77,7 +77,7 @@ class Client:
 
     def _one(self, path: str, query: str) -> Prediction:
         try:
-            photo = Path(path).read_bytes()
+            photo = read_file(path)
         except OSError as error:
             return Prediction(path, error=f"{path}: {error.strerror or error}")
         status, content = self.post(f"/v1/predict?{query}", photo)

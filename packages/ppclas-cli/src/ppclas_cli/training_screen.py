@@ -130,6 +130,7 @@ def _reading_seconds(plan: Plan) -> float:
 def _step_seconds(model: Any, plan: Plan) -> tuple[float, float]:
     """For each photo: of a step with its gradients, and of an answer."""
     import paddle
+    from ppclas_core.contracts.training import split_outputs
 
     size = plan.config.data.image_size
     assert size is not None
@@ -140,7 +141,7 @@ def _step_seconds(model: Any, plan: Plan) -> tuple[float, float]:
         began = time.perf_counter()
         model.train() if learns else model.eval()
         with paddle.set_grad_enabled(learns):
-            loss = model(images).mean()
+            loss = split_outputs(model(images))[0].mean()
             if learns:
                 loss.backward()
         loss.item()

@@ -149,6 +149,8 @@ class Adam(Optimizer):
     """Share of the mean square that is kept each step, in [0, 1)."""
     epsilon: Epsilon = 1e-8
     """Added to the root of the mean square."""
+    clip_each: PositiveFloat | None = None
+    """Largest norm of each tensor's gradient by itself. ``clip_norm`` is that of all together."""
 
     def build(
         self, parameters: Groups, lr: float, weight_decay: float, grad_clip: Any | None
@@ -161,8 +163,15 @@ class Adam(Optimizer):
             beta2=self.beta2,
             epsilon=self.epsilon,
             parameters=_with_l2(parameters, weight_decay),
-            grad_clip=grad_clip,
+            grad_clip=self._clipping(grad_clip),
         )
+
+    def _clipping(self, grad_clip: Any | None) -> Any | None:
+        """What ``clip_each`` asks for, else ``grad_clip``."""
+        import paddle
+
+        each = self.clip_each
+        return grad_clip if each is None else paddle.nn.ClipGradByNorm(each)
 
 
 class AdamW(Adam):
@@ -183,16 +192,13 @@ class AdamW(Adam):
 
     no_decay_names: tuple[str, ...] = ()
     """Parts of parameters' names (``pos_embed``) that leave a parameter out of weight decay."""
-    clip_each: PositiveFloat | None = None
-    """Largest norm of each tensor's gradient by itself. ``clip_norm`` is that of all together."""
 
     def build(
         self, parameters: Groups, lr: float, weight_decay: float, grad_clip: Any | None
     ) -> paddle.optimizer.Optimizer:
         import paddle
 
-        if self.clip_each is not None:
-            grad_clip = paddle.nn.ClipGradByNorm(self.clip_each)
+        grad_clip = self._clipping(grad_clip)
 
         class ClippedAdamW(paddle.optimizer.AdamW):
             # Only Paddle's groups give AdamW a decay for each group, and they would clip each group
@@ -271,7 +277,7 @@ class Lamb(Adam):
             beta2=self.beta2,
             epsilon=self.epsilon,
             parameters=_flat(parameters),
-            grad_clip=grad_clip,
+            grad_clip=self._clipping(grad_clip),
             exclude_from_weight_decay_fn=lambda parameter: not decays[id(parameter)],
         )
 

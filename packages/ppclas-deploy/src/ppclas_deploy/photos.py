@@ -11,6 +11,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.config.load import load_config
 from ppclas_core.errors import DataError, ImageError, PpclasError
 from ppclas_data.builtin import builtin_photos
+from ppclas_data.decoding.web import read_file
 from ppclas_data.loading.pipeline import Pipeline, bundle_pipeline
 from ppclas_data.sources.photo_files import image_files
 from ppclas_data.sources.splits import open_splits
@@ -73,7 +74,7 @@ def _pick(
     for start, stop in itertools.pairwise(bounds):
         for file in files[start:stop]:
             try:
-                pipeline.read(Path(file).read_bytes(), file)
+                pipeline.read(read_file(str(file)), file)
             except (ImageError, OSError) as error:
                 bad.append(f"{error}; passed over.")
                 continue

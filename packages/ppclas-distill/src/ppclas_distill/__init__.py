@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppclas_distill.features import FitNet, Similarity
+    from ppclas_distill.features import MGD, PEFD, Distance, FitNet, Similarity
     from ppclas_distill.losses import DIST, DKD, JS, KL, SKD, SSLD, WSL, SoftCE
+    from ppclas_distill.mutual import Mutual
     from ppclas_distill.objective import Distill
     from ppclas_distill.opening import open_teacher
     from ppclas_distill.teacher import TeacherConfig
@@ -20,11 +21,15 @@ __all__ = [
     "DKD",
     "JS",
     "KL",
+    "MGD",
+    "PEFD",
     "SKD",
     "SSLD",
     "WSL",
+    "Distance",
     "Distill",
     "FitNet",
+    "Mutual",
     "Similarity",
     "SoftCE",
     "TeacherConfig",
@@ -33,7 +38,8 @@ __all__ = [
 
 _HOMES = {
     "losses": ("DIST", "DKD", "JS", "KL", "SKD", "SSLD", "WSL", "SoftCE"),
-    "features": ("FitNet", "Similarity"),
+    "features": ("MGD", "PEFD", "Distance", "FitNet", "Similarity"),
+    "mutual": ("Mutual",),
     "objective": ("Distill",),
     "opening": ("open_teacher",),
     "teacher": ("TeacherConfig",),

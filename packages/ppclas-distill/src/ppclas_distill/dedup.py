@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from ppclas_core.errors import ImageError
 from ppclas_core.params import Params
 from ppclas_data.decoding.decode import decode
+from ppclas_data.decoding.web import read_file
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ppclas_distill.select import check_listable
@@ -232,7 +232,7 @@ def find_look_alikes(
 
 def _read(path: str) -> Grey:
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
     grey: Grey = cv2.cvtColor(decode(data, path), cv2.COLOR_RGB2GRAY)

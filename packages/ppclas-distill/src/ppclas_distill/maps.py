@@ -1,12 +1,63 @@
-"""Record feature maps of a model while it runs."""
+"""Find feature maps of a model, and record them while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ppclas_core.contracts.training import FeatureLoss
+from ppclas_core.errors import ConfigError
+from ppclas_core.wording import near_names
+
 if TYPE_CHECKING:
     from paddle import Tensor, nn
+    from ppclas_core.contracts.image_model import Feature, ImageModel
+
+
+def find_map(model: ImageModel, loss: FeatureLoss, which: int | str, where: str) -> Feature:
+    """The map of ``model`` that ``which`` stands for: a place in ``feature_info()``, or a path.
+
+    A path of several numbered layers (``blocks5`` of ``blocks5.0``, ``blocks5.1``) is the last of
+    them. ``where`` is the parameter, for messages.
+
+    Raises:
+        ConfigError: there is no such map, or ``loss`` needs to know its channels and nobody does.
+    """
+    from paddle import nn
+    from ppclas_core.contracts.image_model import Feature
+
+    info, title = model.feature_info(), f"objective.losses: {where}"
+    if isinstance(which, int):
+        if -len(info) <= which < len(info):
+            return info[which]
+        raise ConfigError(
+            f"{title}: expected a number from {-len(info)} to {len(info) - 1}, got {which}."
+        )
+    sublayers = model.named_sublayers()
+    paths = [path for path, layer in sublayers if not isinstance(layer, nn.LayerList)]
+    numbered = [path for path in paths if _parent(path) == which]
+    if which not in paths and not numbered:
+        near = near_names(which, paths) or [feature.layer for feature in info]
+        raise ConfigError(
+            f"{title}: {type(model).__name__} has no layer {which!r}. Near ones: "
+            f"{', '.join(near[:5])}."
+        )
+    layer = which if which in paths else numbered[-1]
+    for feature in info:
+        if feature.layer == layer:
+            return feature
+    if type(loss).layers is not FeatureLoss.layers:
+        raise ConfigError(
+            f"{title}: {type(loss).__name__} trains a layer that needs to know the map's channels. "
+            f"Take one of {', '.join(feature.layer for feature in info)}."
+        )
+    return Feature(layer, 0, 0)
+
+
+def _parent(path: str) -> str:
+    """What a numbered layer belongs to; empty for others."""
+    parent, _, last = path.rpartition(".")
+    return parent if last.isdigit() else ""
 
 
 class MapRecorder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,19 +13,20 @@ from ppclas_components.losses import log_softmax
 from ppclas_core.component import build_component
 from ppclas_core.config.schema import ComponentConfig, Config
 from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
-from ppclas_core.contracts.training import FeatureLoss, Loss, Targets
+from ppclas_core.contracts.training import BOTH_TASKS, FeatureLoss, Loss, Targets
 from ppclas_core.errors import ConfigError, PpclasError
 from ppclas_core.plugins import get_registries
+from ppclas_engine.planning.task import balanced_weights
 from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests
-from ppclas_distill.maps import MapRecorder
+from ppclas_distill.maps import MapRecorder, find_map
 from ppclas_distill.opening import open_teacher
 from ppclas_distill.teacher import Student, Teacher, TeacherConfig
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn
-    from ppclas_core.contracts.image_model import Feature, ImageModel
+    from ppclas_core.contracts.image_model import ImageModel
 
 
 class LossTerm(ComponentConfig):
@@ -33,6 +34,20 @@ class LossTerm(ComponentConfig):
 
     weight: NonNegativeFloat = 1.0
     """Factor on the loss."""
+
+
+def check_losses(losses: tuple[LossTerm, ...]) -> tuple[LossTerm, ...]:
+    """``losses``, each of which can be built.
+
+    Raises:
+        ValueError: one cannot.
+    """
+    for term in losses:
+        try:
+            build_loss(term)
+        except PpclasError as error:
+            raise ValueError(str(error)) from error
+    return losses
 
 
 class Distill(Objective):
@@ -48,7 +63,8 @@ class Distill(Objective):
     """Who is learnt from. The answers of several are averaged."""
     losses: tuple[LossTerm, ...] = Field(default=(LossTerm(name="ssld"),), min_length=1)
     """Between the student's answers, or feature maps, and the teachers'. The names are those of
-    losses: ssld, js, kl, soft_ce, dkd, dist, skd, wsl; fitnet and similarity for feature maps."""
+    losses: ssld, js, kl, soft_ce, dkd, dist, skd, wsl; of feature maps fitnet, similarity,
+    distance, mgd, pefd."""
     ground_truth: NonNegativeFloat = 0.0
     """Weight of the config's ``loss`` against the labels, for photos that have one. 0: labels are
     not learnt from, as in SSLD."""
@@ -63,10 +79,11 @@ class Distill(Objective):
     """Folder that keeps the teachers' logits, so that crops that come again cost no pass of the
     teachers. It needs teacher_norm running and data.repeat_draws_after."""
 
+    tasks = BOTH_TASKS
     learns_without_labels = True
 
     _teachers: list[Teacher] = PrivateAttr(default_factory=list)
-    _terms: list[_Term] = PrivateAttr(default_factory=list)
+    _terms: list[LogitTerm] = PrivateAttr(default_factory=list)
     _maps: list[_MapTerm] = PrivateAttr(default_factory=list)
     _loss: Loss = PrivateAttr()
     _cache: LogitCache | None = PrivateAttr(None)
@@ -74,15 +91,7 @@ class Distill(Objective):
     _images: int = PrivateAttr(0)
     _draws: int = PrivateAttr(1)
 
-    @field_validator("losses")
-    @classmethod
-    def _known_losses(cls, losses: tuple[LossTerm, ...]) -> tuple[LossTerm, ...]:
-        for term in losses:
-            try:
-                _build(term)
-            except PpclasError as error:
-                raise ValueError(str(error)) from error
-        return losses
+    _known_losses = field_validator("losses")(check_losses)
 
     def resolved(self) -> Distill:
         changes: dict[str, Any] = {
@@ -95,7 +104,8 @@ class Distill(Objective):
     def prepare(self, context: ObjectiveContext) -> None:
         config = context.config
         height, width = _pair(config.data.image_size)
-        student = Student(context.train.class_names, config.data.normalize, (height, width))
+        task = context.train.task
+        student = Student(context.train.class_names, config.data.normalize, (height, width), task)
         if any(transform.name == "Normalize" for transform in config.data.train_transforms or ()):
             raise ConfigError(
                 "objective Distill: data.train_transforms has a Normalize, so what the teachers "
@@ -106,6 +116,10 @@ class Distill(Objective):
             context.note(teacher.words)
             self._teachers.append(teacher)
         if len(self._teachers) > 1:
+            if task == "multilabel":
+                raise ConfigError(
+                    "objective.teachers: of images with several labels, expected one teacher."
+                )
             context.note(f"the {self.average} of {len(self._teachers)} teachers are averaged")
         self._loss = context.loss
         smoothing = getattr(context.loss, "label_smoothing", 0.0)
@@ -115,16 +129,14 @@ class Distill(Objective):
                 "turns it off"
             )
         for term in self.losses:
-            loss = _build(term)
+            loss = build_loss(term)
+            if isinstance(loss, Loss):
+                loss = _for_task(loss, term.name, context)
             if isinstance(loss, FeatureLoss):
                 self._maps += self._map_terms(term, loss, context.model)
             else:
-                self._terms.append(_Term(_unique(term.name, self._terms), loss, term.weight))
-        if self._maps and config.train.compile:
-            raise ConfigError(
-                f"objective.losses: {self._maps[0].name} reads feature maps, which a compiled "
-                "model does not show. Set train.compile to false."
-            )
+                self._terms.append(LogitTerm(unique(term.name, self._terms), loss, term.weight))
+        no_compiled_maps(self._maps, config)
         self._record_maps(context.model)
         self._images = len(context.train)
         if self.cache is not None:
@@ -146,7 +158,7 @@ class Distill(Objective):
                 parts[map_term.name] = value
                 total = total + map_term.weight * value
         if self.ground_truth:
-            parts["ground_truth"] = _on_labelled(self._loss, outputs, batch.targets)
+            parts["ground_truth"] = on_labelled(self._loss, outputs, batch.targets)
             total = total + self.ground_truth * parts["ground_truth"]
         return StepLoss(total, outputs, parts)
 
@@ -211,15 +223,11 @@ class Distill(Objective):
         made: list[_MapTerm] = []
         for number, teacher in enumerate(self._teachers):
             name = term.name if len(self._teachers) == 1 else f"{term.name}.{number}"
-            ours = _map(
-                model.feature_info(), loss.student_map, f"objective.losses: {term.name}.student_map"
-            )
-            theirs = _map(
-                teacher.map_info(), loss.teacher_map, f"objective.losses: {term.name}.teacher_map"
-            )
+            ours = find_map(model, loss, loss.student_map, f"{term.name}.student_map")
+            theirs = find_map(teacher.network(), loss, loss.teacher_map, f"{term.name}.teacher_map")
             made.append(
                 _MapTerm(
-                    _unique(name, [*self._maps, *made]),
+                    unique(name, [*self._maps, *made]),
                     loss,
                     term.weight / len(self._teachers),
                     ours.layer,
@@ -278,7 +286,9 @@ class Distill(Objective):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Term:
+class LogitTerm:
+    """A loss between answers, under the name that the log has it by."""
+
     name: str
     loss: Loss
     weight: float
@@ -295,7 +305,8 @@ class _MapTerm:
     layers: Mapping[str, nn.Layer]
 
 
-def _build(term: LossTerm) -> Loss | FeatureLoss:
+def build_loss(term: LossTerm) -> Loss | FeatureLoss:
+    """What ``term`` names: a loss between answers, or between feature maps."""
     registries = get_registries()
     built: Loss | FeatureLoss = build_component(
         registries.feature_losses if term.name in registries.feature_losses else registries.losses,
@@ -304,7 +315,36 @@ def _build(term: LossTerm) -> Loss | FeatureLoss:
     return built
 
 
-def _unique(name: str, terms: list[Any]) -> str:
+def _for_task(loss: Loss, name: str, context: ObjectiveContext) -> Loss:
+    """``loss`` with class weights from the training photos.
+
+    Raises:
+        ConfigError: it is for images with other kinds of labels.
+    """
+    if context.train.task not in loss.tasks:
+        raise ConfigError(
+            f"objective.losses: {name} compares answers of which one is right, and these photos "
+            "may have several labels. AttributeDML is for them."
+        )
+    if getattr(loss, "class_weights", None) == "balanced":
+        return loss.model_copy(update={"class_weights": balanced_weights(context.train)})
+    return loss
+
+
+def no_compiled_maps(maps: Sequence[Any], config: Config) -> None:
+    """Refuse what cannot work.
+
+    Raises:
+        ConfigError: feature maps are read of a model that is compiled.
+    """
+    if maps and config.train.compile:
+        raise ConfigError(
+            f"objective.losses: {maps[0].name} reads feature maps, which a compiled model does not "
+            "show. Set train.compile to false."
+        )
+
+
+def unique(name: str, terms: Sequence[Any]) -> str:
     """``name``, with a number where a loss is named twice."""
     taken = [term.name for term in terms]
     return (
@@ -314,16 +354,7 @@ def _unique(name: str, terms: list[Any]) -> str:
     )
 
 
-def _map(info: Any, index: int, where: str) -> Feature:
-    if not -len(info) <= index < len(info):
-        raise ConfigError(
-            f"{where}: expected a number from {-len(info)} to {len(info) - 1}, got {index}."
-        )
-    found: Feature = info[index]
-    return found
-
-
-def _on_labelled(loss: Loss, outputs: Any, targets: Targets) -> Tensor:
+def on_labelled(loss: Loss, outputs: Any, targets: Targets) -> Tensor:
     """``loss`` of the photos with labels, times their share of the batch.
 
     So a label weighs the same whatever else is in its batch.
@@ -331,8 +362,9 @@ def _on_labelled(loss: Loss, outputs: Any, targets: Targets) -> Tensor:
     import paddle
 
     known = (targets.labels >= 0).numpy()
+    known = known if known.ndim == 1 else known.all(axis=1)
     if targets.mixed_labels is not None:
-        known &= (targets.mixed_labels >= 0).numpy()
+        known &= (targets.mixed_labels >= 0).numpy().reshape(len(known), -1).all(axis=1)
     if known.all():
         return loss(outputs, targets)
     if not known.any():

@@ -50,11 +50,13 @@ def open_teacher(config: TeacherConfig, student: Student, batch_statistics: bool
         config.normalize or manifest.preprocessing.normalize,
         _pair(config.image_size) if config.image_size is not None else bundle.image_size,
     )
-    if manifest.activation != "softmax":
-        raise ConfigError(
-            f"teacher {config.source}: expected one of exclusive classes, got one of several "
-            "labels."
+    # A bare weights file does not say what it was trained for.
+    if not config.is_name and manifest.task != student.task:
+        expected, got = (
+            "one of several labels" if task == "multilabel" else "one of exclusive classes"
+            for task in (student.task, manifest.task)
         )
+        raise ConfigError(f"teacher {config.source}: expected {expected}, got {got}.")
     # Published weights call their classes as they like; the data may use synsets, or other words.
     foreign = config.is_name and not set(bundle.labels) & set(student.class_names)
     same_order = foreign and len(bundle.labels) == len(student.class_names)

@@ -50,6 +50,21 @@ def register_feature_losses(registry: Registry) -> None:
         "ppclas_distill.features:Similarity",
         summary="photos that look alike to the teacher should to the student (Tung & Mori 2019)",
     )
+    registry.register(
+        "distance",
+        "ppclas_distill.features:Distance",
+        summary="mean distance of two maps of the same shape",
+    )
+    registry.register(
+        "mgd",
+        "ppclas_distill.features:MGD",
+        summary="the teacher's map, made up from a masked one of the student (Yang et al. 2022)",
+    )
+    registry.register(
+        "pefd",
+        "ppclas_distill.features:PEFD",
+        summary="the angle between pooled maps, after several projectors (Chen et al. 2022)",
+    )
 
 
 @hookimpl
@@ -99,9 +114,14 @@ def register_recipes(registry: Registry) -> None:
 
 @hookimpl
 def register_objectives(registry: Registry) -> None:
-    """Add learning from a teacher."""
+    """Add learning from a teacher, and from each other."""
     registry.register(
         "Distill",
         "ppclas_distill.objective:Distill",
         summary="learn from teachers, and from labels where there are any",
+    )
+    registry.register(
+        "Mutual",
+        "ppclas_distill.mutual:Mutual",
+        summary="several networks learn from labels and from each other (Zhang et al. 2018)",
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ppclas_core.contracts.data import Draw
 from ppclas_core.errors import ConfigError, ImageError
 from ppclas_core.normalize import normalize_batch
+from ppclas_data.decoding.web import read_file
 from ppclas_data.loading.pipeline import (
     Pipeline,
     build_transforms,
@@ -48,7 +49,7 @@ class Scorer:
         def read(path: str) -> NDArray[Any] | str:
             try:
                 check_listable(path)
-                return self._pipeline(Path(path).read_bytes(), draw, path)
+                return self._pipeline(read_file(path), draw, path)
             except ImageError as error:
                 return str(error).removeprefix(f"{path}: ")
             except OSError as error:

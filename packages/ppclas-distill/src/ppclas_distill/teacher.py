@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.config.schema import NormalizeConfig, Size
+from ppclas_core.config.schema import NormalizeConfig, Size, Task
 from ppclas_core.errors import ConfigError
 from ppclas_core.params import Params
 from ppclas_core.plugins import get_registries
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paddle import Tensor
-    from ppclas_core.contracts.image_model import Feature, ImageModel
+    from ppclas_core.contracts.image_model import ImageModel
 
 
 class TeacherConfig(Params):
@@ -72,6 +72,8 @@ class Student:
     normalize: NormalizeConfig
     image_size: tuple[int, int]
     """(height, width), in pixels."""
+    task: Task = "classification"
+    """Whether its images have one label or several."""
 
 
 class View:
@@ -154,11 +156,11 @@ class Teacher:
     def _logits(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def map_info(self) -> Sequence[Feature]:
-        """The feature maps it can give.
+    def network(self) -> ImageModel:
+        """The model that answers, for its feature maps.
 
         Raises:
-            ConfigError: it gives none.
+            ConfigError: there is none in Paddle.
         """
         raise ConfigError(
             f"teacher {self.name} gives logits alone; feature losses need a teacher in Paddle."
@@ -213,8 +215,8 @@ class PaddleTeacher(Teacher):
         outputs = self._model(images)
         return outputs[0] if isinstance(outputs, list | tuple) else outputs
 
-    def map_info(self) -> Sequence[Feature]:
-        return self._model.feature_info()
+    def network(self) -> ImageModel:
+        return self._model
 
     def record(self, layers: Sequence[str]) -> MapRecorder:
         return MapRecorder(self._model, layers)

@@ -91,7 +91,9 @@ def _timm_augment(params: OperatorParams, translation: Translation, where: KeyPa
     if chance != 1:
         component["probability"] = chance
     resampling = params.take("interpolation", "bicubic")
-    if resampling != "bicubic":
+    if resampling == "random":
+        component["random_resampling"] = True
+    elif resampling != "bicubic":
         component["resampling"] = resampling
     params.drop("img_size", "mean", "fill_value")
     return component

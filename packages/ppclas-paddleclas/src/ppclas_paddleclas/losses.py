@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ppclas_components.losses import ClassWeights, log_sigmoid, target_matrix
+from ppclas_components.losses import ClassWeights, log_sigmoid, log_softmax, target_matrix
 from ppclas_core.config.schema import Task
 from ppclas_core.contracts.training import BOTH_TASKS, Loss, Targets, split_outputs
+from ppclas_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -40,14 +41,55 @@ class AttributeCrossEntropy(Loss):
     """Divide by C too."""
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
-        import paddle
 
         logits, _ = split_outputs(outputs)
         target = target_matrix(targets, logits)
-        counted = self.class_weights if isinstance(self.class_weights, tuple) else ()
-        apart = paddle.to_tensor(counted or [1.0] * logits.shape[1], dtype="float32")
-        share = 1.0 / (1.0 + apart)
+        share = _share(self.class_weights, logits)
         present = -(1.0 - share).exp() * log_sigmoid(logits)
         missing = -share.exp() * log_sigmoid(-logits)
         each = target * present + (1.0 - target) * missing
         return each.mean() if self.mean_over_classes else each.sum(axis=1).mean()
+
+
+class AttributeDML(Loss):
+    """Symmetrised divergence from a teacher in which each class's term weighs as its answer does in
+    ``AttributeCrossEntropy``: ``1/N Σ_n Σ_c w_nc · ½ (t - s) (log t - log s)``.
+
+    s and t are the softmax of the student's and the teacher's logits, w is ``e^(1 - r)`` where the
+    label says that the class is there and ``e^r`` where not. PaddleClas calls it
+    DistillationDMLLoss with ``weight_ratio``; without weights it is ``ssld``.
+
+    Logits, the teacher's and labels [N, C] in, a number out. s = (½, ½), t = (¾, ¼), no weights:
+
+    >>> import paddle
+    >>> from ppclas_core.contracts.training import Targets
+    >>> teacher = paddle.to_tensor([[0.75, 0.25]]).log()
+    >>> targets = Targets(paddle.to_tensor([[1.0, 0.0]]), teacher_logits=teacher)
+    >>> round(AttributeDML(class_weights=None)(paddle.zeros([1, 2]), targets).item(), 4)
+    0.1373
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = BOTH_TASKS
+
+    class_weights: ClassWeights = "balanced"
+    """As of ``AttributeCrossEntropy``; nothing: every term counts once."""
+
+    def __call__(self, outputs: Any, targets: Targets) -> Tensor:
+        logits, _ = split_outputs(outputs)
+        if targets.teacher_logits is None:
+            raise ConfigError("loss AttributeDML compares a student with its teacher; got none.")
+        log_s, log_t = log_softmax(logits), log_softmax(targets.teacher_logits.detach())
+        each = 0.5 * (log_t.exp() - log_s.exp()) * (log_t - log_s)
+        if self.class_weights is not None:
+            target, share = target_matrix(targets, logits), _share(self.class_weights, logits)
+            each = each * (target * (1.0 - share).exp() + (1.0 - target) * share.exp())
+        return each.sum(axis=1).mean()
+
+
+def _share(class_weights: ClassWeights, logits: Tensor) -> Tensor:
+    """[C] the share r of images that have the class; a half where nothing was counted."""
+    import paddle
+
+    counted = class_weights if isinstance(class_weights, tuple) else ()
+    apart = paddle.to_tensor(counted or [1.0] * logits.shape[1], dtype="float32")
+    return 1.0 / (1.0 + apart)

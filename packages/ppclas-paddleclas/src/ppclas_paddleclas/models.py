@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ppclas_core.config.explain import describe, dotted
 from ppclas_core.contracts.variants import LazyModel
 from ppclas_core.errors import MissingDependencyError, UnknownNameError
 from ppclas_core.plugins import get_registries
 
 from ppclas_paddleclas.translation import Translation
+from ppclas_paddleclas.values import is_whole
 
 _NEAREST = {
     "AdaFace_IR_18": "ResNet18",
+    "CLIP_large_patch14_224_aesthetic": "CLIP_vit_large_patch14_224",
     "CSPResNet50_leaky": "CSPDarkNet53",
     "DyRepResNet18": "ResNet18",
     "EVA_vit_giant_patch14": "CLIP_vit_large_patch14_224",
     "EVA_vit_huge_patch14": "CLIP_vit_large_patch14_224",
+    "EfficientNetB3_watermark": "EfficientNetB3",
     "EfficientNetLite0": "EfficientNetB0_small",
     "EfficientNetLite1": "EfficientNetB0",
     "EfficientNetLite2": "EfficientNetB0",
@@ -31,9 +35,20 @@ _NEAREST = {
     "ResNet50_last_stage_stride1": "ResNet50",
     "VGG19Sigmoid": "VGG19",
     "WideResNet": "ResNet34",
+    "cae_base_patch16_224": "CAE_vit_base_patch16_224",
+    "cae_large_patch16_224": "CAE_vit_base_patch16_224",
 }
 """Models of PaddleClas' configs that have no counterpart here, and what comes nearest in kind and
 size. A name that is registered after all is taken as it is."""
+
+_CLASSES = {
+    "scale": "{class}_x{value}",
+    "layers": "{stem}{value}{suffix}",
+    "width": "HRNet_W{value}_C",
+}
+"""A parameter of a class of models → the name of the variant that it stands for."""
+_RENAMED = {"MobileNet": "MobileNetV1", "ShuffleNet": "ShuffleNetV2"}
+"""Classes that are called otherwise than their variants."""
 
 _DROPOUT = ("drop_rate", "dropout", "dropout_prob")
 _RATES = (*_DROPOUT, "classifier_dropout", "drop_path_rate", "attn_drop_rate", "drop_block_rate")
@@ -42,7 +57,41 @@ _NEUTRAL: Mapping[str, float] = {"head_init_scale": 1.0, "init_scale": 1.0}
 """Factors that change nothing at this value."""
 _SPEED = ("use_fused_attn", "use_fused_linear", "use_checkpoint", "enable_addto")
 """How fast the same numbers are computed."""
+_BUILT_IN = {"ConvNeXt": 1e-6}
+"""The first value of the layer scale of models that have no parameter for it."""
+_OVERRIDES = {
+    "batch_norm_momentum": "norm_momentum",
+    "batch_norm_epsilon": "norm_epsilon",
+    "drop_connect_rate": "drop_path_rate",
+}
+"""What PaddleClas' configs of TinyNet change in EfficientNet → our parameters."""
 _OUTPUTS = ("return_embed", "infer_output_key")
+
+
+def find_variant(t: Translation, name: str, *block: str) -> str:
+    """The catalogue name of a class with parameters (PPLCNet with scale: 1.0); else ``name``."""
+    registry = get_registries().models
+    suffix = name[-3:] if name.endswith(("_vb", "_vc", "_vd")) else ""
+    stem = name.removesuffix(suffix)
+    for key, form in _CLASSES.items():
+        if (value := t.get(*block, key)) is None or isinstance(value, bool | list | dict):
+            continue
+        words = {
+            "class": _RENAMED.get(name, name),
+            "value": str(float(value) if key == "scale" and is_whole(value) else value),
+            "stem": stem,
+            "suffix": suffix,
+        }
+        words["value"] = words["value"].replace(".", "_")
+        found = form.format(**words)
+        if key == "scale" and found not in registry and words["value"] == "1_0":
+            found = words["class"]
+        if found in registry:  # else the key is refused, or the model
+            t.lines.append(f"{dotted(block)}: {name} with {key}: {value} → {found}")
+            if t.get(*block, "act") == "hardswish":
+                t.drop("it is the model's own", *block, "act")
+            return found
+    return name
 
 
 def set_name(t: Translation, name: str, *source: str | int) -> None:
@@ -80,14 +129,58 @@ def set_params(t: Translation, name: str, *block: str) -> None:
         t.drop("models here answer with logits", *block, key)
     chances = [key for key in (*_RATES, *_NEUTRAL) if key in given]
     others = [key for key in ("layer_scale_init_value", "class_expand") if key in given]
-    known = _fields(name) if chances or others else None
+    known = _fields(name) if chances or others or "stride_list" in given else None
+    if "stride_list" in given:
+        _set_strides(t, name, known, *block, "stride_list")
+    _set_overrides(t, name, *block)
     for key in chances:
         _set_chance(t, key, known, *block, key)
     for key in others:
-        if known is not None and key not in known:
+        built_in = next((own for start, own in _BUILT_IN.items() if name.startswith(start)), None)
+        if known is not None and key not in known and t.number(*block, key) == built_in:
+            t.drop("it is the model's own", *block, key)
+        elif known is not None and key not in known:
             t.refuse((*block, key), f"{name} has no such parameter here. Leave the key out.")
         else:
             t.move_number(f"model.params.{key}", *block, key)
+
+
+def _set_overrides(t: Translation, name: str, *block: str) -> None:
+    """``model.params`` of the ``override_params`` of a TinyNet."""
+    place = (*block, "override_params")
+    if not t.has(*place) or t.is_null(*place) or not t.section(*place, required=False):
+        t.get(*place)
+        return
+    known = _fields(name)
+    if known is not None and "nearest_depth" not in known:
+        t.refuse(place, f"{name} has no such parameters here.", covers=place)
+        return
+    for key, ours in _OVERRIDES.items():
+        t.move_number(f"model.params.{ours}", *place, key)
+    rounding = t.get(*place, "depth_trunc", default="ceil")
+    if rounding not in ("ceil", "round"):
+        t.refuse((*place, "depth_trunc"), f"expected ceil or round, got {describe(rounding)}.")
+    elif rounding == "round":
+        t.set("model.params.nearest_depth", True, *place, "depth_trunc")
+
+
+def _set_strides(t: Translation, name: str, known: Mapping[str, Any] | None, *source: str) -> None:
+    """``strides`` of a PPLCNet, each for both directions, or [height, width]."""
+    strides = t.get(*source)
+    each = strides if isinstance(strides, list) else []
+    pairs = [stride if isinstance(stride, list) else [stride, stride] for stride in each]
+    if known is not None and "strides" not in known:
+        t.refuse(source, f"{name} has no such parameter here. Leave the key out.")
+    elif len(pairs) != 5 or not all(len(p) == 2 and all(map(_is_stride, p)) for p in pairs):
+        t.refuse(source, f"expected five strides or pairs of them, got {describe(strides)}.")
+    elif any(stride != 2 for pair in pairs for stride in pair):
+        t.set("model.params.strides", strides, *source)
+    else:
+        t.drop("it is the model's own", *source)
+
+
+def _is_stride(value: Any) -> bool:
+    return is_whole(value) and value > 0
 
 
 def _set_chance(t: Translation, key: str, known: Mapping[str, Any] | None, *source: str) -> None:

@@ -124,7 +124,7 @@ def _random_crop(params: OperatorParams, translation: Translation, where: KeyPat
     component |= params.range("ratio")
     if params.flag("use_log_aspect"):
         component["sampling"] = "one_draw_log"
-    return {**component, **params.interpolation()}
+    return {**component, **params.interpolation(drawn=True)}
 
 
 def _flip(params: OperatorParams, translation: Translation, where: KeyPath) -> Component:

@@ -35,6 +35,10 @@ class OperatorParams:
         value = self._params.pop(name, default)
         return default if value is None else value
 
+    def peek(self, name: str) -> Any:
+        """The value of ``name``, which is still to be taken."""
+        return self._params.get(name)
+
     def number(self, name: str, default: float, *, or_null: bool = False) -> float:
         """A number; null is refused, or, with ``or_null``, the default."""
         if or_null and self._params.get(name, default) is None:
@@ -64,8 +68,8 @@ class OperatorParams:
             return value[0] if value[0] == value[1] else value[::-1]
         raise self.error(name, f"expected a side or [width, height], got {describe(value)}.")
 
-    def interpolation(self) -> Component:
-        """How it resizes: as OpenCV does, or as Pillow."""
+    def interpolation(self, *, drawn: bool = False) -> Component:
+        """How it resizes: as OpenCV does, or as Pillow; with ``drawn``, in a way that is drawn."""
         backend = self.take("backend", "cv2")
         value = self.take("interpolation")
         name = backend.lower() if isinstance(backend, str) else ""
@@ -73,6 +77,8 @@ class OperatorParams:
             raise self.error("backend", f"expected cv2 or pil, got {describe(backend)}.")
         known, default = _BY_BACKEND[name]
         more = {"antialias": True} if name == "pil" else {}
+        if drawn and name == "pil" and value == "random":
+            return {"interpolation": "random", **more}
         if value is None or (name == "cv2" and value == -1):
             return {**default, **more}
         if is_whole(value) and 0 <= value < len(known):

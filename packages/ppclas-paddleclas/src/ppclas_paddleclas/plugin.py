@@ -24,11 +24,16 @@ def register_schedulers(registry: Registry) -> None:
 
 @hookimpl
 def register_losses(registry: Registry) -> None:
-    """Add the loss of the attribute recipes."""
+    """Add the losses of the attribute recipes."""
     registry.register(
         "AttributeCrossEntropy",
         "ppclas_paddleclas.losses:AttributeCrossEntropy",
         summary="several labels: the rarer answer of each class counts more",
+    )
+    registry.register(
+        "AttributeDML",
+        "ppclas_paddleclas.losses:AttributeDML",
+        summary="several labels: divergence from a teacher, weighed in the same way",
     )
 
 

@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 from ppclas_core.contracts.training import Scheduler
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
 
 class WarmupThen(Scheduler):
@@ -41,8 +41,8 @@ class WarmupThen(Scheduler):
     """The rate at the end of the run, for cosine and polynomial."""
     power: PositiveFloat = 1.0
     """Of the polynomial; 1 is a straight line."""
-    decay_epochs: tuple[PositiveInt, ...] = ()
-    """Rising epochs at which the rate changes, for steps."""
+    decay_epochs: tuple[PositiveFloat, ...] = ()
+    """Rising epochs at which the rate changes, for steps; fractions are allowed."""
     factors: tuple[NonNegativeFloat, ...] = ()
     """The rate from each of ``decay_epochs`` on, as a part of ``lr``."""
     by_epoch: bool = False
@@ -69,7 +69,9 @@ class WarmupThen(Scheduler):
             return self.warmup_lr + (self.peak - self.warmup_lr) * now / warmup
         since, length = now - warmup, end - warmup
         if self.shape == "steps":
-            passed = bisect.bisect_right([epoch * unit for epoch in self.decay_epochs], since)
+            # Whole steps, as PaddleClas counts them; to 9 digits, as 2.4 · 1000 is not quite 2400.
+            ends = [int(round(epoch * unit, 9)) for epoch in self.decay_epochs]
+            passed = bisect.bisect_right(ends, since)
             return self.peak * self.factors[passed - 1] if passed else self.peak
         if self.shape == "constant" or not length:
             return self.peak

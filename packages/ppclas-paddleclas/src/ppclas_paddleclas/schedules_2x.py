@@ -15,6 +15,8 @@ from ppclas_paddleclas.values import is_whole, read_numbers
 _LR = ("Optimizer", "lr")
 _STEPS = {"Piecewise": "decay_epochs", "MultiStepDecay": "milestones", "Step": "step_size"}
 """Schedules that keep a rate for some epochs, and where they say for which."""
+_MOST_STEPS = 10_000
+"""As often at most does a rate change."""
 _READS = {
     "Constant": (),
     "ConstLR": (),
@@ -103,10 +105,11 @@ def _translate_steps(
         for before, after in itertools.pairwise((1.0, *factors))
     }
     plain = len(falls) <= 1 and all(0 < fall <= 1 for fall in falls)
+    plain = plain and all(epoch == int(epoch) for epoch in epochs)
     if plain and not start and warmup == int(warmup) and not (by_epoch and warmup):
         t.set("schedule.name", "Piecewise", *_LR, "name")
         # PaddleClas counts them from the end of the warmup, this project from the start of the run.
-        t.set("schedule.decay_epochs", [int(warmup) + e for e in epochs], *_LR, _STEPS[name])
+        t.set("schedule.decay_epochs", [int(warmup) + int(e) for e in epochs], *_LR, _STEPS[name])
         for fall in falls - {0.1}:
             t.set("schedule.gamma", fall, *_LR, "gamma" if t.has(*_LR, "gamma") else source)
         if warmup:
@@ -117,7 +120,7 @@ def _translate_steps(
     t.set("schedule.factors", list(factors), *_LR, "gamma" if t.has(*_LR, "gamma") else source)
 
 
-def _rates(t: Translation, name: str) -> tuple[float | None, list[int] | None, tuple[float, ...]]:
+def _rates(t: Translation, name: str) -> tuple[float | None, list[float] | None, tuple[float, ...]]:
     """The first rate, the epochs at which it changes, and what part of it is left from each on."""
     run = t.get("Global", "epochs", default=120)
     if not is_whole(run):
@@ -145,6 +148,12 @@ def _rates(t: Translation, name: str) -> tuple[float | None, list[int] | None, t
     if epochs is None:
         return None, None, ()
     first = values[0] if values else 0.0
+    if 1 < len(values) == len(epochs):  # the last of the rates holds to the end
+        t.lines.append(
+            f"Optimizer.lr.values has as many values as decay_epochs: the rate no longer changes "
+            f"at epoch {epochs[-1]:g}"
+        )
+        epochs = epochs[:-1]
     if len(values) != len(epochs) + 1 or not all(0 < rate <= first for rate in values):
         t.refuse(
             (*_LR, "values"),
@@ -155,9 +164,10 @@ def _rates(t: Translation, name: str) -> tuple[float | None, list[int] | None, t
     return first, epochs, tuple(round(rate / first, 9) for rate in values[1:])
 
 
-def _tenths(t: Translation, run: int) -> tuple[float | None, list[int]]:
+def _tenths(t: Translation, run: int) -> tuple[float | None, list[float]]:
     """A tenth every 30 epochs, which some releases take from a learning_rate and others do not."""
-    lr, epochs = t.number(*_LR, "learning_rate"), list(range(30, run, 30)) or [30]
+    lr: float | None = t.number(*_LR, "learning_rate")
+    epochs: list[float] = [*range(30, run, 30)] or [30]
     expected = {"decay_epochs": epochs, "values": [lr, *((lr or 0) / 10**n for n in range(1, 99))]}
     for key, tenths in expected.items():
         found = t.get(*_LR, key, default=[])
@@ -177,16 +187,21 @@ def _tenths(t: Translation, run: int) -> tuple[float | None, list[int]]:
     return lr, epochs
 
 
-def _epochs(t: Translation, name: str, run: int) -> list[int] | None:
+def _epochs(t: Translation, name: str, run: int) -> list[float] | None:
     """At which epochs a rate falls, from 1 on."""
     key = _STEPS[name]
     if not t.require(*_LR, key):
         return None
     found: Any = t.get(*_LR, key)
     if name == "Step":
-        if is_whole(found) and found > 0:
-            return list(range(found, run, found)) or [found]
-        t.refuse((*_LR, key), f"expected a whole number of epochs, got {describe(found)}.")
+        size = t.number(*_LR, key)
+        if size is not None and size * _MOST_STEPS >= run and size > 0:
+            count = max(math.ceil(run / size) - 1, 1)
+            return [round(size * (n + 1), 9) for n in range(count)]
+        t.refuse(
+            (*_LR, key),
+            f"expected epochs, no more than {_MOST_STEPS} times in the run, got {describe(found)}.",
+        )
     elif isinstance(found, list) and all(is_whole(epoch) and epoch > 0 for epoch in found):
         return found
     else:

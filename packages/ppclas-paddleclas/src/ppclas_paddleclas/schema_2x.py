@@ -23,10 +23,10 @@ from ppclas_paddleclas.common import (
     ssld_name,
 )
 from ppclas_paddleclas.mixing import translate_batch_operators
-from ppclas_paddleclas.models import set_name, set_params
+from ppclas_paddleclas.models import find_variant, set_name, set_params
 from ppclas_paddleclas.pair import translate_pair
 from ppclas_paddleclas.params import OperatorParams
-from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer
+from ppclas_paddleclas.training_2x import translate_loss, translate_optimizer, translate_precision
 from ppclas_paddleclas.translation import Translation, one_entry
 from ppclas_paddleclas.values import is_whole, read_flag
 
@@ -54,6 +54,10 @@ _RETRIEVAL = "retrieval and metric learning are not what this project does."
 _PREDICTION = (
     "this is a config for prediction with an exported model, not for training; see ppclas predict "
     "and ppclas export."
+)
+_EXPORT = (
+    "this file has neither a Loss nor an Optimizer: it is for exporting a published model, not for "
+    "training; see ppclas export."
 )
 _ELSEWHERE = {
     "Slim": "pruning and quantised training are not part of a training config; see ppclas "
@@ -92,7 +96,7 @@ def translate_2x(t: Translation) -> None:
         t.get("Loss"), t.get("Global", "pretrained_model")
     translate_optimizer(t)
     _translate_loader(t)
-    _translate_precision(t)
+    translate_precision(t)
     _translate_metrics(t)
     t.drop("prediction takes its preprocessing and labels from the bundle", "Infer")
     t.drop("an option of the command line", "profiler_options")
@@ -101,6 +105,8 @@ def translate_2x(t: Translation) -> None:
 
 def _something_else(t: Translation) -> tuple[KeyPath, str] | None:
     """Where a file says that it is for something that is not done here, and what to say then."""
+    if t.has("Arch", "name") and not any(t.has(key) for key in ("Loss", "Optimizer")):
+        return ("Arch",), _EXPORT
     for block, reason in _ELSEWHERE.items():
         if t.has(block) and not t.is_null(block):
             return (block,), reason
@@ -176,6 +182,7 @@ def _translate_arch(t: Translation) -> None:
             f"{describe(name)}.",
         )
         return
+    name = find_variant(t, name, "Arch")
     ssld, path = t.flag("Arch", "use_ssld"), t.get("Global", "pretrained_model")
     weights = t.get("Arch", "pretrained", default=False)
     if not path and isinstance(weights, str):
@@ -318,30 +325,6 @@ def _translate_scales(t: Translation, sampler: KeyPath, part: str) -> None:
         f"MultiScaleSampler → MultiScale: crops of {largest} pixels, resized to one of the sizes "
         "for each batch, which keeps its number of images"
     )
-
-
-def _translate_precision(t: Translation) -> None:
-    if t.is_null("AMP"):
-        t.drop("mixed precision is off where AMP is empty", "AMP")
-    elif t.section("AMP", required=False):
-        if t.flag("AMP", "use_amp", default=True):
-            t.set("train.precision", "fp16", "AMP", "level" if t.has("AMP", "level") else "use_amp")
-            t.move("train.amp_level", "AMP", "level")
-        else:
-            t.drop("mixed precision is off", "AMP", "level")
-        for key in (
-            "scale_loss",
-            "use_dynamic_loss_scaling",
-            "use_promote",
-            "use_fp16_test",
-            "use_bf16_test",
-        ):
-            t.drop("the loss scale is found while training, evaluation is in float32", "AMP", key)
-    if t.section("EMA", required=False):
-        if t.has("EMA", "decay"):
-            t.move_number("train.ema_decay", "EMA", "decay")
-        else:
-            t.set("train.ema_decay", 0.9999, "EMA")
 
 
 def _translate_metrics(t: Translation) -> None:

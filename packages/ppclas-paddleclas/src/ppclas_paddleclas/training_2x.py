@@ -38,26 +38,37 @@ def translate_loss(t: Translation) -> None:
             raise ConfigError(f"expected one of {', '.join(_LOSSES)}, got {name}.{hint}")
         params = OperatorParams(name, given)
         refuse_weight(params)
+        if name == "MultiLabelLoss":
+            set_multilabel_loss(t, params, *where)
+            params.finish()
+            return
         epsilon = params.number("epsilon", 0.0, or_null=True)
         smoothing = epsilon if 0 < epsilon < 1 else 0.0
         if params.take("reduction", "mean") != "mean":
             raise params.error("reduction", "expected mean.")
-        weighted = summed = False
-        if name == "MultiLabelLoss":
-            weighted, summed = params.flag("weight_ratio"), params.flag("size_sum")
         params.finish()
-        if name == "MultiLabelLoss" and smoothing:
-            raise params.error("epsilon", "labels of several classes are not smoothed here.")
     except ConfigError as error:
         t.refuse(where, str(error))
         return
-    if name == "MultiLabelLoss":
-        t.set("loss.name", "AttributeCrossEntropy" if weighted else "BinaryCrossEntropy", *where)
-        if not summed:  # the mean over images and classes, not the sum over classes
-            t.set("loss.mean_over_classes", True, *where)
-    else:
-        t.set("loss.name", "CrossEntropy", *where)
-        t.set("loss.label_smoothing", smoothing, *where)
+    t.set("loss.name", "CrossEntropy", *where)
+    t.set("loss.label_smoothing", smoothing, *where)
+
+
+def set_multilabel_loss(t: Translation, params: OperatorParams, *where: str | int) -> None:
+    """``loss`` of images with several labels.
+
+    Raises:
+        ConfigError: a parameter has no setting here.
+    """
+    epsilon = params.number("epsilon", 0.0, or_null=True)
+    if 0 < epsilon < 1:
+        raise params.error("epsilon", "labels of several classes are not smoothed here.")
+    if params.take("reduction", "mean") != "mean":
+        raise params.error("reduction", "expected mean.")
+    weighted, summed = params.flag("weight_ratio"), params.flag("size_sum")
+    t.set("loss.name", "AttributeCrossEntropy" if weighted else "BinaryCrossEntropy", *where)
+    if not summed:  # the mean over images and classes, not the sum over classes
+        t.set("loss.mean_over_classes", True, *where)
 
 
 def refuse_weight(params: OperatorParams) -> None:
@@ -79,17 +90,23 @@ def translate_optimizer(t: Translation) -> None:
     if not set_optimizer(t, ("Optimizer", "name"), ("Optimizer",), "Optimizer"):
         return
     decoupled = t.get("Optimizer", "name") in ("AdamW", "AdamWDL", "Lamb")
-    if t.get("Optimizer", "name") in ("AdamW", "AdamWDL"):
+    name = t.get("Optimizer", "name")
+    if name in ("Adam", "AdamW", "AdamWDL", "Lamb"):
         t.move_number("optimizer.clip_each", "Optimizer", "clip_norm")
     elif t.has("Optimizer", "clip_norm"):
         t.refuse(
             ("Optimizer", "clip_norm"),
-            "it limits the gradient of each tensor by itself, which only AdamW does here. Leave "
-            "the key out, or give clip_norm_global, the norm of all together.",
+            "it limits the gradient of each tensor by itself, as Adam and its like alone do. "
+            "Leave the key out, or give clip_norm_global, the norm of all together.",
         )
     t.move_number("optimizer.clip_norm", "Optimizer", "clip_norm_global")
-    t.move_number("optimizer.clip_norm", "Optimizer", "clip_grad")
+    if t.is_null("Optimizer", "clip_grad"):
+        t.drop("gradients are not clipped", "Optimizer", "clip_grad")
+    else:
+        t.move_number("optimizer.clip_norm", "Optimizer", "clip_grad")
     t.drop("weights are in float32 here in any case", "Optimizer", "multi_precision")
+    if name == "AdamWDL" and t.flag("Optimizer", "filter_bias_and_bn", default=True):
+        t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "filter_bias_and_bn")
     spared = t.flag("Optimizer", "one_dim_param_no_weight_decay")
     if spared:
         t.set("optimizer.no_decay_norm_bias", True, "Optimizer", "one_dim_param_no_weight_decay")
@@ -124,3 +141,31 @@ def _translate_decay(t: Translation) -> None:
         t.drop("there is none", *decay)
     else:
         t.move_number("optimizer.weight_decay", *decay)
+
+
+def translate_precision(t: Translation) -> None:
+    """``train.precision`` of ``AMP``, and ``train.ema_decay`` of ``EMA``."""
+    if t.is_null("AMP"):
+        t.drop("mixed precision is off where AMP is empty", "AMP")
+    elif t.section("AMP", required=False):
+        if t.flag("AMP", "use_amp", default=True):
+            t.set("train.precision", "fp16", "AMP", "level" if t.has("AMP", "level") else "use_amp")
+            if t.flag("AMP", "use_pure_fp16"):  # of the first releases
+                t.set("train.amp_level", "O2", "AMP", "use_pure_fp16")
+            t.move("train.amp_level", "AMP", "level")
+        else:
+            for key in ("level", "use_pure_fp16"):
+                t.drop("mixed precision is off", "AMP", key)
+        for key in (
+            "scale_loss",
+            "use_dynamic_loss_scaling",
+            "use_promote",
+            "use_fp16_test",
+            "use_bf16_test",
+        ):
+            t.drop("the loss scale is found while training, evaluation is in float32", "AMP", key)
+    if t.section("EMA", required=False):
+        if t.has("EMA", "decay"):
+            t.move_number("train.ema_decay", "EMA", "decay")
+        else:
+            t.set("train.ema_decay", 0.9999, "EMA")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
 from ppclas_core.contracts.data import Draw
 from ppclas_core.errors import ImageError
+from ppclas_data.decoding.web import read_file
 from ppclas_data.loading.pipeline import Pipeline, bundle_pipeline
 
 
@@ -34,7 +34,7 @@ def see(bundle: Bundle, paths: Sequence[str], *, threads: int = 2) -> Iterator[S
 
 def _see(pipeline: Pipeline, path: str) -> Seen:
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
         return Seen(path, pipeline(data, Draw(np.random.default_rng(0)), path))
     except ImageError as error:
         return Seen(path, None, str(error))

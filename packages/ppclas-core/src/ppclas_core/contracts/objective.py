@@ -19,7 +19,7 @@ from ppclas_core.params import Params
 if TYPE_CHECKING:
     from paddle import Tensor, nn
 
-    from ppclas_core.config.schema import Config
+    from ppclas_core.config.schema import Config, ModelSection
     from ppclas_core.contracts.data import ImageSet
     from ppclas_core.contracts.image_model import ImageModel
 
@@ -69,12 +69,7 @@ class StepLoss:
 
 
 class Objective(Params):
-    """Turn a batch into a loss. Fields are what a config sets; what is built of them is private.
-
-    ``prepare`` is called once. Layers that train beside the model (projections of feature losses)
-    are given by ``layers``; arrays that a resumed run needs beyond them (a teacher's running
-    statistics) by ``state``.
-    """
+    """Turn a batch into a loss. Fields are what a config sets; what is built of them is private."""
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
     """What it is for: one label per image (``classification``), several (``multilabel``), both."""
@@ -94,12 +89,17 @@ class Objective(Params):
         """
         raise NotImplementedError
 
-    def step(self, batch: TrainBatch, forward: Callable[[Tensor], Any]) -> StepLoss:
-        """The loss of ``batch``; ``forward`` trains in the run's precision, on its devices."""
+    def step(self, batch: TrainBatch, forward: Callable[..., Any]) -> StepLoss:
+        """The loss of ``batch``; ``forward(images)`` runs the model in the run's precision, and
+        ``forward(images, other)`` another one."""
         raise NotImplementedError
 
     def layers(self) -> Mapping[str, nn.Layer]:
         """Layers that are trained with the model and kept in checkpoints, but not in the bundle."""
+        return {}
+
+    def classifiers(self) -> Mapping[str, tuple[ModelSection, ImageModel]]:
+        """Those of ``layers`` that are classifiers, and get a bundle each beside the run's."""
         return {}
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -74,13 +74,13 @@ def split_outputs(outputs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
 class FeatureLoss(Params):
     """Compare one feature map of the student with one of the teacher.
 
-    Maps are places in the models' ``feature_info()``; negative ones count from the end.
+    Maps are places in the models' ``feature_info()``, negative ones from the end, or layers' paths.
     """
 
-    student_map: int = -1
-    """Which of the student's feature maps; -1 is the last."""
-    teacher_map: int = -1
-    """Which of the teacher's feature maps; -1 is the last."""
+    student_map: int | str = -1
+    """Which of the student's feature maps; -1 is the last. Or the path of any layer."""
+    teacher_map: int | str = -1
+    """Which of the teacher's feature maps; -1 is the last. Or the path of any layer."""
 
     def layers(self, student: Feature, teacher: Feature) -> Mapping[str, nn.Layer]:
         """Layers beside the student that train with it: none, unless a loss needs some."""

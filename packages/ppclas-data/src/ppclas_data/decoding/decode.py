@@ -139,6 +139,10 @@ def size_in_header(data: bytes, where: str) -> tuple[int, int]:
     header = _jpeg_header(data, where)
     if header is not None:
         return header.stored_height, header.stored_width
+    tiff = read_tiff_header(data)
+    if tiff is not None and tiff.is_deep:  # of which Pillow reads few
+        _check_size(tiff.height, tiff.width, len(data), where)
+        return tiff.height, tiff.width
     with _opened(data, where) as image:
         return image.height, image.width
 
@@ -195,6 +199,11 @@ def _decode_whole(data: bytes, header: JpegHeader | None, where: str) -> NDArray
             raise ImageError(
                 f"{where}: a TIFF of {tiff.samples} channels, where a photo has 3. A model of as "
                 f"many reads them: -o data.channels={tiff.samples}"
+            )
+        if tiff is not None and tiff.has_no_range:
+            raise ImageError(
+                f"{where}: {tiff.words}, whose range nobody knows; save it with 8 or 16 unsigned "
+                "bits a channel"
             )
         if tiff is not None and tiff.is_deep:
             _check_size(tiff.height, tiff.width, len(data), where)

@@ -1,14 +1,12 @@
 """Pictures of more than 8 bits per sample: the range of their samples, and how it becomes 0..255.
 
-The range is the one that the file declares: 0 to 2**bits - 1 of a TIFF's BitsPerSample, 0 to the
-maximum of a PGM's header, 0 to 65535 of a PNG.
+The range is the one that the file declares: 0 to 2**bits - 1 of a TIFF's BitsPerSample and of a
+JPEG 2000's header, 0 to the maximum of a PGM's header, 0 to 65535 of a PNG.
 """
 
 from __future__ import annotations
 
-import io
 import struct
-import warnings
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,10 +16,14 @@ from numpy.typing import NDArray
 _DEPTHS = range(9, 17)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _FORMAT = 256, 257, 258, 262, 277, 339
-_UNSIGNED = 1
+_UNSIGNED, _SIGNED, _FLOATING = 1, 2, 3
 _MAX_TAGS = 1000
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SIZES = {1: "B", 3: "H", 4: "I"}
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIZ = b"\xff\x4f\xff\x51"
+"""Start of a JPEG 2000's codestream, which may be a file of its own."""
+_JPEG_2000 = (b"\0\0\0\x0cjP  ", _SIZ)
+_SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """TIFF type → its code in ``struct``."""
 
 
@@ -33,35 +35,51 @@ class TiffHeader(NamedTuple):
     bits: int
     samples: int
     photometric: int
-    unsigned: bool
+    format: int
+
+    @property
+    def has_no_range(self) -> bool:
+        """Whether the samples are signed, floating-point, or of more than 16 bits."""
+        return self.bits > 16 or self.format in (_SIGNED, _FLOATING)
+
+    @property
+    def words(self) -> str:
+        """What it is, for a message: ``a TIFF of 64-bit floating-point samples``."""
+        kind = {_SIGNED: "signed ", _FLOATING: "floating-point "}.get(self.format, "")
+        return f"a TIFF of {self.bits}-bit {kind}samples"
 
     @property
     def is_deep(self) -> bool:
         """Whether it is unsigned grey or RGB of 9 to 16 bits per sample."""
         grey = self.samples == 1 and self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
         colour = self.samples == 3 and self.photometric == _RGB
-        return self.unsigned and self.bits in _DEPTHS and (grey or colour)
+        return self.format == _UNSIGNED and self.bits in _DEPTHS and (grey or colour)
 
 
 def read_tiff_header(data: bytes) -> TiffHeader | None:
-    """The header of a TIFF; None of anything else, and of one that is cut before its end."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    if order is None:
+    """The header of a TIFF or BigTIFF; None of anything else, and of one that is cut before its
+    end.
+    """
+    if not data.startswith(_TIFF):
         return None
+    order = "<" if data.startswith(b"II") else ">"
+    # A BigTIFF has an offset of 8 bytes where a TIFF has 4, and 8 for the number of its tags.
+    size, long, number_of = (8, "Q", "Q") if b"+" in data[:4] else (4, "I", "H")
+    before = struct.calcsize(order + number_of)
     tags: dict[int, int] = {}
     try:
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
+        (start,) = struct.unpack_from(order + long, data, size)
+        (count,) = struct.unpack_from(order + number_of, data, start)
         for place in range(min(count, _MAX_TAGS)):
-            at = start + 2 + 12 * place
-            tag, kind, number = struct.unpack_from(f"{order}HHI", data, at)
+            at = start + before + (4 + 2 * size) * place
+            tag, kind, number = struct.unpack_from(f"{order}HH{long}", data, at)
             if kind not in _SIZES or not number:
                 continue
-            if struct.calcsize(_SIZES[kind]) * number > 4:  # not in the entry itself
-                (at,) = struct.unpack_from(f"{order}I", data, at + 8)
-                at -= 8
-            tags[tag] = struct.unpack_from(order + _SIZES[kind], data, at + 8)[0]
-    except struct.error:
+            at += 4 + size
+            if struct.calcsize(_SIZES[kind]) * number > size:  # not in the entry itself
+                (at,) = struct.unpack_from(order + long, data, at)
+            tags[tag] = struct.unpack_from(order + _SIZES[kind], data, at)[0]
+    except (struct.error, OverflowError):
         return None
     if _WIDTH not in tags or _HEIGHT not in tags:
         return None
@@ -71,7 +89,7 @@ def read_tiff_header(data: bytes) -> TiffHeader | None:
         tags.get(_BITS, 1),
         tags.get(_SAMPLES, 1),
         tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO),
-        tags.get(_FORMAT, _UNSIGNED) == _UNSIGNED,
+        tags.get(_FORMAT, _UNSIGNED),
     )
 
 
@@ -106,10 +124,12 @@ def _read_deep_tiff(data: bytes, header: TiffHeader) -> NDArray[np.uint16] | Non
 def deep_samples(data: bytes) -> NDArray[np.uint16] | None:
     """Upright samples, grey [H, W] or RGB [H, W, 3], 0 is black, of a picture of more than 8 bits a
     sample, in the file's own units; None of others, and where it cannot be read.
+
+    The picture is decoded: its size must have been checked (``size_in_header``).
     """
     header = read_tiff_header(data)
     if header is None:
-        if not data.startswith((_PNG, b"P5", b"P6", b"\0\0\0\x0cjP  ")):
+        if _declared(data) is None:
             return None
         try:
             kept = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
@@ -146,32 +166,44 @@ def to_8_bits(samples: NDArray[np.uint16], full: int) -> NDArray[np.uint8]:
 def used_range(data: bytes) -> tuple[int, int] | None:
     """(largest sample, largest that the file's declared range has) of a grey or RGB picture of more
     than 8 bits per sample; None of others, and where it cannot be read.
-    """
-    header = read_tiff_header(data)
-    if header is not None:
-        samples = _read_deep_tiff(data, header) if header.is_deep else None
-        return None if samples is None else (int(samples.max()), 2**header.bits - 1)
-    is_png = data.startswith(_PNG) and data[24:25] == b"\x10"
-    if not is_png and not data.startswith((b"P5", b"P6", b"\0\0\0\x0cjP  ")):
-        return None
-    from PIL import Image
 
+    The picture is decoded: its size must have been checked (``size_in_header``).
+    """
+    full = _declared(data)
+    if full is None:
+        return None
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
-            warnings.simplefilter("ignore")
-            grey = image.mode.startswith("I")
-        if not grey and not is_png:
-            return None
         read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except Exception:  # what is wrong with it is said where it is decoded
+    except cv2.error:  # what is wrong with it is said where it is decoded
         return None
     if read is None or read.dtype != np.uint16:
         return None
-    full = _pgm_maximum(data) if data.startswith(b"P") else 65535
-    return int(read.max()), full
+    opaque = read[..., :3] if read.ndim == 3 else read
+    # OpenCV puts the bits of a TIFF's sample at the upper end of 16.
+    unused = 16 - full.bit_length() if data.startswith(_TIFF) else 0
+    return int(opaque.max()) >> unused, full
+
+
+def _declared(data: bytes) -> int | None:
+    """The largest sample of the range that a picture of more than 8 bits per sample declares; None
+    of others.
+    """
+    full = 0
+    if data.startswith(_TIFF):
+        header = read_tiff_header(data)
+        if header is not None and header.format == _UNSIGNED and header.samples in (1, 3, 4):
+            full = 2**header.bits - 1 if header.bits in _DEPTHS else 0
+    elif data.startswith(_PNG):
+        full = 65535 if data[24:25] == b"\x10" else 0
+    elif data.startswith((b"P2", b"P3", b"P5", b"P6")):
+        full = _pgm_maximum(data)
+    elif data.startswith(_JPEG_2000):
+        size = data.find(_SIZ)  # sides, offsets and tiles, then the components: bits less one
+        full = 2 ** ((data[size + 42] & 127) + 1) - 1 if 0 <= size < len(data) - 42 else 0
+    return full if 255 < full < 65536 else None
 
 
 def _pgm_maximum(data: bytes) -> int:
-    """The third number of a PGM's header; comments begin with #."""
+    """The third number of a PGM's header, 0 where there is none; comments begin with #."""
     words = b"\n".join(line.partition(b"#")[0] for line in data[:4096].split(b"\n")).split(None, 4)
-    return int(words[3])
+    return int(words[3]) if len(words) > 3 and words[3].isdigit() else 0

@@ -16,6 +16,16 @@ _HEIC = re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOT
 _AVIF = re.compile(rb"....ftyp(avif|avis)", re.DOTALL)
 _JPEG_2000 = re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")
 _JPEG_XL = re.compile(rb"\0\0\0\x0cJXL |\xff\x0a")
+_KINDS = (
+    (re.compile(rb"\xff\xd8\xff"), "a JPEG"),
+    (re.compile(rb"\x89PNG\r\n"), "a PNG"),
+    (re.compile(rb"GIF8[79]a"), "a GIF"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "a WebP"),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), "a TIFF"),
+    (_HEIC, "a HEIC photo"),
+    (_AVIF, "an AVIF"),
+    (_JPEG_2000, "a JPEG 2000"),
+)
 _RAW = re.compile(rb"FUJIFILMCCD-RAW|II(RO|RS|U\0)|MMOR|....ftypcrx|II\*\0....CR", re.DOTALL)
 
 
@@ -28,6 +38,16 @@ def reads_heic() -> bool:
 def is_heic(data: bytes) -> bool:
     """Whether the file begins as a HEIC (HEIF) photo does."""
     return _HEIC.match(data[:16]) is not None
+
+
+def kind_of(path: str) -> str | None:
+    """What a file is by its first bytes: ``a JPEG``; None of what is no photo."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError:
+        return None
+    return next((name for pattern, name in _KINDS if pattern.match(head)), None)
 
 
 def format_not_read(head: bytes, formats: tuple[str, ...]) -> str | None:

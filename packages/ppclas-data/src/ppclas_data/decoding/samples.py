@@ -15,7 +15,7 @@ from ppclas_core.contracts.data import Draw, Image, Transform
 from ppclas_core.errors import ImageError, MissingDependencyError, ShapeError
 from pydantic import PositiveInt
 
-from ppclas_data.decoding.decode import MAX_PIXELS, decode
+from ppclas_data.decoding.decode import MAX_PIXELS, decode, size_in_header
 from ppclas_data.decoding.depth import deep_samples, read_tiff_header, to_8_bits
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -53,8 +53,11 @@ class Decode(Transform):
         """
         if self.channels != _RGB:
             return self._scaled(_all_samples(data, self.channels, where), where)
-        samples = None if self.max_sample is None else deep_samples(data)
-        if samples is None or self.max_sample is None:
+        if self.max_sample is None:
+            return decode(data, where)
+        size_in_header(data, where)  # refused where it is too large to be decoded
+        samples = deep_samples(data)
+        if samples is None:
             return decode(data, where)
         pixels = to_8_bits(samples, self.max_sample)
         return np.repeat(pixels[..., None], _RGB, axis=2) if pixels.ndim == 2 else pixels

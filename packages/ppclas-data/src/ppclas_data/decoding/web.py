@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 
@@ -14,6 +17,17 @@ def is_address(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
+def read_file(path: str) -> bytes:
+    """The content of a photo's file; a pipe among photos, which may never end, is none.
+
+    Raises:
+        OSError: it cannot be read, or is a folder, a pipe or a device.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - fast
+        raise OSError(errno.EINVAL, "a folder, a pipe or a device, not a file")
+    return Path(path).read_bytes()
+
+
 def read_photo(path: str) -> bytes:
     """The content of an image file, or of what is behind an address.
 
@@ -22,7 +36,7 @@ def read_photo(path: str) -> bytes:
         OSError: the file cannot be read.
     """
     if not is_address(path):
-        return Path(path).read_bytes()
+        return read_file(path)
     from ppclas_data.decoding.fetching import fetch  # only where it is needed: it loads slowly
 
     return fetch(path)

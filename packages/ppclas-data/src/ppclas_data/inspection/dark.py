@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from ppclas_core.contracts.data import ImageSet
 
+from ppclas_data.decoding.decode import size_in_header
 from ppclas_data.decoding.depth import used_range
 
-_DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm", ".jp2")
+_DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm", ".jp2", ".j2k", ".jpx")
 _LOOKED_AT = 64
 _SMALL_PART = 4
 """A warning is due where no picture uses more than one part in this many of its range."""
@@ -50,7 +51,9 @@ def look_for_dark(images: ImageSet, max_sample: int | None = None) -> list[str]:
     ranges = []
     for index in deep[::step][:_LOOKED_AT]:
         try:
-            found = used_range(images.read(index))
+            data = images.read(index)
+            size_in_header(data, "")  # refused where it is too large to be decoded
+            found = used_range(data)
         except Exception:  # said where the photo is decoded
             continue
         if found is not None:

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from ppclas_core.contracts.data import ImageSet, Record
@@ -109,7 +110,7 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-_NOTHING = ("nan", "#n/a", "#na", "<na>", "nat", "#value!", "#ref!", "#name?")
+_NOTHING = ("nan", "#n/a", "#na", "<na>", "nat", "null", "n/a", "\\n", "#value!", "#ref!", "#name?")
 
 
 def check_name(name: str, where: str) -> None:
@@ -202,7 +203,13 @@ def ids_as_meant(
     if names is None or are_ids(names) or not all(_NUMBER.fullmatch(name) for name in names):
         return numbers
     places = {int(name): place for place, name in enumerate(names)}
-    if len(places) < len(names) or not all(number in places for number in numbers):
+    if len(places) < len(names):
+        one, other = next((a, b) for a, b in pairwise(names) if int(a) == int(b))
+        raise DataError(
+            f"{origin}: its labels are numbers, and two classes have the same one: {one!r} and "
+            f"{other!r}; rename one of the two, or give the photos as class folders"
+        )
+    if not all(number in places for number in numbers):
         return numbers
     found = [places[number] for number in numbers]
     if found == numbers:

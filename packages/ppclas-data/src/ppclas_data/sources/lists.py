@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from ppclas_core.errors import DataError
 
 from ppclas_data.csv_cells import csv_value
 from ppclas_data.sources import multilabel
+from ppclas_data.sources.dialects import in_the_way
 from ppclas_data.sources.labels import (
     ClassIds,
     agree_on_names,
@@ -128,7 +128,8 @@ class CsvSource(Source):
             named, below, (path_column, label_column), self.location, self.task
         )
         said: list[str] = []
-        parts = find_parts(named, below, self.location, said) if named is not None else {}
+        taken = (path_column, label_column)
+        parts = find_parts(named or [""] * len(rows[0][1]), below, taken, self.location, said)
         if several is not None:
             images = with_parts(_several_labels(self, several, notes), parts)
             return replace(images, notes=(*images.notes, *said))
@@ -195,16 +196,17 @@ class CsvSource(Source):
             for number, row in _numbered_rows(self.location, delimiter)
             if any(cell.strip() for cell in row)
         ]
-        if rows and rows[0][1][0].lower() == _EXCEL:
+        if rows and rows[0][1][0].lower() in (_EXCEL, _EXCEL + delimiter):
             del rows[0]
         return rows
 
     def _delimiter(self) -> str:
         lines = [line for line in read_lines(self.location)[:_LINES_SNIFFED] if line.strip()]
-        if lines and lines[0].lower().startswith(_EXCEL) and len(lines[0].rstrip("\r\n")) == 5:
-            return lines[0][4]
+        excel = lines[0].rstrip("\r\n").strip('"') if lines else ""
+        if excel.lower().startswith(_EXCEL) and len(excel) == len(_EXCEL) + 1:
+            return excel[-1]
         candidates = (
-            ("\t", ",", ";") if self.location.lower().endswith(".tsv") else (",", ";", "\t")
+            ("\t", ",", ";") if self.location.lower().endswith(".tsv") else (",", ";", "\t", "|")
         )
         return next(
             (mark for mark in candidates if lines and all(mark in line for line in lines)),
@@ -274,16 +276,7 @@ def _dialect(first: Record, source: Source) -> str | None:
         Path(source.location).suffix.lower() in (".csv", ".tsv")
     ):
         return None
-    line = read_lines(source.location)[int(number) - 1].strip()
-    if line[:1] in ('"', "'"):
-        return f"write the paths without the quotes ({line[0]}); they may have blanks"
-    mark = re.search(r"\.[A-Za-z]+\s*([,;|:])\s*-?\d+$", line)
-    if mark is None:
-        return None
-    return (
-        f"write a blank or a tab between path and label instead of {mark[1]!r}, or call the file "
-        ".csv and its columns by a first line 'path,label'"
-    )
+    return in_the_way(read_lines(source.location)[int(number) - 1])
 
 
 def settle_labels(
@@ -359,9 +352,9 @@ def _split_line(line: str, where: str) -> tuple[str, int]:
     if path.strip() and _is_id(label):
         return line[: len(path)].strip(), int(label)
     came = f"the label {label!r}" if path.strip() else f"only {line!r}"
+    hint = in_the_way(line) or "class names as labels go in a CSV"
     raise DataError(
-        f"{where}: expected 'path label' with a whole number as the label, got {came}; class names "
-        "as labels go in a CSV"
+        f"{where}: expected 'path label' with a whole number as the label, got {came}; {hint}"
     )
 
 

@@ -108,4 +108,11 @@ def _what_else(path: Path) -> str:
         )
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return "this is a single photo"
+    with path.open("rb") as file:
+        head = file.read(4096)
+    # Without a byte-order mark every second byte of plain letters is a zero.
+    sides = (head[::2], head[1::2]), (head[1::2], head[::2])
+    wide = any(0 not in full and empty.count(0) * 2 > len(empty) for full, empty in sides)
+    if wide or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "this is text in UTF-16 or UTF-32: save the file as UTF-8"
     return "this is a binary file"

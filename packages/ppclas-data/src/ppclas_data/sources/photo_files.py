@@ -10,7 +10,7 @@ from pathlib import Path
 from ppclas_core.errors import DataError
 from ppclas_core.wording import first_few
 
-from ppclas_data.decoding.formats import HEIC_SUFFIXES, unread_suffix
+from ppclas_data.decoding.formats import HEIC_SUFFIXES, kind_of, unread_suffix
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -44,12 +44,24 @@ SYSTEM_FOLDERS = frozenset(
         "@tmp",
         "@recycle",
         "@recently-snapshot",
+        "@snapshot",
+        "@sharesnap",
+        "@sharebin",
+        "@synoresource",
+        "@synoeastream",
+        "@__thumb",
+        "~snapshot",
         "#recycle",
         "#snapshot",
         "$recycle.bin",
         "recycler",
         "recycled",
         "system volume information",
+        "$winreagent",
+        "found.000",
+        "thevolumesettingsfolder",
+        "thumbnails",
+        "__pycache__",
         "lost+found",
         "network trash folder",
         "temporary items",
@@ -62,9 +74,23 @@ SYSTEM_FOLDERS = frozenset(
 """Names, in lower case, of what systems keep beside photos: thumbnails, side files, waste baskets,
 snapshots."""
 
+_LIBRARIES = (".photoslibrary", ".aplibrary", ".lrdata")
+"""Folders of Photos, Aperture and Lightroom: each photo is in them several times."""
+
 _RUN_MARKS = ("metrics.jsonl", "command.txt", "log.txt", "summary.json", "checkpoints")
 """One of these beside a ``config.yaml`` makes a folder a run."""
 
+
+_OUTPUT_MARKS = (
+    {"bundle.json"},
+    {"folds.json", "command.txt"},
+    {"search.json", "trials.csv"},
+    {"explain.json", "sheet.png"},
+    {"audit.json", "audit.html"},
+    {"removed.json", "kept.txt"},
+    {"selected.csv", "selected.txt"},
+)
+"""All of one of these make a folder the output of another command."""
 
 _NAMED = 3
 """Files left out that are named; the others are counted by suffix."""
@@ -119,6 +145,7 @@ OTHERS = "file(s) that are no photos by their name are"
 _HIDDEN_FILES = "hidden photo(s), which are side files of a system, are"
 _HIDDEN_FOLDERS = "hidden folder(s), or folders of a system (thumbnails, waste baskets), are"
 _OUTPUT = "folder(s) that ppclas wrote (runs, bundles) are"
+_LOOPS = "link(s) back to a folder that they are in are"
 
 
 def image_files(folder: str | Path, left_out: LeftOut | None = None) -> list[str]:
@@ -159,8 +186,13 @@ def walk_photos(folder: str | Path, left_out: LeftOut | None = None) -> Iterator
 
 def why_no_photos(folder: str | Path, left_out: LeftOut) -> str:
     """What a folder without a photo holds instead, in brackets, and what to do about it."""
-    files = (name for _, names in _folders(folder, LeftOut()) for name in names)
-    kinds = Counter(_suffix(name) for name in files if not is_hidden(name))
+    files = [
+        os.path.join(parent, name)  # noqa: PTH118 - as above
+        for parent, names in _folders(folder, LeftOut())
+        for name in names
+        if not is_hidden(name)
+    ]
+    kinds = Counter(map(_suffix, files))
     others = sum(kinds.values())
     if not others:
         passed = [note.partition(": ")[2] for note in left_out.notes("")]
@@ -172,6 +204,10 @@ def why_no_photos(folder: str | Path, left_out: LeftOut) -> str:
         hint = f"; they are {' and '.join(unread)}"
     elif "" in kinds or any(kind.startswith((".jpg", ".jpeg", ".png")) for kind in kinds):
         hint = "; a photo is known by its suffix, so rename them to .jpg (.png …)"
+    elif kind := kind_of(files[0]):
+        hint = (
+            f"; the first is {kind} by its content, and a photo is known by its suffix: rename it"
+        )
     return f" ({others} other file(s): {first_few(_counted(kinds))}){hint}"
 
 
@@ -219,7 +255,7 @@ def _folders(top: str | Path, left_out: LeftOut) -> Iterator[tuple[str, list[str
 def _is_output(folders: Sequence[str], files: Sequence[str]) -> bool:
     """Whether a folder with these names in it is a run or a bundle of ppclas."""
     names = {*folders, *files}
-    return "bundle.json" in names or (
+    return any(marks <= names for marks in _OUTPUT_MARKS) or (
         "config.yaml" in names and any(mark in names for mark in _RUN_MARKS)
     )
 
@@ -241,6 +277,8 @@ def folders_in(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         if is_hidden(path.name):
             left_out.add(_HIDDEN_FOLDERS, str(path))
+        elif path.is_symlink() and path.resolve() in (folder.resolve(), *folder.resolve().parents):
+            left_out.add(_LOOPS, str(path))
         elif _holds_output(path):
             left_out.add(_OUTPUT, str(path))
         else:
@@ -266,7 +304,8 @@ def _holds_output(folder: Path) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of that name is the system's, no photo of anybody's."""
-    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+    lower = name.lower()
+    return lower.startswith(".") or lower in SYSTEM_FOLDERS or lower.endswith(_LIBRARIES)
 
 
 def is_utf8(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ppclas_core.contracts.data import ImageSet
@@ -15,12 +15,13 @@ SPLIT_COLUMNS = ("split", "subset", "partition", "set", "part", "usage", "phase"
 
 _PARTS = {
     "train": ("train", "training", "trn"),
-    "val": ("val", "valid", "validation", "dev", "eval", "publictest"),
-    "test": ("test", "testing", "tst", "privatetest"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation", "publictest"),
+    "test": ("test", "testing", "tst", "holdout", "heldout", "privatetest"),
 }
 _PART_OF = {word: part for part, words in _PARTS.items() for word in words}
 _FLAGS = {
     "is_train": ("val", "train"),
+    "is_training": ("val", "train"),
     "is_valid": ("train", "val"),
     "is_val": ("train", "val"),
     "is_validation": ("train", "val"),
@@ -33,24 +34,32 @@ _TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 def find_parts(
     header: Sequence[str],
     rows: Sequence[tuple[int, Sequence[str]]],
+    taken: Collection[int | None],
     location: str,
     notes: list[str],
 ) -> Mapping[str, str]:
     """Where each row is written (``all.csv:7``) → ``train``, ``val`` or ``test``; nothing without
     such a column.
 
+    Without one of a known header, a column counts whose cells all name a part, ``train`` and
+    another one among them. The columns ``taken`` are those of paths and labels.
+
     Raises:
         DataError: the column ``split`` holds something else.
     """
     folded = [name.strip().lower() for name in header]
+
+    def cells_of(column: int) -> dict[str, str]:
+        return {
+            f"{location}:{number}": row[column].strip() if column < len(row) else ""
+            for number, row in rows
+        }
+
     for name in (*SPLIT_COLUMNS, *_FLAGS):
         if name not in folded:
             continue
         column = folded.index(name)
-        cells = {
-            f"{location}:{number}": row[column].strip() if column < len(row) else ""
-            for number, row in rows
-        }
+        cells = cells_of(column)
         found = {where: _part(name, cell) for where, cell in cells.items()}
         odd = next((where for where, part in found.items() if part is None), None)
         if odd is None:
@@ -65,6 +74,14 @@ def find_parts(
                 f"{location}: the column {header[column]!r} is not used: it says {cells[odd]!r}, "
                 "where train, val or test would name a part."
             )
+    for column, name in enumerate(folded):
+        if column in taken or name in (*SPLIT_COLUMNS, *_FLAGS):
+            continue
+        named = {where: _part("", cell) for where, cell in cells_of(column).items()}
+        if None not in named.values() and {"train"} < set(named.values()):
+            called = repr(header[column]) if header[column] else str(column + 1)
+            notes.append(f"{location}: the column {called} is its split column, by what it says.")
+            return {where: part for where, part in named.items() if part is not None}
     return {}
 
 

@@ -100,8 +100,8 @@ class RandomResizedCrop(WindowTransform):
     """Smallest and largest share of the image's area."""
     ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     """Smallest and largest width / height of the box."""
-    interpolation: Interpolation = "bilinear"
-    """As OpenCV has them: only "area" antialiases."""
+    interpolation: Interpolation | Literal["random"] = "bilinear"
+    """As OpenCV has them: only "area" antialiases. random: bilinear or bicubic, drawn each time."""
     antialias: bool = False
     """Resize as Pillow does, as for Resize."""
     sampling: Literal["one_draw", "one_draw_log", "ten_tries"] = "one_draw"
@@ -126,12 +126,10 @@ class RandomResizedCrop(WindowTransform):
 
     def window(self, height: int, width: int, draw: Draw) -> Window:
         """A random box."""
-        return Window(
-            *self.draw_box(height, width, draw.rng),
-            size_pair(self.size),
-            self.interpolation,
-            self.antialias,
-        )
+        box, how = self.draw_box(height, width, draw.rng), self.interpolation
+        if how == "random":
+            how = "bilinear" if draw.rng.random() < 0.5 else "bicubic"
+        return Window(*box, size_pair(self.size), how, self.antialias)
 
     def draw_box(
         self, height: int, width: int, rng: np.random.Generator

@@ -73,6 +73,13 @@ class Keeper:
             keep_copy(self._run.last, self._run.best)
             with self._best_weights(best):
                 write_bundle(self._run.bundle, manifest, model_state(trained.model))
+            for name, (section, peer) in trained.objective.classifiers().items():
+                built = architecture_of(section.name, len(manifest.labels), section.params)
+                write_bundle(
+                    self._run.path / name,
+                    manifest.replace(architecture=built, metrics={}, thresholds=None),
+                    model_state(peer),
+                )
         except OSError as error:
             raise CheckpointError(
                 f"The bundle {self._run.bundle} cannot be written ({error.strerror or error}). The "

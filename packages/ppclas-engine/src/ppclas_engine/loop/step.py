@@ -29,6 +29,7 @@ from ppclas_engine.ranks.distributed import Ranks
 
 if TYPE_CHECKING:
     from paddle import Tensor
+    from ppclas_core.contracts.image_model import ImageModel
 
     from ppclas_engine.loop.data_parallel import DataParallelStep, GradientsToOwners
 
@@ -140,9 +141,11 @@ class Stepper:
         """Whether weights or batch-norm statistics are no longer finite, so none can be saved."""
         import paddle
 
-        tensors = self._trained.model.state_dict().values()
         return any(
-            not paddle.isfinite(t).all().item() for t in tensors if paddle.is_floating_point(t)
+            not paddle.isfinite(tensor).all().item()
+            for layer in self._trained.all_layers()
+            for tensor in layer.state_dict().values()
+            if paddle.is_floating_point(tensor)
         )
 
     def explain_bad(self, *, loss_is_finite: bool) -> str:
@@ -226,12 +229,12 @@ class Stepper:
             self._parallel.finish()
         return result
 
-    def _forward(self, images: Tensor) -> Any:
+    def _forward(self, images: Tensor, other: ImageModel | None = None) -> Any:
         began = time.perf_counter()
         with self._trained.precision.forward(), warnings.catch_warnings():
             if self._config.train.compile:  # Paddle warns of calls of its own while it traces
                 warnings.simplefilter("ignore")
-            outputs = self._model(images)
+            outputs = (self._model if other is None else other)(images)
         if self._compiling:
             self._compiling = False
             self._note(f"the model was compiled in {time.perf_counter() - began:.1f} s")
@@ -266,7 +269,8 @@ class Stepper:
         if self._statistics is None:
             moving = [
                 layer
-                for layer in self._trained.model.sublayers()
+                for trained in self._trained.all_layers()
+                for layer in trained.sublayers()
                 if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm)
                 and layer.training
                 and not isinstance(layer, SyncBatchNorm2D)

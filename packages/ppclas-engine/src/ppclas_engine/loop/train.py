@@ -135,7 +135,7 @@ class Trainer:
         with self._train_loader, self._val_loader, self._tracking(), stop_signals() as stop:
             if self._trained.new_head is not None and not self._progress.history:
                 self._probe_head(self._trained.new_head)
-            ranks.share_state([self._trained.model, *self._trained.objective.layers().values()])
+            ranks.share_state(self._trained.all_layers())
             while self._progress.epoch < self._epochs and not context.stop:
                 self._train_epoch(stop)
                 self._finish_epoch()
@@ -373,7 +373,7 @@ class Trainer:
             return
         from ppclas_engine.loop.sync_norm import synchronize_norms
 
-        count = synchronize_norms(self._trained.model)
+        count = sum(map(synchronize_norms, self._trained.all_layers()))
         self._console.line(f"{count} batch norms are computed over all {self._ranks.size} devices")
 
     def _global_step(self) -> int:

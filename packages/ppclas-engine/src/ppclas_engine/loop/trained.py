@@ -55,6 +55,10 @@ class Trained:
         """Every parameter that trains, by a name that stays the same when the run is resumed."""
         return dict(trained_parameters(self.model, self.objective.layers()))
 
+    def all_layers(self) -> list[nn.Layer]:
+        """The model, and what trains beside it."""
+        return [self.model, *self.objective.layers().values()]
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of a checkpoint; the optimizer's are whole on rank 0 alone."""
         moments = (

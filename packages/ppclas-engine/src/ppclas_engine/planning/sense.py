@@ -76,7 +76,8 @@ def _about_rates(schedule: Scheduler, steps: int, epochs: int) -> Iterator[str]:
             f"schedule {name} rises to {highest:g}, above its lr of {schedule.peak:g}: expected lr "
             "to be the highest rate of the run."
         )
-    if sum(rate > _NOTHING * schedule.peak for rate in rates) <= len(rates) // 20 and total > 20:
+    alive = sum(rate > _NOTHING * schedule.peak for rate in rates)
+    if alive <= max(1, len(rates) // 20) and total > 4:
         raise ConfigError(
             f"schedule {name} is over after a few of the {total} steps: the rate is "
             f"{rates[len(rates) // 2]:g} in the middle of the run. Expected it to last the run."

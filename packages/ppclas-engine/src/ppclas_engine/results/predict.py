@@ -114,6 +114,11 @@ def _expand(given: str, notes: list[str]) -> list[str]:
         notes += left_out.notes(given)
         return found
     if path.is_file():
+        if path.suffix.lower() in (".csv", ".tsv"):
+            raise DataError(
+                f"{given}: a table; expected photos, folders or a .txt list with a path a line. "
+                f"For tables: ppclas eval -m MODEL --data {given}"
+            )
         if path.suffix.lower() != ".txt":
             return [given]
         listed = [_beside(path, line) for line in read_lines(path) if line.strip()]

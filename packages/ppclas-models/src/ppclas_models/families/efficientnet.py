@@ -61,7 +61,13 @@ class EfficientNetConfig(ModelConfig):
     width: PositiveFloat = 1.0
     """Factor on all channel counts, which are then rounded to multiples of 8."""
     depth: PositiveFloat = 1.0
-    """Factor on the blocks of a stage, rounded up."""
+    """Factor on the blocks of a stage."""
+    nearest_depth: bool = False
+    """Round the blocks of a stage to the nearest number instead of up."""
+    norm_epsilon: PositiveFloat = 1e-3
+    """What the batch norms add to the variance."""
+    norm_momentum: Rate = 0.99
+    """Share of their running statistics that a step keeps."""
     padded_for: PositiveInt | None
     """Side of the images for which the strided convolutions pad as TensorFlow's SAME does, pixels;
     the weights were trained with that. Other sizes work too, with the same padding. None pads by
@@ -142,7 +148,8 @@ class EfficientNet(ChainModel):
         channels = self._scaled(STEM_CHANNELS) if config.scaled_ends else STEM_CHANNELS
         stem = Conv(config.in_channels, channels, 3, 2, act=nn.Swish(), padding=self._padding(3, 2))
         self.append("stem", "_ef._conv_stem._conv", stem, channels, 2)
-        depths = [math.ceil(stage.depth * config.depth) for stage in STAGES]
+        whole = round if config.nearest_depth else math.ceil
+        depths = [max(1, whole(stage.depth * config.depth)) for stage in STAGES]
         index = 0
         for number, (stage, depth) in enumerate(zip(STAGES, depths, strict=True), start=1):
             channels = self._scaled(stage.out_channels)
@@ -169,6 +176,9 @@ class EfficientNet(ChainModel):
             channels,
         )
         self.close(channels, nn.Dropout(config.dropout))
+        for layer in self.sublayers():
+            if isinstance(layer, nn.BatchNorm2D):
+                layer._epsilon, layer._momentum = config.norm_epsilon, config.norm_momentum
 
     def _scaled(self, channels: int) -> int:
         return round_channels(channels * self.config.width, 8)

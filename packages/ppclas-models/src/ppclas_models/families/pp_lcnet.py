@@ -14,7 +14,7 @@ from paddle import nn
 from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, PositiveInt
 
 from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv_norm import ConvNorm
@@ -37,7 +37,7 @@ class Row(NamedTuple):
     kernel_size: int
     """Of the depthwise convolution."""
     out_channels: int
-    stride: int
+    stride: int | tuple[int, int]
     squeeze_excite: bool = False
 
 
@@ -50,11 +50,17 @@ STAGES = (
 )
 
 
+Stride = PositiveInt | tuple[PositiveInt, PositiveInt]
+
+
 class PPLCNetConfig(ModelConfig):
     """A PP-LCNet."""
 
     width: PositiveFloat = 1.0
     """Factor on all channel counts but the last, which are then rounded to multiples of 8."""
+    strides: tuple[Stride, Stride, Stride, Stride, Stride] = (2, 2, 2, 2, 2)
+    """Of the stem and of the first blocks of the stages 3 to 6; (height, width) where they differ,
+    as for lines of text."""
 
 
 class SeparableConv(nn.Sequential):
@@ -99,17 +105,24 @@ class PPLCNet(LastConvModel):
     def __init__(self, config: PPLCNetConfig) -> None:
         super().__init__(config)
         channels = self._scaled(STEM_CHANNELS)
-        stem = Conv(config.in_channels, channels, 3, 2, act=nn.Hardswish())
-        self.append("stem", "conv1", stem, channels, 2)
+        first, *others = config.strides
+        stem = Conv(config.in_channels, channels, 3, first, act=nn.Hardswish())
+        self.append("stem", "conv1", stem, channels, _largest(first))
         for stage, rows in enumerate(STAGES, start=2):
             for position, row in enumerate(rows):
+                if stage > 2 and position == 0:
+                    row = row._replace(stride=others[stage - 3])
                 channels = self._scaled(row.out_channels)
                 block = SeparableConv(self.out_channels, channels, row)
                 name = f"blocks{stage}.{position}"
-                self.append(f"stage{stage}", name, block, channels, row.stride)
+                self.append(f"stage{stage}", name, block, channels, _largest(row.stride))
         # Scales by 0.8 in evaluation rather than by 1.25 in training.
         dropout = nn.Dropout(0.2, mode="downscale_in_infer")
         self.close_last_conv(LAST_FEATURES, nn.Hardswish(), dropout)
 
     def _scaled(self, channels: int) -> int:
         return round_channels(channels * self.config.width, 8)
+
+
+def _largest(stride: int | tuple[int, int]) -> int:
+    return stride if isinstance(stride, int) else max(stride)

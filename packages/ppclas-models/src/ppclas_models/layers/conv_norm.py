@@ -40,7 +40,7 @@ class ConvNorm(nn.Sequential):
         in_channels: int,
         out_channels: int,
         kernel_size: int | tuple[int, int],
-        stride: int = 1,
+        stride: int | tuple[int, int] = 1,
         groups: int = 1,
         act: nn.Layer | None = None,
         *,

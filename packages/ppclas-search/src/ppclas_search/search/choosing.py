@@ -187,7 +187,8 @@ def _by_gaussian_process(
     prior: Callable[[Point], float | None],
     start: Point | None,
 ) -> Point:
-    """The point with the largest expected improvement; before that, a few to begin with."""
+    """The point with the largest expected improvement. The first is ``start``, as near as the space
+    has it; without a probe the next ones are drawn, since nothing says how far heights differ."""
     done = [each for each in tried if each.height is not None]
     promise = max((g for point in points if (g := prior(point)) is not None), default=None)
     if not tried and start is not None:
