@@ -1,8 +1,8 @@
 """A search under a budget of time against random search and the full grid of the same candidates.
 
     python benchmarks/search.py grid SET FOLDER --models NAME=WEIGHTS … [--sizes N …] [--lrs R …]
-        [--smoothings S …] [--epochs N]
-    python benchmarks/search.py replay FOLDER … [--share S …] [--seeds N]
+        [--smoothings S …] [--epochs N] [--batch-size N]
+    python benchmarks/search.py replay FOLDER … [--share S …] [--seeds N …]
 
 ``grid`` trains every point of a space once, by ``ppclas search``: models, image sizes, learning
 rates and label smoothing. SET is a folder or a list; a validation list may follow after a comma.
@@ -57,15 +57,11 @@ def make_grid(options: argparse.Namespace) -> None:
     train, _, val = options.set.partition(",")
     line = [sys.executable, "-m", "ppclas_cli", "search", train, *(["--val", val] if val else [])]
     line += ["--space", str(space), "--sampler", "grid", "--minutes", "100000"]
-    line += [
-        "-o",
-        f"train.epochs={options.epochs}",
-        "-o",
-        "data.workers=0",
-        "--output",
-        options.folder,
-    ]
-    subprocess.run(line, check=True)
+    settings = [f"train.epochs={options.epochs}", "data.workers=0"]
+    if options.batch_size is not None:
+        settings.append(f"data.batch_size={options.batch_size}")
+    line += [word for each in settings for word in ("-o", each)]
+    subprocess.run([*line, "--output", options.folder], check=True)
 
 
 class Table:
@@ -169,14 +165,17 @@ def replay(options: argparse.Namespace) -> None:
         "budgeted": budgeted,
         "random": by_chance,
     }
-    print("| set | points | grid, minutes | grid, top-1 | minutes | budgeted | random |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    columns = [f"{name}, {count} seeds" for count in options.seeds for name in ways]
+    columns = ["set", "points", "grid, minutes", "grid, top-1", "minutes", *columns]
+    print(f"| {' | '.join(columns)} |")
+    print(f"|{' --- |' * len(columns)}")
     for folder in options.folders:
         table = Table(Path(folder))
         for share in options.share:
             seconds = share * table.whole
             cells = [
-                _cell([way(table, seconds, seed) for seed in range(options.seeds)])
+                _cell([way(table, seconds, seed) for seed in range(count)])
+                for count in options.seeds
                 for way in ways.values()
             ]
             print(
@@ -201,11 +200,12 @@ def main() -> None:
     grid.add_argument("--lrs", nargs="+", type=float, default=[0.001, 0.003, 0.01])
     grid.add_argument("--smoothings", nargs="+", type=float, default=[0.0, 0.1])
     grid.add_argument("--epochs", type=int, default=3)
+    grid.add_argument("--batch-size", type=int, default=None)
     grid.set_defaults(do=make_grid)
     again = parts.add_parser("replay")
     again.add_argument("folders", nargs="+")
     again.add_argument("--share", nargs="+", type=float, default=[0.25, 0.5])
-    again.add_argument("--seeds", type=int, default=3)
+    again.add_argument("--seeds", nargs="+", type=int, default=[3])
     again.set_defaults(do=replay)
     options = parser.parse_args()
     options.do(options)

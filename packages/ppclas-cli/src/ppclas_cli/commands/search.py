@@ -149,7 +149,7 @@ def command(
     \b
     Examples:
       ppclas search photos/ --minutes 30
-      ppclas search photos/ -m 'MobileNetV3*' -m PPLCNet_x1_0 --minutes 60 --latency-ms 10
+      ppclas search photos/ -m 'MobileNetV3*' --minutes 60 --latency-ms 10
       ppclas search photos/ --space seeds-grid --jobs 2
       ppclas search photos/ --space space.yaml --sampler tpe --trials 40
     """
