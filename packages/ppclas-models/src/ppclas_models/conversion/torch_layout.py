@@ -30,7 +30,8 @@ class Layout:
     epsilon: float = 1e-5
     """Of its batch norms."""
     factors: Mapping[str, float] = field(default_factory=dict)
-    """State-dict name here → what its values are multiplied by."""
+    """State-dict name here (a pattern of them with ``rules``) → what its values are multiplied
+    by."""
     biased: str = ""
     """Pattern of the units whose convolution has a bias before its batch norm there."""
     dropped: str = ""

@@ -99,6 +99,9 @@ def _renamed(architecture: str, layout: Layout, epsilon: float) -> TorchNames:
         for pattern, names in layout.joined.items():
             if match := re.fullmatch(pattern, key):
                 naming.joined[key] = tuple(name and match.expand(name) for name in names)
+        for pattern, factor in layout.factors.items():
+            if re.fullmatch(pattern, key):
+                naming.factors[key] = factor
         if bias := matched(key, layout.folded):
             naming.biases[key] = bias
         name, _, piece = renamed(key, layout.rules).partition("[")
