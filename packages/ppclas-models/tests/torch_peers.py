@@ -50,7 +50,7 @@ class Peer(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether the conversion has to be told the model, since others have the same names."""
-        return bool(re.search("efficientnet|mixnet", self.model))
+        return bool(re.search("efficientnet|mixnet|swinv2_base_window1", self.model))
 
     @property
     def title(self) -> str:
@@ -95,6 +95,7 @@ def _later(pattern: str, model: str, names: str, size: int = 64, **more: Any) ->
 
 
 _CLASSES = (("num_classes", 1000),)
+_ONE_WINDOW = (("shift_one_window", False),)
 _EPSILON = (("epsilon", 1e-6),)
 
 PEERS: tuple[Peer, ...] = (
@@ -161,9 +162,9 @@ PEERS: tuple[Peer, ...] = (
     # Since 2021
     *_later("PPLCNet_x{}", "lcnet_{}", "0_5:050 0_75:075 1_0:100 1_5:150", same=False),
     *_later("PPLCNetV2_{}", "lcnetv2_{}", "small base large"),
-    *_later("PPHGNet_{}", "hgnet_{}", "tiny small base"),
+    *_later("PPHGNet_{}", "hgnet_{}", "tiny small base", gain=0.5),
     *_later("PPHGNetV2_{}", "hgnetv2_{}", "B0 B1 B2 B3", same=None),
-    *_later("PPHGNetV2_{}", "hgnetv2_{}", "B4 B5 B6"),
+    *_later("PPHGNetV2_{}", "hgnetv2_{}", "B4 B5 B6", gain=0.5),
     *_later("RegNetX_{}", "regnetx_{}", "200MF:002 400MF:004 600MF:006 800MF:008 1600MF:016 "
             "3200MF:032 4GF:040 6400MF:064 8GF:080 12GF:120 16GF:160 32GF:320"),
     *(Peer(f"RegNetX_{size.upper()}", "torchvision", f"regnet_x_{name}") for size, name in (
@@ -171,12 +172,13 @@ PEERS: tuple[Peer, ...] = (
         ("16gf", "16gf"), ("32gf", "32gf"))),
     *_later("RepVGG_{}", "repvgg_{}", "A0 A1 A2 B0 B1 B1g4 B2 B2g4 B3 B3g4 D2se"),
     *_later("ResNeSt{}", "resnest{}", "50:50d 101:101e 200:200e 269:269e",
-            params=(("pool_zeros", True),)),
-    *_later("ReXNet_{}", "rexnet_{}", "1_0:100 1_3:130 1_5:150 2_0:200 3_0:300"),
-    *_later("MixNet_{}", "mixnet_{}", "S M L"),
+            params=(("pool_zeros", True),), gain=0.2),
+    *_later("ReXNet_{}", "rexnet_{}", "1_0:100 1_3:130 1_5:150 2_0:200 3_0:300",
+            gain=0.5),
+    *_later("MixNet_{}", "mixnet_{}", "S M L", gain=0.5),
     *_later("MixNet_{}", "tf_mixnet_{}", "S M L", same=False),
     *_later("MobileNetV4_{}", "mobilenetv4_{}",
-            "conv_small conv_medium conv_large hybrid_medium hybrid_large", gain=0.5),
+            "conv_small conv_medium conv_large hybrid_medium hybrid_large", gain=0.2),
     Peer("EfficientNetV2_S", "timm", "tf_efficientnetv2_s", gain=0.2),
     Peer("EfficientNetV2_S", "timm", "efficientnetv2_s", params=_PLAIN, gain=0.2),
     Peer("EfficientNetV2_S", "torchvision", "efficientnet_v2_s", params=_PLAIN, gain=0.2),
@@ -194,17 +196,20 @@ PEERS: tuple[Peer, ...] = (
     *_later("FastViT_{}", "fastvit_{}", "t8 t12 s12 sa12 sa24 sa36 ma36"),
     Peer("ShuffleNetV2_x1_0", "torchvision", "shufflenet_v2_x1_0"),
     *_later("SwinTransformer_{}_224", "swin_{}_224", "tiny_patch4_window7 small_patch4_window7 "
-            "base_patch4_window7 large_patch4_window7", 224),
+            "base_patch4_window7 large_patch4_window7", 224, params=_ONE_WINDOW),
     *_later("SwinTransformer_{}_384", "swin_{}_384", "base_patch4_window12 large_patch4_window12",
-            384),
-    *(Peer(f"SwinTransformer_{size}_patch4_window7_224", "torchvision", f"swin_{size[0]}", 224)
+            384, params=_ONE_WINDOW),
+    *(Peer(f"SwinTransformer_{size}_patch4_window7_224", "torchvision", f"swin_{size[0]}", 224,
+           params=_ONE_WINDOW)
       for size in ("tiny", "small", "base")),
     *_later("SwinTransformerV2_{}", "swinv2_{}", "tiny_patch4_window8_256:tiny_window8_256 "
             "small_patch4_window8_256:small_window8_256 base_patch4_window8_256:base_window8_256 "
             "tiny_patch4_window16_256:tiny_window16_256 "
             "small_patch4_window16_256:small_window16_256 "
-            "base_patch4_window16_256:base_window12to16_192to256 "
+            "base_patch4_window16_256:base_window16_256 "
             "large_patch4_window16_256:large_window12to16_192to256", 256),
+    Peer("SwinTransformerV2_base_patch4_window16_256", "timm",
+         "swinv2_base_window12to16_192to256", 256, params=(("pretrained_windows", (12, 12, 12, 6)),)),
     *_later("SwinTransformerV2_{}_patch4_window24_384", "swinv2_{}_window12to24_192to384",
             "base large", 384),
     *(Peer(f"SwinTransformerV2_{size}_patch4_window8_256", "torchvision", f"swin_v2_{size[0]}", 256)

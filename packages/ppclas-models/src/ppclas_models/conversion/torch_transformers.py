@@ -11,6 +11,10 @@ _NORM_EPSILON = (
     "its layer norms add 1e-6 to the variance, those here 1e-5: build the model with epsilon=1e-6 "
     "(-o model.params.epsilon=1e-6) to get the same answers"
 )
+_ONE_WINDOW = (
+    "it does not shift a map that is a single window: build the model with shift_one_window=false "
+    "(-o model.params.shift_one_window=false) to get the same answers"
+)
 
 _SWIN: Rules = (
     # Where a stage of the paper ends, timm's next one begins.
@@ -143,23 +147,34 @@ _EFFICIENTVIT: Rules = (
 _DINOV2: Rules = ((r"\.gamma_(\d)$", r".ls\1.gamma"), ("register_tokens", "reg_token"))
 
 TRANSFORMERS: dict[str, tuple[Layout, ...]] = {
-    r"SwinTransformer_(?:large.*|base.*384)": (Layout(("timm/swin_*",), rules=_SWIN),),
+    r"SwinTransformer_(?:large.*|base.*384)": (
+        Layout(("timm/swin_*",), rules=_SWIN, differences=(_ONE_WINDOW,)),
+    ),
     r"SwinTransformer_.*": (
-        Layout(("timm/swin_*",), rules=_SWIN),
+        Layout(("timm/swin_*",), rules=_SWIN, differences=(_ONE_WINDOW,)),
         Layout(
             ("torchvision/swin_[tsb]",),
             rules=_SWIN_TORCHVISION,
             dropped=_INDICES,
+            differences=(_ONE_WINDOW,),
+        ),
+    ),
+    r"SwinTransformerV2_base_.*_window16_.*": (
+        Layout(("timm/swinv2_base_window16_256",), rules=_SWIN),
+        Layout(
+            ("timm/swinv2_base_window12to16_192to256",),
+            rules=_SWIN,
+            differences=(
+                "its windows grew from 12 to 16: build the model with "
+                "pretrained_windows=[12,12,12,6] (-o model.params.pretrained_windows=[12,12,12,6]) "
+                "to get the same answers",
+            ),
         ),
     ),
     r"SwinTransformerV2_.*_window(?:16|24)_.*": (Layout(("timm/swinv2_*",), rules=_SWIN),),
     r"SwinTransformerV2_.*": (
         Layout(("timm/swinv2_*",), rules=_SWIN),
-        Layout(
-            ("torchvision/swin_v2_*",),
-            rules=_SWIN_TORCHVISION,
-            dropped=_INDICES,
-        ),
+        Layout(("torchvision/swin_v2_*",), rules=_SWIN_TORCHVISION, dropped=_INDICES),
     ),
     r"ViT_(?:base|large).*": (
         Layout(("timm/vit_*",)),
