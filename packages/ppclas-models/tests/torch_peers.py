@@ -47,6 +47,9 @@ class Peer(NamedTuple):
     """Mean of the batch norms' random weights. Where dozens of gated blocks follow one another,
     rounding grows a millionfold at 1, and nothing but rounding would be compared."""
 
+    dtype: str = "float32"
+    """In which both compute. In float64, next to no rounding is left."""
+
     @property
     def named(self) -> bool:
         """Whether the conversion has to be told the model, since others have the same names."""
@@ -178,7 +181,9 @@ PEERS: tuple[Peer, ...] = (
     *_later("MixNet_{}", "mixnet_{}", "S M L", gain=0.5),
     *_later("MixNet_{}", "tf_mixnet_{}", "S M L", same=False),
     *_later("MobileNetV4_{}", "mobilenetv4_{}",
-            "conv_small conv_medium conv_large hybrid_medium hybrid_large", gain=0.2),
+            "conv_small conv_medium conv_large"),
+    *_later("MobileNetV4_{}", "mobilenetv4_{}", "hybrid_medium hybrid_large", gain=0.5,
+            dtype="float64"),
     Peer("EfficientNetV2_S", "timm", "tf_efficientnetv2_s", gain=0.2),
     Peer("EfficientNetV2_S", "timm", "efficientnetv2_s", params=_PLAIN, gain=0.2),
     Peer("EfficientNetV2_S", "torchvision", "efficientnet_v2_s", params=_PLAIN, gain=0.2),
@@ -227,7 +232,8 @@ PEERS: tuple[Peer, ...] = (
     *_later("MobileViT_{}", "mobilevit_{}", "XXS XS S", 256),
     *_later("MobileViTV2_x{}", "mobilevitv2_{}",
             "0_5:050 0_75:075 1_0:100 1_25:125 1_5:150 1_75:175 2_0:200", 256),
-    *_later("LeViT_{}", "levit_{}", "128S 128 192 256 384", 224, same=False),
+    *_later("LeViT_{}", "levit_{}", "128S 128 192 256 384", 224, same=None,
+            arguments=(("distilled", False),)),
     *_later("alt_gvt_{}", "twins_svt_{}", "small base large", 224),
     *_later("pcpvt_{}", "twins_pcpvt_{}", "small base large", 224),
     *_later("TNT_{}", "tnt_{}_patch16_224", "small:s base:b", 224),
@@ -340,7 +346,7 @@ def randomise(model: Any, images: Any, seed: int = 0, gain: float = 1.0) -> None
 
 
 def compare(
-    peer: Peer, folder: Path, dtype: str = "float32", seed: int = 0
+    peer: Peer, folder: Path, dtype: str | None = None, seed: int = 0
 ) -> tuple[float, list[str]]:
     """The largest difference between the logits, in units of their RMS, and the conversion's
     warnings.
@@ -355,6 +361,7 @@ def compare(
     from ppclas_core.weights import load_weights
 
     torch = libraries()["torch"]
+    dtype = dtype or peer.dtype
     torch.manual_seed(0)
     theirs = build(peer)
     images = torch.randn(4, 3, peer.size, peer.size, generator=torch.Generator().manual_seed(seed + 1))
