@@ -86,6 +86,7 @@ _PLAIN = (("padded_for", None),)
 # are odd.
 _EFFICIENT_SIZES = (96, 112, 68, 108, 124, 72, 80, 88)
 
+
 def _later(pattern: str, model: str, names: str, size: int = 64, **more: Any) -> tuple[Peer, ...]:
     """timm's models ``model`` for each of ``names``, either with the name, or with what stands
     after a colon, in the place of the braces.
@@ -163,7 +164,7 @@ PEERS: tuple[Peer, ...] = (
         1),)) for n in (41, 65)),
     Peer("DarkNet53", "timm", "darknet53", same=False),
     # Since 2021
-    *_later("PPLCNet_x{}", "lcnet_{}", "0_5:050 0_75:075 1_0:100 1_5:150", same=False),
+    *_later("PPLCNet_x{}", "lcnet_{}", "0_35:035 0_5:050 0_75:075 1_0:100 1_5:150", same=False),
     *_later("PPLCNetV2_{}", "lcnetv2_{}", "small base large"),
     *_later("PPHGNet_{}", "hgnet_{}", "tiny small base", gain=0.5),
     *_later("PPHGNetV2_{}", "hgnetv2_{}", "B0 B1 B2 B3", same=None),
@@ -197,8 +198,10 @@ PEERS: tuple[Peer, ...] = (
       for name in ("tiny", "small", "base_224", "base_384", "large_224", "large_384")
       for library in ("timm", "torchvision")),
     *_later("ConvNeXtV2_{}", "convnextv2_{}", "atto femto pico nano tiny base large huge"),
-    *_later("MobileOne_{}", "mobileone_{}", "s0 s1 s2 s3 s4"),
-    *_later("FastViT_{}", "fastvit_{}", "t8 t12 s12 sa12 sa24 sa36 ma36"),
+    *_later("MobileOne_{}", "mobileone_{}", "s0 s1 s2 s3"),
+    Peer("MobileOne_s4", "timm", "mobileone_s4", gain=0.2),
+    *_later("FastViT_{}", "fastvit_{}", "t8 t12 s12 sa12 sa24"),
+    *_later("FastViT_{}", "fastvit_{}", "sa36 ma36", gain=0.2),
     Peer("ShuffleNetV2_x1_0", "torchvision", "shufflenet_v2_x1_0"),
     *_later("SwinTransformer_{}_224", "swin_{}_224", "tiny_patch4_window7 small_patch4_window7 "
             "base_patch4_window7 large_patch4_window7", 224, params=_ONE_WINDOW),
@@ -213,8 +216,8 @@ PEERS: tuple[Peer, ...] = (
             "small_patch4_window16_256:small_window16_256 "
             "base_patch4_window16_256:base_window16_256 "
             "large_patch4_window16_256:large_window12to16_192to256", 256),
-    Peer("SwinTransformerV2_base_patch4_window16_256", "timm",
-         "swinv2_base_window12to16_192to256", 256, params=(("pretrained_windows", (12, 12, 12, 6)),)),
+    Peer("SwinTransformerV2_base_patch4_window16_256", "timm", "swinv2_base_window12to16_192to256",
+         256, params=(("pretrained_windows", (12, 12, 12, 6)),)),
     *_later("SwinTransformerV2_{}_patch4_window24_384", "swinv2_{}_window12to24_192to384",
             "base large", 384),
     *(Peer(f"SwinTransformerV2_{size}_patch4_window8_256", "torchvision", f"swin_v2_{size[0]}", 256)
@@ -301,7 +304,10 @@ def facts() -> dict[str, Any]:
     found = libraries()
     models: dict[str, dict[str, list[int]]] = {}
     for peer in PEERS:
-        with found["torch"].device("meta"):  # nothing is drawn
+        try:
+            with found["torch"].device("meta"):  # nothing is drawn
+                state = build(peer).state_dict()
+        except NotImplementedError:  # torchvision's RegNet draws by hand
             state = build(peer).state_dict()
         models[peer.title] = {
             key: list(value.shape) for key, value in state.items() if "num_batches" not in key
@@ -364,7 +370,9 @@ def compare(
     dtype = dtype or peer.dtype
     torch.manual_seed(0)
     theirs = build(peer)
-    images = torch.randn(4, 3, peer.size, peer.size, generator=torch.Generator().manual_seed(seed + 1))
+    images = torch.randn(
+        4, 3, peer.size, peer.size, generator=torch.Generator().manual_seed(seed + 1)
+    )
     randomise(theirs, images, seed, peer.gain)
     source, target = folder / "theirs.pth", folder / "ours.safetensors"
     torch.save(theirs.state_dict(), source)
@@ -409,6 +417,12 @@ def compare(
     return largest.item(), warnings
 
 
+def ours(peer: Peer) -> str:
+    """The architecture here and what it is built with."""
+    params = ", ".join(f"{key}={value}" for key, value in peer.params)
+    return f"{peer.architecture}({params})" if params else peer.architecture
+
+
 def _compare_all(patterns: list[str]) -> None:
     for peer in PEERS:
         if any(
@@ -417,10 +431,9 @@ def _compare_all(patterns: list[str]) -> None:
         ):
             with tempfile.TemporaryDirectory() as folder:
                 largest, warnings = compare(peer, Path(folder))
-            params = ", ".join(f"{key}={value}" for key, value in peer.params)
-            ours = f"{peer.architecture}({params})" if params else peer.architecture
             print(
-                f"| {ours} | {peer.title} | {peer.size} | {largest:.1e} | {'; '.join(warnings)} |",
+                f"| {ours(peer)} | {peer.title} | {peer.size} | {largest:.1e} | "
+                f"{'; '.join(warnings)} |",
                 flush=True,
             )
 

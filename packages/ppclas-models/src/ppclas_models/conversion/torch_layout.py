@@ -18,6 +18,11 @@ LEAVES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_varianc
 UNREAD = ""
 """Torch's name of a tensor that no torch model has, and that the answers do not depend on."""
 
+HEAD = (r"^(?:fc|linear|head|out)\.(weight|bias)", r"head.fc.\1")
+"""The classifier, as timm calls it where a pool stands before it."""
+DROPPED = {r"fc\.weight": 1 / 0.8}
+"""A dropout before the classifier that scales in evaluation here: its weights do the opposite."""
+
 
 @dataclass(frozen=True)
 class Layout:

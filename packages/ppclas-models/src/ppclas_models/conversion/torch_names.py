@@ -19,9 +19,11 @@ from ppclas_models.conversion import torch_families as families
 from ppclas_models.conversion import torch_light_families as light
 from ppclas_models.conversion.parts import parts_of
 from ppclas_models.conversion.torch_layout import LEAVES, UNREAD, Layout, matched, renamed
-from ppclas_models.conversion.torch_modern import MODERN, MODERN_EPSILONS, MODERN_REFUSED
-from ppclas_models.conversion.torch_transformers import TRANSFORMERS, TRANSFORMERS_REFUSED
+from ppclas_models.conversion.torch_mobile import MOBILE, MOBILE_EPSILONS, MOBILE_REFUSED
+from ppclas_models.conversion.torch_modern import MODERN
+from ppclas_models.conversion.torch_transformers import TRANSFORMERS
 from ppclas_models.shapes import shapes_of
+
 
 @dataclass(frozen=True)
 class TorchNames:
@@ -112,7 +114,7 @@ def _renamed(architecture: str, layout: Layout, epsilon: float) -> TorchNames:
     return naming
 
 
-_EPSILONS = {r"EfficientNetB\d|.*_deeplab": 1e-3, **MODERN_EPSILONS}
+_EPSILONS = {r"EfficientNetB\d|.*_deeplab": 1e-3, **MOBILE_EPSILONS}
 """Pattern of the architectures' names → epsilon of their batch norms here, where it is not 1e-5."""
 
 _SYMMETRIC = (
@@ -237,6 +239,7 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
             differences=("its activations leak (0.01 of what is negative), those here do not",),
         ),
     ),
+    **MOBILE,
     **MODERN,
     **TRANSFORMERS,
 }
@@ -262,7 +265,6 @@ _REFUSED = {
     r"Xception\d+": "timm's is that of DeepLabv3+ (Xception41_deeplab and Xception65_deeplab here)",
     r"EfficientNetB0_small": "timm's efficientnet_lite0 has ReLU6, this one swish",
     r"ResNet50_ACNet_deploy": "its batch norms are folded into its convolutions",
-    **MODERN_REFUSED,
-    **TRANSFORMERS_REFUSED,
+    **MOBILE_REFUSED,
 }
 """Pattern of the architectures' names → why no torch weights fit, where that is not plain."""

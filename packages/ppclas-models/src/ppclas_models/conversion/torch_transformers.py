@@ -237,6 +237,3 @@ TRANSFORMERS: dict[str, tuple[Layout, ...]] = {
     ),
 }
 """Pattern of the architectures' names → the layouts."""
-
-TRANSFORMERS_REFUSED: dict[str, str] = {}
-"""Pattern of the architectures' names → why no torch weights fit."""

@@ -49,16 +49,21 @@ def take_torch(found: State, path: Path, architecture: str, model: str | None) -
     state: State = {}
     made: list[str] = []
     for key, shape in shapes_of(architecture).items():
-        if key in naming.joined:
-            if all(name is None or name in found for name in naming.joined[key]):
-                state[key] = _joined(found, naming.joined[key], shape)
-            continue
         name = naming.names[key]
-        if name is None:
-            state[key] = _neutral(key, shape)
-            made.append(key)
-        elif name in found:
-            state[key] = _converted(found, name, shape, naming, key)
+        parts = naming.joined.get(key, ())
+        try:
+            if parts:
+                if all(part is None or part in found for part in parts):
+                    state[key] = _joined(found, parts, shape)
+            elif name is None:
+                state[key] = _neutral(key, shape)
+                made.append(key)
+            elif name in found:
+                state[key] = _converted(found, name, shape, naming, key)
+        except ValueError as error:
+            raise WeightsError(
+                f"{path}: the tensors for {key} are not of the shapes that a {architecture} has"
+            ) from error
     unused = tuple(name for name in found if name not in naming.sources)
     return Taken(
         state,
@@ -108,8 +113,10 @@ def _notes(naming: TorchNames, found: State) -> tuple[str, ...]:
     notes = [f"read as the weights of {naming.layout.title}"]
     folded = [name for name in naming.biases.values() if name in found]
     if folded:
-        into = "the position embeddings" if "pos_embed" in naming.biases else (
-            "their batch norms' means"
+        into = (
+            "the position embeddings"
+            if "pos_embed" in naming.biases
+            else ("their batch norms' means")
         )
         notes.append(f"{len(folded)} biases of convolutions went into {into}: {first_few(folded)}")
     if naming.variance:
@@ -138,7 +145,7 @@ def _converted(
     value = found[name]
     if piece := naming.pieces.get(key):
         number, of = piece
-        value = np.split(value, of)[number] if len(value) % of == 0 else value
+        value = np.split(value, of)[number]
     value = _arranged(value, shape, linear=key.endswith(".weight"))
     if key in naming.factors:
         value = value * np.asarray(naming.factors[key], value.dtype)
@@ -162,15 +169,21 @@ def _arranged(value: NDArray[Any], shape: tuple[int, ...], *, linear: bool) -> N
     if value.ndim == 4 and len(shape) == 3:  # of positions on a map: [1, C, H, W] there
         return value.reshape(*value.shape[:2], -1).transpose(0, 2, 1)
     if value.ndim > len(shape):
-        return value.reshape(value.shape[: len(shape)] if value.size > 1 else shape)
+        return value.reshape(value.shape[: len(shape)])
     return value.reshape(*value.shape, *(1,) * (len(shape) - value.ndim))
 
 
 def _joined(found: State, names: Sequence[str | None], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The tensors called ``names`` one after another, with zeros for None, as ``shape``."""
+    """The tensors called ``names`` one after another, with zeros for None, as ``shape``.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
     tensors = [None if name is None else found[name] for name in names]
     given = [tensor for tensor in tensors if tensor is not None]
-    axis = next((i for i, (a, b) in enumerate(zip(given[0].shape, shape, strict=True)) if a != b), 0)
+    axis = next(
+        (i for i, (a, b) in enumerate(zip(given[0].shape, shape, strict=True)) if a != b), 0
+    )
     missing = list(shape)
     missing[axis] -= sum(tensor.shape[axis] for tensor in given)
     zeros = np.zeros([max(size, 0) for size in missing], given[0].dtype)
