@@ -53,7 +53,7 @@ class Peer(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether the conversion has to be told the model, since others have the same names."""
-        return bool(re.search("efficientnet|mixnet|swinv2_base_window1", self.model))
+        return bool(re.search("efficientnet|mixnet|swinv2_base_window1|clip", self.model))
 
     @property
     def title(self) -> str:
@@ -251,6 +251,10 @@ PEERS: tuple[Peer, ...] = (
     Peer("CLIP_vit_base_patch16_224", "timm", "vit_base_patch16_clip_224", 224, _CLASSES,
          (("pooled_token", 0),)),
     Peer("CLIP_vit_large_patch14_336", "timm", "vit_large_patch14_clip_336", 336, _CLASSES),
+    *_later("CLIP_vit_{}_224", "vit_{}_clip_quickgelu_224",
+            "base_patch32 base_patch16 large_patch14", 224, arguments=_CLASSES, same=False),
+    Peer("CLIP_vit_large_patch14_336", "timm", "vit_large_patch14_clip_quickgelu_336", 336,
+         _CLASSES, same=False),
     *_later("MAE_vit_{}", "vit_{}_224", "base_patch16 large_patch16 huge_patch14", 224,
             arguments=_CLASSES, params=_EPSILON),
     Peer("MOCOV3_vit_base", "timm", "vit_base_patch16_224", 224, params=_EPSILON),

@@ -3,7 +3,7 @@
 
 ``python tools/write_shapes.py FOLDER...`` reads ``FOLDER/<Architecture>.json`` of each folder,
 lists of ``[name, shape, dtype]``; a fourth element marks what holds no learned value.
-Architectures of the catalogue that are in none of them, since no Paddle weights are published, are
+Later architectures of the catalogue that are in none of them, since no Paddle weights are published, are
 built here.
 """
 
@@ -30,7 +30,7 @@ def main(folders: list[Path]) -> None:
         if isinstance(rows, list):
             table[file.stem] = {name: shape for name, shape, _, *mark in rows if not mark}
     for row in load_catalog().values():
-        if row.family is not None and row.architecture not in table:
+        if row.year and row.family and row.architecture not in table:
             table[row.architecture] = _built(row.architecture)
     TABLE.write_bytes(lzma.compress(json.dumps(table, separators=(",", ":")).encode(), preset=9))
 

@@ -11,6 +11,14 @@ _NORM_EPSILON = (
     "its layer norms add 1e-6 to the variance, those here 1e-5: build the model with epsilon=1e-6 "
     "(-o model.params.epsilon=1e-6) to get the same answers"
 )
+_QUICK_GELU = (
+    "its activation is x sigmoid(1.702 x), the one here the GELU that this comes close to: only "
+    "fine-tuning makes up for it"
+)
+_FIRST_PATCH = (
+    "its classifier reads the token of the whole image: build the model with pooled_token=0 "
+    "(-o model.params.pooled_token=0) to get the same answers"
+)
 _ONE_WINDOW = (
     "it does not shift a map that is a single window: build the model with shift_one_window=false "
     "(-o model.params.shift_one_window=false) to get the same answers"
@@ -214,7 +222,20 @@ TRANSFORMERS: dict[str, tuple[Layout, ...]] = {
         ),
     ),
     r"DINOv2_.*": (Layout(("timm/vit_*_dinov2",), rules=_DINOV2),),
-    r"CLIP_.*": (Layout(("timm/vit_*_clip_*",), rules=_FOUNDATION),),
+    **{
+        pattern: (
+            Layout(("timm/vit_*_clip_[0-9]*",), rules=_FOUNDATION, differences=differences),
+            Layout(
+                ("timm/vit_*_clip_quickgelu_*",),
+                rules=_FOUNDATION,
+                differences=(*differences, _QUICK_GELU),
+            ),
+        )
+        for pattern, differences in (
+            (r"CLIP_vit_base_patch16_224", (_FIRST_PATCH,)),
+            (r"CLIP_vit_(?:base_patch32|large).*", ()),
+        )
+    },
     r"(?:MAE|MOCOV3)_.*": (
         Layout(
             ("timm/vit_*",),
