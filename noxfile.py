@@ -86,6 +86,12 @@ def docs(session: nox.Session) -> None:
     session.run("python", "docs/build_site.py")
 
 
+@nox.session(name="docs-links")
+def docs_links(session: nox.Session) -> None:
+    """The web addresses of all pages, asked one by one; not in CI, as it needs the network."""
+    session.run("python", "docs/check_links.py")
+
+
 @nox.session
 def wheels(session: nox.Session) -> None:
     """Build the wheels, install them into an empty environment and train with them."""

@@ -1,13 +1,15 @@
 """A search under a budget of time against random search and the full grid of the same candidates.
 
     python benchmarks/search.py grid SET FOLDER --models NAME=WEIGHTS … [--sizes N …] [--lrs R …]
+        [--smoothings S …] [--epochs N]
     python benchmarks/search.py replay FOLDER … [--share S …] [--seeds N]
 
 ``grid`` trains every point of a space once, by ``ppclas search``: models, image sizes, learning
 rates and label smoothing. SET is a folder or a list; a validation list may follow after a comma.
 
-``replay`` takes the results and the seconds of those runs as they were measured, and lets each way
-of searching choose among them until its time, a share of the whole grid's, is over. The same
+``replay`` takes the results and the CPU seconds of those runs as they were measured, and lets each
+way of searching choose among them until its time, a share of the whole grid's, is over: seconds of
+the CPU, since other work on the machine makes every run seem long, each as it happens. The same
 settings and seed give the same run to the last digit, so a run in the table stands for one that is
 made again. The budgeted search pays for the features of all candidates first; random search does
 not. Its choice is the code that ``ppclas search`` runs; the loop around it is written out here.
@@ -21,13 +23,17 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ppclas_search.search.candidates import Candidate, keep_best, part_of
+from ppclas_core.config.load import load_config
+from ppclas_engine.planning.plan import plan_run
+from ppclas_search.search.candidates import Candidate, keep_best, promising, usual
 from ppclas_search.search.choosing import Tried, choose
-from ppclas_search.search.space import Point, Space, key_of
+from ppclas_search.search.settings import assignment
+from ppclas_search.search.space import Point, Sampler, Space, key_of, part_of
 
 
 def make_grid(options: argparse.Namespace) -> None:
@@ -44,7 +50,7 @@ def make_grid(options: argparse.Namespace) -> None:
                 "model": models,
                 "data.image_size": options.sizes,
                 "schedule.lr": options.lrs,
-                "loss.label_smoothing": [0.0, 0.1],
+                "loss.label_smoothing": options.smoothings,
             }
         )
     )
@@ -68,10 +74,19 @@ class Table:
     def __init__(self, folder: Path) -> None:
         found = json.loads((folder / "search.json").read_text())
         self.space, self.runs = _space_of(folder, found)
-        self.candidates = [Candidate(**each) for each in found["candidates"]]
-        self.best = max(height for height, _ in self.runs.values())
+        # What a run is expected to take was foretold by the clock, on the same busy machine.
+        waited = sum(trial["seconds"] or 0.0 for trial in found["trials"])
         self.whole = sum(seconds for _, seconds in self.runs.values())
-        self.looked = sum(each.look_seconds or 0.0 for each in self.candidates)
+        self.candidates = [
+            replace(each, seconds=(each.seconds or 0.0) * self.whole / waited)
+            for each in (Candidate(**known) for known in found["candidates"])
+        ]
+        # As the search does: what is usual for the model that promises most.
+        overrides = [assignment(*each) for each in promising(self.candidates).point.items()]
+        plan = plan_run(load_config(str(folder / "base.yaml"), overrides).config)
+        self.start = usual(plan.config, self.space)
+        self.best = max(height for height, _ in self.runs.values())
+        self.looked = sum(each.look_cpu_seconds or 0.0 for each in self.candidates)
 
     def height(self, point: Point) -> float:
         """What the run of ``point`` reached."""
@@ -95,7 +110,7 @@ def _space_of(
             if isinstance(part, tuple)
         }
         if trial["top1"] is not None:
-            runs[key_of(point)] = (trial["top1"], trial["seconds"])
+            runs[key_of(point)] = (trial["top1"], trial["cpu_seconds"])
     return space, runs
 
 
@@ -133,11 +148,10 @@ def _search(table: Table, left: float, seed: int, kept: Mapping[str, Candidate] 
             guess = kept[mine].seconds or 0.0
         return not tried or guess <= left
 
-    start = {"schedule.lr": 0.001, "loss.label_smoothing": 0.0}
-    sampler = "random" if kept is None else "gp"
+    sampler: Sampler = "random" if kept is None else "gp"
     while True:
         point = choose(
-            table.space, sampler, tried, seed=seed, allowed=allowed, prior=prior, start=start
+            table.space, sampler, tried, seed=seed, allowed=allowed, prior=prior, start=table.start
         )
         if point is None:
             break
@@ -185,6 +199,7 @@ def main() -> None:
     grid.add_argument("--models", nargs="+", required=True, metavar="NAME=WEIGHTS")
     grid.add_argument("--sizes", nargs="+", type=int, default=[64, 96])
     grid.add_argument("--lrs", nargs="+", type=float, default=[0.001, 0.003, 0.01])
+    grid.add_argument("--smoothings", nargs="+", type=float, default=[0.0, 0.1])
     grid.add_argument("--epochs", type=int, default=3)
     grid.set_defaults(do=make_grid)
     again = parts.add_parser("replay")

@@ -48,7 +48,7 @@ have a default. Settings of a component are pydantic fields of your subclass.
     "zh": """\
 # 接口约定：逐个方法
 
-本页由 `docs/generate_contracts.py` 从源代码生成。[扩展点](hooks.md)用例子说明每个接口，
+本页由 `docs/generate_contracts.py` 从源代码生成。[钩子](hooks.md)用例子说明每个接口，
 这里列出完整的签名；说明文字是源代码中的英文。
 “To write” 标出需要自己实现的方法，其他方法有默认实现。组件的参数是子类中的 pydantic 字段。
 `ppclas plugins new NAME` 新建一个实现了其中一部分的软件包。

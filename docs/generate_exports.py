@@ -354,10 +354,10 @@ def _lines(data: Mapping[str, Any], names: Mapping[str, float], language: str) -
         yield "本页由 `docs/generate_exports.py` 根据 `docs/exports.json` 生成。\n"
         yield (
             f"模型库中参数少于 {MAX_PARAMS:g} 百万的网络结构，导出到能在 CPU 上运行的每个目标，"
-            f"并用 {NUM_PHOTOS} 张真实图片比对：第一张单独处理，其余组成一批。"
+            f"并用 {NUM_PHOTOS} 张真实图像比对：第一张单独处理，其余组成一批。"
             "数字是 logits 与训练模型的最大差异，以 logits 均方根的比例表示；"
             "`ppclas export` 接受不超过 1e-4 的差异。"
-            "除标 * 的以外，权重是随机的，批归一化统计过真实图片。"
+            "除标 * 的以外，权重是随机的，批归一化统计过真实图像。"
             "标 † 的差异是与双精度的训练模型相比：随机权重使某些网络对误差很敏感，"
             "单精度不足以判断，此时接受 1e-4 与模型自身双精度差异两倍中的较大者。"
             "`ppclas export` 对不超过 1e-3 的差异也这样判断。"

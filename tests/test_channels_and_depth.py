@@ -4,11 +4,16 @@ beside what the same samples give when another program scales them first.
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import cv2
 import numpy as np
 import ppclas
 import pytest
+from ppclas_cli.main import main
 from ppclas_core.config.schema import ComponentConfig
+from ppclas_core.errors import DataError
 from ppclas_core.testing import FakeNetPlugin, use_plugin
 from ppclas_deploy.photos import choose_photos
 
@@ -75,6 +80,43 @@ def test_five_bands_are_trained_on_saved_and_predicted(tmp_path):
     first = [file.read_bytes() for file in files[:3]]
     assert [answer.top for answer in model.predict(first)] == [one.top for one in answers[:3]]
     assert choose_photos(model.bundle, None, 4).origin == "the run's validation photos"
+
+
+def test_bands_that_nothing_is_said_of_are_refused_before_training(tmp_path):
+    photos = write(tmp_path / "bands", five_bands, save_bands)
+    with pytest.raises(DataError, match=r"none of \d+ images .* -o data.channels=5"):
+        ppclas.train(photos, **HOW, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_check_reads_bands_and_finds_copies_of_them(tmp_path, capsys):
+    photos = write(tmp_path / "bands", five_bands, save_bands)
+    first = photos / "class_0" / "00.tif"
+    (photos / "class_0" / "copy.tif").write_bytes(first.read_bytes())
+    assert main(["data", "check", str(photos)]) == 1
+    assert "-o data.channels=5" in capsys.readouterr().out
+    options = ["--channels", "5", "--max-sample", "10000"]
+    assert main(["data", "check", str(photos), *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["train"]["bad_images"] == [] == found["train"]["damaged_images"]
+    assert len(found["duplicates"]) == 1
+
+
+def test_the_line_of_a_run_that_a_program_started_trains_the_same(tmp_path, capsys):
+    photos = write(tmp_path / "bands", five_bands, save_bands)
+    settings = ["data.channels=5", "data.max_sample=10000", "data.workers=0"]
+    ppclas.train(photos, **HOW, output=tmp_path / "run", overrides=settings)
+    line = shlex.split((tmp_path / "run" / "command.txt").read_text())
+    assert line[0] == "ppclas"
+    again = tmp_path / "again"
+    assert main([*line[1:], "--output", str(again)]) == 0
+    assert "shapes nothing" not in "".join(capsys.readouterr())  # as the keys were not set
+    first, second = (folder / "metrics.jsonl" for folder in (tmp_path / "run", again))
+    losses = [
+        [json.loads(row)["loss"] for row in file.read_text().splitlines()]
+        for file in (first, second)
+    ]
+    assert losses[0] == losses[1]
 
 
 def test_a_photo_is_no_picture_of_five_bands(tmp_path):

@@ -1,6 +1,9 @@
 """Every link between the pages of the repository leads to a file and a heading that are there."""
 
+import http.server
 import re
+import runpy
+import threading
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -62,3 +65,35 @@ def test_files_of_a_bundle_have_the_names_that_are_written():
     }
     assert named
     assert named <= {MANIFEST, WEIGHTS, "README.md"}
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """/there answers a GET alone, /closed keeps programs out, anything else is gone."""
+
+    def do_GET(self):
+        code = {"/there": 200, "/closed": 403}.get(self.path, 404)
+        self.send_response(code if self.command == "GET" or code != 200 else 501)
+        self.end_headers()
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def log_message(self, *_args):
+        pass
+
+
+def test_web_addresses_are_asked(tmp_path, capsys, monkeypatch):
+    script = runpy.run_path(str(ROOT / "docs" / "check_links.py"))
+    monkeypatch.setitem(script["check"].__globals__, "NOT_ASKED", re.compile("never"))
+    page = tmp_path / "page.md"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_address[1]}"
+        page.write_text(f"[a]({here}/there#part) [b]({here}/gone) <{here}/closed>\n", "utf-8")
+        assert script["check"]([page]) == 1
+        server.shutdown()
+    said = capsys.readouterr()
+    assert said.out == f"{here}/gone: 404 Not Found (page.md)\n"
+    assert "2 of 3 addresses answer" in said.err
+    assert script["check"]([page]) == 0  # nobody answers any more
+    assert "no network here: none of 3" in capsys.readouterr().err

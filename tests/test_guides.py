@@ -107,7 +107,7 @@ def follow(page, place):
                 servers.append(subprocess.Popen(command.split(), cwd=place, env=environment(place)))
                 wait_until_ready(servers[-1])
             else:
-                run(command, place)
+                run(command.replace("curl ", "curl --fail-with-body "), place)
             if command.startswith("ppclas plugins new"):
                 announce(place)
     finally:

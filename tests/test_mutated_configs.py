@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from ppclas_core.config.load import load_config
 from ppclas_core.errors import PpclasError
 
 pytestmark = pytest.mark.sweep
+
+FIRST = int(os.environ.get("CAMPAIGN_SEED", "0"))
+"""Other seeds, other files: ``CAMPAIGN_SEED=1000 pytest -m sweep tests``."""
 
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1e30, -1e-30, float("nan"), float("inf"), "", "x", "1e-5", "224",
@@ -81,7 +85,7 @@ def check(config: dict[str, Any], file: Path, rng: random.Random) -> bool:
     return False
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + 10))
 def test_a_mutated_config_is_taken_or_refused_with_its_place(seed, tmp_path):
     configs = [yaml.safe_load(path.read_text()) for path in RECIPES]
     assert len(configs) > 50
@@ -91,7 +95,7 @@ def test_a_mutated_config_is_taken_or_refused_with_its_place(seed, tmp_path):
 
 
 @pytest.mark.parametrize("schema", BASES)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + 10))
 def test_ten_thousand_mutated_files_of_each_schema(schema, seed, tmp_path):
     if not CASES.is_dir():
         pytest.skip(f"no cases at {CASES}")

@@ -144,8 +144,10 @@ def test_a_kill_inside_a_write(
         check=False,
     )
     assert died.returncode == -signal.SIGKILL
+    assert [*run.rglob(".*.tmp")]
     ppclas("train", "--resume", run)
     assert_same_run(run, uninterrupted)
+    assert not [*run.rglob(".*.tmp"), *run.rglob(".*.old")]
 
 
 @pytest.mark.slow

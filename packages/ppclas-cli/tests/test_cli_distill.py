@@ -102,7 +102,7 @@ def test_a_pool_that_is_not_there(ppclas, tmp_path):
         str(tmp_path),
     )
     assert result.code == 1
-    assert "none: expected a folder of photos or a list file with a path a line" in result.err
+    assert "none: expected a folder of photos or a list file with one path per line" in result.err
 
 
 def test_the_stages_of_a_pipeline(ppclas, tmp_path):

@@ -144,7 +144,7 @@ def test_recipes(ppclas, tmp_path):
 
 def test_recipes_say_what_was_published_and_what_was_measured(ppclas):
     out = ppclas("recipes", "list", "flowers102-ssld*").out
-    assert "flowers102-ssld-erasing  96.27 %    not measured   flowers102: " in out
+    assert "flowers102-ssld-erasing  96.27 %                -  flowers102: " in out
     assert "demo" not in out
 
 

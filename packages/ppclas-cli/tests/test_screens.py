@@ -108,20 +108,27 @@ def test_a_row_becomes_lines_where_columns_have_no_room():
     rows = [["a_long_name_of_a_model", 1.5, "two words", ["x y", "z"]]]
     assert rows_on_terminal(24, rows, ["model", "params (M)", "kind", "others"]) == [
         "a_long_name_of_a_model",
-        "  params (M) 1.5,",
-        "  kind two words,",
-        "  others x y, z",
+        "  params (M): 1.5,",
+        "  kind: two words,",
+        "  others: x y, z",
     ]
+
+
+def test_a_number_stays_with_what_it_counts():
+    from ppclas_cli.output import _lines
+
+    assert _lines("8 photos: 1 pear, 12 plums", 18) == ["8 photos: 1 pear,", "12 plums"]
+    assert _lines("8 photos: 1 pear, 12 plums", 20) == ["8 photos: 1 pear,", "12 plums"]
 
 
 def test_a_cell_without_a_value_is_left_out_of_those_lines():
     rows = [["a_long_name_of_a_model", None, "two words"], ["b", 1.5, "three words here"]]
     assert rows_on_terminal(24, rows, ["model", "params (M)", "kind"]) == [
         "a_long_name_of_a_model",
-        "  kind two words",
+        "  kind: two words",
         "b",
-        "  params (M) 1.5,",
-        "  kind three words here",
+        "  params (M): 1.5,",
+        "  kind: three words here",
     ]
 
 

@@ -111,7 +111,7 @@ def test_asymmetric_is_the_papers_in_pytorch(torch, margin):
 
 
 def test_binary_cross_entropy_by_hand():
-    # σ(0) = 1/2 for both classes of both images: two times log 2 an image.
+    # σ(0) = 1/2 for both classes of both images: two times log 2 per image.
     assert BinaryCrossEntropy()(
         paddle.zeros([2, 2]), many([[1, 0], [1, 1]])
     ).item() == pytest.approx(2 * np.log(2))
@@ -210,7 +210,8 @@ def test_one_label_is_one_class_that_is_there():
 
 def test_softmax_losses_refuse_several_labels():
     with pytest.raises(
-        ShapeError, match=r"one label an image, labels \[N\]; got \[5, 4\].* use BinaryCrossEntropy"
+        ShapeError,
+        match=r"one label per image, labels \[N\]; got \[5, 4\].* use BinaryCrossEntropy",
     ):
         CrossEntropy()(paddle.to_tensor(LOGITS), many())
 

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a sample, judged by the ramp they were made of and by Pillow."""
+"""Pictures of more than 8 bits per sample, judged by the ramp they were made of and by Pillow."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_pictures_that_use_little_of_their_range_are_named(tmp_path, brightest, 
         cv2.imwrite(str(tmp_path / place), np.round(RAMP * brightest).astype(np.uint16))
     section = DataSection(train=str(tmp_path))
     for told in (check_data(section).warnings, look_for_dark(open_splits(section).train)):
-        found = [words for words in told if "bits a sample" in words]
+        found = [words for words in told if "bits per sample" in words]
         assert len(found) == (said is not None)
         assert all(str(said) in words for words in found)
 

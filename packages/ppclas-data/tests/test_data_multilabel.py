@@ -85,7 +85,7 @@ def test_the_task_can_be_said(folder):
     cv2.imwrite(str(folder / "photos" / "x" / "1.png"), np.zeros((8, 8, 3), np.uint8))
     images = load_image_set(folder / "photos", task="multilabel")
     assert (images.task, classes(images)) == ("multilabel", [(0,)])
-    assert "one label an image, trained as images that may have several" in images.notes[-1]
+    assert "one label per image, trained as images that may have several" in images.notes[-1]
 
 
 def test_a_validation_set_goes_by_the_training_sets_classes(folder):
@@ -146,7 +146,7 @@ def test_mistakes(folder, name, text, options, said):
 
 
 def test_what_needs_one_label_says_so(folder):
-    with pytest.raises(DataError, match="expected one label an image, got images with several"):
+    with pytest.raises(DataError, match="expected one label per image, got images with several"):
         load(folder, "l.txt", "a.png 0,1\nb.png 0\n").labels()
 
 

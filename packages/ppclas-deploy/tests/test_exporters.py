@@ -171,11 +171,12 @@ class TestOnnxGraph:
     def test_the_file_tells_what_the_bundle_says(self, export):
         model = onnx.helper.make_model(small_graph())
         bundle = with_manifest(export, labels=("番茄", "b"), activation="sigmoid")
-        to_onnx.describe(model, bundle, FREE)
+        to_onnx.describe(model, bundle, FREE, "the mark")
         told = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
         assert told == {
             "labels": ["番茄", "b"],
             "activation": "sigmoid",
+            "meaning": "the mark",
             "preprocessing": bundle.manifest.model_dump(mode="json")["preprocessing"],
             "input": "images",
             "output": "logits",

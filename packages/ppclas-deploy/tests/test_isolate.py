@@ -320,7 +320,7 @@ class TestWorker:
         ran = subprocess.run(
             [
                 *(sys.executable, "-m", "ppclas_deploy.worker", step),
-                *(tmp_path / "job.json", tmp_path / "result.json"),
+                *(tmp_path / "job.json", tmp_path / "result.json", str(os.getpid())),
             ],
             capture_output=True,
             text=True,

@@ -16,6 +16,7 @@ import pytest
 from ppclas_core.bundle import Bundle, write_manifest
 from ppclas_core.config.schema import ComponentConfig
 from ppclas_core.errors import (
+    BundleError,
     ConfigError,
     ExportError,
     MissingDependencyError,
@@ -40,6 +41,8 @@ CASES = {
     "openvino, pixels in": ("openvino", {"with_preprocess": True, "batch": 2}),
     "onnx, pixels in": ("onnx", {"with_preprocess": True, "image_size": (32, 48)}),
     "onnx, half": ("onnx", {"fp16": True}),
+    "paddle": ("paddle", {}),
+    "paddle, old": ("paddle", {"ir": "old"}),
     "paddle, pixels in": ("paddle", {"with_preprocess": True}),
     "serving": ("serving", {}),
     "triton": ("triton", {"batch": 3}),
@@ -49,6 +52,12 @@ CASES = {
     "lite, int8": ("lite", {"weights": "int8", "with_preprocess": True, "batch": 2}),
     "lite, pixels in": ("lite", {"with_preprocess": True, "place": "x86"}),
 }
+
+
+def take_marks_out(folder):
+    from deploy_test_targets import take_marks_out
+
+    take_marks_out(folder)
 
 
 @contextmanager
@@ -204,6 +213,70 @@ def test_labels_travel_with_the_model(exported):
     assert facts["preprocessing"]["image_size"] == [32, 48]
 
 
+CHANGES = {
+    "labels": lambda m: m.replace(labels=m.labels[::-1]),
+    "activation": lambda m: m.replace(activation="sigmoid"),
+    "task": lambda m: m.replace(task="multilabel"),
+    "thresholds": lambda m: m.replace(thresholds=(0.1, 0.2, 0.3)),
+    "mean": lambda m: with_preprocessing(
+        m, normalize=m.preprocessing.normalize.replace(mean=(0.5, 0.456, 0.406))
+    ),
+    "std": lambda m: with_preprocessing(
+        m, normalize=m.preprocessing.normalize.replace(std=(0.5, 0.224, 0.225))
+    ),
+    "transforms": lambda m: with_preprocessing(m, transforms=m.preprocessing.transforms[1:]),
+    "output": lambda m: m.replace(
+        export=m.export | {"output": {"logits": "probabilities"}.get(m.export["output"], "logits")}
+    ),
+    "input": lambda m: m.replace(
+        export=m.export | {"input": {"images": "pixels"}.get(m.export["input"], "images")}
+    ),
+}
+"""What could be changed in a bundle.json without another file being touched."""
+
+
+def with_preprocessing(manifest, **changes):
+    return manifest.replace(preprocessing=manifest.preprocessing.replace(**changes))
+
+
+@pytest.mark.parametrize("receipts", ["kept", "taken out"])
+@pytest.mark.parametrize("case", [case for case in CASES if case != "trt"])
+def test_no_change_of_the_meaning_answers_on(case, receipts, exported, tmp_path):
+    """Even with seals and hashes made anew, and with the receipts taken out."""
+    stored = exported(case)
+    for name, change in CHANGES.items():
+        folder = tmp_path / name
+        shutil.copytree(stored.folder, folder)
+        (folder / "labels.txt").unlink()
+        if receipts == "taken out":
+            (folder / "parity.json").unlink()
+            if not case.startswith("lite"):  # a .nb has no place for the mark: the proof is it
+                (folder / "proof.safetensors").unlink()
+        write_manifest(folder, stored.manifest.replace(files={}))
+        bundle_predictor(Bundle.load(folder))  # what was taken out was not needed
+        write_manifest(folder, change(stored.manifest.replace(files={})))
+        with pytest.raises(BundleError, match=r"bundle\.json was changed after it was written"):
+            bundle_predictor(Bundle.load(folder))
+
+
+def test_the_mark_of_a_trt_export_is_checked_before_a_gpu_is_looked_for(exported, tmp_path):
+    stored = exported("trt")
+    shutil.copytree(stored.folder, tmp_path / "out")
+    (tmp_path / "out" / "parity.json").unlink()
+    write_manifest(tmp_path / "out", stored.manifest.replace(activation="none", files={}))
+    with pytest.raises(BundleError, match=r"model\.onnx was made with other labels"):
+        bundle_predictor(Bundle.load(tmp_path / "out"))
+
+
+def test_an_export_from_before_the_marks_answers(exported, tmp_path):
+    stored = exported("openvino")
+    shutil.copytree(stored.folder, tmp_path / "out")
+    take_marks_out(tmp_path / "out")
+    (tmp_path / "out" / "parity.json").unlink()
+    write_manifest(tmp_path / "out", stored.manifest.replace(files={}))
+    bundle_predictor(Bundle.load(tmp_path / "out"))
+
+
 TAMPERED = ["openvino", "triton, ensemble", "serving", "lite"]
 
 
@@ -266,6 +339,7 @@ class TestTampering:
             preprocessing = preprocessing.replace(transforms=transforms)
         manifest = stored.manifest.replace(preprocessing=preprocessing, files={})
         (tmp_path / "out" / "parity.json").unlink()  # as while an export is made
+        take_marks_out(tmp_path / "out")
         write_manifest(tmp_path / "out", manifest)
         photos, log = choose_photos(source, None, 5), tmp_path / "log"
         model = parity.ask_model(source, photos, log, 300)

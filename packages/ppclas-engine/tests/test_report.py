@@ -478,7 +478,7 @@ def test_a_run_with_several_labels(tinted, tmp_path):
     [
         (
             {"loss": ComponentConfig(name="FakeLoss")},
-            "loss: FakeLoss is for one label an image.* BinaryCrossEntropy",
+            "loss: FakeLoss is for one label per image.* BinaryCrossEntropy",
         ),
         (
             {"metrics": (ComponentConfig(name="TopK"),)},
@@ -486,7 +486,7 @@ def test_a_run_with_several_labels(tinted, tmp_path):
         ),
         (
             {"objective": ComponentConfig(name="FakeObjective")},
-            "objective: FakeObjective is for one label an image",
+            "objective: FakeObjective is for one label per image",
         ),
         ({"train": TrainSection(monitor="top1")}, "train.monitor: no evaluation gives 'top1'"),
         (

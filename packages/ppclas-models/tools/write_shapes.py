@@ -3,8 +3,8 @@
 
 ``python tools/write_shapes.py FOLDER...`` reads ``FOLDER/<Architecture>.json`` of each folder,
 lists of ``[name, shape, dtype]``; a fourth element marks what holds no learned value.
-Later architectures of the catalogue that are in none of them, since no Paddle weights are published, are
-built here.
+Later architectures of the catalogue that are in none of them, since no Paddle weights are
+published, are built here.
 """
 
 from __future__ import annotations

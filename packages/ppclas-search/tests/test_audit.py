@@ -16,6 +16,7 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from ppclas_cli.main import main
 from ppclas_core.errors import DataError
+from ppclas_data.builtin import builtin_photos
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.bundles import open_model
 from ppclas_engine.console import Console
@@ -26,6 +27,9 @@ from ppclas_search.audit.auditing import COLUMNS, COPY, LABEL, audit, write_audi
 from ppclas_search.audit.confident import confident_joint, doubtful, label_quality
 from ppclas_search.audit.photos import open_all
 from ppclas_search.audit.twins import find_twins
+
+FLOWERS = Path(__file__).parents[4] / "shared" / "data" / "flowers14"
+needs_flowers = pytest.mark.skipif(not FLOWERS.is_dir(), reason=f"no photos at {FLOWERS}")
 
 
 def noisy(seed, classes=4, count=400):
@@ -158,6 +162,73 @@ def test_answers_of_folds(photos, tmp_path):
     table.write_text("path,label\na,b\n")
     with pytest.raises(DataError, match=r"'ppclas train --kfold K' writes out_of_fold\.csv"):
         from_file(table, every, names)
+
+
+def real_photos(name):
+    """(path, class) of every photo."""
+    if name == "produce8":
+        return [(p, p.parent.name) for p in sorted(builtin_photos().rglob("*.jpg"))]
+    names = dict(
+        line.split(" ", 1) for line in (FLOWERS / "label_list.txt").read_text().splitlines()
+    )
+    lines = [
+        line.rsplit(" ", 1)
+        for part in ("train", "val")
+        for line in (FLOWERS / f"{part}_list.txt").read_text().splitlines()
+    ]
+    return [(FLOWERS / path, names[label]) for path, label in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        pytest.param("produce8", 0, marks=pytest.mark.slow),
+        *(
+            pytest.param("flowers14", seed, marks=[pytest.mark.sweep, needs_flowers])
+            for seed in range(3)
+        ),
+    ],
+)
+def test_most_of_what_is_listed_of_real_photos_was_planted(tmp_path, capsys, name, seed):
+    """5 % wrong labels: of a list as long, at least 70 % are those; of copies, all are found."""
+    rng, photos = np.random.default_rng(seed), real_photos(name)
+    classes = sorted({label for _, label in photos})
+
+    def another(label):
+        return str(rng.choice([each for each in classes if each != label]))
+
+    order = rng.permutation(len(photos)).tolist()
+    wrong, copied = order[: round(0.05 * len(photos))], order[-12:]
+    rows = [
+        (str(path), another(label) if place in wrong else label)
+        for place, (path, label) in enumerate(photos)
+    ]
+    for number, place in enumerate(copied):
+        path, label = photos[place]
+        target, pixels = tmp_path / f"copy{number}.jpg", decoded(path)
+        if number % 4 == 0:
+            shutil.copy(path, target)
+        else:  # mirrored, smaller, or of a lower quality
+            pixels = pixels[:, ::-1] if number % 4 == 1 else pixels
+            pixels = cv2.resize(pixels, None, fx=0.6, fy=0.6) if number % 4 == 2 else pixels
+            cv2.imwrite(str(target), pixels, [cv2.IMWRITE_JPEG_QUALITY, 60])
+        rows.append((str(target), another(label)))
+    with (tmp_path / "photos.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *rows])
+    words = ["data", "audit", str(tmp_path / "photos.csv"), "-m", "SqueezeNet1_1"]
+    # The copies have wrong labels too.
+    most = len(wrong) + len(copied)
+    assert main([*words, "-o", str(tmp_path / "audit"), "--most", str(most), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    listed = [row["path"] for row in found if LABEL in row["reason"]]
+    planted_at = {rows[place][0] for place in wrong} | {row[0] for row in rows[len(photos) :]}
+    precision = sum(path in planted_at for path in listed) / most
+    copies = {row["path"]: row["copy"] for row in found if COPY in row["reason"]}
+    print(f"{name}, seed {seed}: {precision:.0%} of {most}")
+    assert len(listed) == most
+    assert precision >= 0.7
+    for number, place in enumerate(copied):
+        assert copies[str(tmp_path / f"copy{number}.jpg")] == str(photos[place][0])
 
 
 # Applying

@@ -15,7 +15,9 @@ from ppclas_core.errors import ConfigError, DataError
 from ppclas_core.normalize import normalize_batch
 from ppclas_core.testing import FakeNetPlugin, make_tiny_bundle, use_plugin
 from ppclas_core.testing.tiny_net import TinyNet, TinyNetConfig
+from ppclas_data.builtin import builtin_photos
 from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.bundles import open_model
 from ppclas_search.heat import mistakes
 from ppclas_search.heat.explaining import explain
 from ppclas_search.heat.faithful import measure_faithfulness, pointing_game
@@ -150,6 +152,33 @@ def test_deletion_and_insertion_beat_a_random_map(trained):
     assert ours.insertion.mean() > chance.insertion.mean()
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("grad-cam", marks=pytest.mark.slow),
+        pytest.param("layer-cam", marks=pytest.mark.sweep),
+        pytest.param("recipro-cam", marks=pytest.mark.sweep),
+    ],
+)
+def test_on_real_photos_too(tmp_path, method):
+    """What SqueezeNet1_1, with its published weights, sees in a photo of each kind."""
+    kinds = sorted(path for path in (builtin_photos() / "val").iterdir() if path.is_dir())
+    photos = [str(path) for kind in kinds for path in sorted(kind.iterdir())[:1]]
+    bundle = open_model("SqueezeNet1_1", download=False)
+    found = explain(bundle, photos, tmp_path, methods=[method], faithfulness=True)
+    means = {
+        curve: {
+            name: np.mean([getattr(photo, curve)[name] for photo in found])
+            for name in (method, "random")
+        }
+        for curve in ("deletion", "insertion")
+    }
+    print(method, means)
+    assert len(found) == 8
+    assert means["deletion"][method] < means["deletion"]["random"]
+    assert means["insertion"][method] > means["insertion"]["random"]
+
+
 def test_areas_of_a_known_answer():
     """Where the probability is the share of white pixels, the curve is a straight line."""
 
@@ -199,8 +228,6 @@ def test_folder_of_pictures_arrays_and_a_sheet(tmp_path, trained):
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_maps_of_an_export_are_those_of_paddle(tmp_path, target):
     import cv2
-    from ppclas_core.bundle import Bundle
-    from ppclas_engine.bundles import open_model
 
     export = pytest.importorskip("ppclas_deploy.export")
     pytest.importorskip({"onnx": "onnxruntime"}.get(target, target))

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
-from ppclas_core.errors import ConfigError, UnknownNameError
+from ppclas_core.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from ppclas_core.testing import FakeNetPlugin, use_plugin
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.api import train
@@ -23,6 +23,7 @@ from ppclas_engine.runs.run import RunFolder
 from ppclas_search.search import report, space
 from ppclas_search.search.candidates import Candidate, Cost, Limits, candidates_of, keep_best
 from ppclas_search.search.choosing import Tried, choose
+from ppclas_search.search.run import search
 from ppclas_search.search.settings import Found, Settings, check_space
 from ppclas_search.search.space import Range, Space, key_of, open_space
 from ppclas_search.search.trials import Trial, Trials
@@ -126,12 +127,31 @@ def test_a_probe_leads_where_nothing_was_tried():
 
     first = choose(models, "gp", [], prior=prior, start={"x": 3})
     assert first == {"model.name": "b", "x": 3}
+    # Where that reached what the probe says, the second is the same model with another x; where it
+    # failed, it is the next model. Two jobs do not begin at one place.
+    for reached, name in ((0.9, "b"), (0.2, "c")):
+        second = choose(models, "gp", [Tried(first, reached)], prior=prior)
+        assert second["model.name"] == name
+        assert second != first
+    second = choose(models, "gp", [Tried(first, None, running=True)], prior=prior)
+    assert second["model.name"] == "b"
+    assert second["x"] != 3
     # What is known above the probes is the same everywhere: the best probe is the best guess.
     tried = [
         Tried({"model.name": name, "x": x}, worth[name] + 0.01 * x)
         for name, x in [("a", 1), ("b", 1), ("c", 2), ("b", 2), ("a", 3)]
     ]
     assert choose(models, "gp", tried, prior=prior)["model.name"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("usual", "nearest"), [(0.02, 0.01), (0.002, 0.003), (3e-5, 1e-4), (0.0, 1e-4)]
+)
+def test_what_is_usual_need_not_be_of_the_space(usual, nearest):
+    """The nearest rate by its factor comes first."""
+    rates = Space({"schedule.lr": (1e-4, 1e-3, 3e-3, 1e-2), "x": ("a", "b")}, "gp", None)
+    first = choose(rates, "gp", [], start={"schedule.lr": usual, "x": "b"})
+    assert first == {"schedule.lr": nearest, "x": "b"}
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "grid"])
@@ -266,10 +286,10 @@ def test_time_decides_how_many_models_are_trained():
         return [each.name for each in keep_best(found, seconds, jobs) if not each.dropped]
 
     assert kept(1000) == ["slow", "good", "poor"]
-    assert kept(330) == ["slow", "good"]
-    assert kept(180, jobs=2) == ["slow", "good", "poor"]
+    assert kept(115) == ["slow", "good"]
+    assert kept(60, jobs=2) == ["slow", "good", "poor"]
     assert kept(1) == ["slow"]  # the best is always tried
-    assert keep_best(found, 330, 1)[3].dropped.startswith("place 3 of 3 by the probe")
+    assert keep_best(found, 115, 1)[3].dropped.startswith("place 3 of 3 by the probe")
 
 
 # Trials
@@ -357,6 +377,33 @@ def test_a_folder_of_another_search_is_refused(tmp_path):
     trials(tmp_path / "s", definition={"--sampler": "gp", "--seed": 0})
     with pytest.raises(ConfigError, match="holds a search with another --seed"):
         trials(tmp_path / "s", definition={"--sampler": "gp", "--seed": 1})
+
+
+def test_a_search_without_a_trial_makes_room_for_another(tmp_path):
+    photos, _ = make_tiny_dataset(tmp_path / "photos", per_class=6)
+    quiet = Console(quiet=True)
+    lines = [f"data.train={photos}", "data.image_size=32", "model.name=FakeNet"]
+    only = Space({"schedule.lr": (0.1, 0.01)}, "grid", None)
+
+    def look(*others, **said):
+        base = load_config(None, [*lines, "model.pretrained=false", *others]).config
+        settings = Settings(tmp_path / "s", base, only, "grid", **said)
+        return search(settings, lambda bundle: Cost(1.0, 9.0), quiet)
+
+    small = Limits(size_mb=1.0)
+    with use_plugin(FakeNetPlugin(), "net"):
+        with pytest.raises(DataError, match=r"nowhere: expected a folder of class folders"):
+            look("data.train=nowhere")
+        with pytest.raises(ConfigError, match=r"no evaluation gives 'top2'.*It gives: .*top1"):
+            look("train.monitor=top2")
+        for seed in (0, 1):  # neither these settings nor this seed are those of before
+            with pytest.raises(TrainingError, match=r"^No model.*FakeNet 32x32: 9\.0 MB"):
+                look(limits=small, seed=seed)
+        (tmp_path / "s" / "trials").mkdir()
+        with pytest.raises(ConfigError, match="another --seed"):
+            look(limits=small, seed=2)
+        with pytest.raises(ConfigError, match="other settings"):
+            look("train.epochs=2", limits=small, seed=1)
 
 
 def test_a_storage_that_cannot_be_opened(tmp_path):

@@ -131,6 +131,13 @@ class TestPredict:
         photos = float(re.search(r"ppclas_batch_images_sum{.*} (.*)", metrics).group(1))
         assert photos > count  # some batch had more than one
 
+    def test_curl_needs_no_header(self, server):
+        photo, kind = PHOTOS[0].read_bytes(), {"content-type": "application/x-www-form-urlencoded"}
+        _, plain, _ = server.ask("POST", "/v1/predict", photo, {"content-type": "image/jpeg"})
+        status, body, _ = server.ask("POST", "/v1/predict", photo, kind)
+        assert status == 200
+        same(json.loads(body)["predictions"][0], json.loads(plain)["predictions"][0])
+
 
 class TestProblems:
     def test_a_wrong_method_is_told_the_right_ones(self, server):

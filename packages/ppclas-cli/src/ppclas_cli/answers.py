@@ -188,7 +188,7 @@ def _write_csv(predictions: Iterator[Prediction], file: TextIO, least: float) ->
 
 
 def _print_aligned(predictions: Sequence[Prediction], least: float) -> None:
-    """A row a photo: the answer, and what competes with it; paths from the folder of all."""
+    """One row per photo: the answer, and what competes with it; paths from the folder of all."""
     folders = {str(Path(prediction.path).parent) for prediction in predictions}
     on_disk = not any(is_address(prediction.path) for prediction in predictions)
     alike = on_disk and len({Path(folder).is_absolute() for folder in folders}) == 1

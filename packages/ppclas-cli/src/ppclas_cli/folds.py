@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ def train_folds(
         folds,
         console,
         group=group,
+        command=["ppclas", *sys.argv[1:]],
         on_plan=lambda plan: print_plan(plan, console, verbose=verbose, estimate=False),
     )
     print_folds(found, console)

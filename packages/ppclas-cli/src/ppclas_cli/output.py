@@ -20,6 +20,7 @@ from ppclas_data.csv_cells import csv_cells
 _NUMBER = re.compile(r"-|[-+]?[0-9.]+%?")
 FEW = 5
 """Classes of which five answers are all there are: their top-5 says nothing."""
+_COUNT = re.compile(r"(?<!\S)(\d+) (?=\S)")
 _BOUND = "\0"
 """A space that no line is broken at."""
 _NARROWEST = 24
@@ -90,7 +91,7 @@ def _stack(cells: Sequence[Sequence[str]], header: Sequence[str], room: int) -> 
         _echo(row[0])
         parts = []
         for title, text in zip(header[1:], row[1:], strict=True):
-            part = f"{title} ".replace(" ", _BOUND) + text
+            part = f"{title}: ".replace(" ", _BOUND) + text
             fits = _width(part) <= room - 3 and ", " not in text
             parts += [part.replace(" ", _BOUND) if fits else part] if text.strip(" -") else []
         for line in _lines(", ".join(parts), room - 2):
@@ -121,17 +122,17 @@ def _columns(stream: TextIO) -> int:
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """``text`` broken between words; a word that is wider than a line stays whole."""
+    """``text`` broken between words, not behind a number; a word wider than a line stays whole."""
     if _width(text) <= width:
         return [text]
     lines = [""]
-    for word in text.split(" "):
+    for word in _COUNT.sub(rf"\1{_BOUND}", text).split(" "):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and _width(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
-    return lines
+    return [line.replace(_BOUND, " ") for line in lines]
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

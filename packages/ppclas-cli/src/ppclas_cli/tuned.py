@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,10 +64,11 @@ class Tuning:
             yield source
             return
         from ppclas_core.config.load import dump_config
+        from ppclas_data.leftovers import temporary_folder
         from ppclas_search.tuning.fix import fix_config
 
         config = fix_config(Path(self.run), self.size)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             file = Path(folder) / "fix.yaml"
             file.write_text(dump_config(config), encoding="utf-8")
             yield str(file)

@@ -267,7 +267,7 @@ def class_factors(loss: Loss, class_weights: ClassWeights, num_classes: int) -> 
     """``class_weights`` as [1, C] float32; ones where there are none.
 
     Raises:
-        ConfigError: they are not one a class, or not numbers yet.
+        ConfigError: they are not one per class, or not numbers yet.
     """
     import paddle
 
@@ -306,7 +306,7 @@ def _at_target(values: Tensor, targets: Targets) -> Tensor:
     """``Σ_c target · values`` for each sample: [N] from [N, C]."""
     if targets.labels.ndim == 2:
         raise ShapeError(
-            "softmax losses need one label an image, labels [N]; got "
+            "softmax losses need one label per image, labels [N]; got "
             f"{list(targets.labels.shape)}. For several labels per image use BinaryCrossEntropy, "
             "Focal or Asymmetric."
         )

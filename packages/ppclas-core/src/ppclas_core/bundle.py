@@ -101,9 +101,10 @@ class Manifest(Params):
                 raise ValueError(f"{name} has {len(many)} values for {classes}")
         return self
 
-    def meaning(self) -> str:
-        """A hash of all that answers follow from, beside the weights."""
-        return _meaning(_seals(self.model_dump(mode="json", include=set(_MEANING))))
+    def meaning(self, *, written: bool = False) -> str:
+        """A hash of all that answers follow from, beside the weights; ``written``: by the seals."""
+        now = _seals(self.model_dump(mode="json", include=set(_MEANING)))
+        return _hash([(self.seals if written else now).get(name) for name in _MEANING])
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,7 @@ class Bundle:
         if self.manifest.activation == "softmax":
             shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
-        if self.manifest.activation == "sigmoid":
-            return sigmoid(logits)
-        return logits
+        return sigmoid(logits) if self.manifest.activation == "sigmoid" else logits
 
 
 def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
@@ -237,10 +236,6 @@ def _seals(content: Mapping[str, Any]) -> dict[str, str]:
     return {name: _hash(value) for name, value in content.items() if name != "seals"}
 
 
-def _meaning(seals: Mapping[str, str]) -> str:
-    return _hash([seals.get(name) for name in _MEANING])
-
-
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -272,7 +267,7 @@ def _check_companions(folder: Path, manifest: Manifest) -> None:
         raise BundleError(f"{folder} is damaged ({error}). Copy or export it again.") from error
     for name, meaning in said.items():
         # As the file was written: a later version may know more fields, with defaults.
-        if meaning is not None and meaning != _meaning(manifest.seals):
+        if meaning is not None and meaning != manifest.meaning(written=True):
             raise _changed(folder / MANIFEST, f"{name} was made with another one")
     proven = parity.get("files", {})
     other = [n for n, file in manifest.files.items() if proven.get(n, file.sha256) != file.sha256]

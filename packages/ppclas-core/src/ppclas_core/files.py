@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import secrets
 import shutil
-import tempfile
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
 
     A kill at any moment leaves the old file or the new one; an error in ``write`` the old.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path, "tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # some libraries give what they write another one
         write(temporary)
+        temporary.chmod(mode)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:  # Ctrl-C too
         temporary.unlink(missing_ok=True)
@@ -49,36 +50,33 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-@contextmanager
+@contextlib.contextmanager
 def building_folder(path: Path) -> Iterator[Path]:
     """A temporary sibling of ``path`` to fill: it becomes ``path`` unless the block raises.
 
     An existing ``path`` is replaced: moved aside first, removed last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    temporary.chmod(0o777 & ~_umask())
+    temporary = _beside(path, "tmp")
+    temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with open(file, "rb+") as opened:
-                    os.fsync(opened.fileno())
-        old = None
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            with open(file, "rb+") as opened:
+                os.fsync(opened.fileno())
+        old = _beside(path, "old")
         try:
-            if old is not None:
+            if path.exists():
+                old.mkdir()
                 path.rename(old / path.name)
             temporary.rename(path)
         except OSError:
-            if old is not None:
-                for moved in old.iterdir():
-                    moved.rename(path)
+            with contextlib.suppress(OSError):  # nothing was moved
+                (old / path.name).rename(path)
+            with contextlib.suppress(OSError):
                 old.rmdir()
             raise
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:  # Ctrl-C too
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -104,7 +102,13 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def owner() -> str:
+    """Who leaves a temporary: a mark of this system, new with each start of it, and our number."""
+    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    known = boot.exists() and space.exists()  # numbers of another container's are not ours
+    system = f"{boot.read_text()}{space.readlink()}" if known else platform.node()
+    return f"{zlib.crc32(system.encode()):08x}-{os.getpid()}"
+
+
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(f".{path.name[:50]}.{owner()}-{secrets.token_hex(4)}.{end}")

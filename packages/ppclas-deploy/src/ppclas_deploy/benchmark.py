@@ -132,7 +132,7 @@ def lite_format(rows: Sequence[Row], *, title: str = "PaddleLite Benchmark") -> 
     """The text that Paddle-Lite's ``benchmark.sh`` writes: a block for each thread count, a line a
     model, batch 1.
 
-    The numbers are milliseconds an image. (The tool's own pages call them FPS, and there min is
+    The numbers are milliseconds per image. (The tool's own pages call them FPS, and there min is
     above max.)
     """
     alone = [row for row in rows if row.batch == 1 and not row.error]

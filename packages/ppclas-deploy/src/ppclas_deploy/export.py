@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +25,13 @@ from ppclas_core.errors import BundleError, ConfigError, ExportError, PpclasErro
 from ppclas_core.files import building_folder, sha256, write_json, write_text
 from ppclas_core.paddle_runtime import has_paddle, require_paddle
 from ppclas_core.plugins import get_registries
+from ppclas_data.leftovers import clear_leftovers, temporary_folder
 from pydantic import ValidationError
 
 from ppclas_deploy import parity
 from ppclas_deploy.heat import TOLERANCE, check_heat
 from ppclas_deploy.isolate import LOG, keep_log
+from ppclas_deploy.marks import mark_of
 from ppclas_deploy.parity import Answers, Parity
 from ppclas_deploy.photos import DEFAULT_COUNT, Photos, choose_photos
 from ppclas_deploy.proof import Proof, is_provable, proof_names, proof_photos, write_proof
@@ -201,7 +202,7 @@ def _build(
     kept.
     """
     limit = exporter.timeout
-    with tempfile.TemporaryDirectory(prefix="ppclas-") as name, ThreadPoolExecutor(1) as pool:
+    with temporary_folder() as name, ThreadPoolExecutor(1) as pool:
         # Logs of their own: the export's files must not change between their hashes and the check.
         logs = [Path(name) / "model.log", Path(name) / "engine.log"]
         stop, doubt = threading.Event(), ""
@@ -248,8 +249,9 @@ def _build(
         )
     if proof:
         on_proof = parity.compare(model_proof, export_proof, proof_names(), tolerance, activate)
+        mark = mark_of(manifest, manifest.export or {})
         accepted = max(result.tolerance, _MARGIN * on_proof.max_rel_diff)
-        write_proof(folder, Proof.of(manifest, model_proof, accepted))
+        write_proof(folder, Proof.of(manifest, model_proof, accepted, mark))
     report = parity.report(result, manifest, photos, model, export)
     if heat is not None:
         report["heatmap_max_abs_diff"] = heat
@@ -277,6 +279,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     Raises:
         ExportError: something else is there.
     """
+    clear_leftovers(output.parent)
     if not output.exists() and not output.is_symlink():
         return
     if output.is_dir() and not any(output.iterdir()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import BundleError, ParityError
 from ppclas_core.paddle_runtime import require_paddle
 from ppclas_core.plugins import get_registries
+from ppclas_data.leftovers import temporary_folder
 from ppclas_data.loading.device import normalize_on_device
 
 from ppclas_deploy.answers import in_batches, read_photos
@@ -62,7 +62,7 @@ def check_heat(
         ParityError: a map differs by more than ``tolerance``.
     """
     paths = [str(path) for path in photos.paths]
-    with tempfile.TemporaryDirectory(prefix="ppclas-") as name:
+    with temporary_folder() as name:
         found = []
         for step, job in (
             ("heat_reference", {"bundle": bundle_job(bundle)}),

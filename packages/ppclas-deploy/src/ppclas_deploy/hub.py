@@ -17,6 +17,7 @@ from ppclas_core.errors import BundleError, MissingDependencyError
 from ppclas_core.files import building_folder
 from ppclas_core.limits import MANIFEST_BYTES
 from ppclas_core.wording import escaped, first_few
+from ppclas_data.leftovers import clear_leftovers
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -78,6 +79,7 @@ def pull(
             ``folder`` is there already.
         MissingDependencyError: huggingface_hub is not installed.
     """
+    clear_leftovers(folder.parent)
     if folder.exists():
         raise BundleError(f"{folder} is there already. Choose another folder, or remove it")
     with _said(repo, endpoint) as api:

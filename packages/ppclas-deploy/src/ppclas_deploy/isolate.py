@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppclas_core.bundle import Bundle, Manifest
 from ppclas_core.errors import ExportError
+from ppclas_data.leftovers import temporary_folder
 
 from ppclas_deploy.progress import Listener
 
@@ -66,7 +66,7 @@ def run_isolated(
     Raises:
         ExportError: it raised, crashed, was stopped, or took longer than ``timeout`` seconds.
     """
-    with tempfile.TemporaryDirectory(prefix="ppclas-") as name:
+    with temporary_folder() as name:
         job_file, result, progress = (
             Path(name) / file for file in ("job.json", "result.json", "progress.jsonl")
         )
@@ -90,6 +90,7 @@ def run_isolated(
                     step,
                     str(job_file),
                     str(result),
+                    str(os.getpid()),
                 ],
                 log,
                 timeout,
@@ -122,13 +123,13 @@ def run_command(
     """Run a command in an empty folder, its output appended to ``log``; ``environment`` as is, or
     ours, offline.
 
-    While it runs ``meanwhile`` is called a few times a second; what that raises ends it.
+    While it runs ``meanwhile`` is called a few times per second; what that raises ends it.
 
     Raises:
         ExportError: it failed, crashed, or took longer than ``timeout`` seconds; the message begins
             with ``what``.
     """
-    with tempfile.TemporaryDirectory(prefix="ppclas-") as work, open(log, "ab") as output:
+    with temporary_folder() as work, open(log, "ab") as output:
         started = output.tell()
         process = subprocess.Popen(
             command,

@@ -11,12 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import Bundle
+from ppclas_data.leftovers import temporary_folder
 from ppclas_engine.scoring.predictors import open_engine
 
 from ppclas_deploy.answers import read_photos
@@ -57,7 +57,7 @@ def measure_engine(
     Raises:
         ExportError: it is not installed, cannot run the bundle, crashed, or took too long.
     """
-    with TemporaryDirectory(prefix="ppclas-") as work:
+    with temporary_folder() as work:
         logits = Path(work) / "logits.npy"
         job = {
             "bundle": bundle_job(bundle),

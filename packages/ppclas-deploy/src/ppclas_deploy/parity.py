@@ -4,7 +4,6 @@ preprocessing.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import PARITY, Bundle, Manifest
 from ppclas_core.errors import ParityError
+from ppclas_data.leftovers import temporary_folder
 
 from ppclas_deploy.isolate import bundle_job, run_isolated
 from ppclas_deploy.photos import Photos
@@ -264,7 +264,7 @@ def _ask(
     timeout: float,
     stop: threading.Event | None = None,
 ) -> Answers:
-    with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
+    with temporary_folder() as work:
         logits = Path(work) / "logits.npy"
         asked = {
             **job,

@@ -37,9 +37,13 @@ class Proof:
     """As ``bundle.json`` has it."""
     tolerance: float
     """Largest accepted difference of a logit, as a share of the root mean square of the logits."""
+    mark: str = ""
+    """Of the export that it stands in."""
 
     @classmethod
-    def of(cls, manifest: Manifest, logits: NDArray[Any], tolerance: float) -> Proof:
+    def of(
+        cls, manifest: Manifest, logits: NDArray[Any], tolerance: float, mark: str = ""
+    ) -> Proof:
         """For the model of ``manifest``, which gives ``logits`` [N, C] for ``proof_photos``."""
         return cls(
             photos=tuple(proof_names()),
@@ -48,6 +52,7 @@ class Proof:
             activation=manifest.activation,
             preprocessing=manifest.preprocessing.model_dump(mode="json"),
             tolerance=tolerance,
+            mark=mark,
         )
 
 
@@ -77,6 +82,7 @@ def write_proof(folder: Path, proof: Proof) -> None:
         "activation": proof.activation,
         "preprocessing": proof.preprocessing,
         "tolerance": proof.tolerance,
+        "mark": proof.mark,
     }
     content = save(
         {"logits": np.ascontiguousarray(proof.logits)},

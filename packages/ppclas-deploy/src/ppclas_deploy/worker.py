@@ -1,5 +1,5 @@
 """The process that ``isolate`` starts: ``python -m ppclas_deploy.worker STEP JOB.json
-RESULT.json``.
+RESULT.json PARENT``, the number of the process that waits for it.
 
 A step is one of a fixed list, a job is plain data, and the answer is JSON: ``{"result": …}`` or
 ``{"error": "…"}``.
@@ -14,6 +14,7 @@ from typing import Any
 
 from ppclas_core.errors import PpclasError
 from ppclas_core.registry import resolve
+from ppclas_data.leftovers import end_with
 
 STEPS = {
     "paddle": "ppclas_deploy.exporters.paddle:convert",
@@ -53,4 +54,5 @@ def main(step: str, job: Path, result: Path) -> int:
 
 
 if __name__ == "__main__":
+    end_with(int(sys.argv[4]))
     sys.exit(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))

@@ -17,6 +17,7 @@ from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json, write_text
 from ppclas_data.csv_cells import csv_cells
 from ppclas_data.decoding.decode import decode
+from ppclas_data.leftovers import clear_leftovers
 from ppclas_data.sources.photo_files import LeftOut
 
 from ppclas_distill.dedup import DedupOptions, LookAlikes, Match, find_look_alikes
@@ -75,10 +76,10 @@ def dedup(
 ) -> DedupReport:
     """Compare ``pool`` with the validation photos ``against``; both are folders or list files.
 
-    Writes into ``output``: ``kept.txt`` (a path a line), ``removed.csv`` and ``removed.json``, and
-    ``removed.png``, a contact sheet with each removed photo beside its validation photo. No photo
-    is deleted. What a stopped comparison of the same photos with the same options found in
-    ``output`` is gone on with.
+    Writes into ``output``: ``kept.txt`` (one path per line), ``removed.csv`` and ``removed.json``,
+    and ``removed.png``, a contact sheet with each removed photo beside its validation photo. No
+    photo is deleted. What a stopped comparison of the same photos with the same options found
+    in ``output`` is gone on with.
 
     Args:
         pool: photos to look through.
@@ -136,6 +137,7 @@ def _written(found: Findings, against: int, output: Path) -> DedupReport:
                 else:
                     kept.write(f"{os.path.abspath(path)}\n")  # noqa: PTH100 - a million Paths take seconds
 
+    clear_leftovers(output)
     write_atomic(output / "kept.txt", write_kept)
     report = DedupReport(photos, against, tuple(matches), tuple(unreadable))
     write_text(output / "removed.csv", _table(report.matches))

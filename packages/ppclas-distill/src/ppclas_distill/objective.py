@@ -246,7 +246,7 @@ class Distill(Objective):
         elif draws is None:
             reason = (
                 "no crop would ever come again; set data.repeat_draws_after to the number of "
-                "different crops a photo (1 if the transforms are not random)"
+                "different crops per photo (1 if the transforms are not random)"
             )
         elif config.data.batch_transforms:
             mixing = ", ".join(transform.name for transform in config.data.batch_transforms)

@@ -112,8 +112,8 @@ def _columns(theirs: tuple[str, ...], ours: tuple[str, ...], source: str) -> lis
     if len(theirs) != len(ours):
         raise ConfigError(
             f"teacher {source} knows {len(theirs)} classes and the data has {len(ours)}. Fine-tune "
-            "a teacher on the data first: ppclas train DATA --model NAME, then "
-            "--teacher RUN."
+            "a teacher on the data first (ppclas train DATA --model NAME) and give its run "
+            "to --teacher."
         )
     if theirs == ours or are_ids(theirs) or are_ids(ours):
         return None

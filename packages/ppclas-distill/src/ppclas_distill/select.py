@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ppclas_core.errors import DataError, ImageError
 from ppclas_core.files import write_atomic, write_json
 from ppclas_data.csv_cells import csv_cells
+from ppclas_data.leftovers import clear_leftovers
 from ppclas_data.sources.lists import ListSource
 from ppclas_data.sources.photo_files import LeftOut, is_listable, is_photo, walk_photos
 
@@ -146,14 +147,14 @@ def select(
     note: Callable[[str], None] = lambda _: None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> Selected:
-    """Choose photos of ``pool`` and write ``selected.txt`` (a path a line), ``selected.csv`` and
-    ``summary.json``.
+    """Choose photos of ``pool`` and write ``selected.txt`` (one path per line), ``selected.csv``
+    and ``summary.json``.
 
     What was done before in ``output`` with the same pool and settings is gone on with.
 
     Args:
-        pool: a folder, at any depth, or a list file (a path a line; a label after it is not looked
-            at).
+        pool: a folder, at any depth, or a list file (one path per line; a label after it is not
+            looked at).
         answer: the teacher.
         class_names: of the teacher's answers.
         output: folder to write into.
@@ -263,7 +264,9 @@ def pool_paths(
         yield from walk_photos(pool, left_out)
         return
     if not ListSource.recognises(pool):
-        raise DataError(f"{pool}: expected a folder of photos or a list file with a path a line")
+        raise DataError(
+            f"{pool}: expected a folder of photos or a list file with one path per line"
+        )
     base = root if root is not None else str(path.parent)
     with open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
@@ -386,6 +389,7 @@ def _write_lists(
                 writer.writerow(csv_cells([path, name, f"{probability:.6f}"]))
                 plain.write(f"{path}\n")
 
+    clear_leftovers(output)
     names = output / ".selected.txt.tmp"
     write_atomic(output / "selected.csv", write_csv)
     names.replace(output / "selected.txt")

@@ -156,7 +156,7 @@ class _TerminalBar(Bar):
 
 
 class _NotebookBar(Bar):
-    """One picture that is replaced, at most five times a second."""
+    """One picture that is replaced, at most five times per second."""
 
     def __init__(self, console: Console, title: str, total: int, start: int) -> None:
         from IPython.display import HTML, display

@@ -53,7 +53,7 @@ class CatalogRow:
     """10⁹ multiply-adds of convolutions and linear layers, counted at ``image_size``; None for what
     was not counted."""
     latency_ms: dict[str, float]
-    """``<device>_<precision>_bs<batch>`` → milliseconds a batch, as the tables print it."""
+    """``<device>_<precision>_bs<batch>`` → milliseconds per batch, as the tables print it."""
     storage_mb: float | None
 
     weights_url: str | None

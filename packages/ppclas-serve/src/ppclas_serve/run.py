@@ -5,12 +5,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import re
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -22,6 +22,7 @@ from ppclas_core.bundle import Bundle
 from ppclas_core.errors import ConfigError
 from ppclas_core.params import Params
 from ppclas_data.decoding.stray_lines import few_stray_lines
+from ppclas_data.leftovers import end_with, temporary_folder
 from ppclas_data.loading.loader import available_cpus
 from ppclas_engine.bundles import bundle_from_weights
 from ppclas_engine.console import Console
@@ -124,7 +125,7 @@ def run(settings: Settings) -> int:
         return 0
     Console().line(said)
     threads = settings.threads or max(1, available_cpus() // settings.workers)
-    with tempfile.TemporaryDirectory(prefix="ppclas-metrics-") as folder:
+    with temporary_folder() as folder:
         os.environ[_SETTINGS] = settings.replace(threads=threads).model_dump_json()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         uvicorn.run(
@@ -202,6 +203,8 @@ def worker_application() -> ASGIApp:
     """What a process of several serves. It takes requests when its models are proven, so that one
     that was started again refuses none.
     """
+    if (parent := multiprocessing.parent_process()) and parent.pid:
+        end_with(parent.pid)
     _give_memory_back()
     block = contextlib.ExitStack()
     block.enter_context(few_stray_lines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from ppclas_core.wording import escaped
@@ -37,13 +37,13 @@ def data() -> None:
     "--root", metavar="DIR", help="Folder that the paths of a list file or CSV start from."
 )
 @click.option("--labels", metavar="FILE", help="Class names, a name (or an id and a name) a line.")
+@click.option("--channels", type=click.IntRange(1), help="Bands of TIFFs, as data.channels.")
+@click.option("--max-sample", type=click.IntRange(1), help="What is white: data.max_sample.")
 @output.JSON_OPTION
-def check_command(
-    train: str | None, val: str | None, root: str | None, labels: str | None, as_json: bool
-) -> None:
+def check_command(as_json: bool, **section: Any) -> None:
     """Read every photo and label of TRAIN, and say what is wrong with them.
 
-    TRAIN is a folder with a folder of photos per class, a list file (path and label a line) or a
+    TRAIN is a folder with a folder of photos per class, a list file (path, label per line) or a
     CSV; without it, the built-in photos; tar shards, zip and Parquet files as well. Reports
     unreadable photos, label gaps, rare classes, duplicates, and validation photos that are trained
     on too: the same file, or the same picture recompressed, resized or mirrored. Ends with exit
@@ -53,14 +53,12 @@ def check_command(
     Examples:
       ppclas data check photos/
       ppclas data check train_list.txt --val val_list.txt --json
+      ppclas data check satellite/ --channels 5 --max-sample 4095
     """
     from ppclas_core.config.schema import DataSection
     from ppclas_data.inspection.check import check_data
 
-    report = check_data(
-        DataSection(train=train, val=val, root=root, labels=labels),
-        _progress if sys.stderr.isatty() else None,
-    )
+    report = check_data(DataSection(**section), _progress if sys.stderr.isatty() else None)
     if as_json:
         output.print_json(report.to_dict())
     else:
@@ -177,7 +175,7 @@ def _print_statistics(found: SetStatistics) -> None:
         output.say(f"  {found.num_unreadable} cannot be read; 'ppclas data check' says which")
     if found.height and found.width and found.mean and found.std and found.mean_bytes:
         _print_sides(found.height, found.width)
-        output.say(f"  {found.mean_bytes / 1024:.1f} KiB a photo")
+        output.say(f"  {found.mean_bytes / 1024:.1f} KiB per photo")
         for name, values in (("mean", found.mean), ("std", found.std)):
             output.say(
                 f"  {name:<4} of red, green, blue in 0..1: "

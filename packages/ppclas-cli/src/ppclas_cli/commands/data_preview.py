@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1, max=24),
     default=6,
     show_default=True,
-    help="Photos, one a column.",
+    help="Photos, one per column.",
 )
 @click.option(
     "--cell",
@@ -72,7 +72,7 @@ def command(
     cell: int,
     seed: int,
 ) -> None:
-    """Draw what augmentations make of photos in DATA: a row a method, a column a photo.
+    """Draw what augmentations make of photos in DATA: one row per method, one column per photo.
 
     Without a config: every random transform that is installed, and every mix of batches, on photos
     of 224 pixels. With one (-c, --override or --augment): what a training sees after each of its

@@ -135,7 +135,7 @@ _FLAGS: list[click.Parameter] = [
     click.Option(
         ["--extra"],
         metavar="PATH",
-        help="Photos without labels: a folder, or a list with a path a line.",
+        help="Photos without labels: a folder, or a list with one path per line.",
     ),
     click.Option(
         ["--teacher-norm"],
@@ -224,9 +224,9 @@ def select_command(
 ) -> None:
     """Choose from POOL the photos that a teacher is surest of, K for each class.
 
-    POOL is a folder, at any depth, or a list with a path a line; millions are fine. Run the same
-    line again to go on with a stopped selection. DIR/selected.txt is a list for 'ppclas distill
-    train --extra'.
+    POOL is a folder, at any depth, or a list with one path per line; millions are fine. Run the
+    same line again to go on with a stopped selection. DIR/selected.txt is a list for
+    'ppclas distill train --extra'.
 
     \b
     Example:

@@ -123,7 +123,7 @@ def command(
         return
     if confusion and bundle.manifest.task == "multilabel":
         raise DataError(
-            "--confusion: a confusion matrix is of one label a photo, and this model gives "
+            "--confusion: a confusion matrix is of one label per photo, and this model gives "
             "several. See --per-class, or --report DIR."
         )
     scoring = plan_scoring(bundle, opened.path, data, root=root, labels=labels)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppclas_cli.bundles import WHAT, model_options, open_source
-from ppclas_cli.output import JSON_OPTION, note, print_json
+from ppclas_cli.output import JSON_OPTION, note, print_json, say
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -200,7 +200,7 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def _print(bundle: Bundle, receipt: Receipt) -> None:
-    click.echo(
+    say(
         f"{bundle.manifest.architecture.name} for {receipt.target} in {receipt.folder} "
         f"({receipt.seconds:.1f} s)"
     )
@@ -208,15 +208,13 @@ def _print(bundle: Bundle, receipt: Receipt) -> None:
     for name, size in receipt.files.items():
         click.echo(f"  {name:{width}}  {_bytes(size):>10}")
     engine = " ".join(receipt.engine_versions.values())
-    click.echo(
+    say(
         f"Same answers as the trained model on {len(receipt.photos.paths)} photos "
         f"({receipt.photos.origin}):"
     )
-    click.echo(
-        f"  {receipt.parity.summary()}; ran in {next(iter(receipt.engine_versions))} {engine}"
-    )
+    say(f"  {receipt.parity.summary()}; ran in {next(iter(receipt.engine_versions))} {engine}")
     if receipt.verified:
-        click.echo(f"  Verified was {receipt.verified}.")
+        say(f"  Verified was {receipt.verified}.")
     click.echo(f"Use it: ppclas predict PHOTO -m {shlex.quote(str(receipt.folder))}")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ppclas_cli.bundles import WHAT, model_options, open_source
-from ppclas_cli.output import JSON_OPTION, note, print_json, print_table
+from ppclas_cli.output import JSON_OPTION, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from ppclas_deploy.quantize.receipt import Receipt
@@ -77,7 +78,7 @@ _SHOWN = 8
 )
 @click.option("--steps", type=click.IntRange(min=1), help="qat: updates. Without it: 100.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), help="qat: photos an update. Without it: 16."
+    "--batch-size", type=click.IntRange(min=1), help="qat: photos per update. Without it: 16."
 )
 @click.option(
     "--lr",
@@ -182,15 +183,13 @@ def command(
 
 def _print(receipt: Receipt) -> None:
     verdict, (before, after) = receipt.verdict, receipt.sizes
-    click.echo(
-        f"INT8 in {receipt.folder} ({receipt.seconds:.0f} s), {receipt.weight_bits}-bit weights"
-    )
-    click.echo(
+    say(f"INT8 in {receipt.folder} ({receipt.seconds:.0f} s), {receipt.weight_bits}-bit weights")
+    say(
         f"  {receipt.measure:<12} {receipt.float_accuracy:.2%} → {verdict.accuracy:.2%} on "
         f"{receipt.judged_by.count} photos; same answer as the float network on "
         f"{verdict.agreement:.1%}, {verdict.lost} answers lost, {verdict.won} won"
     )
-    click.echo(
+    say(
         f"  {'size':<12} {before / 1e6:.2f} → {after / 1e6:.2f} MB ({after / before:.2f} of the "
         "float model)"
     )
@@ -201,13 +200,13 @@ def _print(receipt: Receipt) -> None:
             if ratio >= 1
             else f"SLOWER: {ratio:.2f} of the float network's speed"
         )
-        click.echo(f"  {f'batch {batch}':<12} {slow:.1f} → {fast:.1f} ms, {said} on this CPU")
+        say(f"  {f'batch {batch}':<12} {slow:.1f} → {fast:.1f} ms, {said} on this CPU")
     kept = f"{len(receipt.stay_float)} of {len(receipt.sensitivities)} layers stay float"
-    click.echo(
+    say(
         f"  {'layers':<12} "
         f"{kept}{': ' + ', '.join(receipt.stay_float) if receipt.stay_float else ''}"
     )
-    click.echo("Most sensitive layers (each quantised alone; all are in sensitivity.csv):")
+    say("Most sensitive layers (each quantised alone; all are in sensitivity.csv):")
     rows = [
         [
             row.node.name,
@@ -220,4 +219,4 @@ def _print(receipt: Receipt) -> None:
         for row in receipt.sensitivities[:_SHOWN]
     ]
     print_table(rows, ["layer", "op", "weights", "logit change", "same answer", "stays"])
-    click.echo(f"Use it: ppclas predict PHOTO -m {receipt.folder}")
+    click.echo(f"Use it: ppclas predict PHOTO -m {shlex.quote(str(receipt.folder))}")

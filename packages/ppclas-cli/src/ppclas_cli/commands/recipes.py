@@ -45,8 +45,7 @@ def list_command(pattern: str, as_json: bool) -> None:
         [e.name, _percent(e.metadata.get("published")), e.metadata.get("measured"), e.summary]
         for e in entries
     ]
-    header = ["name", "published", "measured here", "what it is"]
-    output.print_table([[*row[:2], row[2] or "not measured", row[3]] for row in rows], header)
+    output.print_table(rows, ["name", "published", "measured here", "what it is"])
 
 
 @recipes.command("show")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -144,17 +145,14 @@ def compare_command(folders: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         output.print_json({"runs": folders, "settings": settings, "best": numbers})
         return
-    room = max(12, (78 - max(map(len, settings), default=0)) // len(found) - 2)
-    rows: list[Sequence[Any]] = [
-        [key, *(_short(value, room) for value in values)] for key, values in settings.items()
-    ]
+    rows: list[Sequence[Any]] = [[key, *map(_said, values)] for key, values in settings.items()]
     if not rows:
         output.note("the runs have the same settings")
     rows += [
         [_METRICS.get(name, "best epoch"), *(_shown(name, value) for value in values)]
         for name, values in numbers.items()
     ]
-    output.print_table(rows, ["", *(_short(Path(folder).name, room) for folder in folders)])
+    output.print_table(rows, ["", *(Path(folder).name for folder in folders)])
 
 
 @runs.command("show")
@@ -215,12 +213,13 @@ def _read(folder: Path) -> _Run:
 
 def _differing(trees: Sequence[Any], key: str = "") -> dict[str, list[Any]]:
     """Dotted key → the value of each tree, where they are not all the same."""
-    if all(
-        isinstance(tree, list) and tree and all(isinstance(item, dict) for item in tree)
+    if any(trees) and all(
+        tree is None or (isinstance(tree, list) and all(isinstance(item, dict) for item in tree))
         for tree in trees
     ):
-        trees = [dict(enumerate(tree)) for tree in trees]  # transforms, one by one
-    if all(isinstance(tree, dict) for tree in trees):
+        trees = [dict(enumerate(tree or ())) for tree in trees]  # transforms, one by one
+    if any(trees) and all(tree is None or isinstance(tree, dict) for tree in trees):
+        trees = [tree or {} for tree in trees]
         found: dict[str, list[Any]] = {}
         for name in dict.fromkeys(name for tree in trees for name in tree):
             found |= _differing(
@@ -231,11 +230,11 @@ def _differing(trees: Sequence[Any], key: str = "") -> dict[str, list[Any]]:
     return {} if same else {key: list(trees)}
 
 
-def _short(value: Any, room: int) -> str:
-    text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
-    if len(text) <= room:
-        return text
-    return f"…{text[1 - room :]}" if "/" in text else f"{text[: room - 1]}…"
+def _said(value: Any) -> str:
+    """A setting as it is compared: a path from here, where it is below."""
+    if isinstance(value, str):
+        return value.removeprefix(f"{Path.cwd()}{os.sep}")
+    return "-" if value is None else json.dumps(value)
 
 
 def _shown(name: str, value: Any) -> Any:

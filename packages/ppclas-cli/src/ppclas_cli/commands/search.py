@@ -213,12 +213,15 @@ def _default_engine() -> str:
 
 def _measure_with(engine: str, console: Any) -> Measure:
     """What a bundle costs in ``engine``: one photo at a time, at the median."""
+    from ppclas_core.plugins import get_registries
     from ppclas_deploy.benchmark import model_bytes
     from ppclas_deploy.engine_choice import runnable
     from ppclas_deploy.measuring import measure_engine
     from ppclas_deploy.photos import choose_photos
     from ppclas_engine.console import Console
     from ppclas_search.search.candidates import Cost
+
+    get_registries().engines.entry(engine)  # says so where there is none
 
     def measure(bundle: Bundle) -> Cost:
         ready = runnable(bundle, engine, Console(quiet=True))
@@ -255,6 +258,7 @@ def _print_space(settings: Settings) -> None:
 
 def _print(found: Found, as_json: bool) -> None:
     """The table, then the best run and what to do with it; files with all of it."""
+    from ppclas_engine.console import duration
     from ppclas_engine.scoring.monitor import format_metric
     from ppclas_search.search import report
 
@@ -271,7 +275,7 @@ def _print(found: Found, as_json: bool) -> None:
     folder, best = found.settings.folder, found.best
     for line in report.not_tried(found):
         printing.note(f"not tried: {line}")
-    printing.note(f"The search took {_time(found.seconds)} and ended: {found.ended}.")
+    printing.note(f"The search took {duration(found.seconds)} and ended: {found.ended}.")
     if best is None:
         printing.error("no run came to an end, so there is no best one")
         click.get_current_context().exit(1)
@@ -287,9 +291,3 @@ def _print(found: Found, as_json: bool) -> None:
         f"  train with its settings:  ppclas train -c {shlex.quote(str(folder / 'best.yaml'))}"
     )
     printing.note(f"  all trials:  {folder / 'trials.csv'}, {folder / 'search.png'}")
-
-
-def _time(seconds: float) -> str:
-    from ppclas_engine.console import duration
-
-    return duration(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +214,7 @@ def command(
 ) -> None:
     """Train or fine-tune an image classifier on the photos in DATA.
 
-    DATA is a folder with a folder of photos per class, a list file (path and label a line) or a
+    DATA is a folder with a folder of photos per class, a list file (path, label per line) or a
     CSV. What is not said is inferred and printed. With no arguments: a demo on built-in photos.
 
     \b
@@ -308,7 +309,8 @@ def command(
     else:
         before = tuning.before(console)
         with tuning.curve_kept():
-            result = train_plan(plan, console, launch=make_launch(plan.config, **places))
+            launch = make_launch(plan.config, **places)
+            result = train_plan(plan, console, ["ppclas", *sys.argv[1:]], launch)
         print_gain(before, result.best, console)
         training_screen.print_result(result, test_data)
 

@@ -28,7 +28,7 @@ Size = Side | tuple[Side, Side]
 ResizeMode = Literal["center", "squash", "letterbox", "none"]
 """How a photo gets the image size; see ``DataSection.resize_mode``."""
 Task = Literal["classification", "multilabel"]
-"""One label an image, or any number of them."""
+"""One label per image, or any number of them."""
 
 
 class ComponentConfig(Params):
@@ -118,7 +118,7 @@ class DataSection(Params):
     labels: str | None = None
     """File with a class name, or an id and a name, a line. Nothing: what the source knows."""
     task: Task | None = None
-    """``classification``: one label an image; ``multilabel``: any number. Nothing: as written."""
+    """``classification``: one label per image; ``multilabel``: any number. Nothing: as written."""
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of each class that is held out where there is no validation set."""
     channels: PositiveInt | None = None

@@ -155,8 +155,8 @@ class ImageSet:
         """
         if self.task == "multilabel":
             raise DataError(
-                f"{self.origin}: expected one label an image, got images with several; what was "
-                "asked for is for one label an image"
+                f"{self.origin}: expected one label per image, got images with several; what was "
+                "asked for is for one label per image"
             )
         return np.array([record.label for record in self.records], dtype=np.int64)
 

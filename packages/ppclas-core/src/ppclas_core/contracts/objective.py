@@ -77,7 +77,7 @@ class Objective(Params):
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it is for: one label an image (``classification``), several (``multilabel``), both."""
+    """What it is for: one label per image (``classification``), several (``multilabel``), both."""
     learns_without_labels: ClassVar[bool] = False
     """Whether photos without a label can be trained on. Their label is
     ``ppclas_data.sources.unlabelled.UNLABELLED``."""

@@ -54,7 +54,7 @@ class Loss(Params):
     """Turn a batch's outputs into one number to minimise."""
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it is for: one label an image (``classification``), several (``multilabel``), both."""
+    """What it is for: one label per image (``classification``), several (``multilabel``), both."""
 
     def __call__(self, outputs: Any, targets: Targets) -> Tensor:
         """Mean loss, a scalar.
@@ -134,7 +134,7 @@ class Metric(Params):
     """A number, or a few, over a whole evaluation."""
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_LABEL
-    """What it is for: one label an image (``classification``), several (``multilabel``), both."""
+    """What it is for: one label per image (``classification``), several (``multilabel``), both."""
 
     def __call__(
         self, probabilities: NDArray[np.float32], labels: NDArray[Any]

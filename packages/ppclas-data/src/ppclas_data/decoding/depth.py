@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a sample: what range their samples have, and how it becomes 0..255.
+"""Pictures of more than 8 bits per sample: the range of their samples, and how it becomes 0..255.
 
 The range is the one that the file declares: 0 to 2**bits - 1 of a TIFF's BitsPerSample, 0 to the
 maximum of a PGM's header, 0 to 65535 of a PNG.
@@ -37,7 +37,7 @@ class TiffHeader(NamedTuple):
 
     @property
     def is_deep(self) -> bool:
-        """Whether it is unsigned grey or RGB of 9 to 16 bits a sample."""
+        """Whether it is unsigned grey or RGB of 9 to 16 bits per sample."""
         grey = self.samples == 1 and self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
         colour = self.samples == 3 and self.photometric == _RGB
         return self.unsigned and self.bits in _DEPTHS and (grey or colour)
@@ -145,7 +145,7 @@ def to_8_bits(samples: NDArray[np.uint16], full: int) -> NDArray[np.uint8]:
 
 def used_range(data: bytes) -> tuple[int, int] | None:
     """(largest sample, largest that the file's declared range has) of a grey or RGB picture of more
-    than 8 bits a sample; None of others, and where it cannot be read.
+    than 8 bits per sample; None of others, and where it cannot be read.
     """
     header = read_tiff_header(data)
     if header is not None:

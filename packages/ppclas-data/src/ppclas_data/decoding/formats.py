@@ -42,7 +42,7 @@ def format_not_read(head: bytes, formats: tuple[str, ...]) -> str | None:
         if "AVIF" not in formats:
             return f"an AVIF, which this Pillow does not read; to read those: {_EXTRA}"
         return (
-            "an AVIF of a kind that is not read (12 bits a sample?); convert it to PNG or 8-bit "
+            "an AVIF of a kind that is not read (12 bits per sample?); convert it to PNG or 8-bit "
             "AVIF first"
         )
     if _JPEG_XL.match(head):

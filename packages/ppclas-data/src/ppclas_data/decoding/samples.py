@@ -5,10 +5,12 @@ satellite. ``Decode`` says how a file becomes pixels, as the first of a list of 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ppclas_core.config.schema import DataSection
 from ppclas_core.contracts.data import Draw, Image, Transform
 from ppclas_core.errors import ImageError, MissingDependencyError, ShapeError
 from pydantic import PositiveInt
@@ -69,6 +71,14 @@ class Decode(Transform):
         if samples.dtype == np.uint16:
             return to_8_bits(samples, most)
         return np.rint(np.clip(np.nan_to_num(samples / most), 0, 1) * 255).astype(np.uint8)
+
+
+def reader_of(section: DataSection) -> Callable[[bytes, str], Image]:
+    """How the files of a data section become pixels: by ``channels`` and ``max_sample``."""
+    if section.channels in (None, 1, _RGB) and section.max_sample is None:
+        return decode
+    channels = _RGB if section.channels in (None, 1) else section.channels
+    return Decode(channels=channels, max_sample=section.max_sample).read
 
 
 def three_bands(data: bytes) -> NDArray[np.uint8] | None:

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from ppclas_core.config.schema import DataSection
-from ppclas_core.contracts.data import ImageSet, Record
+from ppclas_core.contracts.data import Image, ImageSet, Record
 from ppclas_core.contracts.readers import BadImage
 from ppclas_core.errors import DataError, ImageError
 
 from ppclas_data.decoding import jpeg
-from ppclas_data.decoding.decode import count_frames, decode
+from ppclas_data.decoding.decode import count_frames
 from ppclas_data.decoding.depth import used_range
+from ppclas_data.decoding.samples import reader_of
 from ppclas_data.inspection.dark import Range, warn_of_dark
 from ppclas_data.inspection.likeness import alike, picture_hash
 from ppclas_data.loading.loader import allowed_bad, available_cpus
@@ -137,7 +138,8 @@ def check_data(
     images = [
         (image_set, i) for image_set in (splits.train, splits.val) for i in range(len(image_set))
     ]
-    looks = look_at_all(lambda place: _look(*images[place]), len(images), progress)
+    read = reader_of(section)
+    looks = look_at_all(lambda place: _look(*images[place], read), len(images), progress)
     in_train, in_val = looks[: len(splits.train)], looks[len(splits.train) :]
     train, val = _report(splits.train, in_train), _report(splits.val, in_val)
     duplicates, lookalikes = _duplicates(in_train, in_val), _lookalikes(in_train, in_val)
@@ -148,7 +150,13 @@ def check_data(
         *_imbalance(train),
         *_damaged(train, val),
         *_animated(train, val),
-        *warn_of_dark([Range(look.record.where, *look.used) for look in looks if look.used]),
+        *warn_of_dark(
+            [
+                Range(look.record.where, look.used[0], section.max_sample or look.used[1])
+                for look in looks
+                if look.used
+            ]
+        ),
         *_doubled(duplicates),
         *_leaked(lookalikes),
     ]
@@ -178,21 +186,23 @@ def look_at_all(
     return found
 
 
-def _look(image_set: ImageSet, index: int) -> _Look:
+def _look(image_set: ImageSet, index: int, read: Callable[[bytes, str], Image]) -> _Look:
     record = image_set.records[index]
     try:
         data = image_set.read(index)
-        image = decode(data, record.where)
+        image = read(data, record.where)
     except (ImageError, OSError) as error:
         return _Look(record, reason=BadImage.of(index, record, error).reason)
-    frames, damage = _frames(data)
+    several = image.shape[2] != 3  # pages are channels, and Pillow does not know them
+    frames, damage = (1, "") if several else _frames(data)
     is_jpeg = data.startswith(jpeg.SIGNATURE)
     if is_jpeg:
         damage = jpeg.find_damage(data)
     return _Look(
         record,
         hashlib.sha256(data).digest(),
-        picture_hash(image),
+        # Of many channels three are enough to find copies by.
+        picture_hash(image[..., [0, 1, -1]] if several else image),
         image.shape[0],
         image.shape[1],
         frames,

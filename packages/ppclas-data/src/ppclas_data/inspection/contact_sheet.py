@@ -1,4 +1,4 @@
-"""A labelled grid of pictures: one row a method, one column a photo."""
+"""A labelled grid of pictures: one row per method, one column per photo."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def warn_of_dark(ranges: Sequence[Range]) -> list[str]:
     bits = max(1, brightest.largest.bit_length())
     white = 255 * brightest.largest / brightest.full
     return [
-        f"{len(ranges)} photo(s) with more than 8 bits a sample use no more than "
+        f"{len(ranges)} photo(s) with more than 8 bits per sample use no more than "
         f"0..{brightest.largest} of 0..{brightest.full} ({bits} bits; first: {ranges[0].where}): "
         f"nothing in them is brighter than {white:.0f} of 255, so they are nearly black. To scale "
         f"them: -o data.max_sample={2**bits - 1}"

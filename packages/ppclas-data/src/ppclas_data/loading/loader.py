@@ -96,7 +96,7 @@ class Loader:
         Args:
             image_set: what to read.
             pipeline: what to do with each image.
-            batch_size: images a batch.
+            batch_size: images per batch.
             shuffle: another order every epoch, from (seed, epoch); otherwise the set's own order.
             seed: of order and transforms.
             epochs: how many there will be, for transforms that change over a run.

@@ -3,7 +3,7 @@
 A worker is a fresh interpreter that is told what to import, so it never runs the user's script
 again (no ``if __name__ == "__main__"`` needed), never imports Paddle and inherits no lock or
 thread. Batches come back through a pipe: no shared memory to run out of or to leave behind, for a
-copy of about 0.1 ms an image of 224 x 224.
+copy of about 0.1 ms per image of 224 x 224.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def read_lines(path: str | Path, *, keep_ends: bool = False, most: int = LIST_BY
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...]:
-    """Class names from a file with ``id name`` or just a name a line, in id order.
+    """Class names from a file with ``id name`` or just a name per line, in id order.
 
     Lines count as ``id name`` when every one begins with a whole number.
 

@@ -235,8 +235,8 @@ def from_single(images: ImageSet) -> ImageSet:
         replace(record, label=SEVERAL, classes=(record.label,)) for record in images.records
     )
     note = (
-        f"{images.origin}: one label an image, trained as images that may have several (data.task: "
-        "multilabel)."
+        f"{images.origin}: one label per image, trained as images that may have several "
+        "(data.task: multilabel)."
     )
     return replace(images, records=records, task="multilabel", notes=(*images.notes, note))
 

@@ -67,7 +67,7 @@ def add_unlabelled(
 
 
 def load_unlabelled(location: str, root: str | None, notes: list[str]) -> tuple[Record, ...]:
-    """Every photo below a folder, or in a list file: a path a line, relative to ``root`` or the
+    """Every photo below a folder, or in a list file: one path per line, relative to ``root`` or the
     list's folder.
 
     A label after the path is not looked at, and a note says so. A photo that is named twice counts
@@ -89,7 +89,7 @@ def load_unlabelled(location: str, root: str | None, notes: list[str]) -> tuple[
         return tuple(Record(photo, UNLABELLED, photo) for photo in photos)
     if not ListSource.recognises(location):
         raise DataError(
-            f"{location}: expected a folder of photos or a list file with a path a line"
+            f"{location}: expected a folder of photos or a list file with one path per line"
         )
     base = root if root is not None else str(path.parent)
     records: dict[str, Record] = {}
@@ -103,7 +103,7 @@ def load_unlabelled(location: str, root: str | None, notes: list[str]) -> tuple[
         full = os.path.join(base, photo)  # noqa: PTH118 - a million Paths take seconds
         records.setdefault(full, Record(full, UNLABELLED, where))
     if not records:
-        raise DataError(f"{location}: expected a path a line, got an empty file")
+        raise DataError(f"{location}: expected one path per line, got an empty file")
     if labelled:
         notes.append(
             f"The labels in {location} are not looked at: train_extra is for photos without labels."

@@ -10,13 +10,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ppclas_core.contracts.export import Engine, export_facts, export_file
+from ppclas_core.contracts.export import Engine, export_facts
 from ppclas_core.errors import BundleError
+from ppclas_data.leftovers import temporary_folder
 from pydantic import PrivateAttr
 
 from ppclas_deploy.isolate import last_words, offline_environment
 from ppclas_deploy.lite.interpreters import find_runtime, make_ready
 from ppclas_deploy.lite.script import HEADER, SHAPE
+from ppclas_deploy.marks import checked_file
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -41,14 +43,14 @@ class LiteEngine(Engine):
             MissingDependencyError: there is no Python that can load it.
             BundleError: the export has no model for x86.
         """
-        facts, model = export_facts(bundle), export_file(bundle, "model")
+        facts, model = export_facts(bundle), checked_file(bundle)
         if model.suffix != ".nb":
             raise BundleError(
                 f"{bundle.folder} holds no model.nb for x86. Export it where CPython 3.7 is "
                 "installed."
             )
         runtime = find_runtime(self.lite_python, computing=True)
-        with tempfile.TemporaryDirectory(prefix="ppclas-") as folder:
+        with temporary_folder() as folder:
             make_ready(runtime, Path(folder) / "log")
         self._process = LiteProcess(runtime.script("run", str(model.resolve())))
         ran = f"{model.name}, {'this machine' if facts.get('place') == 'x86' else 'x86 twin'}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from packaging.version import Version
-from ppclas_core.contracts.export import Engine, export_facts, export_file
+from ppclas_core.contracts.export import Engine, export_facts
 from ppclas_core.errors import BundleError, MissingDependencyError
 from ppclas_data.loading.loader import available_cpus
 from pydantic import Field, PrivateAttr
@@ -23,6 +23,7 @@ from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load
 from ppclas_deploy.engines.heat_output import OUTPUT, in_fixed_batches
 from ppclas_deploy.home import home
+from ppclas_deploy.marks import checked_file
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -84,7 +85,7 @@ class OnnxRuntimeEngine(Engine):
                 file=sys.stderr,
             )
         self._version = load("onnxruntime", "the engine onnxruntime", "onnx").__version__
-        model = export_file(bundle, "model")
+        model = checked_file(bundle)
         options = {**self.kept(), **asked_options(bundle), **self.provider_options}
         if refers_outside(model):
             raise BundleError(

@@ -14,6 +14,7 @@ from ppclas_deploy.cpus import usable_cpus
 from ppclas_deploy.dependencies import load
 from ppclas_deploy.engines.heat_output import OUTPUT, in_fixed_batches
 from ppclas_deploy.engines.onnxruntime import refers_outside
+from ppclas_deploy.marks import checked_file
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -35,7 +36,7 @@ class OpenVinoEngine(Engine):
         """
         openvino = load("openvino", "the engine openvino", "openvino")
         version = openvino.get_version().split("-")[0]
-        model = export_file(bundle, "model")
+        model = checked_file(bundle)
         # OpenVINO finds the weights by the model's name; here they are known to be the right ones.
         if model.suffix == ".xml":
             if export_file(bundle, "weights") != model.with_suffix(".bin"):

@@ -16,6 +16,7 @@ from ppclas_core.paddle_runtime import require_paddle
 from pydantic import PrivateAttr
 
 from ppclas_deploy.cpus import usable_cpus
+from ppclas_deploy.marks import checked_file
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -43,7 +44,7 @@ class PaddleInferenceEngine(Engine):
         from paddle import inference
 
         self._version = paddle.__version__
-        model, params = export_file(bundle, "model"), export_file(bundle, "params")
+        model, params = checked_file(bundle), export_file(bundle, "params")
         config = inference.Config(str(model), str(params))
         config.disable_gpu()
         config.disable_glog_info()

@@ -17,6 +17,7 @@ from pydantic import PositiveInt, PrivateAttr
 
 from ppclas_deploy.engines.onnxruntime import make_session
 from ppclas_deploy.home import home
+from ppclas_deploy.marks import checked_file
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -83,7 +84,7 @@ class TensorRtEngine(Engine):
     def _open_onnxruntime(self, bundle: Bundle, facts: dict[str, Any]) -> None:
         options = provider_options(bundle, facts, self.gpu)
         Path(options["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True)
-        self._session = make_session(export_file(bundle, "model"), self.threads, PROVIDER, options)
+        self._session = make_session(checked_file(bundle), self.threads, PROVIDER, options)
         import onnxruntime
 
         self._versions = {
@@ -98,9 +99,7 @@ class TensorRtEngine(Engine):
         from paddle import inference
 
         half = facts.get("precision") == "fp16"
-        config = inference.Config(
-            str(export_file(bundle, "model")), str(export_file(bundle, "params"))
-        )
+        config = inference.Config(str(checked_file(bundle)), str(export_file(bundle, "params")))
         config.enable_use_gpu(256, self.gpu)
         config.disable_glog_info()
         config.set_optim_cache_dir(str(home() / "tensorrt"))

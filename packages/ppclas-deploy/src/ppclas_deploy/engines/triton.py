@@ -14,6 +14,7 @@ from pydantic import PrivateAttr
 
 from ppclas_deploy.dependencies import load
 from ppclas_deploy.engines.onnxruntime import make_session
+from ppclas_deploy.marks import check_marks
 from ppclas_deploy.prototext import Message, parse_text
 from ppclas_deploy.triton import CONFIG, MODEL, ModelConfig, require_ends
 
@@ -73,7 +74,9 @@ class TritonEngine(Engine):
             for step in config.ensemble_scheduling.step:
                 self._open(bundle, repository, step.model_name)
             return
-        session = make_session(_file(bundle, f"{repository}/{name}/1/{MODEL}"), self.threads)
+        model = f"{repository}/{name}/1/{MODEL}"
+        session = make_session(_file(bundle, model), self.threads)
+        check_marks(bundle, bundle.folder / model)
         require_ends(config, session)
         self._sessions[name] = session
 

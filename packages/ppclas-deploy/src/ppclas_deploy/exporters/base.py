@@ -13,6 +13,7 @@ from ppclas_data.loading.pipeline import bundle_pipeline
 from pydantic import PositiveInt
 
 from ppclas_deploy.isolate import bundle_job
+from ppclas_deploy.marks import mark_of
 from ppclas_deploy.sizes import channels_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class NetworkExporter(Exporter):
             "bundle": bundle_job(bundle),
             "folder": str(folder.resolve()),
             "interface": interface,
+            "mark": mark_of(bundle.manifest, interface),
             **more,
         }
 

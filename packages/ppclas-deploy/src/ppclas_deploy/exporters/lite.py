@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ppclas_core.errors import ExportError
 from ppclas_core.paddle_runtime import require_paddle
+from ppclas_data.leftovers import temporary_folder
 
 from ppclas_deploy import parity
 from ppclas_deploy.answers import read_photos
@@ -20,6 +20,7 @@ from ppclas_deploy.exporters.base import NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, run_command, run_isolated
 from ppclas_deploy.lite.interpreters import LiteRuntime, find_runtime, make_ready
 from ppclas_deploy.lite.phone import write_phone_files
+from ppclas_deploy.marks import mark_of, mark_program
 from ppclas_deploy.photos import choose_photos
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class LiteExporter(NetworkExporter):
         )
         make_ready(runtime, log)
         whole = self.weights == "float32"
-        with tempfile.TemporaryDirectory(prefix="ppclas-") as work:
+        with temporary_folder() as work:
             # Beside the export if it is what can be run here, else thrown away.
             program = Path(work) if runtime.computes else folder
             rounded = program if whole else Path(work) / "rounded"
@@ -109,6 +110,7 @@ class LiteExporter(NetworkExporter):
             **interface,
         }
         if not runtime.computes:
+            mark_program(folder / "inference.pdmodel", mark_of(bundle.manifest, interface))
             verified = (
                 f"the program that {MODEL} was made from, in Paddle Inference; {MODEL} itself was "
                 f"not run (paddlelite {runtime.version} computes nonsense on x86; 2.12, for "

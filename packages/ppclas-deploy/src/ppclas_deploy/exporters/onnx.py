@@ -18,6 +18,7 @@ from ppclas_deploy.dependencies import need
 from ppclas_deploy.engines.heat_output import OUTPUT
 from ppclas_deploy.exporters.base import HeatExporter
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
+from ppclas_deploy.marks import KEY
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -96,7 +97,7 @@ def write_onnx(job: Mapping[str, Any], path: Path) -> None:
     """Trace, convert, tidy, name, describe and check; needs an empty working folder.
 
     Args:
-        job: ``bundle``, ``interface``, ``opset`` and ``fp16`` of a converting step.
+        job: ``bundle``, ``interface``, ``mark``, ``opset`` and ``fp16`` of a converting step.
         path: where the ONNX file goes.
 
     Raises:
@@ -133,7 +134,7 @@ def write_onnx(job: Mapping[str, Any], path: Path) -> None:
     name_ends(model.graph, interface)
     if job["fp16"]:
         model = _half(model)
-    describe(model, bundle, interface)
+    describe(model, bundle, interface, job["mark"])
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
 
@@ -225,13 +226,14 @@ def name_ends(graph: Any, interface: Interface) -> None:
             axis.dim_value = batch
 
 
-def describe(model: Any, bundle: Bundle, interface: Interface) -> None:
+def describe(model: Any, bundle: Bundle, interface: Interface, mark: str) -> None:
     """Put labels, preprocessing, activation, input and output into the model's metadata, as
-    JSON.
+    JSON, and the mark.
     """
     manifest = bundle.manifest.model_dump(mode="json")
     facts = {key: manifest[key] for key in ("labels", "preprocessing", "activation")}
-    for key, value in {**facts, "input": interface["input"], "output": interface["output"]}.items():
+    facts |= {"input": interface["input"], "output": interface["output"], KEY: mark}
+    for key, value in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
     model.producer_name = "ppclas"

@@ -11,6 +11,7 @@ from ppclas_deploy.dependencies import need
 from ppclas_deploy.exporters.base import HeatExporter
 from ppclas_deploy.exporters.onnx import need_converter, write_onnx
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
+from ppclas_deploy.marks import KEY
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -68,6 +69,7 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     manifest = bundle_of(job["bundle"]).manifest.model_dump(mode="json")
     for key in ("labels", "preprocessing", "activation"):
         model.set_rt_info(json.dumps(manifest[key], ensure_ascii=False), ["ppclas", key])
+    model.set_rt_info(job["mark"], ["ppclas", KEY])
     openvino.save_model(
         model, str(Path(job["folder"]) / MODEL), compress_to_fp16=job["half_weights"]
     )

@@ -10,6 +10,7 @@ from ppclas_core.paddle_runtime import require_paddle
 
 from ppclas_deploy.exporters.base import NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
+from ppclas_deploy.marks import mark_program
 
 if TYPE_CHECKING:
     from ppclas_core.bundle import Bundle
@@ -47,4 +48,5 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     model = save_program(
         bundle_of(job["bundle"]), Path(job["folder"]) / "inference", job["interface"], job["ir"]
     )
+    mark_program(model, job["mark"])
     return {"model": model.name, "params": "inference.pdiparams"}

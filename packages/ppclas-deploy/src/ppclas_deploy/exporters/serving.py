@@ -13,6 +13,7 @@ from ppclas_core.paddle_runtime import require_paddle
 from ppclas_deploy.engines.paddle_inference import PADDLE_ERRORS
 from ppclas_deploy.exporters.base import Interface, NetworkExporter
 from ppclas_deploy.isolate import LOG, bundle_of, last_words, run_isolated
+from ppclas_deploy.marks import mark_program
 from ppclas_deploy.prototext import Field, declare, format_text, parse_text
 from ppclas_deploy.sizes import channels_of
 
@@ -93,6 +94,7 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
     program = save_program(
         bundle_of(job["bundle"]), Path.cwd() / "inference", job["interface"], "old"
     )
+    mark_program(program, job["mark"])
     ends = program_ends(program)
     config = GeneralModelConfig(
         feed_var=[variable(*end, FEED_ALIAS, "feed_type") for end in ends.inputs],

@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 from ppclas_deploy.exporters.base import FP16_TOLERANCE, NetworkExporter
 from ppclas_deploy.exporters.onnx import MODEL, need_converter, write_onnx
 from ppclas_deploy.isolate import LOG, bundle_of, run_isolated
+from ppclas_deploy.marks import mark_program
 from ppclas_deploy.photos import choose_photos
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def convert(job: Mapping[str, Any]) -> dict[str, str]:
         program = save_program(
             bundle_of(job["bundle"]), folder / "inference", job["interface"], "old"
         )
+        mark_program(program, job["mark"])
         return {"model": program.name, "params": "inference.pdiparams"}
     write_onnx(job, folder / MODEL)
     if not job["photos"]:

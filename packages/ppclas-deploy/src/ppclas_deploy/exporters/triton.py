@@ -144,7 +144,7 @@ answer = triton.InferenceServerClient("localhost:8000").infer("{config.name}", [
 print(answer.as_numpy("{gives.name}"))
 ```
 
-`{takes.name}` is {what}; `{gives.name}` has {len(bundle.labels)} numbers an image, in the order of
+`{takes.name}` is {what}; `{gives.name}` has {len(bundle.labels)} numbers per image, in the order of
 `labels.txt`. `parity.json` says what was verified.
 """
 

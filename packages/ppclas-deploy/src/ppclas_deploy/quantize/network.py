@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.errors import ExportError
+from ppclas_data.leftovers import temporary_folder
 
 Ranges = Literal["minmax", "percentile", "entropy"]
 
@@ -52,7 +52,7 @@ class FloatNetwork:
         from onnxruntime.quantization import shape_inference
 
         self.reduce_range = reduce_range
-        with tempfile.TemporaryDirectory(prefix="ppclas-") as folder, _quietly():
+        with temporary_folder() as folder, _quietly():
             prepared = Path(folder) / "prepared.onnx"
             try:
                 shape_inference.quant_pre_process(
@@ -94,7 +94,7 @@ class FloatNetwork:
             "percentile": CalibrationMethod.Percentile,
             "entropy": CalibrationMethod.Entropy,
         }
-        with tempfile.TemporaryDirectory(prefix="ppclas-") as folder, _quietly():
+        with temporary_folder() as folder, _quietly():
             source, augmented = Path(folder) / "model.onnx", Path(folder) / "augmented.onnx"
             onnx.save(self.model, str(source))
             calibrator = create_calibrator(

@@ -5,7 +5,6 @@ it.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import BundleError, ExportError, PpclasError
 from ppclas_core.files import building_folder
 from ppclas_core.paddle_runtime import has_paddle, require_paddle
+from ppclas_data.leftovers import temporary_folder
 from ppclas_engine.console import Console
 
 from ppclas_deploy.dependencies import need
@@ -95,7 +95,7 @@ def quantize_bundle(
     with (
         _float_export(bundle, console) as export,
         _writing(output) as folder,
-        tempfile.TemporaryDirectory() as work,
+        temporary_folder() as work,
     ):
         log = (
             Path(work) / LOG
@@ -155,7 +155,7 @@ def _float_export(bundle: Bundle, console: Console) -> Iterator[Bundle]:
         _check_export(bundle)
         yield bundle
         return
-    with tempfile.TemporaryDirectory(prefix="ppclas-") as folder:
+    with temporary_folder() as folder:
         console.line("Exporting to ONNX first")
         receipt = export_bundle(bundle, "onnx", Path(folder) / "onnx")
         console.line(f"Float export: {receipt.parity.summary()}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ppclas_core.bundle import LABELS, Bundle, versions, write_manifest
 from ppclas_core.contracts.data import ImageSet
-from ppclas_core.contracts.export import export_facts, export_file
+from ppclas_core.contracts.export import export_facts
 from ppclas_core.errors import ExportError
 from ppclas_core.files import write_json
 from ppclas_core.normalize import normalize_batch
@@ -33,6 +33,7 @@ from ppclas_deploy.cpus import has_vnni
 from ppclas_deploy.dependencies import load
 from ppclas_deploy.engines.onnxruntime import OnnxRuntimeEngine, make_session
 from ppclas_deploy.isolate import bundle_of
+from ppclas_deploy.marks import checked_file
 from ppclas_deploy.progress import Teller
 from ppclas_deploy.quantize import photos as choosing
 from ppclas_deploy.quantize.judge import Judge, Verdict, relative_error
@@ -68,7 +69,7 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     chosen = choosing.choose(
         bundle, job["calibrate"], job["data"], count=job["num_photos"], judged=job["judged"]
     )
-    source = export_file(export, "model")
+    source = checked_file(export)
     narrow = not has_vnni() if job["reduce_range"] is None else job["reduce_range"]
     network = FloatNetwork(source, reduce_range=narrow)
     normalize = bundle.manifest.preprocessing.normalize

@@ -87,7 +87,7 @@ def fit_linear_head(
     """Set the weights of ``head`` to a logistic regression on what reaches it in eval mode for
     ``batches``, and with ``flips`` for their mirror images too.
 
-    ``class_weights`` are those of the loss that training goes on with, one a class.
+    ``class_weights`` are those of the loss that training goes on with, one per class.
     """
     import paddle
 

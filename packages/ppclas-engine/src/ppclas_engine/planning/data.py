@@ -207,9 +207,9 @@ def _idle_keys(
     hide nothing.
     """
     given = {}
-    if data.train_transforms is not None and data.train_transforms != train:
+    if _besides_channels(data.train_transforms, train):
         given["data.train_transforms"] = "training"
-    if data.eval_transforms is not None and data.eval_transforms != evaluation:
+    if _besides_channels(data.eval_transforms, evaluation):
         given["data.eval_transforms"] = "evaluation"
     keys = {
         "resize_mode": data.resize_mode != "center",
@@ -228,6 +228,15 @@ def _idle_keys(
             f"data.resize_short {data.resize_short} shapes nothing: data.eval_transforms is given"
         )
     return lines
+
+
+def _besides_channels(
+    given: tuple[ComponentConfig, ...] | None, meant: tuple[ComponentConfig, ...]
+) -> bool:
+    """Whether a list says more than the keys do and ``fit_channels`` adds."""
+    if given is None:
+        return False
+    return tuple(one for one in given if one.name not in ("Decode", "Grayscale")) != meant
 
 
 def _absolute(path: str | None) -> str | None:
@@ -266,7 +275,7 @@ def _infer_image_size(train: ImageSet, model_size: int, own_size: bool, notes: l
 
 
 def _infer_batch_size(images: int, device: Device) -> int:
-    # At least some ten steps an epoch for small sets; on a CPU a step should take seconds, not
+    # At least some ten steps per epoch for small sets; on a CPU a step should take seconds, not
     # minutes.
     largest = 32 if device == "cpu" else 128
     return int(min(largest, max(8, 2 ** int(math.log2(max(images / 10, 8))))))

@@ -17,7 +17,9 @@ from ppclas_core.contracts.training import Metric
 from ppclas_core.errors import ConfigError, WeightsError
 from ppclas_core.plugins import get_registries
 from ppclas_data.inspection.dark import look_for_dark
+from ppclas_data.inspection.readable import check_readable
 from ppclas_data.loading.channels import fit_channels, model_params
+from ppclas_data.loading.pipeline import Pipeline, build_transforms
 from ppclas_data.sources.leaks import same_bytes
 from ppclas_data.sources.splits import open_splits, roots
 from ppclas_data.sources.unlabelled import add_unlabelled
@@ -131,6 +133,9 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
     params = model_params(config.data, config.model.params)
     data = fit_channels(data, config.data, params.get("in_channels"), notes)
+    pipeline = Pipeline(build_transforms(data.eval_transforms or (), "data.eval_transforms"))
+    for images in (train, val):
+        check_readable(images, pipeline.read)
     notes += positions_note(model.metadata, data.image_size)
     assert data.batch_size is not None
     if data.batch_size > len(train):

@@ -12,7 +12,7 @@ from ppclas_core.plugins import get_registries
 from ppclas_core.registry import Registry, resolve
 
 _SAID = {
-    "classification": "one label an image",
+    "classification": "one label per image",
     "multilabel": "images that may have several labels",
 }
 _ONE_LABEL_LOSS, _SEVERAL_LABELS_LOSS = "CrossEntropy", "BinaryCrossEntropy"
@@ -24,7 +24,7 @@ def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> Com
     numbers.
 
     Raises:
-        ConfigError: the loss is not for such labels, or has no class weights or not one a class.
+        ConfigError: the loss is not for such labels, or has no class weights or not one per class.
     """
     if train.task == "multilabel" and config.name == _ONE_LABEL_LOSS:
         config = ComponentConfig(name=_SEVERAL_LABELS_LOSS, **config.params)
@@ -59,8 +59,8 @@ def plan_loss(config: ComponentConfig, train: ImageSet, notes: list[str]) -> Com
 def balanced_weights(train: ImageSet) -> tuple[float, ...]:
     """Weights that make up for unequal numbers of images; 1 for a class that no image has.
 
-    One label an image: images over (classes times images of the class). Several: images without the
-    class over images with it.
+    One label per image: images over (classes times images of the class). Several: images without
+    the class over images with it.
     """
     counts = Counter(label for record in train.records for label in record.class_ids if label >= 0)
     labelled = sum(bool(record.class_ids) and record.class_ids[0] >= 0 for record in train.records)

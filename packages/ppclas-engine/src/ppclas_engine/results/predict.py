@@ -86,8 +86,8 @@ class Predictions(list[Prediction]):
 
 
 def expand_paths(inputs: Sequence[str], notes: list[str] | None = None) -> list[str]:
-    """The image files that files, folders (recursively), ``.txt`` lists (a path a line) and globs
-    stand for; web addresses are left as they are.
+    """The image files that files, folders (recursively), ``.txt`` lists (one path per line) and
+    globs stand for; web addresses are left as they are.
 
     What a folder's photos are is said by ``walk_photos``; what is passed over goes to ``notes``.
 

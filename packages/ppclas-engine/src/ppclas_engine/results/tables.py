@@ -1,7 +1,7 @@
 """The tables of an evaluation: written beside it, read back for pictures and the report page.
 
-``per_class.csv``, ``confusion.csv`` (one label an image), ``reliability.csv`` and
-``predictions.csv``, a row an image.
+``per_class.csv``, ``confusion.csv`` (one label per image), ``reliability.csv`` and
+``predictions.csv``, one row per image.
 """
 
 from __future__ import annotations

@@ -89,13 +89,17 @@ def save_checkpoint(
 
 def keep_copy(path: Path, copy: Path) -> None:
     """Make ``copy`` the same file as ``path``, atomically; a hard link where there are any."""
-    temporary = copy.with_name(f".{copy.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(path, temporary)
-    except OSError:
-        shutil.copyfile(path, temporary)
-    temporary.replace(copy)
+
+    def write(temporary: Path) -> None:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+
+    # Renaming one name of a file to another one of its names would leave both.
+    if not copy.exists() or not copy.samefile(path):
+        write_atomic(copy, write)
 
 
 def previous_of(path: Path) -> Path:

@@ -9,7 +9,6 @@ import json
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from ppclas_core.errors import TrainingError
 from ppclas_core.files import write_text
+from ppclas_data.leftovers import clear_leftovers
 
 _TABLES = ("per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv")
 _TRACE = re.compile(r"command\.txt|\.writable|\.(command\.txt|config\.yaml)\..*\.tmp")
@@ -46,7 +46,7 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """A row an epoch."""
+        """One row per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -70,7 +70,7 @@ class RunFolder:
         return self.path / "summary.json"
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """``metrics.jsonl`` and ``metrics.csv``, a row an epoch."""
+        """``metrics.jsonl`` and ``metrics.csv``, one row per epoch."""
         write_text(self.history, "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(dict.fromkeys(key for row in rows for key in row))
         table = io.StringIO()
@@ -80,10 +80,10 @@ class RunFolder:
         write_text(self.path / "metrics.csv", table.getvalue())
 
     def write_command(self, command: Sequence[str] | None = None) -> None:
-        """``command.txt``: the shell line that started the run."""
-        write_text(
-            self.path / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n"
-        )
+        """``command.txt``: the shell line that started the run; without one, of a run that a
+        program started, the line that makes such a run again."""
+        line = command or ["ppclas", "train", "-c", str(self.config)]
+        write_text(self.path / "command.txt", shlex.join(line) + "\n")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,6 +101,7 @@ class RunFolder:
                 raise TrainingError(f"{self.path}: another process is training there.") from None
             except (ImportError, OSError):  # a filesystem without locks
                 pass
+            clear_leftovers(self.path, self.last.parent)
             yield
         if not self.config.is_file():
             raise TrainingError(f"{self.path} was removed while it was trained in: nothing is left")

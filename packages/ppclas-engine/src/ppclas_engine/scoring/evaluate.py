@@ -53,8 +53,8 @@ class Evaluation:
     confusion: Confusion | None
     """None where images have several labels."""
     per_class: list[dict[str, Any]]
-    """A row a class: class, images, precision, recall, f1; with several labels average_precision,
-    auroc (None where that is not defined) and threshold too."""
+    """One row per class: class, images, precision, recall, f1; with several labels
+    average_precision, auroc (None where that is not defined) and threshold too."""
     indices: NDArray[np.int64]
     """[N] positions in the image set, in the order of ``logits``."""
     logits: NDArray[np.float32]
@@ -89,7 +89,7 @@ def evaluate(
     """Run ``predictor`` over ``batches``; ``on_batch`` gets the number of images of each.
 
     Where images have several labels, ``thresholds`` are the probabilities from which a class is
-    said to be there, one a class (0.5 without them; ``tuned``: those with the highest F1 of each
+    said to be there, one per class (0.5 without them; ``tuned``: those with the highest F1 of each
     class on these very images).
 
     Where several processes share the batches, ``gather`` gives each of them everyone's answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,6 +65,10 @@ class Packed(WeightFormat):
         return dequantised(state, str(path), path.stat().st_size)
 
 
+def _convert(path: Path) -> str:
+    return f"ppclas models convert {shlex.quote(str(path))} --model NAME"
+
+
 class Torch(WeightFormat):
     """What ``torch.save`` writes: its names and shapes are those of another program's model."""
 
@@ -73,7 +78,7 @@ class Torch(WeightFormat):
     def read(self, path: Path) -> NoReturn:
         raise WeightsError(
             f"{path} is a file of torch.save, whose tensors have other names and shapes than here. "
-            f"Convert it for its model first: ppclas models convert {path} --model NAME"
+            f"Convert it for its model first: {_convert(path)}"
         )
 
 
@@ -86,5 +91,5 @@ class Tar(WeightFormat):
     def read(self, path: Path) -> NoReturn:
         raise WeightsError(
             f"{path} is a tar archive. If it holds the weights of a 2020 release, convert it for "
-            f"its model first: ppclas models convert {path} --model NAME"
+            f"its model first: {_convert(path)}"
         )

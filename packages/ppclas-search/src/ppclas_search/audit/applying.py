@@ -13,6 +13,7 @@ from pathlib import Path
 from ppclas_core.errors import DataError
 from ppclas_core.files import building_folder
 from ppclas_data.csv_cells import csv_value
+from ppclas_data.leftovers import clear_leftovers
 
 from ppclas_search.audit.auditing import ACTIONS, COLUMNS
 from ppclas_search.audit.photos import Photo, Photos
@@ -152,6 +153,7 @@ def _write_list(kept: Sequence[tuple[Photo, str]], output: Path) -> None:
 
 def _write_folder(kept: Sequence[tuple[Photo, str]], output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(output.parent)
     taken: set[Path] = set()
     with building_folder(output) as folder:
         for photo, label in kept:

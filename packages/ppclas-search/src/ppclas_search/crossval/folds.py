@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -109,7 +108,9 @@ def cross_validate(
     )
     train = config.train.replace(output=None)
     write_text(folder / RECIPE, dump_config(config.replace(data=data, train=train)))
-    write_text(folder / "command.txt", shlex.join(command or ["ppclas", *sys.argv[1:]]) + "\n")
+    named = [] if group is None else ["--group", group]
+    again = ["ppclas", "train", "-c", str(folder / RECIPE), "--kfold", str(folds), *named]
+    write_text(folder / "command.txt", shlex.join(command or again) + "\n")
     # Last: a folder that has it can be gone on with.
     write_json(folder / FOLDS, {"folds": folds, "group": group, "photos": len(images)})
     return _train(folder, console, on_plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from ppclas_core.bundle import Bundle, Manifest, Preprocessing, architecture_of, write_bundle
 from ppclas_core.config.schema import Config
-from ppclas_core.errors import BundleError, PpclasError
+from ppclas_core.errors import BundleError, DataError, PpclasError
 from ppclas_core.files import write_json
 from ppclas_core.models import create_model
 from ppclas_core.weights import model_state
@@ -27,18 +27,8 @@ from ppclas_engine.scoring.monitor import height
 
 from ppclas_search.features import extract_features
 from ppclas_search.frozen import probe_logits
-from ppclas_search.search.space import Point, Space, key_of
+from ppclas_search.search.space import Point, Space, key_of, part_of, short_value
 
-_KEYS = (
-    "model",
-    "data.image_size",
-    "data.resize_mode",
-    "data.resize_short",
-    "data.interpolation",
-    "data.normalize",
-    "data.eval_transforms",
-)
-"""What decides about size, latency and frozen features; all else is the recipe."""
 _STEP = 3.0
 """Time of a training step in forward passes."""
 _START = 4.0
@@ -75,6 +65,8 @@ class Candidate:
     """That a full run is expected to take."""
     look_seconds: float | None = None
     """That looking at it took: weights, latency, features."""
+    look_cpu_seconds: float | None = None
+    """The same, of this process on all CPU cores: what else runs on the machine does not count."""
     dropped: str = ""
     """Why it is not tried."""
 
@@ -95,15 +87,6 @@ class Limits:
         return ""
 
 
-def part_of(point: Mapping[str, Any]) -> Point:
-    """What of ``point`` makes its candidate."""
-    return {
-        key: value
-        for key, value in point.items()
-        if any(key == name or key.startswith(f"{name}.") for name in _KEYS)
-    }
-
-
 def candidates_of(space: Space) -> list[Point]:
     """Every model with its input that the space has; one that is empty where it chooses none.
 
@@ -112,6 +95,29 @@ def candidates_of(space: Space) -> list[Point]:
     keys = part_of(dict.fromkeys(space.parts))
     chosen = {key: part for key in keys if isinstance(part := space.parts[key], tuple)}
     return list(Space(chosen, space.sampler, None).points())
+
+
+def promising(candidates: Sequence[Candidate]) -> Candidate:
+    """The one with the best probe of those that are tried, the first where there is none."""
+    able = [each for each in candidates if not each.dropped]
+    return max(able, key=lambda each: -np.inf if each.probe is None else each.probe)
+
+
+def usual(config: Config, space: Space) -> Point:
+    """What training does where nobody says anything, for the keys of ``space``.
+
+    Args:
+        config: of a plan, which has every value.
+        space: names the keys.
+    """
+    values = config.model_dump(mode="json")
+    found: Point = {}
+    for key in space.parts:
+        node: Any = values
+        for name in key.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        found[key] = node
+    return found
 
 
 def look_at(
@@ -144,10 +150,14 @@ def look_at(
         place = folder / f"{number:03d}"
         known = _read(place / "candidate.json", point)
         if known is None or (probe and known.probe is None and not known.dropped):
-            began = time.monotonic()
+            began, used = time.monotonic(), time.process_time()
             place.mkdir(parents=True, exist_ok=True)
             known = _look(point, config_of(point), place, measure, limits, console, probe=probe)
-            known = replace(known, look_seconds=round(time.monotonic() - began, 1))
+            known = replace(
+                known,
+                look_seconds=round(time.monotonic() - began, 1),
+                look_cpu_seconds=round(time.process_time() - used, 1),
+            )
             shutil.rmtree(place / "bundle", ignore_errors=True)
             write_json(place / "candidate.json", asdict(known))
             alive()
@@ -195,12 +205,15 @@ def _look(
         bundle = _untrained(plan, place / "bundle")
     except PpclasError as error:  # weights that are not to be had, a size that does not fit
         said = str(error).removeprefix(f"{config.model.name}: ")
-        return replace(candidate, dropped=said.partition(". ")[0])
+        # What is wrong with the photos, or with what is measured, no other model puts right.
+        if isinstance(error, DataError) or said.startswith("train.monitor: "):
+            raise
+        return replace(candidate, dropped=said.partition(". ")[0].rstrip("."))
     try:
         cost = measure(bundle)
     except PpclasError as error:
         if limits != Limits():
-            return replace(candidate, dropped=f"it could not be measured: {error}")
+            return replace(candidate, dropped=f"it could not be measured: {str(error).rstrip('.')}")
         console.warn(f"{candidate.name} could not be measured: {error}")
     else:
         candidate = replace(
@@ -222,7 +235,8 @@ def _name(point: Point, config: Config) -> str:
         for key, value in point.items()
         if key not in ("model", "model.name", "data.image_size")
     ]
-    return " ".join([config.model.name, *([str(shown)] if shown else []), *others])
+    model = short_value(point["model"]) if "model" in point else config.model.name
+    return " ".join([model, *([str(shown)] if shown else []), *others])
 
 
 def _untrained(plan: Plan, folder: Path) -> Bundle:
@@ -275,10 +289,8 @@ def _probed(candidate: Candidate, plan: Plan, bundle: Bundle, console: Console) 
     return replace(candidate, probe=round(height(evaluation.metrics, monitor), 5))
 
 
-def keep_best(
-    found: Sequence[Candidate], seconds: float, jobs: int, runs: int = 3
-) -> list[Candidate]:
-    """Drop the candidates that do not come to ``runs`` full runs each in ``seconds``, worst first.
+def keep_best(found: Sequence[Candidate], seconds: float, jobs: int) -> list[Candidate]:
+    """Drop the candidates that do not come to a full run each in ``seconds``, worst first.
 
     Those without a probe come last. One is always kept.
     """
@@ -289,7 +301,7 @@ def keep_best(
     kept: list[Candidate] = []
     needed = 0.0
     for each in ranked:
-        needed += runs * (each.seconds or 0.0)
+        needed += each.seconds or 0.0
         if kept and needed > seconds * jobs:
             break
         kept.append(each)

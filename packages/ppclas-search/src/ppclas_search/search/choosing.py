@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,19 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ppclas_search.search.space import Point, Range, Sampler, Space, key_of
+from ppclas_search.search.space import Point, Range, Sampler, Space, key_of, part_of
 
 Allowed: TypeAlias = Callable[[Point], bool]
 """Whether a point may be tried: its model is not too slow, its run fits into the time."""
 
 FIRST = 4
-"""Points before a Gaussian process has enough to go by."""
+"""Points before a Gaussian process has enough to learn its scales from."""
+_FIRST_PROBED = 8
+"""The same where models have probes. Until then its scales are those that follow."""
+_OF_MODELS, _OF_RECIPES, _NOISE, _END = 0.1, 0.02, 0.01, 0.01
+"""How far runs are from the probe, by their model and by their recipe, and by chance."""
+_ALIKE, _NEAR = 1.0, 0.5
+"""Parts of an axis over which these two change."""
 _MOST_LISTED = 20_000
 """Points up to which all of them are looked at; beyond, and of ranges, a sample."""
 _SAMPLE = 2000
@@ -184,63 +189,104 @@ def _by_gaussian_process(
 ) -> Point:
     """The point with the largest expected improvement; before that, a few to begin with."""
     done = [each for each in tried if each.height is not None]
-    if len(done) < FIRST:
-        return _beginning(tried, points, rng, prior, start)
+    promise = max((g for point in points if (g := prior(point)) is not None), default=None)
+    if not tried and start is not None:
+        best = [point for point in points if prior(point) == promise]
+        return min(best, key=_distance(space, start))
+    if promise is None and len(done) < FIRST:
+        return points[int(rng.integers(len(points)))]
     from scipy.stats import norm
 
     # Heights above what the prior says: it leads where nothing near has been tried.
     floor = min((guess for point in points if (guess := prior(point)) is not None), default=0.0)
 
-    def guesses(of: Sequence[Point]) -> NDArray[np.float64]:
-        return np.array([floor if (g := prior(point)) is None else g for point in of])
+    guessed = promise is not None
+    inner = _inner(space) if guessed else lambda point: 0.0
 
-    guessed = any(prior(point) is not None for point in points)
+    def guesses(of: Sequence[Point]) -> NDArray[np.float64]:
+        return np.array(
+            [inner(point) + (floor if (g := prior(point)) is None else g) for point in of]
+        )
+
     coordinates = _coordinates(space, prior if guessed else None, floor)
-    known = np.array([coordinates(each.point) for each in done])
+    scales = _scales(space) if guessed else None
+
+    def at(of: Sequence[Point]) -> NDArray[np.float64]:
+        return np.array([coordinates(point) for point in of])
+
+    every = [each.point for each in done]
     heights = np.array([each.height for each in done], np.float64)
-    above = heights - guesses([each.point for each in done])
+    above = heights - guesses(every)
     running = [each.point for each in tried if each.running]
     if running:  # taken for done, as high as expected: two jobs do not try the same place
-        at = np.array([coordinates(point) for point in running])
-        mean, _ = _fit(known, above).predict(at, return_std=True)
-        known, above = np.concatenate([known, at]), np.concatenate([above, mean])
-    mean, spread = _fit(known, above).predict(
-        np.array([coordinates(point) for point in points]), return_std=True
-    )
+        expected = (
+            _fit(at(every), above, scales).predict(at(running)) if done else np.zeros(len(running))
+        )
+        every, above = every + running, np.concatenate([above, expected])
+    if not every:
+        return max(points, key=lambda point: prior(point) or floor)
+    mean, spread = _fit(at(every), above, scales).predict(at(points), return_std=True)
     mean, spread = mean + guesses(points), np.maximum(spread, 1e-9)
-    better = (mean - heights.max()) / spread
+    better = (mean - heights.max(initial=floor)) / spread
     expected = spread * (better * norm.cdf(better) + norm.pdf(better))
     return points[int(expected.argmax())]
 
 
-def _beginning(
-    tried: Sequence[Tried],
-    points: list[Point],
-    rng: np.random.Generator,
-    prior: Callable[[Point], float | None],
-    start: Point | None,
-) -> Point:
-    """First what is known to work for the model that promises most, then others by chance; every
-    second of those for the models of the best half."""
-    guesses = {key_of(point): prior(point) for point in points}
-    best = max((guess for guess in guesses.values() if guess is not None), default=None)
-    promising = [point for point in points if guesses[key_of(point)] == best]
-    if not tried and start is not None:
-        shared = [sum(point[key] == start.get(key) for key in point) for point in promising]
-        return promising[int(np.argmax(shared))]
-    if len(tried) % 2 and best is not None:
-        return promising[int(rng.integers(len(promising)))]
-    levels = [guess for guess in guesses.values() if guess is not None]
-    middle = float(np.median(levels)) if levels else -math.inf
-    good = [p for p in points if (g := guesses[key_of(p)]) is None or g >= middle]
-    return good[int(rng.integers(len(good)))]
+def _distance(space: Space, start: Point) -> Callable[[Point], float]:
+    """How far a point is from ``start``, whose values need not be of the space."""
+    axes = {key: _axis(part) for key, part in space.parts.items() if key in start}
+
+    def apart(key: str, value: Any) -> float:
+        wanted, part = start[key], space.parts[key]
+        listed = part if isinstance(part, tuple) else (value,)
+        if not all(type(each) in (int, float) for each in (wanted, value, *listed)):
+            return float(value != wanted)
+        return sum(abs(a - b) for a, b in zip(axes[key](value), axes[key](wanted), strict=True))
+
+    return lambda point: sum(apart(key, point[key]) for key in axes)
 
 
-def _fit(known: NDArray[np.float64], heights: NDArray[np.float64]) -> Any:
+def _inner(space: Space) -> Callable[[Point], float]:
+    """What a point loses for each setting that is at an end of what may be chosen: people choose
+    ends that they take for too small and too large."""
+    axes = {
+        key: _axis(part)
+        for key, part in space.parts.items()
+        if (isinstance(part, Range) or (len(part) > 2 and _ordered(part)))
+        and not part_of({key: None})
+    }
+    return lambda point: (
+        -_END
+        * sum((2 * share - 1) ** 2 for key, axis in axes.items() for share in axis(point[key]))
+    )
+
+
+def _ordered(part: Sequence[Any]) -> bool:
+    return len(part) > 1 and all(type(value) in (int, float) for value in part)
+
+
+def _scales(space: Space) -> NDArray[np.float64]:
+    """[D]: over which part of each coordinate models change; recipes do not count."""
+    found = []
+    for key, part in space.parts.items():
+        value = part.low if isinstance(part, Range) else part[0]
+        found += [_ALIKE if part_of({key: value}) else 1e6] * len(_axis(part)(value))
+    return np.array([*found, _ALIKE])
+
+
+def _fit(
+    known: NDArray[np.float64], heights: NDArray[np.float64], scales: NDArray[np.float64] | None
+) -> Any:
+    """A Gaussian process; with ``scales`` one of a model and its recipe, while little is known."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+    if scales is not None and len(known) < _FIRST_PROBED:
+        models = ConstantKernel(_OF_MODELS**2) * Matern(scales, nu=2.5)
+        recipes = ConstantKernel(_OF_RECIPES**2) * Matern(_NEAR, nu=2.5)
+        kernel = models + recipes + WhiteKernel(_NOISE**2)
+        return GaussianProcessRegressor(kernel, optimizer=None).fit(known, heights)
     kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(
         np.ones(known.shape[1]), (0.1, 20.0), nu=2.5
     ) + WhiteKernel(0.05, (1e-4, 0.5))
@@ -272,9 +318,8 @@ def _coordinates(
 def _axis(part: Any) -> Callable[[Any], list[float]]:
     if isinstance(part, Range):
         return lambda value: [part.share(value)]
-    numbers = [value for value in part if type(value) in (int, float)]
-    if len(numbers) == len(part) and len(part) > 1:
-        low, high = min(numbers), max(numbers)
+    if _ordered(part):
+        low, high = min(part), max(part)
         scale = Range(low, high, log=low > 0 and high / low >= 8)
         return lambda value: [scale.share(value)]
     texts = [json.dumps(value, sort_keys=True) for value in part]

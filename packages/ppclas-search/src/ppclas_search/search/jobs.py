@@ -97,10 +97,11 @@ class Job:
 
     def _listen(self, lines: IO[str]) -> None:
         ended = False
-        for line in lines:
-            message = json.loads(line)
-            ended = "done" in message
-            self._events.put((self.number, message))
+        with lines:
+            for line in lines:
+                message = json.loads(line)
+                ended = "done" in message
+                self._events.put((self.number, message))
         if not ended:
             self._events.put((self.number, {"lost": True}))
 

@@ -56,6 +56,7 @@ def facts_of(found: Found, trial: Trial) -> dict[str, Any]:
         "epochs": trial.facts.get("epochs"),
         "best_epoch": trial.facts.get("best", {}).get("epoch"),
         "seconds": trial.facts.get("seconds"),
+        "cpu_seconds": trial.facts.get("cpu_seconds"),
         "latency_ms": None if candidate is None else candidate.latency_ms,
         "size_mb": None if candidate is None else candidate.size_mb,
         **{key: _plain(value) for key, value in trial.point.items()},
@@ -180,8 +181,7 @@ def draw(found: Found, path: Path) -> None:
             [_scaled(found.metric, points[i][1]) for i in best],
             color="black",
             linewidth=1,
-            marker="o",
-            markersize=4,
+            zorder=1,  # behind the dots, whose colour says the model
             label="no other is both faster and better",
         )
         axes.set_xlabel(f"latency of one photo in ms, {found.settings.engine or 'this machine'}")

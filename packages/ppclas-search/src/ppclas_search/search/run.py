@@ -13,8 +13,9 @@ from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError, TrainingError
 from ppclas_core.files import write_json, write_text
+from ppclas_data.leftovers import clear_leftovers
 from ppclas_engine.console import Console, duration
-from ppclas_engine.planning.plan import Plan, given, plan_run
+from ppclas_engine.planning.plan import given, plan_run
 from ppclas_engine.runs.run import RunFolder
 from ppclas_engine.scoring.monitor import format_metric
 
@@ -24,12 +25,13 @@ from ppclas_search.search.candidates import (
     candidates_of,
     keep_best,
     look_at,
-    part_of,
+    promising,
+    usual,
 )
 from ppclas_search.search.choosing import choose
 from ppclas_search.search.jobs import Job, Message, Pool, wait_until_free
 from ppclas_search.search.settings import Found, Settings, assignment, check_space
-from ppclas_search.search.space import Point, Range, in_words, key_of
+from ppclas_search.search.space import Point, Range, in_words, key_of, part_of
 from ppclas_search.search.trials import Trial, Trials
 from ppclas_search.search.worker import outcome
 
@@ -66,13 +68,12 @@ class _Search:
         check_space(settings.base, settings.space)
         folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            self._write_base()
+            self._trials = self._open()
             self._before, self._began = self._read_clock(), time.monotonic()
-            self._trials = Trials(folder, settings.storage, settings.space, settings.definition())
             self._look()
-            able = next(each for each in self._candidates if not each.dropped)
-            plan = plan_run(self._config_of(able.point))
-            self._metric, self._start = given(plan.config.train.monitor), self._start_of(plan)
+            plan = plan_run(self._config_of(promising(self._candidates).point))
+            self._metric = given(plan.config.train.monitor)
+            self._start = usual(plan.config, settings.space)
             with Pool(settings.jobs, folder / "jobs") as pool:
                 try:
                     ended = self._work(pool)
@@ -96,7 +97,23 @@ class _Search:
                 raise TrainingError(f"{self._folder}: another process searches there.") from None
             except (ImportError, OSError):  # a filesystem without locks
                 pass
+            clear_leftovers(self._folder)
             yield
+
+    def _open(self) -> Trials:
+        """The trials of this search; a search that never came to one makes room for it."""
+        settings, folder = self._settings, self._folder
+        try:
+            self._write_base()
+            return Trials(folder, settings.storage, settings.space, settings.definition())
+        except ConfigError:
+            if settings.storage is not None or (folder / "trials").exists():
+                raise
+        for path in (self._base, self._clock, folder / "study.journal"):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(folder / "candidates", ignore_errors=True)
+        self._write_base()
+        return Trials(folder, None, settings.space, settings.definition())
 
     def _write_base(self) -> None:
         """The settings that every run starts from; those of the search that is there must be these.
@@ -141,17 +158,6 @@ class _Search:
         overrides = [assignment(key, value) for key, value in point.items()]
         return load_config(str(self._base), overrides).config
 
-    def _start_of(self, plan: Plan) -> Point:
-        """The point that is nearest to what training does where nobody says anything."""
-        values = plan.config.model_dump(mode="json")
-        found: Point = {}
-        for key in self._settings.space.parts:
-            node: Any = values
-            for name in key.split("."):
-                node = node.get(name) if isinstance(node, dict) else None
-            found[key] = node
-        return found
-
     def _look(self) -> None:
         settings = self._settings
         found = look_at(
@@ -169,9 +175,10 @@ class _Search:
         self._candidates = found
         kept = [each for each in found if not each.dropped]
         if not kept:
+            none = "No model" if len(found) == 1 else f"Not one of {len(found)} models"
             raise TrainingError(
-                f"None of the {len(found)} models can be tried. {found[0].name}: "
-                f"{found[0].dropped}. Choose others (--model), or allow more."
+                f"{none} can be tried. {found[0].name}: {found[0].dropped}. Choose others "
+                "(--model) or other limits (--latency-ms, --size-mb)."
             )
         if len(found) > 1:
             self._console.line(

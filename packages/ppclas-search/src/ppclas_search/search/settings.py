@@ -6,16 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ppclas_core.config.load import dump_config, load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
 from ppclas_core.files import write_text
+from ppclas_data.leftovers import temporary_folder
 
-from ppclas_search.search.candidates import Candidate, Limits, part_of
-from ppclas_search.search.space import Sampler, Space, key_of
+from ppclas_search.search.candidates import Candidate, Limits
+from ppclas_search.search.space import Sampler, Space, key_of, part_of
 from ppclas_search.search.trials import Trial
 
 _FALLBACK = 20
@@ -96,7 +96,7 @@ def check_space(base: Config, space: Space) -> None:
     Raises:
         ConfigError: with the key and what is wrong with its value.
     """
-    with TemporaryDirectory(prefix="ppclas-") as folder:
+    with temporary_folder() as folder:
         file = Path(folder) / "base.yaml"
         write_text(file, dump_config(base))
         for key, part in space.parts.items():
@@ -106,7 +106,7 @@ def check_space(base: Config, space: Space) -> None:
                 try:
                     load_config(str(file), [said])
                 except ConfigError as error:
-                    reason = str(error).replace(f"-o {said}: ", "")
+                    reason = str(error).replace(f"-o {said}: ", "").removeprefix(f"{key}: ")
                     raise ConfigError(f"the space's {key}: {reason}") from error
 
 

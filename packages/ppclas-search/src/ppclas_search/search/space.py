@@ -21,6 +21,16 @@ Sampler: TypeAlias = Literal["grid", "tpe", "gp", "random"]
 Point: TypeAlias = dict[str, Any]
 """Dotted key of the config → its value."""
 
+_KEYS = (
+    "model",
+    "data.image_size",
+    "data.resize_mode",
+    "data.resize_short",
+    "data.interpolation",
+    "data.normalize",
+    "data.eval_transforms",
+)
+"""What decides about size, latency and frozen features; all else is the recipe."""
 _SEEDS: Mapping[str, Sequence[Any]] = {
     "schedule.lr": (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4),
     "optimizer.weight_decay": (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6),
@@ -93,7 +103,8 @@ class Range:
         if self.high == self.low:
             return 0.0
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            # 0, which may be asked for beside the space, has no logarithm.
+            return math.log(max(value, 1e-12) / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
 
@@ -104,6 +115,15 @@ Part = tuple[Any, ...] | Range
 def key_of(point: Mapping[str, Any]) -> str:
     """The same text for the same point, whatever the order of its keys."""
     return json.dumps(point, sort_keys=True)
+
+
+def part_of(point: Mapping[str, Any]) -> Point:
+    """What of ``point`` makes its candidate."""
+    return {
+        key: value
+        for key, value in point.items()
+        if any(key == name or key.startswith(f"{name}.") for name in _KEYS)
+    }
 
 
 @dataclass(frozen=True)
@@ -272,6 +292,8 @@ def short_value(value: Any) -> str:
     ['0.001', 'no', 'Mixup']
     >>> short_value({"backbone": 0.2})
     'backbone 0.2'
+    >>> short_value({"name": "MobileNetV2", "pretrained": "mine/flowers.safetensors"})
+    'MobileNetV2 (flowers)'
     """
     if isinstance(value, list) and all(isinstance(each, dict) for each in value):
         return "+".join(str(each.get("name", each)) for each in value) or "no"
@@ -279,7 +301,9 @@ def short_value(value: Any) -> str:
         return "/".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
     if isinstance(value, dict):
         if "name" in value:
-            return str(value["name"])
+            weights = value.get("pretrained")
+            named = f" ({Path(weights).stem})" if isinstance(weights, str) else ""
+            return f"{value['name']}{named}"
         return " ".join(f"{key} {each}" for key, each in value.items()) or "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 

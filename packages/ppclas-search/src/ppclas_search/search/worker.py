@@ -74,7 +74,7 @@ def _read(jobs: queue.Queue[Any], answers: queue.Queue[Any]) -> None:
 
 def _work(job: Mapping[str, Any]) -> dict[str, Any]:
     """Train, or go on with, the run of ``job``, and say what came of it."""
-    folder, began = Path(job["folder"]), time.monotonic()
+    folder, began, used = Path(job["folder"]), time.monotonic(), time.process_time()
     run, console = RunFolder(folder), Console(quiet=True)
     try:
         if not run.finished.exists():
@@ -87,7 +87,11 @@ def _work(job: Mapping[str, Any]) -> dict[str, Any]:
         if str(error).startswith("Stopped on request"):  # nobody is there to be told
             sys.exit(0)
         return {"error": str(error)}
-    return {**outcome(run), "seconds": round(time.monotonic() - began, 1)}
+    return {
+        **outcome(run),
+        "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(time.process_time() - used, 1),
+    }
 
 
 def outcome(run: RunFolder) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from ppclas_serve.backend.tensors import decode_base64
 from ppclas_serve.http.forms import read_files
 
 _MEMORY = 1 << 30  # bytes of bodies that may be held at a time
+_FILES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
+"""Types of a body that is one file, beside image/*; curl's ``--data-binary`` says the last."""
 
 
 class Bodies:
@@ -99,7 +101,7 @@ class Bodies:
             ]
         elif kind == "application/json" or kind.endswith("+json"):
             photos = _from_json(read_json(body), self._limits)
-        elif kind in ("", "application/octet-stream") or kind.startswith("image/"):
+        elif kind in _FILES or kind.startswith("image/"):
             photos = [Photo("image", body)] if body else []
         else:
             raise Problem(
