@@ -21,6 +21,11 @@ NAMED = [
     for peer in torch_peers.PEERS
     if not (peer.arguments or peer.params or "_wsl" in peer.architecture)
     and peer.model != "shufflenet_v2_x1_0"
+    and not peer.model.startswith("tf_mixnet")
+    # Without the separators they are RegNetX_16GF and RegNetX_32GF.
+    and peer.model not in ("regnet_x_1_6gf", "regnet_x_3_2gf")
+    # One network for two sizes: the smaller is meant.
+    and not (peer.architecture.endswith("384") and "384" not in peer.model)
 ]
 
 

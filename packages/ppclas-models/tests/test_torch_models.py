@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import re
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from math import prod
@@ -32,7 +33,11 @@ needs_torch = pytest.mark.skipif(
     bool(missing), reason=f"not installed, only needed to compare: {', '.join(missing)}"
 )
 
-QUICK = ("ShuffleNetV2_x0_25", "ResNet18_vd", "EfficientNetB0", "SqueezeNet1_1")
+QUICK = (
+    *("ShuffleNetV2_x0_25", "ResNet18_vd", "EfficientNetB0", "SqueezeNet1_1"),
+    *("PPLCNetV2_small", "MobileNetV4_conv_small", "ConvNeXtV2_atto", "MobileOne_s0"),
+    *("FastViT_t8", "EfficientViT_b0", "DeiT_tiny_patch16_224", "PVT_V2_B0"),
+)
 """Architectures whose answers are compared wherever torch is installed; the others' under the
 marker ``sweep``."""
 
@@ -51,14 +56,27 @@ def namings_of(architecture: str) -> list[TorchNames]:
 def naming_of(peer: torch_peers.Peer) -> TorchNames:
     namings = namings_of(peer.architecture)
     named = [
-        n for n in namings if f"{peer.library}'s" in n.layout.title and n.layout.fits(peer.model)
+        n
+        for n in namings
+        if any(
+            fnmatchcase(f"{peer.library}/{peer.model}", pattern + "*")
+            for pattern in n.layout.models
+        )
     ]
+    if not named:  # a class: the library is all that is known
+        named = [n for n in namings if f"{peer.library}'s" in n.layout.title]
     return (named or namings)[0]
 
 
-def wanted_here(shape: list[int], dimensions: int) -> tuple[int, ...]:
-    """A torch tensor's shape here: linear layers are [in, out], and can be convolutions there."""
-    return (prod(shape[1:]), shape[0]) if dimensions == 2 else tuple(shape)
+def fits(real: list[int], key: str, shape: tuple[int, ...]) -> bool:
+    """Whether a torch tensor can become the one here: linear layers are [in, out], and can be
+    convolutions there; positions are a row, and can be a map there.
+    """
+    if len(shape) == 2 and key.endswith(".weight"):
+        return (prod(real[1:]), real[0]) == shape
+    if len(real) == 4 and len(shape) == 3:
+        return (real[0], real[2] * real[3], real[1]) == shape
+    return [side for side in real if side > 1] == [side for side in shape if side > 1]
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: f"{peer.architecture}-{peer.title}")
@@ -66,14 +84,20 @@ def test_every_tensor_of_the_real_model_has_its_place(peer):
     real, naming = facts()[peer.title], naming_of(peer)
     for key, shape in shapes_of(peer.architecture).items():
         name = naming.names[key]
-        if name is not None:
-            assert wanted_here(real[name], len(shape)) == shape, key
+        if key in naming.joined:
+            parts = [real[part] for part in naming.joined[key] if part is not None]
+            assert all(len(part) == len(shape) and prod(part) < prod(shape) for part in parts), key
+        elif key in naming.pieces:
+            _, of = naming.pieces[key]
+            assert [real[name][0] // of, *real[name][1:]] == list(shape), key
+        elif name is not None:
+            assert fits(real[name], key, shape), key
     for key, name in naming.biases.items():
-        assert tuple(real[name]) == shapes_of(peer.architecture)[key]
-    left = real.keys() - {*naming.names.values(), *naming.biases.values()}
+        assert real[name][0] == shapes_of(peer.architecture)[key][-1]
+    left = real.keys() - naming.sources
     assert all(re.fullmatch(naming.layout.dropped, name) for name in left)
     said = [line for line in naming.layout.differences if "to get the same answers" not in line]
-    assert (not said) == peer.same or peer.architecture == "SqueezeNet1_0"
+    assert peer.same is None or (not said) == peer.same or peer.architecture == "SqueezeNet1_0"
 
 
 def test_nothing_is_claimed_that_no_real_model_shows():
@@ -168,7 +192,7 @@ def test_the_answers_are_the_real_models(peer, tmp_path):
     largest, warnings = torch_peers.compare(peer, tmp_path)
     # A wrong epsilon in EfficientNetB0 makes about 3e-3; the largest seen of a right conversion is
     # 2.4e-4.
-    assert (largest < 5e-4) == peer.same
+    assert peer.same is None or (largest < 5e-4) == peer.same
     assert warnings or (peer.same and not peer.params)
 
 

@@ -3,6 +3,8 @@
 
 ``python tools/write_shapes.py FOLDER...`` reads ``FOLDER/<Architecture>.json`` of each folder,
 lists of ``[name, shape, dtype]``; a fourth element marks what holds no learned value.
+Later architectures of the catalogue that are in none of them, since no Paddle weights are
+published, are built here.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ import lzma
 import sys
 from pathlib import Path
 
+import paddle
+from ppclas_core.models import create_model
+from ppclas_models.catalog import load_catalog
 from ppclas_models.shapes import TABLE
 
 
@@ -24,7 +29,16 @@ def main(folders: list[Path]) -> None:
         rows = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(rows, list):
             table[file.stem] = {name: shape for name, shape, _, *mark in rows if not mark}
+    for row in load_catalog().values():
+        if row.year and row.family and row.architecture not in table:
+            table[row.architecture] = _built(row.architecture)
     TABLE.write_bytes(lzma.compress(json.dumps(table, separators=(",", ":")).encode(), preset=9))
+
+
+def _built(architecture: str) -> dict[str, list[int]]:
+    with paddle.LazyGuard(), paddle.utils.unique_name.guard():
+        state = create_model(architecture).state_dict()
+    return {name: list(tensor.shape) for name, tensor in state.items()}
 
 
 if __name__ == "__main__":

@@ -11,51 +11,18 @@ cannot be made up for is said, or refused where the shapes differ.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from ppclas_core.errors import WeightsError
 
 from ppclas_models.conversion import torch_families as families
 from ppclas_models.conversion import torch_light_families as light
-from ppclas_models.conversion.parts import Part, parts_of
-
-_LEAVES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_variance": "running_var"}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A torch package's way to build and name a family."""
-
-    models: tuple[str, ...]
-    """Globs of its models' names, each with the package before it: ``timm/resnet*d``."""
-    family: families.Family
-    epsilon: float = 1e-5
-    """Of its batch norms."""
-    factors: Mapping[str, float] = field(default_factory=dict)
-    """State-dict name here → what its values are multiplied by."""
-    biased: str = ""
-    """Pattern of the units whose convolution has a bias before its batch norm there."""
-    dropped: str = ""
-    """Pattern of the torch tensors that ``differences`` speaks of."""
-    differences: tuple[str, ...] = ()
-    """What no weights can make up for."""
-
-    @property
-    def title(self) -> str:
-        """For example "timm's resnet*d"."""
-        packages: dict[str, list[str]] = {}
-        for model in self.models:
-            package, _, name = model.partition("/")
-            packages.setdefault(package, []).append(name)
-        return " and ".join(
-            f"{package}'s {', '.join(names)}" for package, names in packages.items()
-        )
-
-    def fits(self, model: str) -> bool:
-        """Whether the torch model called ``model`` (or a file named after it) is one of them."""
-        return any(fnmatchcase(model, each.partition("/")[2] + "*") for each in self.models)
+from ppclas_models.conversion.parts import parts_of
+from ppclas_models.conversion.torch_layout import LEAVES, UNREAD, Layout, matched, renamed
+from ppclas_models.conversion.torch_mobile import MOBILE, MOBILE_EPSILONS, MOBILE_REFUSED
+from ppclas_models.conversion.torch_modern import MODERN
+from ppclas_models.conversion.torch_transformers import TRANSFORMERS
+from ppclas_models.shapes import shapes_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +38,17 @@ class TorchNames:
     """Name of a batch norm's mean here → torch's of the convolution's bias that it takes up."""
     variance: float
     """What is added to the batch norms' variances."""
+    joined: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
+    """State-dict name here → the torch tensors that make it up; None: zeros."""
+    pieces: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """State-dict name here → which of how many equal parts of the torch tensor it is."""
+
+    @property
+    def sources(self) -> set[str]:
+        """The torch tensors that are read."""
+        joined = (name for names in self.joined.values() for name in names)
+        every = {*self.names.values(), *self.biases.values(), *joined}
+        return {name for name in every if name is not None}
 
 
 def torch_names(architecture: str) -> list[TorchNames]:
@@ -81,11 +59,16 @@ def torch_names(architecture: str) -> list[TorchNames]:
     """
     for pattern, layouts in _LAYOUTS.items():
         if re.fullmatch(pattern, architecture):
-            parts = parts_of(architecture)
             epsilon = next(
-                (value for name, value in _EPSILONS.items() if architecture.endswith(name)), 1e-5
+                (value for name, value in _EPSILONS.items() if re.fullmatch(name, architecture)),
+                1e-5,
             )
-            return [_names(architecture, parts, layout, epsilon) for layout in layouts]
+            return [
+                _names(architecture, layout, epsilon)
+                if layout.family
+                else _renamed(architecture, layout, epsilon)
+                for layout in layouts
+            ]
     reasons = (
         reason for pattern, reason in _REFUSED.items() if re.fullmatch(pattern, architecture)
     )
@@ -95,21 +78,44 @@ def torch_names(architecture: str) -> list[TorchNames]:
     )
 
 
-def _names(architecture: str, parts: dict[str, Part], layout: Layout, epsilon: float) -> TorchNames:
+def _names(architecture: str, layout: Layout, epsilon: float) -> TorchNames:
+    """By the layers."""
+    assert layout.family is not None
+    parts = parts_of(architecture)
     namer = layout.family(architecture, list(dict.fromkeys(part.unit for part in parts.values())))
     names: dict[str, str | None] = {}
     biases: dict[str, str] = {}
     for key, part in parts.items():
         module = namer(part.unit, part.kind == "norm")
-        names[key] = None if module is None else f"{module}.{_LEAVES[part.leaf]}"
+        names[key] = None if module is None else f"{module}.{LEAVES[part.leaf]}"
         if part.leaf == "_mean" and re.fullmatch(layout.biased, part.unit):
             biases[key] = f"{namer(part.unit, False)}.bias"
     factors = {key: factor for key, factor in layout.factors.items() if key in parts}
     return TorchNames(layout, names, factors, biases, layout.epsilon - epsilon)
 
 
-_EPSILONS = {**dict.fromkeys((f"EfficientNetB{n}" for n in range(8)), 1e-3), "_deeplab": 1e-3}
-"""End of an architecture's name → epsilon of its batch norms here, where it is not 1e-5."""
+def _renamed(architecture: str, layout: Layout, epsilon: float) -> TorchNames:
+    """By the tensors' names."""
+    naming = TorchNames(layout, {}, {}, {}, layout.epsilon - epsilon)
+    for key in shapes_of(architecture):
+        for pattern, names in layout.joined.items():
+            if match := re.fullmatch(pattern, key):
+                naming.joined[key] = tuple(name and match.expand(name) for name in names)
+        for pattern, factor in layout.factors.items():
+            if re.fullmatch(pattern, key):
+                naming.factors[key] = factor
+        if bias := matched(key, layout.folded):
+            naming.biases[key] = bias
+        name, _, piece = renamed(key, layout.rules).partition("[")
+        naming.names[key] = None if name == UNREAD or key in naming.joined else name
+        if piece:
+            number, of = piece.rstrip("]").split("/")
+            naming.pieces[key] = int(number), int(of)
+    return naming
+
+
+_EPSILONS = {r"EfficientNetB\d|.*_deeplab": 1e-3, **MOBILE_EPSILONS}
+"""Pattern of the architectures' names → epsilon of their batch norms here, where it is not 1e-5."""
 
 _SYMMETRIC = (
     "its strided convolutions pad both sides alike, those here as TensorFlow does: build the "
@@ -153,7 +159,7 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
         Layout(("timm/mobilenetv2_*",), light.mobilenet_v2_timm),
     ),
     r"MobileNetV2_x2_0": (Layout(("torchvision/mobilenet_v2",), light.mobilenet_v2),),
-    r"ShuffleNetV2(_x0_25|_x0_33|_x0_5|_x1_5)?": (
+    r"ShuffleNetV2(_x0_25|_x0_33|_x0_5|_x1_0|_x1_5)?": (
         Layout(("torchvision/shufflenet_v2_*",), light.shufflenet_v2),
     ),
     r"SqueezeNet1_0": (
@@ -233,6 +239,9 @@ _LAYOUTS: dict[str, tuple[Layout, ...]] = {
             differences=("its activations leak (0.01 of what is negative), those here do not",),
         ),
     ),
+    **MOBILE,
+    **MODERN,
+    **TRANSFORMERS,
 }
 """Pattern of the architectures' names → the layouts."""
 
@@ -256,5 +265,6 @@ _REFUSED = {
     r"Xception\d+": "timm's is that of DeepLabv3+ (Xception41_deeplab and Xception65_deeplab here)",
     r"EfficientNetB0_small": "timm's efficientnet_lite0 has ReLU6, this one swish",
     r"ResNet50_ACNet_deploy": "its batch norms are folded into its convolutions",
+    **MOBILE_REFUSED,
 }
 """Pattern of the architectures' names → why no torch weights fit, where that is not plain."""

@@ -50,13 +50,21 @@ def take_torch(found: State, path: Path, architecture: str, model: str | None) -
     made: list[str] = []
     for key, shape in shapes_of(architecture).items():
         name = naming.names[key]
-        if name is None:
-            state[key] = _identity(key, shape)
-            made.append(key)
-        elif name in found:
-            state[key] = _converted(found, name, len(shape), naming, key)
-    known = {*naming.names.values(), *naming.biases.values()}
-    unused = tuple(name for name in found if name not in known)
+        parts = naming.joined.get(key, ())
+        try:
+            if parts:
+                if all(part is None or part in found for part in parts):
+                    state[key] = _joined(found, parts, shape)
+            elif name is None:
+                state[key] = _neutral(key, shape)
+                made.append(key)
+            elif name in found:
+                state[key] = _converted(found, name, shape, naming, key)
+        except ValueError as error:
+            raise WeightsError(
+                f"{path}: the tensors for {key} are not of the shapes that a {architecture} has"
+            ) from error
+    unused = tuple(name for name in found if name not in naming.sources)
     return Taken(
         state,
         tuple(made),
@@ -79,9 +87,9 @@ def _chosen(
                 f"a {architecture} cannot be made from a torch model called {model!r}. It can "
                 f"from: {titles}"
             )
-    fits = [sum(name in found for name in naming.names.values()) for naming in namings]
+    fits = [sum(name in found for name in naming.sources) for naming in namings]
     if not max(fits):
-        names = sorted(name for name in namings[0].names.values() if name is not None)
+        names = sorted(namings[0].sources)
         raise WeightsError(
             f"{path} has no tensor of a {architecture} as torchvision or timm name it, such as "
             f"{first_few(names)}; it has {first_few(found)}"
@@ -105,10 +113,12 @@ def _notes(naming: TorchNames, found: State) -> tuple[str, ...]:
     notes = [f"read as the weights of {naming.layout.title}"]
     folded = [name for name in naming.biases.values() if name in found]
     if folded:
-        notes.append(
-            f"{len(folded)} biases of convolutions went into their batch norms' means: "
-            f"{first_few(folded)}"
+        into = (
+            "the position embeddings"
+            if "pos_embed" in naming.biases
+            else ("their batch norms' means")
         )
+        notes.append(f"{len(folded)} biases of convolutions went into {into}: {first_few(folded)}")
     if naming.variance:
         there = naming.layout.epsilon
         notes.append(
@@ -130,30 +140,62 @@ def _differences(naming: TorchNames, unused: Sequence[str]) -> tuple[str, ...]:
 
 
 def _converted(
-    found: State, name: str, dimensions: int, naming: TorchNames, key: str
+    found: State, name: str, shape: tuple[int, ...], naming: TorchNames, key: str
 ) -> NDArray[Any]:
     value = found[name]
-    # torch keeps the weight of a linear layer as [out, in]; there it can be a convolution of the
-    # whole map.
-    if dimensions == 2 and value.ndim in (2, 4):
-        value = value.reshape(len(value), -1).T
+    if piece := naming.pieces.get(key):
+        number, of = piece
+        value = np.split(value, of)[number]
+    value = _arranged(value, shape, linear=key.endswith(".weight"))
     if key in naming.factors:
         value = value * np.asarray(naming.factors[key], value.dtype)
     bias = naming.biases.get(key)
     if bias is not None and bias in found:
-        value = value - found[bias].astype(np.float32)
+        if key.endswith("._mean"):
+            value = value - found[bias].astype(np.float32)
+        else:  # of patches: the token of the whole image comes first
+            value = np.concatenate([value[:, :1], value[:, 1:] + found[bias]], axis=1)
     if naming.variance and key.endswith("._variance"):
         value = value.astype(np.float32) + np.float32(naming.variance)
     return np.ascontiguousarray(value)
 
 
-def _identity(key: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """What makes a 1x1 convolution, or the batch norm behind it, give back its input."""
-    if len(shape) == 4:
-        return np.eye(shape[0], shape[1], dtype=np.float32).reshape(shape)
-    leaf = key.rpartition(".")[2]
-    return np.full(
-        shape,
-        {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - _EPSILON}[leaf],
-        np.float32,
+def _arranged(value: NDArray[Any], shape: tuple[int, ...], *, linear: bool) -> NDArray[Any]:
+    """``value`` with as many axes as ``shape``, in the order here."""
+    # torch keeps the weight of a linear layer as [out, in]; there it can be a convolution of the
+    # whole map.
+    if len(shape) == 2 and linear and value.ndim in (2, 4):
+        return value.reshape(len(value), -1).T
+    if value.ndim == 4 and len(shape) == 3:  # of positions on a map: [1, C, H, W] there
+        return value.reshape(*value.shape[:2], -1).transpose(0, 2, 1)
+    if value.ndim > len(shape):
+        return value.reshape(value.shape[: len(shape)])
+    return value.reshape(*value.shape, *(1,) * (len(shape) - value.ndim))
+
+
+def _joined(found: State, names: Sequence[str | None], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The tensors called ``names`` one after another, with zeros for None, as ``shape``.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+    tensors = [None if name is None else found[name] for name in names]
+    given = [tensor for tensor in tensors if tensor is not None]
+    axis = next(
+        (i for i, (a, b) in enumerate(zip(given[0].shape, shape, strict=True)) if a != b), 0
     )
+    missing = list(shape)
+    missing[axis] -= sum(tensor.shape[axis] for tensor in given)
+    zeros = np.zeros([max(size, 0) for size in missing], given[0].dtype)
+    return np.concatenate([zeros if each is None else each for each in tensors], axis)
+
+
+def _neutral(key: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """What makes a 1x1 convolution, or the batch norm behind it, give back its input; zeros for
+    what the answers do not depend on.
+    """
+    if len(shape) == 4 and shape[2:] == (1, 1):
+        return np.eye(shape[0], shape[1], dtype=np.float32).reshape(shape)
+    values = {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - _EPSILON}
+    leaf = key.rpartition(".")[2]
+    return np.full(shape, values[leaf] if len(shape) == 1 else 0.0, np.float32)

@@ -57,9 +57,10 @@ STAGES = (
 class EfficientNetV2Config(ModelConfig):
     """An EfficientNetV2."""
 
-    padded_for: PositiveInt = 384
+    padded_for: PositiveInt | None = 384
     """Side of the images for which the strided convolutions pad as TensorFlow's SAME does, pixels;
-    the weights were trained with that. Other sizes work too, with the same padding."""
+    the weights were trained with that. Other sizes work too, with the same padding. None pads by
+    half a kernel on all sides."""
     dropout: Rate = 0.2
     """Share of the features before the classifier that training drops."""
     drop_path_rate: Rate = 0.2
@@ -155,4 +156,6 @@ class EfficientNetV2(ChainModel):
 
     def _padding(self, stride: int) -> list[int]:
         """Of a 3x3 convolution on the last map so far."""
+        if self.config.padded_for is None:
+            return [1, 1, 1, 1]
         return same_padding(math.ceil(self.config.padded_for / self.out_stride), 3, stride)

@@ -36,6 +36,9 @@ class ResNeStConfig(ModelConfig):
     pool_first: bool = False
     """Pool before the 3x3 convolution of a block that shrinks its map, not after it: the paper's
     ResNeSt-fast."""
+    pool_zeros: bool = False
+    """Whether those pools count the zeros around the map, as the paper's own weights have it; the
+    published ones here do not."""
     dropout: Rate = 0.0
     """Share of the features before the classifier that training drops."""
 
@@ -74,7 +77,11 @@ class Bottleneck(nn.Layer):
     def __init__(self, in_channels: int, channels: int, stride: int, config: ResNeStConfig) -> None:
         super().__init__()
         out_channels = EXPANSION * channels
-        pool = nn.AvgPool2D(3, stride, padding=1) if stride > 1 else nn.Identity()
+        pool = (
+            nn.AvgPool2D(3, stride, padding=1, exclusive=not config.pool_zeros)
+            if stride > 1
+            else nn.Identity()
+        )
         self.pool_before = pool if config.pool_first else nn.Identity()
         self.pool_after = nn.Identity() if config.pool_first else pool
         self.conv1 = ConvNorm(in_channels, channels, 1, act=nn.ReLU(), keys=UNDERSCORED)

@@ -23,9 +23,17 @@ from ppclas_models.layers.swin import (
     SwinNet,
     merge_neighbours,
 )
-from ppclas_models.layers.window import ShiftedWindows, relative_position_index
+from ppclas_models.layers.window import ShiftedWindows, Size, relative_position_index
 
 models = Variants()
+
+
+class ShiftedSwinConfig(SwinConfig):
+    """A Swin Transformer, of the first version."""
+
+    shift_one_window: bool = True
+    """Whether a map that is a single window is shifted as well, which separates places that are
+    neighbours. The published weights were trained with that; in the paper it is not."""
 
 
 class WindowAttention(ShiftedWindows):
@@ -33,15 +41,21 @@ class WindowAttention(ShiftedWindows):
     offset from a query to a key (the paper's equation 4).
     """
 
-    def __init__(self, dim: int, num_heads: int, window: int, shift: int) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, window: int, shift: int, shift_one_window: bool
+    ) -> None:
         super().__init__(window, shift)
-        self.num_heads = num_heads
+        self.num_heads, self.shift_one_window = num_heads, shift_one_window
         self.scale = (dim // num_heads) ** -0.5
         self.qkv = linear(dim, 3 * dim)
         self.proj = linear(dim, dim)
         self.relative_position_bias_table = self.create_parameter(
             [(2 * window - 1) ** 2, num_heads], default_initializer=TruncatedNormal(std=0.02)
         )
+
+    def window_on(self, size: Size) -> tuple[int, int]:
+        one = self.window >= max(size) and not self.shift_one_window
+        return self.window, 0 if one else self.shift
 
     def attend_within(self, windows: Tensor, window: int, mask: Tensor | None) -> Tensor:
         places = window**2
@@ -67,10 +81,10 @@ class PatchMerging(nn.Layer):
 
 
 # The paper's section 3.3; drop_path_rate from its appendix A2.1, 0.1 for fine-tuning.
-Tiny = partial(SwinConfig, embed_dim=96, depths=(2, 2, 6, 2), drop_path_rate=0.2)
-Small = partial(SwinConfig, embed_dim=96, depths=(2, 2, 18, 2), drop_path_rate=0.3)
-Base = partial(SwinConfig, embed_dim=128, depths=(2, 2, 18, 2))
-Large = partial(SwinConfig, embed_dim=192, depths=(2, 2, 18, 2), drop_path_rate=0.1)
+Tiny = partial(ShiftedSwinConfig, embed_dim=96, depths=(2, 2, 6, 2), drop_path_rate=0.2)
+Small = partial(ShiftedSwinConfig, embed_dim=96, depths=(2, 2, 18, 2), drop_path_rate=0.3)
+Base = partial(ShiftedSwinConfig, embed_dim=128, depths=(2, 2, 18, 2))
+Large = partial(ShiftedSwinConfig, embed_dim=192, depths=(2, 2, 18, 2), drop_path_rate=0.1)
 
 
 @models.register(
@@ -88,10 +102,15 @@ class Swin(SwinNet):
         ShapeError: H or W is not a multiple of 4.
     """
 
+    config: ShiftedSwinConfig
+
     def merging(self, dim: int) -> nn.Layer:
         return PatchMerging(dim)
 
     def block(self, dim: int, shift: int, drop_path_rate: float, stage: int) -> nn.Layer:
-        attention = WindowAttention(dim, dim // HEAD_WIDTH, self.config.window_size, shift)
+        config = self.config
+        attention = WindowAttention(
+            dim, dim // HEAD_WIDTH, config.window_size, shift, config.shift_one_window
+        )
         mlp = Mlp(dim, MLP_RATIO * dim)
         return EncoderBlock(dim, attention, mlp, drop_path_rate=drop_path_rate)
