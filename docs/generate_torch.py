@@ -30,13 +30,13 @@ SEEDS = ("0", "1")
 Measured = dict[str, dict[str, dict[str, float]]]
 TEXTS: dict[str, dict[str, str]] = {
     "en": {
-        "head": "| here | there | pixels | largest difference | of another seed |",
+        "head": "here | there | pixels | largest difference | of another seed",
         "warned": ", with a warning",
         "unknown": "not measured",
         "float64": ", in float64",
     },
     "zh": {
-        "head": "| 本项目 | 对方 | 像素 | 最大差别 | 另一个随机种子 |",
+        "head": "本项目 | 对方 | 像素 | 最大差别 | 另一个随机种子",
         "warned": "，有警告",
         "unknown": "未测量",
         "float64": "，float64",
@@ -74,12 +74,18 @@ def write(measured: Measured) -> None:
 def table(measured: Measured, language: str) -> str:
     """The rows of a page."""
     texts = TEXTS[language]
-    lines = [texts["head"], "| --- | --- | --- | --- | --- |"]
+    seeds = [
+        seed
+        for seed in SEEDS
+        if any(seed in row for rows in measured.values() for row in rows.values())
+    ]
+    head = texts["head"].split(" | ")[: 3 + len(seeds)]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for peer in torch_peers.PEERS:
         row: dict[str, Any] = measured.get(peer.title, {}).get(peer.architecture, {})
         notes = texts["warned"] if peer.same is not True else ""
         notes += texts["float64"] if peer.dtype == "float64" else ""
-        found = [f"{row[seed]:.1e}{notes}" if seed in row else "" for seed in SEEDS]
+        found = [f"{row[seed]:.1e}{notes}" if seed in row else "" for seed in seeds]
         found[0] = found[0] or texts["unknown"]
         lines.append(
             f"| {torch_peers.ours(peer)} | {peer.title} | {peer.size} | {' | '.join(found)} |"
@@ -98,7 +104,7 @@ def main() -> None:
     for language in TEXTS:
         page = DOCS / language / "torch-weights.md"
         text = page.read_text(encoding="utf-8")
-        start = text.index("\n" + TEXTS[language]["head"][:12]) + 1
+        start = text.index(f"\n| {TEXTS[language]['head'][:10]}") + 1
         end = text.index("\n\n", start)
         page.write_text(text[:start] + table(measured, language) + text[end:], encoding="utf-8")
 
