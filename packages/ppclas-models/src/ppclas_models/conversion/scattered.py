@@ -147,11 +147,12 @@ def _tar(path: Path, wanted: set[str], most: int) -> Iterator[tuple[str, bytes |
             for count, member in enumerate(archive):
                 if count >= _MAX_MEMBERS:
                     raise _TooLargeError(f"more than {_MAX_MEMBERS} members")
-                # What comes after it would be looked for block by block, for minutes.
-                if member.size > most:
-                    raise _TooLargeError(f"{member.name} says that it has {member.size:,} bytes")
                 if member.issparse():
                     raise _TooLargeError(f"{member.name} is a sparse file, which no tensor is")
+                if member.size > most:  # its end would be looked for block by block, for minutes
+                    raise _TooLargeError(
+                        f"{member.name} says {member.size:,} bytes, which no such model has"
+                    )
                 if not member.isfile():  # folders; links and devices have no content of their own
                     continue
                 name = PurePosixPath(member.name).name
