@@ -144,7 +144,13 @@ def place(start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", TUTORIALS)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.sweep if page == "distil-a-small-model" else ())
+        for page in TUTORIALS
+    ],
+)
 def test_a_tutorial_works_as_it_is_written(page, place):
     assert follow(page, place) >= {"to-a-phone": 1}.get(page, 3)
 

@@ -219,12 +219,13 @@ class TestErrors:
             (1, "train photos/ --devices 0", "ppclas doctor", ()),
             (1, "distill train photos/ --teacher MobileNetV2", "ppclas train", SHORT[2:]),
             (1, "data audit -m runs/full/bundle", "ppclas data audit", ()),
-            (1, "models suggest --size-mb 4 --flops-g 0.05", "ppclas models list", ()),
-            (
+            (1, "models suggest --size-mb 4 --flops-g 0.001", "ppclas models list", ()),
+            pytest.param(
                 1,
                 "models list --latency speed.csv",
                 "ppclas benchmark",
                 ("--seconds", "0.1"),
+                marks=pytest.mark.sweep,
             ),
             (1, "client http://127.0.0.1:9 photos/", "ppclas serve", ("--help",)),
         ],

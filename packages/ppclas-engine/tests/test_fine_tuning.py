@@ -201,8 +201,9 @@ def test_a_convolution_that_is_averaged_is_fitted_as_a_linear_layer_would_be():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["MobileNetV2", "SqueezeNet1_1"])
-@pytest.mark.parametrize("lr", [None, 0.2])
+@pytest.mark.parametrize(
+    ("model", "lr"), [("MobileNetV2", None), ("MobileNetV2", 0.2), ("SqueezeNet1_1", None)]
+)
 def test_real_weights_never_end_below_the_classifier_fitted_first(model, lr, tmp_path):
     """On the built-in photos with the weights in ppclas-models; 0.2 is ten times the default."""
     result = train(

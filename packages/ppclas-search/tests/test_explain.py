@@ -152,14 +152,8 @@ def test_deletion_and_insertion_beat_a_random_map(trained):
     assert ours.insertion.mean() > chance.insertion.mean()
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param("grad-cam", marks=pytest.mark.slow),
-        pytest.param("layer-cam", marks=pytest.mark.sweep),
-        pytest.param("recipro-cam", marks=pytest.mark.sweep),
-    ],
-)
+@pytest.mark.sweep
+@pytest.mark.parametrize("method", ["grad-cam", "layer-cam", "recipro-cam"])
 def test_on_real_photos_too(tmp_path, method):
     """What SqueezeNet1_1, with its published weights, sees in a photo of each kind."""
     kinds = sorted(path for path in (builtin_photos() / "val").iterdir() if path.is_dir())
