@@ -246,6 +246,8 @@ class TestTampering:
         self, onnx_export, model_answers, source, tmp_path, spoilt
     ):
         """So what is wrong in ``bundle.json`` shows, although the model's file is right."""
+        from deploy_test_targets import take_marks_out
+
         shutil.copytree(onnx_export.folder, tmp_path / "out")
         preprocessing = onnx_export.manifest.preprocessing
         if spoilt == "mean":
@@ -256,9 +258,7 @@ class TestTampering:
             preprocessing = preprocessing.replace(transforms=transforms)
         manifest = onnx_export.manifest.replace(preprocessing=preprocessing, files={})
         (tmp_path / "out" / "parity.json").unlink()  # as while an export is made
-        for name in ("model.onnx", "proof.safetensors"):  # and without the marks that tell it first
-            file = tmp_path / "out" / name
-            file.write_bytes(file.read_bytes().replace(b"ppclas-meaning:", b"ppclas-nothing:"))
+        take_marks_out(tmp_path / "out")  # they would tell it first
         write_manifest(tmp_path / "out", manifest)
         photos = choose_photos(source, None, 8)
         given = parity.ask_export(tmp_path / "out", photos, tmp_path / "log", 300)

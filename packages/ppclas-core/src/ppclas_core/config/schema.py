@@ -231,7 +231,7 @@ class TrainSection(Params):
     """The run folder itself. Nothing: ``runs/<model>-<n>``. Never overwritten."""
     probe_head: bool | None = None
     """Fit the new classifier to the frozen features before the first epoch. Nothing: where training
-    starts from pretrained weights and the classifier is one layer that can be."""
+    starts from pretrained weights and the classifier is one layer, linear or a 1x1 convolution."""
     freeze_norm_statistics: bool | None = None
     """Keep the running statistics of batch norms and normalise by them in training as well.
     Nothing: where training starts from pretrained weights."""

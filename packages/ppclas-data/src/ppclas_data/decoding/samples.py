@@ -76,12 +76,19 @@ class Decode(Transform):
         return np.rint(np.clip(np.nan_to_num(samples / most), 0, 1) * 255).astype(np.uint8)
 
 
+def decoding_of(channels: int | None, max_sample: int | None) -> Decode | None:
+    """What pictures of so many ``channels`` need; None for usual photos, which become RGB by the
+    range that they declare. One channel is made of RGB later."""
+    read = _RGB if channels is None or channels == 1 else channels
+    if read == _RGB and max_sample is None:
+        return None
+    return Decode(channels=read, max_sample=max_sample)
+
+
 def reader_of(section: DataSection) -> Callable[[bytes, str], Image]:
     """How the files of a data section become pixels: by ``channels`` and ``max_sample``."""
-    if section.channels in (None, 1, _RGB) and section.max_sample is None:
-        return decode
-    channels = _RGB if section.channels in (None, 1) else section.channels
-    return Decode(channels=channels, max_sample=section.max_sample).read
+    decoding = decoding_of(section.channels, section.max_sample)
+    return decode if decoding is None else decoding.read
 
 
 def three_bands(data: bytes) -> NDArray[np.uint8] | None:

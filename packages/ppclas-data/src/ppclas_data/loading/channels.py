@@ -8,6 +8,7 @@ from typing import Any
 from ppclas_core.config.schema import ComponentConfig, DataSection, NormalizeConfig
 from ppclas_core.errors import ConfigError
 
+from ppclas_data.decoding.samples import decoding_of
 from ppclas_data.loading.pipeline import Pipeline, build_transforms
 
 _RGB = 3
@@ -71,18 +72,17 @@ def fit_channels(
 
 def _decoded(data: DataSection, channels: int | None, notes: list[str]) -> DataSection:
     """``data`` with Decode at the head of lists that have none, where files are no usual photos."""
-    several = channels not in (None, 1, _RGB)
     lists = {field: getattr(data, field) for field in _LISTS}
     if any(given and given[0].name == "Decode" for given in lists.values()):
         return data
-    if not several and data.max_sample is None:
+    needed = decoding_of(channels, data.max_sample)
+    if needed is None:
         return data
-    read = channels if several else _RGB
-    decoding = ComponentConfig(name="Decode", channels=read, max_sample=data.max_sample)
+    decoding = ComponentConfig(name="Decode", **needed.model_dump())
     data = data.replace(**{field: (decoding, *given) for field, given in lists.items()})
     if data.max_sample is not None:
         notes.append(f"of files of more than 8 bits, the sample {data.max_sample} becomes white")
-    if several and channels is not None:
+    if channels == needed.channels != _RGB:
         notes.append(f"pictures have {channels} channels, all that their TIFFs hold")
         if data.normalize == NormalizeConfig():
             mean, std = (
