@@ -43,7 +43,7 @@ _MARGIN = 2.0
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an export came to."""
+    """What an export came to; a path to its folder wherever one is taken."""
 
     folder: Path
     target: str
@@ -56,6 +56,9 @@ class Receipt:
     verified: str
     """What it was that gave the answers, where the target's engine cannot run here; else empty."""
     seconds: float
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
 
 def _silent(line: str) -> None:

@@ -80,6 +80,11 @@ class Predictions(list[Prediction]):
 
     SHOWN = 20
 
+    def __getattr__(self, name: str) -> Any:
+        # Who asked about one image expects one answer.
+        hint = f": they are a list, so take [0].{name}" if hasattr(Prediction, name) else ""
+        raise AttributeError(f"Predictions have no {name!r}{hint}", name=name, obj=self)
+
     def _repr_html_(self) -> str:
         more = f"<div>and {len(self) - self.SHOWN} more</div>" if len(self) > self.SHOWN else ""
         return "".join(one._repr_html_() for one in self[: self.SHOWN]) + more
