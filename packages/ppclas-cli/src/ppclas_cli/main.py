@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(error, click.UsageError) and error.ctx
             else "ppclas"
         )
-        message = error.format_message()
+        message = " ".join(error.format_message().split())  # click breaks lines of choices
         if isinstance(error, click.NoSuchOption):
             from ppclas_cli.meanings import meant  # deferred: for a mistake alone
 

@@ -1,4 +1,4 @@
-"""What people mean by options that other programs have: the option here, or the config key."""
+"""What people mean by options and commands of other programs: what they are called here."""
 
 from __future__ import annotations
 
@@ -52,6 +52,40 @@ _MEANT = (
     ("normalize mean std", "data.normalize"),
     ("metric monitor best-by", "train.monitor"),
 )
+
+_COMMANDS = {
+    # command → words of other programs; the first that the group has is what is meant
+    "ppclas": (
+        ("ppclas train", "fit finetune fine-tune learn"),
+        ("ppclas eval", "val valid validate test evaluate score"),
+        ("ppclas predict", "infer inference classify detect run"),
+        ("ppclas search", "tune tuner sweep hpo automl optimize"),
+        ("ppclas export", "convert deploy compile onnx"),
+        ("ppclas quantize", "int8 ptq compress"),
+        ("ppclas serve", "server deploy api"),
+        ("ppclas models list", "list zoo model"),
+        ("ppclas models download", "download fetch"),
+        ("ppclas models profile", "profile summary flops"),
+        ("ppclas data check", "check dataset"),
+        ("ppclas doctor", "env info checks diagnose"),
+        ("ppclas setup", "install"),
+        ("ppclas runs list", "history logs ls"),
+        ("ppclas train --resume", "resume"),
+        ("ppclas --help", "help"),
+        ("ppclas --version", "version"),
+    ),
+    "ppclas models": (("info", "show describe get"), ("list", "ls all search find")),
+    "ppclas runs": (("show", "info describe get"), ("list", "ls all")),
+    "ppclas recipes": (("show", "info describe get"), ("list", "ls all")),
+    "ppclas data": (("check", "info show analyze validate"), ("fetch", "download get")),
+    "ppclas config": (("show", "print dump get"), ("validate", "check lint")),
+}
+
+
+def meant_command(name: str, group: str) -> list[str]:
+    """What the unknown command ``name`` of ``group`` is called here, as it is typed."""
+    rows = _COMMANDS.get(group, ())
+    return [here for here, words in rows if name.lower().replace("_", "-") in words.split()]
 
 
 def meant(error: click.NoSuchOption) -> str:
