@@ -101,9 +101,8 @@ def export_bundle(
     started = time.monotonic()
     exporter = make_exporter(target, options or {})
     if not has_paddle():
-        require_paddle(
-            "an export"
-        )  # raises; the steps' own processes could not offer to install it
+        # Here, as the steps' own processes could not offer to install it.
+        require_paddle("an export")
     exporter.check()
     _check_source(bundle)
     check_output(output, overwrite)

@@ -215,9 +215,8 @@ def predict(
             for number, image in enumerate(paths, 1)
         )
         chunks = _chunks(named, batch_size)
-        idle = [
-            _Batch(batch_size) for _ in range(3)
-        ]  # one is answered, one is read, one may be read ahead
+        # One is answered, one is read, one may be read ahead.
+        idle = [_Batch(batch_size) for _ in range(3)]
         waiting: list[tuple[list[str], Iterator[_Read], _Batch]] = []
 
         def read_on() -> None:
