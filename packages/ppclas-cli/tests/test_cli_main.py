@@ -104,7 +104,7 @@ GROUPS = [
 
 
 def test_these_are_the_groups():
-    assert GROUPS == ["distill", "models", "runs", "recipes", "data", "bundle", "hub", "config"]
+    assert GROUPS == ["distill", "models", "runs", "recipes", "data", "hub", "config", "bundle"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in GROUPS), ["greet"]], ids=" ".join)

@@ -15,7 +15,7 @@ import ppclas
 import ppclas_core
 import ppclas_engine
 import pytest
-from ppclas_core.errors import ConfigError, DataError, ShapeError, UnknownNameError
+from ppclas_core.errors import ConfigError, DataError, PpclasError, ShapeError, UnknownNameError
 from ppclas_core.weights import read_state
 from ppclas_data.builtin import builtin_photos
 
@@ -161,3 +161,53 @@ def test_what_train_and_export_return_is_a_path(tmp_path):
     assert ppclas.load(receipt).predict(photo)[0].label == ppclas.load(run).predict(photo)[0].label
     with pytest.raises(ConfigError, match="target onnx has no option 'size'"):
         ppclas.export(run, "onnx", tmp_path / "other", size=3)
+
+
+@pytest.mark.parametrize(
+    ("switches", "key", "value"),
+    [
+        ({"patience": 3}, "train.patience", 3),
+        ({"freeze": "backbone"}, "train.freeze", ("backbone",)),
+        ({"freeze": ["stem", "early"]}, "train.freeze", ("stem", "early")),
+        ({"label_smoothing": 0.2}, "loss.label_smoothing", 0.2),
+        ({"optimizer": "AdamW", "weight_decay": 0.5}, "optimizer.name", "AdamW"),
+        ({"weight_decay": 0.5}, "optimizer.weight_decay", 0.5),
+        ({"mixup": 0.3}, "data.batch_transforms.0.alpha", 0.3),
+        ({"tracker": "TensorBoard"}, "trackers.0.name", "TensorBoard"),
+        ({"workers": 0}, "data.workers", 0),
+        ({"name": "tulips"}, "train.output", "runs/tulips"),
+    ],
+)
+def test_train_takes_the_other_switches_of_the_command(switches, key, value, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    planned = []
+
+    def look(plan):
+        planned.append(plan.config.model_dump())
+        raise DataError("seen")
+
+    with pytest.raises(DataError, match="seen"):
+        ppclas.train(model="ResNet18", pretrained=False, augment=look, **switches)
+    found = planned[0]
+    for part in key.split("."):
+        found = found[int(part) if part.isdecimal() else part]
+    assert (tuple(found) if isinstance(found, list) else found) == value
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ({"epoch": 3}, r"no argument 'epoch'\. Did you mean 'epochs'\? For other settings: "),
+        ({"imgsz": 224}, r"no argument 'imgsz'\. Did you mean 'image_size'\?"),
+        ({"patiense": 3}, r"no argument 'patiense'\. Did you mean 'patience'\?"),
+        ({"dropout": 0.1}, r"no argument 'dropout': overrides=\['model.params=…'\] sets it"),
+        ({"xyzzy": 1}, r"no argument 'xyzzy'\. For other settings: overrides="),
+        ({"kfold": 5}, "'kfold' is of the command alone: see 'ppclas train --help'"),
+        ({"name": "a", "output": "b"}, "--output and --name both say where the run goes"),
+        ({"patience": 0}, "train.patience"),
+        ({"optimizer": "Adamw2"}, r"Adamw2.*AdamW"),
+    ],
+)
+def test_train_names_what_was_meant_by_an_argument_it_lacks(switches, message):
+    with pytest.raises(PpclasError, match=message):
+        ppclas.train(**switches)

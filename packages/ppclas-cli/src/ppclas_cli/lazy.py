@@ -21,10 +21,12 @@ class LazyCommand:
 
     target: str
     """``module:attribute``."""
+    extra: str
+    """Of ``ppclas-cli``, which brings the command's package; empty: it is always there."""
     summary: str
+    """The line in ``--help``."""
     section: str
-    extra: str = ""
-    """The extra of ``ppclas-cli`` that brings the command's package; empty: it is always there."""
+    """Of ``--help``."""
 
 
 class Group(click.Group):
@@ -149,5 +151,5 @@ def plugin_commands() -> dict[str, LazyCommand]:
     for name in registry:
         entry = registry.entry(name)
         section = str(entry.metadata.get("section", "From plugins"))
-        found[name] = LazyCommand(str(entry.builder), entry.summary, section)
+        found[name] = LazyCommand(str(entry.builder), "", entry.summary, section)
     return found

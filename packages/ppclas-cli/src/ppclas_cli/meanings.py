@@ -65,10 +65,7 @@ _COMMANDS = {
         ("ppclas serve", "server deploy api"),
         ("ppclas models list", "list zoo model"),
         ("ppclas models download", "download fetch"),
-        ("ppclas models profile", "profile summary flops"),
-        ("ppclas data check", "check dataset"),
         ("ppclas doctor", "env info checks diagnose"),
-        ("ppclas setup", "install"),
         ("ppclas runs list", "history logs ls"),
         ("ppclas train --resume", "resume"),
         ("ppclas --help", "help"),
@@ -92,14 +89,19 @@ def meant(error: click.NoSuchOption) -> str:
     """A sentence on what the unknown option is called here; empty where nothing is known."""
     if error.ctx is None:
         return ""
-    word = error.option_name.lstrip("-").lower().replace("_", "-")
     known = {name: option for option in error.ctx.command.params for name in option.opts}
+    here = called_here(error.option_name)
+    if here in known:
+        return f"That is {here} here: {getattr(known[here], 'help', None) or ''}"
+    if "--override" in known and here and not here.startswith("--"):
+        return f"That is set with -o {here}=…; 'ppclas config show' prints all keys."
+    return ""
+
+
+def called_here(name: str) -> str:
+    """The option here, or the config key, that other programs call ``name``; else empty."""
+    word = name.lstrip("-").lower().replace("_", "-")
     for words, here in _MEANT:
-        if word not in words.replace("_", "-").split() and word != here.lstrip("-"):
-            continue
-        if here in known:
-            help_text = getattr(known[here], "help", None) or ""
-            return f"That is {here} here: {help_text}"
-        if "--override" in known and not here.startswith("--"):
-            return f"That is set with -o {here}=…; 'ppclas config show' prints all keys."
+        if word in words.replace("_", "-").split() or word == here.lstrip("-"):
+            return here
     return ""
