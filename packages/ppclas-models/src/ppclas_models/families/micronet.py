@@ -20,6 +20,7 @@ from ppclas_models.layers.chain import ChainModel
 from ppclas_models.layers.channels import round_channels
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.pool import global_average_pool
+from ppclas_models.layers.roll import roll
 
 models = Variants()
 
@@ -144,7 +145,7 @@ class ShiftMax(nn.Layer):
         height, width = x.shape[2:]
         channels = x.shape[1]
         grouped = x.reshape([0, self.groups, channels // self.groups, height, width])
-        shifted = paddle.roll(grouped, [-1, -1], [1, 2]).flatten(1, 2)
+        shifted = roll(grouped, -1, (1, 2)).flatten(1, 2)
         parts = paddle.split(gates.unsqueeze([2, 3]), 2 * len(self.sums), axis=1)
         own, other = self.sums[0]
         y = x * (parts[0] + own) + shifted * (parts[1] + other)
