@@ -146,7 +146,9 @@ def _old_ir() -> Iterator[None]:
             (paddle, maximum),
             (paddle, matmul),
         ):
-            replaced.callback(setattr, module, function.__name__, getattr(module, function.__name__))
+            replaced.callback(
+                setattr, module, function.__name__, getattr(module, function.__name__)
+            )
             setattr(module, function.__name__, function)
         with paddle.pir_utils.OldIrGuard():
             yield

@@ -305,7 +305,9 @@ class MicroNet(ChainModel):
         super().__init__(config)
         hidden, channels = config.stem_channels
         conv = separable(config.in_channels, hidden, channels, 3, 2, 1)
-        stem = nn.Sequential(("stem", nn.Sequential(conv, ChannelShuffle(hidden))), ("act", nn.ReLU6()))
+        stem = nn.Sequential(
+            ("stem", nn.Sequential(conv, ChannelShuffle(hidden))), ("act", nn.ReLU6())
+        )
         self.append("stem", "features.0", stem, channels, 2)
         stage = 0
         for index, row in enumerate(ROWS[config.size], start=1):
