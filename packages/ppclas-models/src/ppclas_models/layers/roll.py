@@ -10,8 +10,8 @@ def roll(x: Tensor, shift: int, axes: tuple[int, ...]) -> Tensor:
     """The same shape as ``x``: along each of ``axes``, what stood at ``i`` stands at ``i + shift``,
     counted modulo the length.
 
-    ``paddle.roll`` does that too, but neither Paddle's old intermediate representation, which Paddle
-    Lite reads, nor ONNX has it.
+    ``paddle.roll`` does that too, but cannot be traced in Paddle's old intermediate representation,
+    which Paddle Lite reads.
     """
     for axis in axes:
         length = x.shape[axis]
