@@ -130,6 +130,8 @@ def set_params(t: Translation, name: str, *block: str) -> None:
     chances = [key for key in (*_RATES, *_NEUTRAL) if key in given]
     others = [key for key in ("layer_scale_init_value", "class_expand") if key in given]
     known = _fields(name) if chances or others or "stride_list" in given else None
+    if "use_last_conv" in given:
+        _set_last_conv(t, name, *block, "use_last_conv")
     if "stride_list" in given:
         _set_strides(t, name, known, *block, "stride_list")
     _set_overrides(t, name, *block)
@@ -177,6 +179,18 @@ def _set_strides(t: Translation, name: str, known: Mapping[str, Any] | None, *so
         t.set("model.params.strides", strides, *source)
     else:
         t.drop("it is the model's own", *source)
+
+
+def _set_last_conv(t: Translation, name: str, *source: str) -> None:
+    """``last_conv`` of a PPLCNet."""
+    if t.flag(*source, default=True):
+        t.drop("it is the model's own", *source)
+        return
+    known = _fields(name)
+    if known is not None and "last_conv" not in known:
+        t.refuse(source, f"{name} has no such parameter here. Leave the key out.")
+    else:
+        t.set("model.params.last_conv", False, *source)
 
 
 def _is_stride(value: Any) -> bool:
