@@ -49,6 +49,25 @@ PARAMS_REASONS = {
 tolerance, and why."""
 
 
+def test_pp_lcnet_without_its_last_convolution_reads_the_last_blocks_channels():
+    import paddle
+    from ppclas_core.models import create_model
+
+    model = create_model("PPLCNet_x1_0", 4, last_conv=False)
+    assert model.fc.weight.shape == [512, 4]  # the last row of the paper's table 2
+    assert not any(key.startswith("last_conv") for key in model.state_dict())
+    assert model.stages()["head"] == ("fc",)
+    model.eval()
+    features = model.forward_features(paddle.rand([2, 3, 64, 64]))
+    expected = features.mean(axis=[2, 3]) @ model.fc.weight + model.fc.bias
+    assert paddle.allclose(model.forward_head(features), expected, atol=1e-5)
+    removed = 512 * 1280 + (1280 - 512) * 4
+    sizes = [
+        sum(p.size for p in each.parameters()) for each in (create_model("PPLCNet_x1_0", 4), model)
+    ]
+    assert sizes[0] - sizes[1] == removed
+
+
 def by_size(quick: float, giant: float) -> list[object]:
     """The architectures: with fewer than ``quick`` parameters always, then slow, from ``giant`` on
     in the sweep.
