@@ -41,6 +41,7 @@ FINE_TUNED = {
 }
 """Rates of what starts from weights. At the recipes' own, with batches of 8, they end below their
 classifier as it was fitted: MobileNetV2 at a quarter of it, SqueezeNet at the whole."""
+LIST = "train_list.txt"
 TEACHER = "flowers102-ssld-erasing"
 RATES = "[0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.3, 0.3]"
 """Of the eight stages of MobileNetV2, for the five that the recipe of the teacher has."""
@@ -63,7 +64,7 @@ def command(recipe: str, seed: int, given: argparse.Namespace) -> list[str]:
     options = {
         "model.name": model,
         "model.pretrained": str(weights) if pretrained else "false",
-        "data.train": str(given.output / "train_list.txt"),
+        "data.train": str(given.output / LIST),
         "data.val": str(given.flowers / "val_list.txt"),
         "data.root": str(given.flowers),
         "data.image_size": SIZE,
@@ -86,8 +87,13 @@ def command(recipe: str, seed: int, given: argparse.Namespace) -> list[str]:
         options["optimizer.lr_mult"] = RATES
     if recipe == "flowers102-distill":
         teacher = given.output / f"{TEACHER}-{seed}"
+        extra = given.flowers / "extra_list.txt"
+        labelled, more = (len(p.read_text().splitlines()) for p in (given.output / LIST, extra))
+        epochs = max(1, round(given.epochs * labelled / (labelled + more)))
         options |= {
-            "data.train_extra": str(given.flowers / "extra_list.txt"),
+            "data.train_extra": str(extra),
+            "train.epochs": epochs,  # as many steps as the others have
+            "train.eval_every": epochs,
             "objective.teachers": f"[{{source: {teacher}}}]",
         }
     said = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
@@ -117,7 +123,7 @@ def main() -> None:
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     lines = (given.flowers / "train_list.txt").read_text().splitlines(keepends=True)
-    (given.output / "train_list.txt").write_text("".join(first_of_each(lines)))
+    (given.output / LIST).write_text("".join(first_of_each(lines)))
     found: dict[str, list[float]] = {recipe: [] for recipe in given.recipes}
     for seed in given.seeds:
         for recipe in given.recipes:
