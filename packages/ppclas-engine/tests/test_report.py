@@ -165,7 +165,7 @@ def test_wilson_by_tables():
     ):
         assert wilson(right, total) == pytest.approx((low, high), abs=5e-5)
     ends = [(*wilson(0, total), *wilson(total, total)) for total in range(1, 99)]
-    assert all(0 <= low and high <= 1 for low, *_, high in ends)
+    assert all(low >= 0 and high <= 1 for low, *_, high in ends)
     assert not any(str(low).startswith("-") for low, *_ in ends)  # no "-0.0 %" in a report
 
 
