@@ -63,6 +63,8 @@ STAND_INS = {
     r"--(weights|pretrained) (PATH|FILE)": r"--\1 mine.pdparams",
     r"\bDIR\b": "somewhere",
     r"--target T\b": "--target onnx",
+    r"(?<=pear, plum)\]": ", tulip]",
+    r"\[0\.3, 0\.6\]": "[0.3, 0.6, 0.5]",
     r"(?<=photos/ --kfold 5 --group )'patient_\(\[0-9\]\+\)'": r"'([0-9]+)\.jpg'",
 }
 """Placeholders of sentences, and devices that are not here."""
@@ -270,6 +272,15 @@ def prepare(words):
     if found:
         how = "--from-scratch --epochs 1 --image-size 32"
         must_run(f"ppclas train photos/ -m {found[2]} {how} --output {found[1]}")
+    if words.startswith("ppclas data audit "):
+        shutil.rmtree("audit", ignore_errors=True)
+    found = re.search(r"runs/\S+-5folds-1", words)
+    if found:
+        shutil.rmtree(found[0], ignore_errors=True)
+        how = "--kfold 5 --epochs 1 --image-size 32"
+        must_run(f"ppclas train photos/ {how} --output {found[0]}")
+        (Path(found[0]) / "fold-5" / "finished").unlink()
+        return
     found = re.search(r"--resume (\S+)", words)
     if found:
         shutil.rmtree(found[1], ignore_errors=True)
