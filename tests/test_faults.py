@@ -163,9 +163,8 @@ def campaign(forge, photos, folder, mode, kills, assert_same_run, part=1) -> Non
             )
             done += killed
             finished = not killed
-        if (
-            done == done_before
-        ):  # the first run may have been slow: kills are to come before the end
+        # The first run may have been slow: kills are to come before the end.
+        if done == done_before:
             seconds = min(seconds, time.monotonic() - began)
         if not finished:
             forge.run(*command, "--output", run, "--resume")

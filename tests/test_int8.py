@@ -33,9 +33,8 @@ def test_squeezenet_on_the_demo_photos(ppclas, tmp_path):
     assert receipt["bytes"]["ratio"] <= 0.3
     with open(tmp_path / "int8" / "sensitivity.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert (
-        sum(row["op"] == "Conv" for row in rows) == 26
-    )  # SqueezeNet, table 1: conv1, 8 fire modules of 3, conv10
+    # SqueezeNet, table 1: conv1, 8 fire modules of 3, conv10.
+    assert sum(row["op"] == "Conv" for row in rows) == 26
     assert all(row["stays"] == "int8" for row in rows)
     errors = [float(row["error"]) for row in rows]
     assert errors == sorted(errors, reverse=True)

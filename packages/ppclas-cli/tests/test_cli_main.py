@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from ppclas_cli import lazy
+from ppclas_cli import lazy, meanings
 from ppclas_cli import main as main_module
 from ppclas_cli.main import cli
 from ppclas_cli.table import COMMANDS
@@ -104,7 +104,7 @@ GROUPS = [
 
 
 def test_these_are_the_groups():
-    assert GROUPS == ["distill", "models", "runs", "recipes", "data", "bundle", "hub", "config"]
+    assert GROUPS == ["distill", "models", "runs", "recipes", "data", "hub", "config", "bundle"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in GROUPS), ["greet"]], ids=" ".join)
@@ -164,7 +164,16 @@ def test_a_version_option_of_a_command_stays_its_own(ppclas):
         (["xyzzy"], "error: There is no command 'xyzzy'. See 'ppclas --help'.\n"),
         (
             ["models", "lits"],
-            "error: No such command 'lits'. Did you mean 'list'? See 'ppclas models --help'.\n",
+            "error: There is no command 'lits'. Did you mean 'list'? See 'ppclas models --help'.\n",
+        ),
+        (
+            ["models", "show", "ResNet50"],
+            "error: There is no command 'show'. Did you mean 'info'? See 'ppclas models --help'.\n",
+        ),
+        (
+            ["completion"],
+            "error: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish. "
+            "See 'ppclas completion --help'.\n",
         ),
         (["models", "info"], "error: Missing argument 'NAME'. See 'ppclas models info --help'.\n"),
         (
@@ -381,8 +390,29 @@ def test_no_command_module_is_imported_for_help():
 
 
 def test_unknown_commands_do_not_suggest_far_ones():
-    assert lazy._unknown("xyzzy", COMMANDS) == "There is no command 'xyzzy'."
+    ctx = click.Context(cli, info_name="ppclas")
+    assert lazy._unknown("xyzzy", ctx, COMMANDS) == "There is no command 'xyzzy'."
     assert isinstance(cli, lazy.LazyGroup)
+
+
+@pytest.mark.parametrize(
+    ("group", "here"),
+    [(group, here) for group, rows in meanings._COMMANDS.items() for here, _ in rows],
+)
+def test_what_a_command_of_another_program_is_called_here_exists(ppclas, group, here):
+    named = here if here.startswith("ppclas ") else f"{group} {here}"
+    result = ppclas(*named.removesuffix("--help").split()[1:], "--help")
+    assert (result.code, result.err) == (0, "")
+
+
+def test_words_of_other_programs_are_no_commands_here():
+    for group, rows in meanings._COMMANDS.items():
+        ctx = click.Context(cli, info_name="ppclas")
+        place = cli
+        for name in group.split()[1:]:
+            place = place.get_command(ctx, name)
+        known = place.list_commands(ctx)
+        assert not {word for _, words in rows for word in words.split()} & set(known)
 
 
 @pytest.mark.parametrize("arguments", [["serve", "run"], ["serve", "--help"], ["serve"]])

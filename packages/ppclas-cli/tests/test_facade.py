@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import io
 import re
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import ppclas
 import ppclas_core
 import ppclas_engine
 import pytest
-from ppclas_core.errors import ConfigError, UnknownNameError
+from ppclas_core.errors import ConfigError, DataError, PpclasError, ShapeError, UnknownNameError
 from ppclas_core.weights import read_state
+from ppclas_data.builtin import builtin_photos
 
 
 def test_every_name_is_the_one_of_the_package_it_lives_in():
@@ -104,3 +106,108 @@ def test_a_notebook_shows_the_photo_and_a_bar_for_each_class(tmp_path):
     assert "<img" not in of_array
     broken = ppclas.Prediction("x.jpg", error="no <image>")._repr_html_()
     assert "no &lt;image&gt;" in broken
+
+
+def test_everything_that_holds_an_image_is_one(tmp_path):
+    paddle = pytest.importorskip("paddle")
+    model = ppclas.load()
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype("uint8")
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), pixels[..., ::-1])
+    (expected,) = model.predict(photo)
+
+    with photo.open("rb") as file:
+        opened = model.predict(file)
+    tensor = paddle.to_tensor(pixels)
+    for answers in (
+        opened,
+        model.predict(io.BytesIO(photo.read_bytes())),
+        model.predict(bytearray(photo.read_bytes())),
+        model.predict(tensor),
+        model.predict([tensor]),
+        model.predict(tensor.transpose([2, 0, 1]), layout="CHW"),
+        model.predict(np.array([str(photo)])),
+    ):
+        assert [answer.top for answer in answers] == [expected.top]
+    assert model.predict([]) == []
+    for nothing in (None, 3, [None]):
+        with pytest.raises(DataError, match="image 1: expected a path, the bytes of an image"):
+            model.predict(nothing)
+    with pytest.raises(ShapeError, match=r"got float64\. Are they in 0\.\.1\?"):
+        model.predict(pixels / 255)
+    with pytest.raises(ShapeError, match=r"got float32\. Bring them to 0\.\.255"):
+        model.predict(pixels.astype("float32"))
+    with pytest.raises(AttributeError, match=r"no 'label': they are a list, so take \[0\].label"):
+        model.predict(photo).label  # noqa: B018
+    with pytest.raises(AttributeError, match=r"Predictions have no 'name'$"):
+        model.predict(photo).name  # noqa: B018
+
+
+@pytest.mark.slow
+def test_what_train_and_export_return_is_a_path(tmp_path):
+    pytest.importorskip("paddle")
+    pytest.importorskip("onnxruntime")
+    photos = builtin_photos()
+    run = ppclas.train(
+        photos / "train", val=photos / "val", epochs=1, image_size=32, output=tmp_path / "run"
+    )
+    assert re.fullmatch(
+        r"<RunResult .*/run: epoch [01], top-1 \d+\.\d\d%, loss \d\.\d+>", repr(run)
+    )
+    assert ppclas.evaluate(run).metrics["top1"] == pytest.approx(run.best["top1"])
+    receipt = ppclas.export(run, "onnx", num_photos=2)
+    assert receipt.folder == tmp_path / "run" / "export-onnx"
+    photo = next((photos / "val").rglob("*.jpg"))
+    assert ppclas.load(receipt).predict(photo)[0].label == ppclas.load(run).predict(photo)[0].label
+    with pytest.raises(ConfigError, match="target onnx has no option 'size'"):
+        ppclas.export(run, "onnx", tmp_path / "other", size=3)
+
+
+@pytest.mark.parametrize(
+    ("switches", "key", "value"),
+    [
+        ({"patience": 3}, "train.patience", 3),
+        ({"freeze": "backbone"}, "train.freeze", ("backbone",)),
+        ({"freeze": ["stem", "early"]}, "train.freeze", ("stem", "early")),
+        ({"label_smoothing": 0.2}, "loss.label_smoothing", 0.2),
+        ({"optimizer": "AdamW", "weight_decay": 0.5}, "optimizer.name", "AdamW"),
+        ({"weight_decay": 0.5}, "optimizer.weight_decay", 0.5),
+        ({"mixup": 0.3}, "data.batch_transforms.0.alpha", 0.3),
+        ({"tracker": "TensorBoard"}, "trackers.0.name", "TensorBoard"),
+        ({"workers": 0}, "data.workers", 0),
+        ({"name": "tulips"}, "train.output", "runs/tulips"),
+    ],
+)
+def test_train_takes_the_other_switches_of_the_command(switches, key, value, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    planned = []
+
+    def look(plan):
+        planned.append(plan.config.model_dump())
+        raise DataError("seen")
+
+    with pytest.raises(DataError, match="seen"):
+        ppclas.train(model="ResNet18", pretrained=False, augment=look, **switches)
+    found = planned[0]
+    for part in key.split("."):
+        found = found[int(part) if part.isdecimal() else part]
+    assert (tuple(found) if isinstance(found, list) else found) == value
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ({"epoch": 3}, r"no argument 'epoch'\. Did you mean 'epochs'\? For other settings: "),
+        ({"imgsz": 224}, r"no argument 'imgsz'\. Did you mean 'image_size'\?"),
+        ({"patiense": 3}, r"no argument 'patiense'\. Did you mean 'patience'\?"),
+        ({"dropout": 0.1}, r"no argument 'dropout': overrides=\['model.params=…'\] sets it"),
+        ({"xyzzy": 1}, r"no argument 'xyzzy'\. For other settings: overrides="),
+        ({"kfold": 5}, "'kfold' is of the command alone: see 'ppclas train --help'"),
+        ({"name": "a", "output": "b"}, "--output and --name both say where the run goes"),
+        ({"patience": 0}, "train.patience"),
+        ({"optimizer": "Adamw2"}, r"Adamw2.*AdamW"),
+    ],
+)
+def test_train_names_what_was_meant_by_an_argument_it_lacks(switches, message):
+    with pytest.raises(PpclasError, match=message):
+        ppclas.train(**switches)

@@ -95,11 +95,45 @@ def test_with_both_ends_inside_photos_become_probabilities(save, source, expecte
     np.testing.assert_allclose(run(program, params, PIXELS), wanted, atol=1e-5)
 
 
-def test_paddles_own_sigmoid_is_back_after_tracing(save):
-    own = paddle.nn.functional.sigmoid
+OPERATORS = (
+    (paddle.nn.functional, "sigmoid"),
+    (paddle.nn.functional, "gelu"),
+    (paddle, "maximum"),
+    (paddle, "matmul"),
+)
+
+
+def test_paddles_own_operators_are_back_after_tracing(save):
+    own = [getattr(module, name) for module, name in OPERATORS]
     save("old", output="probabilities")
-    assert paddle.nn.functional.sigmoid is own
+    assert [getattr(module, name) for module, name in OPERATORS] == own
     assert paddle.in_dynamic_mode()
+
+
+def test_operators_of_the_old_ir(tmp_path):
+    from ppclas_deploy.program import _old_ir
+
+    class Products(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.weight = self.create_parameter([3, 3])
+
+        def forward(self, x):
+            y = x.flatten(2)
+            other = paddle.matmul(y, self.weight)
+            return paddle.maximum(paddle.matmul(y, other, transpose_y=True), other)
+
+    layer = Products()
+    spec = paddle.static.InputSpec([None, 3, 1, 3], "float32", "images")
+    with _old_ir():
+        traced = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
+        paddle.jit.save(traced, str(tmp_path / "net"))
+    x = np.random.default_rng(0).standard_normal((2, 3, 1, 3)).astype("float32")
+    y = x.reshape(2, 3, 3)
+    other = y @ layer.weight.numpy()
+    given = run(tmp_path / "net.pdmodel", tmp_path / "net.pdiparams", x)
+    wanted = np.maximum(y @ other.transpose(0, 2, 1), other)
+    np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ MODELS = [
     "ShuffleNetV2_swish",
     "SqueezeNet1_1",
     "GhostNet_x0_5",
+    "MicroNet_M0",
+    "DeiT_tiny_patch16_224",
+    "SwinTransformer_tiny_patch4_window7_224",
 ]
 SIZE = 64
 # Batch norms that never saw data let activations grow a thousandfold, and rounding errors with

@@ -149,6 +149,52 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(photos, teacher, tmp_path):
     assert result.loss.item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_afd_learns_from_all_maps_and_measures_their_channels(photos, teacher, tmp_path):
+    term = {"name": "afd", "dim": 4, "student_map": "blocks.0.0 blocks", "teacher_map": 1}
+    parts, plan = prepared(photos, teacher, tmp_path, losses=[term])
+    attention = parts.objective.layers()["afd.attention"]
+    # A convolution and the three blocks of the student, of width 4; two stages of the teacher.
+    assert [layer[0].weight.shape[0] for layer in attention.keys] == [4, 4, 8, 16]
+    assert [layer[0].weight.shape[0] for layer in attention.queries] == [4, 8]
+    assert parts.model.training  # as before the maps were measured
+    before = {key: value.numpy() for key, value in attention.state_dict().items()}
+    result = parts.objective.step(batch_of(plan), parts.model)
+    assert set(result.parts) == {"afd"}
+    result.loss.backward()
+    parts.optimizer.step()
+    moved = {
+        key for key, value in attention.state_dict().items() if (value.numpy() != before[key]).any()
+    }
+    assert {"queries.0.0.weight", "keys.3.0.weight", "student_positions"} <= moved
+
+
+def test_maps_are_measured_without_moving_a_statistic(photos, teacher, tmp_path):
+    from ppclas_distill.maps import find_maps
+
+    model = prepared(photos, teacher, tmp_path)[0].model
+    before = {key: value.numpy() for key, value in model.state_dict().items()}
+    found = find_maps(model, "blocks.1 blocks.0.1", (32, 16), "afd.student_map")
+    assert [(each.layer, each.channels, each.stride) for each in found] == [
+        ("blocks.1", 8, 4),
+        ("blocks.0.1", 4, 2),
+    ]
+    assert all((value.numpy() == before[key]).all() for key, value in model.state_dict().items())
+    assert model.forward_features(paddle.zeros([1, 3, 32, 32])).shape == [1, 16, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("blocks.7", "afd.student_map: TinyNet has no layer 'blocks.7'"),
+        (3, "afd.student_map: expected a number from -3 to 2, got 3"),
+        ("blocks pool", "expected layers that give maps .*; pool gives"),
+    ],
+)
+def test_maps_that_are_not_there_are_named(photos, teacher, tmp_path, which, message):
+    with pytest.raises(ConfigError, match=message):
+        prepared(photos, teacher, tmp_path, losses=[{"name": "afd", "student_map": which}])
+
+
 def test_labels_of_photos_without_one_are_never_learnt_from(photos, teacher, tmp_path):
     import dataclasses
 

@@ -220,6 +220,7 @@ def test_a_peer_starts_from_the_weights_it_is_given(photos, tmp_path):
         ({"losses": [{"name": "fitnet", "teacher_map": 7}]}, "fitnet.teacher_map: expected a"),
         ({"losses": [{"name": "kll"}]}, "Did you mean 'kl'"),
         ({"peers": []}, "at least 1"),
+        ({"losses": [{"name": "afd"}]}, "afd learns from the maps of a teacher that stays"),
     ],
 )
 def test_what_cannot_be_built_is_refused(photos, tmp_path, fields, message):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
+import networks
 import numpy as np
 import paddle
 import pytest
+from networks import QUICK, build_shapes_only, images
 from paddle.static import InputSpec
 from ppclas_core.errors import ShapeError
 from ppclas_core.models import create_model
@@ -16,22 +16,6 @@ from ppclas_models.catalog import CatalogRow, load_catalog
 BUILT = [row for row in load_catalog().values() if row.family is not None]
 ARCHITECTURES = list(dict.fromkeys(row.architecture for row in BUILT))
 
-QUICK = [
-    "ResNet18",
-    "ResNet18_vd",
-    "MobileNetV1_x0_25",
-    "MobileNetV2_x0_25",
-    "MobileNetV3_large_x0_35",
-    "MobileNetV3_small_x0_35",
-    "ShuffleNetV2_x0_25",
-    "ShuffleNetV2_swish",
-    "SqueezeNet1_0",
-    "SqueezeNet1_1",
-    "GhostNet_x0_5",
-    "GoogLeNet",
-    "SE_ResNet18_vd",
-    "EfficientNetB0_small",
-]
 LARGE = [
     "AlexNet",
     "VGG11",
@@ -112,19 +96,7 @@ def build(name: str, side: int | None = None, **params: object):
     """With ``side``, for images of that size where the model has to know it."""
     if side is not None and is_fixed(name):
         params["image_size"] = side
-    with paddle.utils.unique_name.guard():
-        return create_model(name, **params)
-
-
-@functools.cache
-def build_shapes_only(name: str):
-    """Without memory for the parameters: for names, shapes and stages."""
-    with paddle.LazyGuard():
-        return build(name)
-
-
-def images(*shape: int, seed: int = 0):
-    return paddle.to_tensor(np.random.default_rng(seed).standard_normal(shape).astype("float32"))
+    return networks.build(name, **params)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -239,7 +211,7 @@ def test_training_reaches_every_parameter(name):
         "SqueezeNet1_1",
         *(
             pytest.param(name, marks=pytest.mark.sweep)
-            for name in QUICK + LARGE
+            for name in (*QUICK, *LARGE)
             if name != "SqueezeNet1_1"
         ),
     ],

@@ -4,22 +4,16 @@ some of them.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import json
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import paddle
 import pytest
+from networks import QUICK, ZOO, build, build_shapes_only, checker, images, needs_zoo
 from numpy.lib.stride_tricks import sliding_window_view
 from ppclas_core.errors import ConfigError, ShapeError
 from ppclas_core.models import create_model
 from ppclas_models.catalog import load_catalog
-
-ZOO = Path(__file__).parents[3] / "../shared/zoo"
-needs_zoo = pytest.mark.skipif(not ZOO.is_dir(), reason=f"no reference data at {ZOO}")
 
 BUILT = [row for row in load_catalog().values() if row.family is not None]
 REFERENCED = [
@@ -29,49 +23,8 @@ REFERENCED = [
 ]
 """The architectures of 2020 with reference data; the others were never published as dygraph
 checkpoints. For the later ones see test_modern.py."""
-QUICK = [
-    "ResNet18",
-    "ResNet18_vd",
-    "MobileNetV1_x0_25",
-    "MobileNetV2_x0_25",
-    "MobileNetV3_large_x0_35",
-    "MobileNetV3_small_x0_35",
-    "ShuffleNetV2_x0_25",
-    "ShuffleNetV2_swish",
-    "SqueezeNet1_0",
-    "SqueezeNet1_1",
-    "GhostNet_x0_5",
-    "GoogLeNet",
-    "SE_ResNet18_vd",
-    "EfficientNetB0_small",
-]
 GIANT = 60e6
 """Parameters from which a model's logits are left to the sweep; its keys and shapes never are."""
-
-
-def build(name: str, **params: object):
-    with paddle.utils.unique_name.guard():
-        return create_model(name, **params)
-
-
-@functools.cache
-def build_shapes_only(name: str):
-    """Without memory for the parameters: for names, shapes and stages."""
-    with paddle.LazyGuard():
-        return build(name)
-
-
-def images(*shape: int, seed: int = 0):
-    return paddle.to_tensor(np.random.default_rng(seed).standard_normal(shape).astype("float32"))
-
-
-@functools.cache
-def checker() -> ModuleType:
-    """The reference data's own comparison."""
-    spec = importlib.util.spec_from_file_location("check_zoo", ZOO / "check_zoo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # Against the reference data and the published tables
@@ -80,7 +33,7 @@ def checker() -> ModuleType:
 @needs_zoo
 @pytest.mark.parametrize("name", REFERENCED)
 def test_keys_and_shapes_are_the_published_ones(name):
-    assert checker().compare_keys(name, build_shapes_only(name)) == []
+    assert checker("check_zoo.py").compare_keys(name, build_shapes_only(name)) == []
 
 
 @needs_zoo
@@ -103,10 +56,10 @@ def test_logits_are_the_published_ones(name):
     entry = golden["models"][name]
     model = build(name)
     model.eval()
-    checker().fill_layer(model, golden["seed"])
+    checker("check_zoo.py").fill_layer(model, golden["seed"])
     shape = [entry["batch"], 3, entry["image_size"], entry["image_size"]]
-    error, problems = checker().compare_logits(
-        checker().forward(model, shape, golden["seed"]), entry, golden["rtol"]
+    error, problems = checker("check_zoo.py").compare_logits(
+        checker("check_zoo.py").forward(model, shape, golden["seed"]), entry, golden["rtol"]
     )
     assert problems == []
     assert error <= golden["rtol"]

@@ -5,18 +5,13 @@ tables.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
-from pathlib import Path
-from types import ModuleType
 
-import paddle
 import pytest
-from ppclas_core.models import create_model
+from networks import ZOO, build, build_shapes_only, checker, needs_zoo
 from ppclas_models.catalog import load_catalog
 
-ZOO = Path(__file__).parents[3] / "../shared/zoo/modern"
-needs_zoo = pytest.mark.skipif(not ZOO.is_dir(), reason=f"no reference data at {ZOO}")
+MODERN = ZOO / "modern"
 
 ROWS = [row for row in load_catalog().values() if row.year is not None]
 FROM_PAPERS = ("convnext_v2", "dinov2", "efficientvit", "fastvit", "mobileone")
@@ -54,6 +49,25 @@ PARAMS_REASONS = {
 tolerance, and why."""
 
 
+def test_pp_lcnet_without_its_last_convolution_reads_the_last_blocks_channels():
+    import paddle
+    from ppclas_core.models import create_model
+
+    model = create_model("PPLCNet_x1_0", 4, last_conv=False)
+    assert model.fc.weight.shape == [512, 4]  # the last row of the paper's table 2
+    assert not any(key.startswith("last_conv") for key in model.state_dict())
+    assert model.stages()["head"] == ("fc",)
+    model.eval()
+    features = model.forward_features(paddle.rand([2, 3, 64, 64]))
+    expected = features.mean(axis=[2, 3]) @ model.fc.weight + model.fc.bias
+    assert paddle.allclose(model.forward_head(features), expected, atol=1e-5)
+    removed = 512 * 1280 + (1280 - 512) * 4
+    sizes = [
+        sum(p.size for p in each.parameters()) for each in (create_model("PPLCNet_x1_0", 4), model)
+    ]
+    assert sizes[0] - sizes[1] == removed
+
+
 def by_size(quick: float, giant: float) -> list[object]:
     """The architectures: with fewer than ``quick`` parameters always, then slow, from ``giant`` on
     in the sweep.
@@ -67,36 +81,15 @@ def by_size(quick: float, giant: float) -> list[object]:
     return [pytest.param(row, id=row.name, marks=mark(row.params)) for row in ARCHITECTURES]
 
 
-def build(name: str, **params: object):
-    with paddle.utils.unique_name.guard():
-        return create_model(name, **params)
-
-
-@functools.cache
-def build_shapes_only(name: str):
-    """Without memory for the parameters: for names and shapes."""
-    with paddle.LazyGuard():
-        return build(name)
-
-
-@functools.cache
-def checker() -> ModuleType:
-    """The reference data's own comparison."""
-    spec = importlib.util.spec_from_file_location("check_modern", ZOO / "check_modern.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @functools.cache
 def golden() -> dict:
-    return json.loads((ZOO / "golden.json").read_text())
+    return json.loads((MODERN / "golden.json").read_text())
 
 
 @needs_zoo
 @pytest.mark.parametrize("row", by_size(GIANT, 60e6))
 def test_keys_and_shapes_are_the_published_ones(row):
-    rows = json.loads((ZOO / "parameters" / f"{row.name}.json").read_text())
+    rows = json.loads((MODERN / "parameters" / f"{row.name}.json").read_text())
     state = {
         key: tuple(value.shape) for key, value in build_shapes_only(row.name).state_dict().items()
     }
@@ -110,8 +103,9 @@ def test_keys_and_shapes_are_the_published_ones(row):
 def test_logits_are_the_published_ones(row):
     entry = golden()["models"][row.name]
     # Raises where keys, shapes or logits differ by more than the data's tolerance.
-    error = checker().check(row.name, entry, build, golden()["seed"], keys_only=False)
-    assert error <= checker().RTOL
+    reference = checker("modern/check_modern.py")
+    error = reference.check(row.name, entry, build, golden()["seed"], keys_only=False)
+    assert error <= reference.RTOL
 
 
 @needs_zoo
@@ -146,7 +140,7 @@ def test_published_parameter_counts_are_ours_or_their_reason_is_known():
 
 @functools.cache
 def facts() -> dict[str, dict]:
-    every = json.loads((ZOO / "models.json").read_text(encoding="utf-8"))
+    every = json.loads((MODERN / "models.json").read_text(encoding="utf-8"))
     return {fact["name"]: fact for fact in every if fact["family"] not in NO_IMAGENET}
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from ppclas_core.models import create_model
+from networks import build
 from ppclas_models.families.regnet import models as regnets
 from ppclas_models.families.repvgg import RepVGGBlock
-
-
-def build(name: str, **params: object):
-    with paddle.utils.unique_name.guard():
-        return create_model(name, **params)
 
 
 def draw_statistics(model: paddle.nn.Layer) -> None:

@@ -7,24 +7,14 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from ppclas_core.contracts.image_model import ImageModel
+from networks import build, images
 from ppclas_core.errors import ShapeError
-from ppclas_core.models import create_model
-
-
-def build(name: str, **params: object) -> ImageModel:
-    with paddle.utils.unique_name.guard():
-        return create_model(name, **params)
 
 
 def count(name: str, **params: object) -> int:
     with paddle.LazyGuard():
         model = build(name, **params)
     return sum(parameter.size for _, parameter in model.trainable())
-
-
-def images(*shape: int, seed: int = 0) -> paddle.Tensor:
-    return paddle.to_tensor(np.random.default_rng(seed).standard_normal(shape).astype("float32"))
 
 
 # Branches that become one convolution

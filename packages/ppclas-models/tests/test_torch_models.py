@@ -7,12 +7,12 @@ import lzma
 import re
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch_peers
 from ppclas_core.errors import WeightsError
 from ppclas_models.catalog import load_catalog
 from ppclas_models.conversion.convert import read_weights
@@ -20,11 +20,7 @@ from ppclas_models.conversion.torch_file import read_torch
 from ppclas_models.conversion.torch_names import TorchNames, torch_names
 from ppclas_models.shapes import shapes_of
 from safetensors.numpy import save_file
-
-_SPEC = spec_from_file_location("torch_peers", Path(__file__).with_name("torch_peers.py"))
-torch_peers = module_from_spec(_SPEC)
-_SPEC.loader.exec_module(torch_peers)
-PEERS = torch_peers.PEERS
+from torch_peers import PEERS
 
 missing = [
     name for name in ("torch", "torchvision", "timm", "ppclas_cli") if find_spec(name) is None

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from ppclas_core.contracts.training import Targets
 from ppclas_core.testing import check_loss, check_metric
-from ppclas_paddleclas.losses import AttributeCrossEntropy, AttributeDML
+from ppclas_paddleclas.losses import (
+    AttributeCrossEntropy,
+    AttributeDML,
+    MixedBinaryCrossEntropy,
+)
 from ppclas_paddleclas.metrics import TprAtFpr
 from sklearn.metrics import roc_curve
 
@@ -43,6 +47,39 @@ def test_the_divergence_from_a_teacher_weighs_as_paddleclas_does(weighted):
     )
     found = loss(paddle.to_tensor(logits, "float32"), targets)
     assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "threshold", "there"),
+    [
+        (0.0, 0.2, [[0], [1, 3], [2]]),  # shares 0.9 and 0.1, 0.6 and 0.4, 1
+        (0.0, 0.05, [[0, 2], [1, 3], [2]]),
+        (0.0, 0.5, [[0], [1], [2]]),
+        (0.4, 0.33, [[0], [1, 3], [2]]),  # 0.6 · 0.4 + 0.4 / 4 = 0.34
+        (0.4, 0.35, [[0], [1], [2]]),
+    ],
+)
+def test_each_class_with_a_share_of_a_mixed_image_is_there(smoothing, threshold, there):
+    import paddle
+
+    logits = np.random.default_rng(3).normal(size=(3, 4))
+    target = np.zeros((3, 4))
+    for row, classes in enumerate(there):
+        target[row, classes] = 1.0
+    p = 1 / (1 + np.exp(-logits))
+    expected = -(target * np.log(p) + (1 - target) * np.log(1 - p)).mean()
+    targets = Targets(
+        paddle.to_tensor([0, 1, 2]),
+        mixed_labels=paddle.to_tensor([2, 3, 2]),
+        weight=paddle.to_tensor([0.9, 0.6, 1.0]),
+    )
+    loss = MixedBinaryCrossEntropy(label_smoothing=smoothing, threshold=threshold)
+    found = loss(paddle.to_tensor(logits, "float32"), targets)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_mixed_images_keeps_its_contract():
+    check_loss(MixedBinaryCrossEntropy())
 
 
 @pytest.mark.parametrize("loss", [AttributeCrossEntropy, AttributeDML])

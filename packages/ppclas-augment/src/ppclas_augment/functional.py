@@ -77,9 +77,8 @@ def autocontrast(image: Image) -> Image:
 
 def equalize(image: Image) -> Image:
     """Give each channel an even histogram, by Pillow's rule. A channel of one value stays."""
-    planes = cv2.split(
-        image
-    )  # copies, in which values are counted and looked up faster than beside each other
+    # Copies, in which values are counted and looked up faster than beside each other.
+    planes = cv2.split(image)
     # OpenCV 4 gives [256, 1], OpenCV 5 [256].
     counts = np.stack(
         [cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel() for plane in planes]

@@ -67,9 +67,8 @@ def _choice(
     choices = [
         _component(registry, name, definitions, name == default, common or {}) for name in registry
     ]
-    return (
-        {"oneOf": choices} if choices else {"not": {}}
-    )  # nothing is registered, so nothing may stand there
+    # Where nothing is registered, nothing may stand.
+    return {"oneOf": choices} if choices else {"not": {}}
 
 
 def _component(

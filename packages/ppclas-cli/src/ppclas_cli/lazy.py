@@ -21,13 +21,28 @@ class LazyCommand:
 
     target: str
     """``module:attribute``."""
+    extra: str
+    """Of ``ppclas-cli``, which brings the command's package; empty: it is always there."""
     summary: str
+    """The line in ``--help``."""
     section: str
-    extra: str = ""
-    """The extra of ``ppclas-cli`` that brings the command's package; empty: it is always there."""
+    """Of ``--help``."""
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """Commands of which an unknown one is told with the one that was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; an unknown command suggests others, by meaning and by spelling."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(_unknown(name, ctx, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """A static table of commands; those that plugins register are looked up when asked for, and for
     ``--help``.
     """
@@ -55,15 +70,6 @@ class LazyGroup(click.Group):
             command: click.Command = resolve(row.target)
             return command
         return plugin_command(cmd_name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but an unknown command suggests near ones."""
-        name = args[0]
-        if not name.startswith("-") and self.get_command(ctx, name) is None:
-            ctx.fail(_unknown(name, self.list_commands(ctx)))
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section of the help for each section of the table; importing nothing."""
@@ -99,8 +105,10 @@ class _NotInstalled(click.Command):
         )
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    near = near_names(name, known, 2)
+def _unknown(name: str, ctx: click.Context, known: Iterable[str]) -> str:
+    from ppclas_cli.meanings import meant_command  # deferred: for a mistake alone
+
+    near = meant_command(name, ctx.command_path) or near_names(name, known, 2)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     if name in OPTIONAL:
         hint = f" It comes with the extra [{OPTIONAL[name]}]; run: {install(OPTIONAL[name])}"
@@ -143,5 +151,5 @@ def plugin_commands() -> dict[str, LazyCommand]:
     for name in registry:
         entry = registry.entry(name)
         section = str(entry.metadata.get("section", "From plugins"))
-        found[name] = LazyCommand(str(entry.builder), entry.summary, section)
+        found[name] = LazyCommand(str(entry.builder), "", entry.summary, section)
     return found

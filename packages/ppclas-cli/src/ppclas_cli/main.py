@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(error, click.UsageError) and error.ctx
             else "ppclas"
         )
-        message = error.format_message()
+        message = " ".join(error.format_message().split())  # click breaks lines of choices
         if isinstance(error, click.NoSuchOption):
             from ppclas_cli.meanings import meant  # deferred: for a mistake alone
 
@@ -148,9 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         output.error(f"{where}{error.strerror or error}; --debug shows where that happened.")
         return 1
-    except (
-        Exception
-    ) as error:  # a bug, ours or a plugin's: the one place that may see any exception
+    except Exception as error:
+        # A bug, ours or a plugin's: the one place that may see any exception.
         if debug:
             _print_traceback()
             return 1

@@ -1,6 +1,8 @@
-"""What people mean by options that other programs have: the option here, or the config key."""
+"""What people mean by options and commands of other programs: what they are called here."""
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 import click
 
@@ -62,21 +64,61 @@ _MEANT = (
     ("metric monitor best-by", "train.monitor"),
 )
 
+_COMMANDS = {
+    # command → words of other programs; the first that the group has is what is meant
+    "ppclas": (
+        ("ppclas train", "fit finetune fine-tune learn"),
+        ("ppclas eval", "val valid validate test evaluate score"),
+        ("ppclas predict", "infer inference classify detect run"),
+        ("ppclas search", "tune tuner sweep hpo automl optimize"),
+        ("ppclas export", "convert deploy compile onnx"),
+        ("ppclas quantize", "int8 ptq compress"),
+        ("ppclas serve", "server deploy api"),
+        ("ppclas models list", "list zoo model"),
+        ("ppclas models download", "download fetch"),
+        ("ppclas doctor", "env info checks diagnose"),
+        ("ppclas runs list", "history logs ls"),
+        ("ppclas train --resume", "resume"),
+        ("ppclas --help", "help"),
+        ("ppclas --version", "version"),
+    ),
+    "ppclas models": (("info", "show describe get"), ("list", "ls all search find")),
+    "ppclas runs": (("show", "info describe get"), ("list", "ls all")),
+    "ppclas recipes": (("show", "info describe get"), ("list", "ls all")),
+    "ppclas data": (("check", "info show analyze validate"), ("fetch", "download get")),
+    "ppclas config": (("show", "print dump get"), ("validate", "check lint")),
+}
+
+
+def meant_command(name: str, group: str) -> list[str]:
+    """What the unknown command ``name`` of ``group`` is called here, as it is typed."""
+    rows = _COMMANDS.get(group, ())
+    return [here for here, words in rows if name.lower().replace("_", "-") in words.split()]
+
 
 def meant(error: click.NoSuchOption) -> str:
     """A sentence on what the unknown option is called here; empty where nothing is known."""
     if error.ctx is None:
         return ""
-    word = error.option_name.lstrip("-").lower().replace("_", "-")
     known = {name: option for option in error.ctx.command.params for name in option.opts}
-    for words, here in _MEANT:
-        if word not in words.replace("_", "-").split() and word != here.lstrip("-"):
-            continue
-        if here.endswith("."):
-            return here
-        if here in known:
-            help_text = getattr(known[here], "help", None) or ""
-            return f"That is {here} here: {help_text}"
-        if "--override" in known and not here.startswith("--"):
-            return f"That is set with -o {here}=…; 'ppclas config show' prints all keys."
+    here = called_here(error.option_name, known)
+    if here.endswith("."):
+        return here
+    if here in known:
+        return f"That is {here} here: {getattr(known[here], 'help', None) or ''}"
+    if "--override" in known and here and not here.startswith("--"):
+        return f"That is set with -o {here}=…; 'ppclas config show' prints all keys."
     return ""
+
+
+def called_here(name: str, known: Container[str] = ()) -> str:
+    """The option here (of those ``known``, if one is), the config key, or the sentence for what
+    other programs call ``name``; else empty."""
+    word = name.lstrip("-").lower().replace("_", "-")
+    found = [
+        here
+        for words, here in _MEANT
+        if word in words.replace("_", "-").split() or word == here.lstrip("-")
+    ]
+    fitting = (here for here in found if here in known or not here.startswith("--"))
+    return next(fitting, found[0] if found else "")

@@ -17,9 +17,8 @@ ppclas_load_order = 0
 @hookimpl
 def register_commands(registry: Registry) -> None:
     """Add every command of the table."""
-    from ppclas_cli.table import (
-        COMMANDS,
-    )  # deferred: plugins are loaded where click is not needed, too
+    # Deferred: plugins are loaded where click is not needed, too.
+    from ppclas_cli.table import COMMANDS
 
     for name, command in COMMANDS.items():
         if command.extra:  # its own package registers it

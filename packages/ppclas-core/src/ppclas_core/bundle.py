@@ -243,7 +243,7 @@ def _hash(value: Any) -> str:
 def _changed(path: Path, what: str) -> BundleError:
     return BundleError(
         f"{path} was changed after it was written: {what}. Put the original back, or make it again "
-        "from the run; a change that is meant: ppclas bundle set"
+        "from the run; for a change that is meant: ppclas bundle set RUN, then export it again"
     )
 
 

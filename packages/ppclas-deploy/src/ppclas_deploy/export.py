@@ -43,7 +43,7 @@ _MARGIN = 2.0
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an export came to."""
+    """What an export came to; a path to its folder wherever one is taken."""
 
     folder: Path
     target: str
@@ -56,6 +56,9 @@ class Receipt:
     verified: str
     """What it was that gave the answers, where the target's engine cannot run here; else empty."""
     seconds: float
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
 
 def _silent(line: str) -> None:
@@ -98,9 +101,8 @@ def export_bundle(
     started = time.monotonic()
     exporter = make_exporter(target, options or {})
     if not has_paddle():
-        require_paddle(
-            "an export"
-        )  # raises; the steps' own processes could not offer to install it
+        # Here, as the steps' own processes could not offer to install it.
+        require_paddle("an export")
     exporter.check()
     _check_source(bundle)
     check_output(output, overwrite)

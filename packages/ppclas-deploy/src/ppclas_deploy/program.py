@@ -115,25 +115,43 @@ def _old_ir() -> Iterator[None]:
     """
     from paddle.base.layer_helper import LayerHelper
 
-    def operator(kind: str, x: Any, **attributes: Any) -> Any:
+    def operator(kind: str, inputs: dict[str, Any], **attributes: Any) -> Any:
         helper = LayerHelper(kind)
-        out = helper.create_variable_for_type_inference(x.dtype)
-        helper.append_op(type=kind, inputs={"X": x}, outputs={"Out": out}, attrs=attributes)
+        out = helper.create_variable_for_type_inference(inputs["X"].dtype)
+        helper.append_op(type=kind, inputs=inputs, outputs={"Out": out}, attrs=attributes)
         return out
 
     def sigmoid(x: Any, name: str | None = None) -> Any:
-        return operator("sigmoid", x)
+        return operator("sigmoid", {"X": x})
 
     def gelu(x: Any, approximate: bool = False, name: str | None = None) -> Any:
-        return operator("gelu", x, approximate=approximate)
+        return operator("gelu", {"X": x}, approximate=approximate)
 
-    own = functional.sigmoid, functional.gelu
-    functional.sigmoid, functional.gelu = sigmoid, gelu
-    try:
+    def maximum(x: Any, y: Any, name: str | None = None) -> Any:
+        return operator("elementwise_max", {"X": x, "Y": y}, axis=-1)
+
+    def matmul(
+        x: Any,
+        y: Any,
+        transpose_x: bool = False,
+        transpose_y: bool = False,
+        name: str | None = None,
+    ) -> Any:
+        return operator("matmul_v2", {"X": x, "Y": y}, trans_x=transpose_x, trans_y=transpose_y)
+
+    with contextlib.ExitStack() as replaced:
+        for module, function in (
+            (functional, sigmoid),
+            (functional, gelu),
+            (paddle, maximum),
+            (paddle, matmul),
+        ):
+            replaced.callback(
+                setattr, module, function.__name__, getattr(module, function.__name__)
+            )
+            setattr(module, function.__name__, function)
         with paddle.pir_utils.OldIrGuard():
             yield
-    finally:
-        functional.sigmoid, functional.gelu = own
 
 
 class Ends(NamedTuple):

@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppclas_distill.features import MGD, PEFD, Distance, FitNet, Similarity
+    from ppclas_distill.attention import AFD
+    from ppclas_distill.features import MGD, PEFD, RKD, Distance, FitNet, Similarity
     from ppclas_distill.losses import DIST, DKD, JS, KL, SKD, SSLD, WSL, SoftCE
     from ppclas_distill.mutual import Mutual
     from ppclas_distill.objective import Distill
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from ppclas_distill.teacher import TeacherConfig
 
 __all__ = [
+    "AFD",
     "DIST",
     "DKD",
     "JS",
     "KL",
     "MGD",
     "PEFD",
+    "RKD",
     "SKD",
     "SSLD",
     "WSL",
@@ -38,7 +41,8 @@ __all__ = [
 
 _HOMES = {
     "losses": ("DIST", "DKD", "JS", "KL", "SKD", "SSLD", "WSL", "SoftCE"),
-    "features": ("MGD", "PEFD", "Distance", "FitNet", "Similarity"),
+    "attention": ("AFD",),
+    "features": ("MGD", "PEFD", "RKD", "Distance", "FitNet", "Similarity"),
     "mutual": ("Mutual",),
     "objective": ("Distill",),
     "opening": ("open_teacher",),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from ppclas_core.contracts.training import FeatureLoss
 from ppclas_core.errors import ShapeError
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn
@@ -195,6 +195,104 @@ class PEFD(FeatureLoss):
         projected = [functional.relu(layer(pooled)) for layer in layers.values()]
         mean = paddle.stack(projected).mean(axis=0)
         return (1.0 - functional.cosine_similarity(mean, wanted, axis=1)).mean()
+
+
+class RKD(FeatureLoss):
+    """``distance · L_D + angle · L_A``: photos should lie to each other as they do for the teacher.
+
+    L_D compares the distance of every two photos, divided by the mean of all, L_A the cosine of the
+    angle at the second of every three; each by Huber's loss, and as a mean over pairs or triples of
+    different photos. Two photos of a batch have no angle, one costs nothing. Memory grows with N³.
+
+    Example:
+        Three photos on a line: in the middle is another one for the student. Distances are 1, 1, 2
+        (divided by 4/3) of other pairs: two of three are ¾ away, Huber's loss of which is 9/32. One
+        angle of three is -1 instead of 1, and one 1 instead of -1: Huber's loss of 2 is 3/2.
+
+        >>> import paddle
+        >>> teacher = paddle.to_tensor([0.0, 1.0, 2.0]).reshape([3, 1, 1, 1])
+        >>> student = paddle.to_tensor([0.0, 2.0, 1.0]).reshape([3, 1, 1, 1])
+        >>> round(RKD(distance=1.0, angle=0.0).between(student, teacher, {}).item(), 4)
+        0.1875
+        >>> round(RKD(distance=0.0, angle=1.0).between(student, teacher, {}).item(), 4)
+        1.0
+
+    Paper: "Relational Knowledge Distillation", Park et al. 2019, equations 5 to 9,
+    https://arxiv.org/abs/1904.05068
+    """
+
+    distance: NonNegativeFloat = 25.0
+    """Weight of L_D."""
+    angle: NonNegativeFloat = 50.0
+    """Weight of L_A."""
+    pooled: bool = True
+    """Whether a photo is the mean over its map's pixels, or all of the map."""
+
+    def between(self, student: Tensor, teacher: Tensor, layers: Mapping[str, nn.Layer]) -> Tensor:
+        if student.shape[0] != teacher.shape[0]:
+            raise ShapeError(
+                f"expected maps of the same photos, got {student.shape[0]} of the student, "
+                f"{teacher.shape[0]} others"
+            )
+        ours, theirs = (_Relations(each, self.pooled) for each in (student, teacher))
+        loss = 0.0 * student.sum()
+        if self.distance:
+            loss = loss + self.distance * ours.mean_huber(ours.distances(), theirs.distances())
+        if self.angle:
+            loss = loss + self.angle * ours.mean_huber(ours.angles(), theirs.angles())
+        return loss
+
+
+class _Relations:
+    """How the photos of maps [N, C, H, W] lie to each other.
+
+    All comes from the matrix of inner products, so that no vector from one photo to another is
+    kept: those of N photos with D features take N² · D numbers.
+    """
+
+    def __init__(self, maps: Tensor, pooled: bool) -> None:
+        import paddle
+
+        flat = maps.mean(axis=[2, 3]) if pooled else maps.flatten(1)
+        flat = flat - flat.mean(axis=0, keepdim=True)  # or differences of large numbers get lost
+        self._gram = flat @ flat.t()
+        square = self._gram.diagonal()
+        apart = square.unsqueeze(0) + square.unsqueeze(1)
+        squares = apart - 2.0 * self._gram
+        far = squares > 1e-6 * apart  # the rest is rounding: photos with the same features
+        self._lengths = paddle.where(far, squares, paddle.ones_like(squares)).sqrt()
+        self._far = far.astype(flat.dtype)
+        self._square = square
+
+    def distances(self) -> Tensor:
+        """[N, N], divided by the mean over the pairs of different photos."""
+        lengths = self._lengths * self._far
+        count = lengths.shape[0]
+        return lengths / (lengths.sum() / max(count * (count - 1), 1) + 1e-12)
+
+    def angles(self) -> Tensor:
+        """[N, N, N] cosines: of i, j and k the one at j; 0 where two of them are the same."""
+        towards = self._far / self._lengths
+        gram = self._gram
+        # (i - j) · (k - j) by i, j, k
+        products = gram.unsqueeze(1) - gram.unsqueeze(2) - gram.unsqueeze(0)
+        products = products + self._square.reshape([1, -1, 1])
+        return products * towards.unsqueeze(2) * towards.unsqueeze(0)
+
+    @staticmethod
+    def mean_huber(ours: Tensor, theirs: Tensor) -> Tensor:
+        """Over the pairs or triples [N, …] of different photos; 0 if there are none."""
+        import paddle
+        from paddle.nn import functional
+
+        count, among = ours.shape[0], len(ours.shape)
+        different = 1.0 - paddle.eye(count, dtype=ours.dtype)
+        if among == 3:
+            pairs = different
+            different = pairs.unsqueeze(2) * pairs.unsqueeze(1) * pairs.unsqueeze(0)
+        total = (functional.smooth_l1_loss(ours, theirs, reduction="none") * different).sum()
+        number = count * (count - 1) * (count - 2 if among == 3 else 1)
+        return total / max(number, 1)
 
 
 def _similarities(maps: Tensor) -> Tensor:

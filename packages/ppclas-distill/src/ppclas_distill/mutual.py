@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ppclas_core.config.schema import ModelSection
 from ppclas_core.contracts.objective import Objective, ObjectiveContext, StepLoss, TrainBatch
 from ppclas_core.contracts.training import FeatureLoss, Loss, split_outputs
+from ppclas_core.errors import ConfigError
 from ppclas_core.models import create_model
 from ppclas_engine.bundles import pretrained_path
 from ppclas_engine.loop.channels import load_fitting
 from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
+from ppclas_distill.attention import AFD
 from ppclas_distill.maps import MapRecorder, find_map
 from ppclas_distill.objective import (
     LogitTerm,
@@ -89,6 +91,11 @@ class Mutual(Objective):
             context.note("the learning rates of stages are the model's; a peer learns at all of it")
         for term in self.losses:
             loss = build_loss(term)
+            if isinstance(loss, AFD):
+                raise ConfigError(
+                    f"objective.losses: {term.name} learns from the maps of a teacher that stays "
+                    "as it is. Take the objective Distill, or another loss."
+                )
             if isinstance(loss, FeatureLoss):
                 self._maps += self._map_terms(term, loss)
             else:

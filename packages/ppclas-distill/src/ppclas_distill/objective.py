@@ -20,7 +20,7 @@ from ppclas_engine.planning.task import balanced_weights
 from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests
-from ppclas_distill.maps import MapRecorder, find_map
+from ppclas_distill.maps import MapRecorder, MapTerm, find_both
 from ppclas_distill.opening import open_teacher
 from ppclas_distill.teacher import Student, Teacher, TeacherConfig
 
@@ -64,7 +64,7 @@ class Distill(Objective):
     losses: tuple[LossTerm, ...] = Field(default=(LossTerm(name="ssld"),), min_length=1)
     """Between the student's answers, or feature maps, and the teachers'. The names are those of
     losses: ssld, js, kl, soft_ce, dkd, dist, skd, wsl; of feature maps fitnet, similarity,
-    distance, mgd, pefd."""
+    distance, mgd, pefd, rkd, afd."""
     ground_truth: NonNegativeFloat = 0.0
     """Weight of the config's ``loss`` against the labels, for photos that have one. 0: labels are
     not learnt from, as in SSLD."""
@@ -84,10 +84,11 @@ class Distill(Objective):
 
     _teachers: list[Teacher] = PrivateAttr(default_factory=list)
     _terms: list[LogitTerm] = PrivateAttr(default_factory=list)
-    _maps: list[_MapTerm] = PrivateAttr(default_factory=list)
+    _maps: list[MapTerm] = PrivateAttr(default_factory=list)
     _loss: Loss = PrivateAttr()
     _cache: LogitCache | None = PrivateAttr(None)
     _student_maps: MapRecorder | None = PrivateAttr(None)
+    _size: tuple[int, int] = PrivateAttr()
     _images: int = PrivateAttr(0)
     _draws: int = PrivateAttr(1)
 
@@ -103,9 +104,9 @@ class Distill(Objective):
 
     def prepare(self, context: ObjectiveContext) -> None:
         config = context.config
-        height, width = _pair(config.data.image_size)
+        self._size = _pair(config.data.image_size)
         task = context.train.task
-        student = Student(context.train.class_names, config.data.normalize, (height, width), task)
+        student = Student(context.train.class_names, config.data.normalize, self._size, task)
         if any(transform.name == "Normalize" for transform in config.data.train_transforms or ()):
             raise ConfigError(
                 "objective Distill: data.train_transforms has a Normalize, so what the teachers "
@@ -153,8 +154,7 @@ class Distill(Objective):
         if self._student_maps is not None:
             ours = self._student_maps.take()
             for map_term in self._maps:
-                theirs = map_term.recorder.take()[map_term.teacher_layer]
-                value = map_term.loss.between(ours[map_term.student_layer], theirs, map_term.layers)
+                value = map_term.value(ours)
                 parts[map_term.name] = value
                 total = total + map_term.weight * value
         if self.ground_truth:
@@ -219,29 +219,28 @@ class Distill(Objective):
 
     # Parts
 
-    def _map_terms(self, term: LossTerm, loss: FeatureLoss, model: ImageModel) -> list[_MapTerm]:
-        made: list[_MapTerm] = []
+    def _map_terms(self, term: LossTerm, loss: FeatureLoss, model: ImageModel) -> list[MapTerm]:
+        made: list[MapTerm] = []
         for number, teacher in enumerate(self._teachers):
             name = term.name if len(self._teachers) == 1 else f"{term.name}.{number}"
-            ours = find_map(model, loss, loss.student_map, f"{term.name}.student_map")
-            theirs = find_map(teacher.network(), loss, loss.teacher_map, f"{term.name}.teacher_map")
+            ours, theirs, layers = find_both(model, teacher.network(), term.name, loss, self._size)
             made.append(
-                _MapTerm(
+                MapTerm(
                     unique(name, [*self._maps, *made]),
                     loss,
                     term.weight / len(self._teachers),
-                    ours.layer,
-                    theirs.layer,
-                    teacher.record([theirs.layer]),
-                    loss.layers(ours, theirs),
+                    ours,
+                    theirs,
+                    teacher.record(theirs),
+                    layers,
                 )
             )
         return made
 
     def _record_maps(self, model: ImageModel) -> None:
         if self._maps:
-            wanted = list(dict.fromkeys(term.student_layer for term in self._maps))
-            self._student_maps = MapRecorder(model, wanted, training_only=True)
+            wanted = dict.fromkeys(layer for term in self._maps for layer in term.student_layers)
+            self._student_maps = MapRecorder(model, list(wanted), training_only=True)
 
     def _open_cache(self, config: Config, context: ObjectiveContext) -> LogitCache:
         draws = config.data.repeat_draws_after
@@ -292,17 +291,6 @@ class LogitTerm:
     name: str
     loss: Loss
     weight: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _MapTerm:
-    name: str
-    loss: FeatureLoss
-    weight: float
-    student_layer: str
-    teacher_layer: str
-    recorder: MapRecorder
-    layers: Mapping[str, nn.Layer]
 
 
 def build_loss(term: LossTerm) -> Loss | FeatureLoss:

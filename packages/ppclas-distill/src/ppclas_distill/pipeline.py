@@ -281,9 +281,8 @@ def _run_train(config: Config, folder: Path, console: Console) -> None:
     run = RunFolder(folder)
     if run.config.is_file():
         config = check_same_recipe(folder, config)
-        if (
-            not run.finished.is_file()
-        ):  # else: stopped between its end and the note that the stage is done
+        # A finished one was stopped before the note that the stage is done.
+        if not run.finished.is_file():
             resume(folder, console, config)
         return
     plan = plan_run(config)

@@ -65,6 +65,16 @@ def register_feature_losses(registry: Registry) -> None:
         "ppclas_distill.features:PEFD",
         summary="the angle between pooled maps, after several projectors (Chen et al. 2022)",
     )
+    registry.register(
+        "rkd",
+        "ppclas_distill.features:RKD",
+        summary="distances and angles between photos (Park et al. 2019)",
+    )
+    registry.register(
+        "afd",
+        "ppclas_distill.attention:AFD",
+        summary="all maps with each other, as much as attention says (Ji et al. 2021)",
+    )
 
 
 @hookimpl

@@ -70,7 +70,8 @@ def train(
         augment: ``light``, ``medium``, ``strong`` or a YAML file of transforms, which
             ``ppclas.train`` alone knows; or what changes the plan.
         config: a YAML file or the name of a recipe, below the arguments above.
-        overrides: further settings, ``"train.patience=3"``, as after ``-o``.
+        overrides: further settings, ``"train.patience=3"``, as after ``-o``. ``ppclas.train`` takes
+            the other flags of the command too: ``patience=3``.
         console: where lines and the bar go. Nothing: stderr.
 
     Raises:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from ppclas_core.contracts.export import Engine
 
-Picture: TypeAlias = Union["str | os.PathLike[str] | bytes | NDArray[Any]", "PillowImage"]
-"""A file, folder, list, pattern or web address; the bytes of an image file; pixels (uint8; grey,
-RGB or RGBA); or an image of Pillow."""
+Picture: TypeAlias = Union[
+    "str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any]", "PillowImage"
+]
+"""A file, folder, list, pattern or web address; the bytes of an image file, or such a file that is
+open; pixels (uint8; grey, RGB or RGBA; an array or a tensor); or an image of Pillow."""
 
 
 class Classifier:
@@ -75,11 +77,7 @@ class Classifier:
             DataError: a folder or a pattern stands for no image, or something is no image at all.
             ShapeError: pixels of another shape or dtype; the message says how to turn them.
         """
-        single = (
-            isinstance(images, str | os.PathLike | bytes)
-            or (isinstance(images, np.ndarray) and images.ndim < 4)
-            or _is_pillow(images)
-        )
+        single = _is_one(images)
         given: Iterable[Any] = [images] if single else images  # type: ignore[assignment]
         found = list(_expanded(given, layout, bundle_pipeline(self.bundle)))
         answers = Predictions(
@@ -122,19 +120,31 @@ def _expanded(
                 yield from expand_paths([path])
             else:
                 yield path
-        elif isinstance(image, bytes):
-            yield pipeline.read(image, name)
-        elif isinstance(image, np.ndarray):
-            first = layout == "CHW" and image.ndim == 3
-            pixels = image.transpose(1, 2, 0) if first else image
-            yield rgb_pixels(pixels, name, pipeline.channels)
+        elif isinstance(image, bytes | bytearray | memoryview):
+            yield pipeline.read(bytes(image), name)
         elif _is_pillow(image):
             yield as_seen(image, name)
+        elif hasattr(image, "__array__"):
+            array = np.asarray(image)
+            first = layout == "CHW" and array.ndim == 3
+            pixels = array.transpose(1, 2, 0) if first else array
+            yield rgb_pixels(pixels, name, pipeline.channels)
+        elif hasattr(image, "read"):
+            yield pipeline.read(image.read(), name)
         else:
             raise DataError(
                 f"{name}: expected a path, the bytes of an image file, an array of pixels or a "
                 f"Pillow image, got {type(image).__name__}"
             )
+
+
+def _is_one(images: Any) -> bool:
+    """One image, or what several come from by looking into it."""
+    if hasattr(images, "__array__") and not _is_pillow(images):
+        return len(images.shape) in (2, 3)  # in one dimension: a column of paths
+    # A file that is open would give its lines, and they are no images.
+    whole = isinstance(images, str | bytes | bytearray | memoryview) or hasattr(images, "read")
+    return whole or not isinstance(images, Iterable)
 
 
 def _is_pillow(image: object) -> bool:

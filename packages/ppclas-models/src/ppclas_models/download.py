@@ -7,19 +7,16 @@ after it was checked.
 
 from __future__ import annotations
 
-import contextlib
 import email.message
 import errno
 import http.client
 import json
 import os
 import re
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -28,11 +25,10 @@ from urllib.parse import urlsplit
 from ppclas_core.errors import WeightsError
 from ppclas_core.files import sync_folder
 
+from ppclas_models.lock import Say, locked
+
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and, where the server says so, those there will be."""
-
-Say = Callable[[str], None]
-"""Called with a sentence for the person who waits."""
 
 _CHUNK = 1 << 18
 _WORTHWHILE = 1 << 20
@@ -151,7 +147,7 @@ def download(
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_name(f".{target.name}.lock"), say):
+        with locked(target.with_name(f".{target.name}.lock"), say):
             if not target.is_file():
                 _download(
                     _Job(url, _Part(target), max_bytes, progress, say, patience), target, check
@@ -328,58 +324,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(inner, OSError):
         return inner.strerror or str(inner) or type(inner).__name__
     return str(inner) or type(inner).__name__
-
-
-# One process at a time
-
-
-@contextmanager
-def _locked(path: Path, say: Say) -> Iterator[None]:
-    """Hold a file that no other process holds; wait for it if need be."""
-    while True:
-        with open(path, "ab") as file:
-            if not _lock(file, wait=False):
-                say(
-                    "another process downloads "
-                    f"{path.name.removeprefix('.').removesuffix('.lock')}: waiting for it"
-                )
-                while not _lock(file, wait=True):
-                    pass
-            if not _is_at(path, file):  # whoever held it before has removed it: it protects nothing
-                continue
-            try:
-                yield
-            finally:
-                with contextlib.suppress(PermissionError):  # Windows keeps open files
-                    path.unlink()
-            return
-
-
-def _is_at(path: Path, file: IO[bytes]) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[bytes], *, wait: bool) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        except OSError as error:  # held by another process; waiting ends after ten seconds
-            if error.errno in (errno.EACCES, errno.EDEADLOCK):
-                return False
-            raise
-        return True
-
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes], *, wait: bool) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        return True

@@ -73,9 +73,8 @@ def check_shapes(
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[int, ...], any_classes: bool) -> bool:
-    if any_classes and len(found) == len(
-        wanted
-    ):  # no layer but classifiers has as many channels as there are classes
+    # No layer but classifiers has as many channels as there are classes.
+    if any_classes and len(found) == len(wanted):
         return all(a == b or b == _CLASSES for a, b in zip(found, wanted, strict=True))
     return found == wanted
 

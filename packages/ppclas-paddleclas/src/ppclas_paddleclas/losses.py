@@ -1,13 +1,14 @@
-"""Losses of PaddleClas' attribute recipes."""
+"""Losses of PaddleClas' recipes: of attributes, and of mixed images."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from ppclas_components.losses import ClassWeights, log_sigmoid, log_softmax, target_matrix
 from ppclas_core.config.schema import Task
 from ppclas_core.contracts.training import BOTH_TASKS, Loss, Targets, split_outputs
 from ppclas_core.errors import ConfigError
+from pydantic import Field
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -49,6 +50,39 @@ class AttributeCrossEntropy(Loss):
         missing = -share.exp() * log_sigmoid(-logits)
         each = target * present + (1.0 - target) * missing
         return each.mean() if self.mean_over_classes else each.sum(axis=1).mean()
+
+
+class MixedBinaryCrossEntropy(Loss):
+    """A question for each class, of which those are there that have more than ``threshold`` of a
+    mixed image: ``-1/(N C) Σ_n Σ_c [t · log σ(x) + (1 - t) · log(1 - σ(x))]`` with t 1 or 0.
+
+    Of Mixup and CutMix both labels are there unless one has hardly a share. PaddleClas calls it
+    BCELoss (Wightman et al. 2021, "ResNet strikes back", https://arxiv.org/abs/2110.00476, 2.2).
+
+    Logits [N, C] and labels [N] in, a number out. An image of 0.7 of the first class and 0.3 of the
+    second, probabilities 3/4, 1/2, 1/2: (ln(4/3) + 2 ln 2) / 3:
+
+    >>> import paddle
+    >>> from math import log
+    >>> from ppclas_core.contracts.training import Targets
+    >>> logits = paddle.to_tensor([[log(3.0), 0.0, 0.0]])
+    >>> soft = paddle.to_tensor([[0.7, 0.3, 0.0]])
+    >>> targets = Targets(paddle.to_tensor([0]), soft=soft)
+    >>> round(MixedBinaryCrossEntropy()(logits, targets).item(), 4)
+    0.558
+    """
+
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """ε: before it is compared, a share t becomes (1 - ε) t + ε / C."""
+    threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """A class that has more than this is there."""
+
+    def __call__(self, outputs: Any, targets: Targets) -> Tensor:
+        logits, _ = split_outputs(outputs)
+        share = target_matrix(targets, logits)
+        smoothed = (1.0 - self.label_smoothing) * share + self.label_smoothing / logits.shape[1]
+        target = (smoothed > self.threshold).astype(logits.dtype)
+        return -(target * log_sigmoid(logits) + (1.0 - target) * log_sigmoid(-logits)).mean()
 
 
 class AttributeDML(Loss):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppclas_core.config.explain import describe
+from ppclas_core.config.yaml_source import KeyPath
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
@@ -16,7 +18,7 @@ _OPERATORS = {
     "FmixOperator": ("FMix", 1.0),
 }
 """Old name → new name, and the old default of alpha. None: it depends on the schema."""
-_SAMPLER = "OpSampler"
+_SAMPLER, _HYBRID = "OpSampler", "MixupCutmixHybrid"
 
 
 def translate_batch_operators(
@@ -32,6 +34,8 @@ def translate_batch_operators(
             name, params = one_entry(item)
             if name == _SAMPLER:
                 found.append(_one_of(params, mixup_alpha))
+            elif name == _HYBRID:
+                found.append(_hybrid(t, OperatorParams(name, params), (*path, index)))
             else:
                 found.append(_component(name, params, mixup_alpha))
         except ConfigError as error:
@@ -41,7 +45,7 @@ def translate_batch_operators(
 
 def _component(name: str, params: dict[str, Any], mixup_alpha: float) -> Component:
     if name not in _OPERATORS:
-        near = near_names(name, (*_OPERATORS, _SAMPLER))
+        near = near_names(name, (*_OPERATORS, _SAMPLER, _HYBRID))
         hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(_OPERATORS)}."
         raise ConfigError(f"there is no batch transform for {name}. {hint}")
     new, default = _OPERATORS[name]
@@ -83,16 +87,44 @@ def _one_of(params: dict[str, Any], mixup_alpha: float) -> Component:
         return {**component, "probability": share}
     if set(parts) != {"Mixup", "CutMix"}:
         raise ConfigError(f"{_SAMPLER}: expected MixupOperator and CutmixOperator, or one alone.")
-    both = {
-        name: {
-            **{key: value for key, value in component.items() if key != "name"},
-            "probability": min(1.0, total),
-        }
+    each = {
+        name: {key: value for key, value in component.items() if key != "name"}
         for name, (component, _) in parts.items()
     }
+    return _either(each["Mixup"], each["CutMix"], parts["CutMix"][1] / total, min(1.0, total))
+
+
+def _hybrid(t: Translation, params: OperatorParams, where: KeyPath) -> Component:
+    """timm's Mixup and CutMix by turns, which smooth the labels as well."""
+    alphas = [params.number("mixup_alpha", 1.0), params.number("cutmix_alpha", 0.0)]
+    chance, share = params.number("prob", 1.0), params.number("switch_prob", 0.5)
+    smoothing = params.number("label_smoothing", 0.1)
+    for key, default in (("cutmix_minmax", None), ("mode", "batch"), ("correct_lam", True)):
+        if (value := params.take(key, default)) != default:
+            raise params.error(key, f"expected {describe(default)}, got {describe(value)}.")
+    params.drop("num_classes")
+    params.finish()
+    if not any(alpha > 0 for alpha in alphas):
+        raise ConfigError(f"{_HYBRID}: expected an alpha of more than 0.")
+    if smoothing:
+        known = t.new.get("loss", {}).get("label_smoothing", 0.0)
+        if known not in (0.0, smoothing):
+            raise params.error(
+                "label_smoothing", f"the loss smooths by {known:g}. Give one of both."
+            )
+        t.set("loss.label_smoothing", smoothing, *where)
+    mixup, cutmix = ({"alpha": alpha, "per": "batch"} for alpha in alphas)
+    if all(alpha > 0 for alpha in alphas):
+        return _either(mixup, cutmix, share, chance)
+    name, one = ("Mixup", mixup) if alphas[0] > 0 else ("CutMix", cutmix)
+    return {"name": name, **one, "probability": chance}
+
+
+def _either(mixup: Component, cutmix: Component, share: float, chance: float) -> Component:
+    """CutMix for a ``share`` of the mixed batches, and Mixup for the others."""
     return {
         "name": "MixupOrCutMix",
-        "mixup": both["Mixup"],
-        "cutmix": both["CutMix"],
-        "cutmix_share": parts["CutMix"][1] / total,
+        "mixup": {**mixup, "probability": chance},
+        "cutmix": {**cutmix, "probability": chance},
+        "cutmix_share": share,
     }

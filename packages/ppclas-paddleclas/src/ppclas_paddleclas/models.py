@@ -20,6 +20,10 @@ _NEAREST = {
     "DyRepResNet18": "ResNet18",
     "EVA_vit_giant_patch14": "CLIP_vit_large_patch14_224",
     "EVA_vit_huge_patch14": "CLIP_vit_large_patch14_224",
+    "EfficientFormerV2_L": "EfficientViT_b2",
+    "EfficientFormerV2_S0": "EfficientViT_b0",
+    "EfficientFormerV2_S1": "EfficientViT_b1",
+    "EfficientFormerV2_S2": "EfficientViT_b1",
     "EfficientNetB3_watermark": "EfficientNetB3",
     "EfficientNetLite0": "EfficientNetB0_small",
     "EfficientNetLite1": "EfficientNetB0",
@@ -130,6 +134,8 @@ def set_params(t: Translation, name: str, *block: str) -> None:
     chances = [key for key in (*_RATES, *_NEUTRAL) if key in given]
     others = [key for key in ("layer_scale_init_value", "class_expand") if key in given]
     known = _fields(name) if chances or others or "stride_list" in given else None
+    if "use_last_conv" in given:
+        _set_last_conv(t, name, *block, "use_last_conv")
     if "stride_list" in given:
         _set_strides(t, name, known, *block, "stride_list")
     _set_overrides(t, name, *block)
@@ -177,6 +183,18 @@ def _set_strides(t: Translation, name: str, known: Mapping[str, Any] | None, *so
         t.set("model.params.strides", strides, *source)
     else:
         t.drop("it is the model's own", *source)
+
+
+def _set_last_conv(t: Translation, name: str, *source: str) -> None:
+    """``last_conv`` of a PPLCNet."""
+    if t.flag(*source, default=True):
+        t.drop("it is the model's own", *source)
+        return
+    known = _fields(name)
+    if known is not None and "last_conv" not in known:
+        t.refuse(source, f"{name} has no such parameter here. Leave the key out.")
+    else:
+        t.set("model.params.last_conv", False, *source)
 
 
 def _is_stride(value: Any) -> bool:

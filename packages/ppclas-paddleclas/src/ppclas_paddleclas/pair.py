@@ -10,13 +10,12 @@ from ppclas_core.errors import ConfigError
 from ppclas_paddleclas.common import drop_data_facts, set_pretrained, ssld_name
 from ppclas_paddleclas.models import check_name
 from ppclas_paddleclas.pair_losses import PairLosses
+from ppclas_paddleclas.pair_maps import Watched, open_watched
 from ppclas_paddleclas.params import OperatorParams
 from ppclas_paddleclas.translation import Translation, one_entry
 from ppclas_paddleclas.values import read_flag
 
 _MODELS = ("Arch", "models")
-_ATTENTION = "AttentionModel"
-"""A network with layers of its own for AFDLoss."""
 
 
 def translate_pair(t: Translation) -> None:
@@ -28,13 +27,14 @@ def translate_pair(t: Translation) -> None:
     named = _named_models(t)
     frozen = _for_each_model(t, "freeze_params_list", named)
     weights = _for_each_model(t, "pretrained_list", named)
+    watched = open_watched(t, named, frozen, weights)
     teachers = [name for name in named if frozen.get(name)]
     students = [name for name in named if name not in teachers]
     exported = t.get("Arch", "infer_model_name")
     if t.refused("Arch"):
         t.get("Loss")
     elif teachers and len(students) == 1:
-        _translate_distillation(t, named, weights, teachers, students[0])
+        _translate_distillation(t, named, weights, teachers, students[0], watched)
     elif not teachers and len(students) > 1:
         first = exported if exported in students else students[0]
         rest = [name for name in students if name != first]
@@ -54,6 +54,7 @@ def _translate_distillation(
     weights: dict[str, Any],
     teachers: list[str],
     student: str,
+    watched: dict[str, Watched],
 ) -> None:
     t.drop("the bundle holds the student", "Arch", "infer_model_name")
     name, own = _model(t, named[student], weights.get(student), student)
@@ -70,7 +71,7 @@ def _translate_distillation(
                 f"own with -o Arch.models.{index}.{teacher}.pretrained=PATH; PaddleClas would "
                 "learn from random weights"
             )
-    found = PairLosses(t, [student, *teachers], mutual=False).translate()
+    found = PairLosses(t, [student, *teachers], mutual=False, watched=watched).translate()
     objective = {
         "name": "Distill",
         "teachers": entries,
@@ -152,10 +153,6 @@ def _model(t: Translation, given: dict[str, Any], listed: Any, title: str) -> tu
         own = params.take("pretrained", False)
         own = listed or (own if isinstance(own, str | bool) else None)
         ssld = params.flag("use_ssld")
-        if name == _ATTENTION:
-            raise params.error(
-                "name", "losses between attention maps of all layers (AFD) are not part of ppclas."
-            )
         params.drop("class_num", "infer_add_softmax", "data_format", "return_patterns")
         if params.take("dropout_prob") is not None:
             raise params.error("dropout_prob", "there is no setting for it here.")

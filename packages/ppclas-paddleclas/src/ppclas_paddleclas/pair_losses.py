@@ -9,6 +9,7 @@ from ppclas_core.config.explain import describe
 from ppclas_core.errors import ConfigError
 from ppclas_core.wording import near_names
 
+from ppclas_paddleclas.pair_maps import Watched, attention_term, layer_path
 from ppclas_paddleclas.params import OperatorParams
 from ppclas_paddleclas.training_2x import refuse_weight, set_multilabel_loss
 from ppclas_paddleclas.translation import Translation, one_entry
@@ -26,6 +27,7 @@ _LOSSES: dict[str, tuple[str, dict[str, float]]] = {
     "DistillationWSLLoss": ("wsl", {"temperature": 2.0}),
 }
 """Old loss between two named models → new one, and the old defaults of its parameters."""
+_RELATIONS, _ATTENTION = "DistillationRKDLoss", "AFDLoss"
 _PAIR, _BASE = "DistillationPairLoss", "base_loss_name"
 """A loss that names another one, ``DISTLoss``, and takes its parameters."""
 _OF_MAPS = ("MGDLoss", "PEFDLoss")
@@ -34,7 +36,7 @@ _POOLED = "avg_pool"
 """The layer after which PaddleClas gives PEFDLoss a map; ours pools by itself."""
 _WITH_TARGET = ("dkd", "skd", "wsl")
 """Those that look at a target class: the label's, or the teacher's."""
-_KNOWN = (*_LOSSES, _DISTANCE, _PAIR, *_TRUTHS)
+_KNOWN = (*_LOSSES, _DISTANCE, _RELATIONS, _ATTENTION, _PAIR, *_TRUTHS)
 
 Term = dict[str, Any]
 
@@ -42,8 +44,16 @@ Term = dict[str, Any]
 class PairLosses:
     """The losses of ``models``: a student and its teachers, or, ``mutual``, networks that learn."""
 
-    def __init__(self, t: Translation, models: list[str], *, mutual: bool) -> None:
+    def __init__(
+        self,
+        t: Translation,
+        models: list[str],
+        *,
+        mutual: bool,
+        watched: dict[str, Watched] | None = None,
+    ) -> None:
         self._t, self._models, self._mutual = t, models, mutual
+        self._watched = watched or {}
         self.terms: list[Term] = []
         """Those between the models."""
         self._truths = dict.fromkeys(models if mutual else models[:1], 0.0)
@@ -95,6 +105,11 @@ class PairLosses:
             maps = self._maps(params, "key", layer, layer)
             self._check_pairs(params)
             self.terms.append({"name": "distance", "weight": weight, "mode": mode, **maps})
+        elif name == _RELATIONS:
+            self._add_relations(params, weight)
+        elif name == _ATTENTION and not self._mutual:
+            pair = (self._models[0], self._models[1])
+            self.terms.append({"weight": weight, **attention_term(params, pair, self._watched)})
         elif name == _PAIR and params.peek(_BASE) in _OF_MAPS:
             self._add_maps(params, weight)
         elif (between := _named_loss(name, params)) in _LOSSES:
@@ -166,13 +181,32 @@ class PairLosses:
         params.drop("name")
         self.terms.append(term)
 
+    def _add_relations(self, params: OperatorParams, weight: float) -> None:
+        """A term for each pair of layers: PaddleClas weighs distances and angles the same."""
+        ours, theirs = (params.take(f"{side}_keepkeys", []) for side in ("student", "teacher"))
+        if not isinstance(ours, list) or not isinstance(theirs, list) or len(ours) != len(theirs):
+            raise params.error(
+                "student_keepkeys", "expected as many layers as teacher_keepkeys has."
+            )
+        if not ours:
+            raise params.error("student_keepkeys", "expected the name of a layer, got none.")
+        size = params.take("target_size")
+        if size not in (None, 1):
+            raise params.error("target_size", f"expected 1, or null, got {describe(size)}.")
+        pooled = params.flag("avgpool") or size == 1
+        self._check_pairs(params)
+        for layer, other in zip(ours, theirs, strict=True):
+            term: Term = {"name": "rkd", "weight": weight, "distance": 1.0, "angle": 1.0}
+            maps = self._maps(params, "student_keepkeys", layer, other)
+            self.terms.append({**term, "pooled": pooled, **maps})
+
     def _maps(self, params: OperatorParams, key: str, ours: Any, theirs: Any) -> Term:
         """Which layers' maps are compared."""
         found: Term = {}
         for side, layer in (("student_map", ours), ("teacher_map", theirs)):
             if layer != -1 and (not isinstance(layer, str) or not layer):
                 raise params.error(key, f"expected the name of a layer, got {describe(layer)}.")
-            found[side] = layer.replace("[", ".").replace("]", "") if layer != -1 else layer
+            found[side] = layer_path(layer) if layer != -1 else layer
         return found
 
     def _check_pairs(self, params: OperatorParams) -> None:

@@ -24,7 +24,7 @@ def register_schedulers(registry: Registry) -> None:
 
 @hookimpl
 def register_losses(registry: Registry) -> None:
-    """Add the losses of the attribute recipes."""
+    """Add the losses of the attribute recipes, and of "ResNet strikes back"."""
     registry.register(
         "AttributeCrossEntropy",
         "ppclas_paddleclas.losses:AttributeCrossEntropy",
@@ -34,6 +34,11 @@ def register_losses(registry: Registry) -> None:
         "AttributeDML",
         "ppclas_paddleclas.losses:AttributeDML",
         summary="several labels: divergence from a teacher, weighed in the same way",
+    )
+    registry.register(
+        "MixedBinaryCrossEntropy",
+        "ppclas_paddleclas.losses:MixedBinaryCrossEntropy",
+        summary="one label: every class that has a share of a mixed image is there",
     )
 
 

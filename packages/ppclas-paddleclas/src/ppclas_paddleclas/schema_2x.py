@@ -70,6 +70,11 @@ _ELSEWHERE = {
     "DetPreProcess": _PREDICTION,
 }
 """Top-level keys of files for something else, and what to say of them."""
+_MADE_LABELS = "CustomLabelDataset"
+_MADE_BEFORE = (
+    "labels that an operator makes while training (RandomRot90, BlurImage) are not what this "
+    "project does. Turn or blur the photos once, into a folder for each class, and train on these."
+)
 _SIZED = ("RandomResizedCrop", "Resize", "CenterCrop")
 """What MultiScaleDataset gives the size of its batch."""
 _TOP_K = ("TopkAcc", "DistillationTopkAcc", "GoogLeNetTopkAcc")
@@ -119,6 +124,10 @@ def _something_else(t: Translation) -> tuple[KeyPath, str] | None:
             return ("Arch", key), _RETRIEVAL
     if t.has("Arch", "name") and t.get("Arch", "name") == "RecModel":
         return ("Arch", "name"), _RETRIEVAL
+    for part in ("Train", "Eval"):
+        data = ("DataLoader", part, "dataset", "name")
+        if t.has(*data) and t.get(*data) == _MADE_LABELS:
+            return data, _MADE_BEFORE
     for key in ("Query", "Gallery"):
         if t.has("DataLoader", "Eval", key):
             return ("DataLoader", "Eval", key), _RETRIEVAL

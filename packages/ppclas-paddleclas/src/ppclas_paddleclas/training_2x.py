@@ -11,9 +11,12 @@ from ppclas_paddleclas.params import OperatorParams
 from ppclas_paddleclas.schedules_2x import translate_schedule
 from ppclas_paddleclas.translation import Translation, one_entry
 
-_CROSS_ENTROPIES = ("CELoss", "MixCELoss", "GoogLeNetLoss")
-"""MixCELoss of releases 2.1 to 2.3 is CELoss for batches that an operator has mixed."""
-_LOSSES = (*_CROSS_ENTROPIES, "MultiLabelLoss")
+_SOFT = "SoftTargetCrossEntropy"
+_CROSS_ENTROPIES = ("CELoss", "MixCELoss", "GoogLeNetLoss", _SOFT)
+"""MixCELoss of releases 2.1 to 2.3 is CELoss for batches that an operator has mixed, as is
+SoftTargetCrossEntropy, of which the operator smooths the labels."""
+_BINARY = "BCELoss"
+_LOSSES = (*_CROSS_ENTROPIES, _BINARY, "MultiLabelLoss")
 _LR = ("Optimizer", "lr")
 
 
@@ -42,16 +45,30 @@ def translate_loss(t: Translation) -> None:
             set_multilabel_loss(t, params, *where)
             params.finish()
             return
-        epsilon = params.number("epsilon", 0.0, or_null=True)
+        epsilon = params.number("epsilon", 0.0, or_null=True) if name != _SOFT else 0.0
         smoothing = epsilon if 0 < epsilon < 1 else 0.0
         if params.take("reduction", "mean") != "mean":
             raise params.error("reduction", "expected mean.")
+        if name == _BINARY:
+            _set_binary_loss(t, params, *where)
+        else:
+            t.set("loss.name", "CrossEntropy", *where)
         params.finish()
     except ConfigError as error:
         t.refuse(where, str(error))
         return
-    t.set("loss.name", "CrossEntropy", *where)
     t.set("loss.label_smoothing", smoothing, *where)
+
+
+def _set_binary_loss(t: Translation, params: OperatorParams, *where: str | int) -> None:
+    """``loss`` of BCELoss: each class that has a share of an image is there."""
+    if params.take("pos_weight") is not None:
+        raise params.error("pos_weight", "weights of classes have no setting here.")
+    t.set("loss.name", "MixedBinaryCrossEntropy", *where)
+    threshold = params.number("target_threshold", 0.2)
+    if not 0 <= threshold < 1:
+        raise params.error("target_threshold", f"expected 0 or more, below 1, got {threshold:g}.")
+    t.set("loss.threshold", threshold, *where)
 
 
 def set_multilabel_loss(t: Translation, params: OperatorParams, *where: str | int) -> None:

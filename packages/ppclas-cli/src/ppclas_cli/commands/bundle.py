@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from ppclas_cli.lazy import Group
 
-@click.group()
+
+@click.group(cls=Group)
 def bundle() -> None:
     """Change what a bundle says of its answers.
 

@@ -11,9 +11,10 @@ import click
 from ppclas_core.errors import ConfigError
 
 from ppclas_cli import output
+from ppclas_cli.lazy import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Show, check and describe settings.
 

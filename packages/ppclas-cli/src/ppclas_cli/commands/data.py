@@ -13,6 +13,7 @@ from ppclas_cli import output
 from ppclas_cli.commands import data_audit
 from ppclas_cli.commands import data_preview as preview
 from ppclas_cli.commands.data_fetch import fetch_command
+from ppclas_cli.lazy import Group
 
 if TYPE_CHECKING:
     from ppclas_core.contracts.readers import BadImage
@@ -23,7 +24,7 @@ _SHOWN = 10
 """Lines of one kind that are printed before the rest is only counted; --json has all of them."""
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """Check, count, list and look at photos before training."""
 

@@ -14,13 +14,14 @@ import click
 
 from ppclas_cli import output
 from ppclas_cli.commands.train import command as train
+from ppclas_cli.lazy import Group
 
 if TYPE_CHECKING:
     from ppclas_distill.teacher import TeacherConfig
     from ppclas_engine.console import Console
 
 
-@click.group()
+@click.group(cls=Group)
 def distill() -> None:
     """Train a small model to answer as a large one does (SSLD).
 

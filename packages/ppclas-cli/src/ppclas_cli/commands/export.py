@@ -33,6 +33,9 @@ class _Target(_ParamType):
 
         return "|".join(get_registries().exporters)
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"It is one of {self.get_metavar(param, ctx).replace('|', ', ')}"
+
 
 @click.command(name="export")
 @click.argument("bundle_path", metavar=f"[{WHAT}]", required=False)

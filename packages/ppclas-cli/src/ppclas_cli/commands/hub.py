@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from ppclas_cli.lazy import Group
+
 _ENDPOINT = click.option(
     "--endpoint", metavar="URL", help="Another hub of that kind than huggingface.co."
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def hub() -> None:
     """Share bundles on Hugging Face.
 

@@ -10,9 +10,10 @@ import click
 from ppclas_core.plugins import get_registries
 
 from ppclas_cli import output
+from ppclas_cli.lazy import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def recipes() -> None:
     """List ready-made training settings.
 

@@ -12,6 +12,7 @@ import click
 from ppclas_core.errors import CheckpointError
 
 from ppclas_cli import output
+from ppclas_cli.lazy import Group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ class _Run(NamedTuple):
         }
 
 
-@click.group()
+@click.group(cls=Group)
 def runs() -> None:
     """List, compare and describe training runs."""
 

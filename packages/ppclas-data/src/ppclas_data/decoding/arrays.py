@@ -34,7 +34,7 @@ def rgb_pixels(
     if image.dtype != np.uint8:
         hint = (
             "Are they in 0..1? Use (image * 255).round().astype('uint8')."
-            if image.dtype.kind == "f"
+            if image.dtype.kind == "f" and image.size and image.max() <= 1
             else "Bring them to 0..255 and use image.astype('uint8')."
         )
         raise ShapeError(f"{where}: expected uint8 pixels in 0..255, got {image.dtype}. {hint}")

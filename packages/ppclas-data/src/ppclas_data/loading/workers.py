@@ -50,10 +50,8 @@ class _WorkerPool(OpenReader):
         for number in range(workers):
             try:
                 self._workers.append(WorkerProcess(number, packed, self._answers))
-            except (
-                OSError,
-                RuntimeError,
-            ) as error:  # a container's limit on processes, of which threads are some
+            except (OSError, RuntimeError) as error:
+                # A container's limit on processes, of which threads are some.
                 self.close()
                 raise TrainingError(
                     f"loader worker {number + 1} of {workers} cannot be started: {error}; use "

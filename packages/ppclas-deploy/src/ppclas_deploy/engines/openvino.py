@@ -78,9 +78,8 @@ class OpenVinoEngine(Engine):
             float32 [N, C]: logits, or probabilities where the activation is in the export.
         """
         answers = self._request.infer([images])
-        return np.array(
-            answers[0], dtype=np.float32
-        )  # a copy: the request writes its next answers over these
+        # A copy: the request writes its next answers over these.
+        return np.array(answers[0], dtype=np.float32)
 
     def heat_maps(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Maps [N, h, w] of an export that has them; see ``ppclas_deploy.heat.heat_maps``."""

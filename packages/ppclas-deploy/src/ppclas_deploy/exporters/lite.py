@@ -150,9 +150,8 @@ class LiteExporter(NetworkExporter):
             answers.append(np.stack(rows).astype(np.float64))
         if interface["output"] == "probabilities":
             answers = [parity.logarithm(rows) for rows in answers]
-            answers = [
-                rows - rows.mean(axis=1, keepdims=True) for rows in answers
-            ]  # logits, but for a constant
+            # Logits, but for a constant.
+            answers = [rows - rows.mean(axis=1, keepdims=True) for rows in answers]
         exact, rounded = answers
         found = parity.compare(exact, rounded, photos.names(), tolerance=math.inf)
         return {

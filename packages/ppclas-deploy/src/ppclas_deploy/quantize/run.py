@@ -97,9 +97,8 @@ def quantize_bundle(
         _writing(output) as folder,
         temporary_folder() as work,
     ):
-        log = (
-            Path(work) / LOG
-        )  # outside: the export's files must not change between their hashes and the check
+        # Outside: the export's files must not change between their hashes and the check.
+        log = Path(work) / LOG
         job = {
             "bundle": bundle_job(bundle),
             "export": str(export.folder.resolve()),

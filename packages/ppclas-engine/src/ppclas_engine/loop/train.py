@@ -36,7 +36,7 @@ from ppclas_engine.results.tables import write_tables
 from ppclas_engine.runs.checkpoint import Checkpoint
 from ppclas_engine.runs.run import RunFolder
 from ppclas_engine.scoring.evaluate import Evaluation
-from ppclas_engine.scoring.monitor import TITLES, height, is_better
+from ppclas_engine.scoring.monitor import TITLES, format_metric, height, is_better
 
 if TYPE_CHECKING:
     from ppclas_engine.loop.probe import Head
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended."""
+    """How a run ended; a path to its folder wherever one is taken: ``load(result)``."""
 
     run: RunFolder
     best: Mapping[str, Any]
@@ -54,6 +54,14 @@ class RunResult:
     evaluation: Evaluation | None
     """The best epoch's evaluation, where this process made it (not after a resume that improved
     nothing)."""
+
+    def __fspath__(self) -> str:
+        return str(self.run.path)
+
+    def __repr__(self) -> str:
+        shown = [key for key in ("top1", "map", "loss") if key in self.best]
+        numbers = ", ".join(format_metric(key, self.best[key]) for key in shown)
+        return f"<RunResult {self.run.path}: epoch {self.best['epoch']}, {numbers}>"
 
 
 class Trainer:

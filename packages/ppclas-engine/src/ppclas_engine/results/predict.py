@@ -80,6 +80,11 @@ class Predictions(list[Prediction]):
 
     SHOWN = 20
 
+    def __getattr__(self, name: str) -> Any:
+        # Who asked about one image expects one answer.
+        hint = f": they are a list, so take [0].{name}" if hasattr(Prediction, name) else ""
+        raise AttributeError(f"Predictions have no {name!r}{hint}", name=name, obj=self)
+
     def _repr_html_(self) -> str:
         more = f"<div>and {len(self) - self.SHOWN} more</div>" if len(self) > self.SHOWN else ""
         return "".join(one._repr_html_() for one in self[: self.SHOWN]) + more
@@ -210,9 +215,8 @@ def predict(
             for number, image in enumerate(paths, 1)
         )
         chunks = _chunks(named, batch_size)
-        idle = [
-            _Batch(batch_size) for _ in range(3)
-        ]  # one is answered, one is read, one may be read ahead
+        # One is answered, one is read, one may be read ahead.
+        idle = [_Batch(batch_size) for _ in range(3)]
         waiting: list[tuple[list[str], Iterator[_Read], _Batch]] = []
 
         def read_on() -> None:

@@ -49,9 +49,8 @@ def _name(part: Part, namer: Namer) -> str:
 def _resnet(architecture: str, units: list[str]) -> Namer:
     """``res4b22_branch2a``: stage 4, block 22, first convolution; batch norms begin with bn."""
     positions = residual_positions(units)
-    counted = (
-        re.search(r"(?:101|152|200)", architecture) is not None
-    )  # more blocks in stage 4 than letters
+    # Stage 4 of these has more blocks than there are letters.
+    counted = re.search(r"(?:101|152|200)", architecture) is not None
     resnext = architecture.startswith("ResNeXt")
 
     def conv(unit: str) -> str:

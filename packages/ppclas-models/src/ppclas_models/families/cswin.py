@@ -121,70 +121,34 @@ class CSWinBlock(nn.Layer):
 
 
 class Shrink(nn.Sequential):
-    """[N, in_channels, H, W] → [N, out_channels, ~H / stride, ~W / stride]: a convolution, called
+    """[N, channels[0], H, W] → [N, channels[1], ~H / stride, ~W / stride]: a convolution, called
     ``name``, over overlapping patches and a norm.
     """
 
     def __init__(
-        self,
-        name: str,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int,
-        padding: int,
+        self, name: str, channels: tuple[int, int], kernel_size: int, stride: int, padding: int
     ) -> None:
-        conv = conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=padding,
-            bias=True,
-            linear=True,
-        )
-        super().__init__((name, conv), ("norm", MapLayerNorm(out_channels)))
+        conv = conv2d(*channels, kernel_size, stride, padding=padding, bias=True, linear=True)
+        super().__init__((name, conv), ("norm", MapLayerNorm(channels[1])))
 
 
-# The paper's table 1 and section 4.1.
-Tiny = partial(
-    CSWinConfig,
-    embed_dim=64,
-    depths=(1, 2, 21, 1),
-    num_heads=(2, 4, 8, 16),
-    drop_path_rate=0.1,
-)
-Small = partial(
-    CSWinConfig,
-    embed_dim=64,
-    depths=(2, 4, 32, 2),
-    num_heads=(2, 4, 8, 16),
-    drop_path_rate=0.3,
-)
-Base = partial(
-    CSWinConfig,
-    embed_dim=96,
-    depths=(2, 4, 32, 2),
-    num_heads=(4, 8, 16, 32),
-    drop_path_rate=0.5,
-)
-Large = partial(
-    CSWinConfig,
-    embed_dim=144,
-    depths=(2, 4, 32, 2),
-    num_heads=(6, 12, 24, 24),
-    drop_path_rate=0.5,
-)
+Deep = partial(CSWinConfig, depths=(2, 4, 32, 2), drop_path_rate=0.5)
+"""Of all sizes but the smallest."""
 FOR_384 = (1, 2, 12)
 
 
+# The paper's table 1 and section 4.1.
 @models.register(
-    CSWinTransformer_tiny_224=Tiny(),
-    CSWinTransformer_small_224=Small(),
-    CSWinTransformer_base_224=Base(),
-    CSWinTransformer_large_224=Large(),
-    CSWinTransformer_base_384=Base(stripe_widths=FOR_384),
-    CSWinTransformer_large_384=Large(stripe_widths=FOR_384),
+    CSWinTransformer_tiny_224=CSWinConfig(
+        embed_dim=64, depths=(1, 2, 21, 1), num_heads=(2, 4, 8, 16), drop_path_rate=0.1
+    ),
+    CSWinTransformer_small_224=Deep(embed_dim=64, num_heads=(2, 4, 8, 16), drop_path_rate=0.3),
+    CSWinTransformer_base_224=Deep(embed_dim=96, num_heads=(4, 8, 16, 32)),
+    CSWinTransformer_large_224=Deep(embed_dim=144, num_heads=(6, 12, 24, 24)),
+    CSWinTransformer_base_384=Deep(embed_dim=96, num_heads=(4, 8, 16, 32), stripe_widths=FOR_384),
+    CSWinTransformer_large_384=Deep(
+        embed_dim=144, num_heads=(6, 12, 24, 24), stripe_widths=FOR_384
+    ),
 )
 class CSWin(ChainModel):
     """Images [N, in_channels, H, W] → logits [N, num_classes]."""
@@ -195,13 +159,13 @@ class CSWin(ChainModel):
     def __init__(self, config: CSWinConfig) -> None:
         super().__init__(config)
         dim = config.embed_dim
-        embed = Shrink("patch_embed", config.in_channels, dim, 7, 4, padding=2)
+        embed = Shrink("patch_embed", (config.in_channels, dim), 7, 4, padding=2)
         self.append("embed", "patch_embedding", embed, dim, 4)
         stripe_widths = (*config.stripe_widths, None)
         for index, rates in enumerate(drop_path_rates(config.drop_path_rate, config.depths)):
             stage = f"stage{index + 1}"
             if index > 0:
-                merge = Shrink("conv", dim, 2 * dim, 3, 2, padding=1)
+                merge = Shrink("conv", (dim, 2 * dim), 3, 2, padding=1)
                 self.append(stage, f"stages.{index - 1}.merge", merge, 2 * dim, 2)
                 dim *= 2
             blocks = (

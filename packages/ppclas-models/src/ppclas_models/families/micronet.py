@@ -17,9 +17,10 @@ from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveInt
 
 from ppclas_models.layers.chain import ChainModel
-from ppclas_models.layers.channels import round_channels
+from ppclas_models.layers.channels import ChannelShuffle, round_channels
 from ppclas_models.layers.conv import conv2d
 from ppclas_models.layers.pool import global_average_pool
+from ppclas_models.layers.roll import roll
 
 models = Variants()
 
@@ -144,7 +145,7 @@ class ShiftMax(nn.Layer):
         height, width = x.shape[2:]
         channels = x.shape[1]
         grouped = x.reshape([0, self.groups, channels // self.groups, height, width])
-        shifted = paddle.roll(grouped, [-1, -1], [1, 2]).flatten(1, 2)
+        shifted = roll(grouped, -1, (1, 2)).flatten(1, 2)
         parts = paddle.split(gates.unsqueeze([2, 3]), 2 * len(self.sums), axis=1)
         own, other = self.sums[0]
         y = x * (parts[0] + own) + shifted * (parts[1] + other)
@@ -152,11 +153,6 @@ class ShiftMax(nn.Layer):
             return y
         own, other = self.sums[1]
         return paddle.maximum(y, x * (parts[2] + own) + shifted * (parts[3] + other))
-
-
-def shuffle(groups: int) -> nn.Layer:
-    """[N, C, H, W] → the same, the channels of ``groups`` groups in turn."""
-    return nn.ChannelShuffle(groups)
 
 
 class Conv(nn.Layer):
@@ -230,8 +226,8 @@ class MicroBlock(nn.Layer):
             return [
                 depthwise,
                 self._act(hidden, act_group, after_depthwise),
-                shuffle(act_group),
-                shuffle(hidden // 2) if after_depthwise else nn.Identity(),
+                ChannelShuffle(act_group),
+                ChannelShuffle(hidden // 2) if after_depthwise else nn.Identity(),
                 *self._squeeze(hidden, row, self.reduction // 2),
             ]
         expand = Conv(conv2d(in_channels, hidden, 1, groups=group))
@@ -241,11 +237,11 @@ class MicroBlock(nn.Layer):
         return [
             expand,
             self._act(hidden, act_group, after_expand),
-            shuffle(act_group),
+            ChannelShuffle(act_group),
             separable(hidden, hidden, hidden, row.kernel_size, row.stride, hidden),
             nn.Identity(),
             self._act(hidden, hidden // act_group, after_depthwise),
-            shuffle(between) if after_expand or after_depthwise else nn.Identity(),
+            ChannelShuffle(between) if after_expand or after_depthwise else nn.Identity(),
             *self._squeeze(
                 hidden, row, self.reduction // 2 if out_channels < hidden else self.reduction
             ),
@@ -257,8 +253,8 @@ class MicroBlock(nn.Layer):
         return [
             Conv(conv2d(hidden, channels, 1, groups=group)),
             self._sum(channels, act_group, reduction, dynamic),
-            shuffle(act_group),
-            shuffle(channels // 2) if dynamic else nn.Identity(),
+            ChannelShuffle(act_group),
+            ChannelShuffle(channels // 2) if dynamic else nn.Identity(),
         ]
 
     def _act(self, channels: int, groups: int, dynamic: bool) -> nn.Layer:
@@ -309,7 +305,9 @@ class MicroNet(ChainModel):
         super().__init__(config)
         hidden, channels = config.stem_channels
         conv = separable(config.in_channels, hidden, channels, 3, 2, 1)
-        stem = nn.Sequential(("stem", nn.Sequential(conv, shuffle(hidden))), ("act", nn.ReLU6()))
+        stem = nn.Sequential(
+            ("stem", nn.Sequential(conv, ChannelShuffle(hidden))), ("act", nn.ReLU6())
+        )
         self.append("stem", "features.0", stem, channels, 2)
         stage = 0
         for index, row in enumerate(ROWS[config.size], start=1):

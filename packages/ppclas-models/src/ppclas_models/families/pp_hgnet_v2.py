@@ -162,46 +162,27 @@ class Block(nn.Layer):
         return x + y if self.residual else y
 
 
+def _config(
+    layers: int, stem: tuple[int, int], *stages: tuple[int, int, int], affine: bool = False
+) -> PPHGNetV2Config:
+    """``stages``: the numbers of each ``Stage``."""
+    first, second, third, fourth = (Stage(*numbers) for numbers in stages)
+    return PPHGNetV2Config(
+        stem_channels=stem, stages=(first, second, third, fourth), layers=layers, affine=affine
+    )
+
+
+_light = partial(_config, affine=True)
+
+
 @models.register(
-    PPHGNetV2_B0=PPHGNetV2Config(
-        stem_channels=(16, 16),
-        stages=(Stage(16, 64, 1), Stage(32, 256, 1), Stage(64, 512, 2), Stage(128, 1024, 1)),
-        layers=3,
-        affine=True,
-    ),
-    PPHGNetV2_B1=PPHGNetV2Config(
-        stem_channels=(24, 32),
-        stages=(Stage(32, 64, 1), Stage(48, 256, 1), Stage(96, 512, 2), Stage(192, 1024, 1)),
-        layers=3,
-        affine=True,
-    ),
-    PPHGNetV2_B2=PPHGNetV2Config(
-        stem_channels=(24, 32),
-        stages=(Stage(32, 96, 1), Stage(64, 384, 1), Stage(128, 768, 3), Stage(256, 1536, 1)),
-        layers=4,
-        affine=True,
-    ),
-    PPHGNetV2_B3=PPHGNetV2Config(
-        stem_channels=(24, 32),
-        stages=(Stage(32, 128, 1), Stage(64, 512, 1), Stage(128, 1024, 3), Stage(256, 2048, 1)),
-        layers=5,
-        affine=True,
-    ),
-    PPHGNetV2_B4=PPHGNetV2Config(
-        stem_channels=(32, 48),
-        stages=(Stage(48, 128, 1), Stage(96, 512, 1), Stage(192, 1024, 3), Stage(384, 2048, 1)),
-        layers=6,
-    ),
-    PPHGNetV2_B5=PPHGNetV2Config(
-        stem_channels=(32, 64),
-        stages=(Stage(64, 128, 1), Stage(128, 512, 2), Stage(256, 1024, 5), Stage(512, 2048, 2)),
-        layers=6,
-    ),
-    PPHGNetV2_B6=PPHGNetV2Config(
-        stem_channels=(48, 96),
-        stages=(Stage(96, 192, 2), Stage(192, 512, 3), Stage(384, 1024, 6), Stage(768, 2048, 3)),
-        layers=6,
-    ),
+    PPHGNetV2_B0=_light(3, (16, 16), (16, 64, 1), (32, 256, 1), (64, 512, 2), (128, 1024, 1)),
+    PPHGNetV2_B1=_light(3, (24, 32), (32, 64, 1), (48, 256, 1), (96, 512, 2), (192, 1024, 1)),
+    PPHGNetV2_B2=_light(4, (24, 32), (32, 96, 1), (64, 384, 1), (128, 768, 3), (256, 1536, 1)),
+    PPHGNetV2_B3=_light(5, (24, 32), (32, 128, 1), (64, 512, 1), (128, 1024, 3), (256, 2048, 1)),
+    PPHGNetV2_B4=_config(6, (32, 48), (48, 128, 1), (96, 512, 1), (192, 1024, 3), (384, 2048, 1)),
+    PPHGNetV2_B5=_config(6, (32, 64), (64, 128, 1), (128, 512, 2), (256, 1024, 5), (512, 2048, 2)),
+    PPHGNetV2_B6=_config(6, (48, 96), (96, 192, 2), (192, 512, 3), (384, 1024, 6), (768, 2048, 3)),
 )
 class PPHGNetV2(LastConvModel):
     """Four stages of such blocks. Images [N, in_channels, H, W] → logits [N, num_classes]."""

@@ -61,6 +61,9 @@ class PPLCNetConfig(ModelConfig):
     strides: tuple[Stride, Stride, Stride, Stride, Stride] = (2, 2, 2, 2, 2)
     """Of the stem and of the first blocks of the stages 3 to 6; (height, width) where they differ,
     as for lines of text."""
+    last_conv: bool = True
+    """Whether a 1 x 1 convolution and dropout come between the pool and the classifier; without
+    them it reads the last block's channels."""
 
 
 class SeparableConv(nn.Sequential):
@@ -116,6 +119,9 @@ class PPLCNet(LastConvModel):
                 block = SeparableConv(self.out_channels, channels, row)
                 name = f"blocks{stage}.{position}"
                 self.append(f"stage{stage}", name, block, channels, _largest(row.stride))
+        if not config.last_conv:
+            self.close(self.out_channels)
+            return
         # Scales by 0.8 in evaluation rather than by 1.25 in training.
         dropout = nn.Dropout(0.2, mode="downscale_in_infer")
         self.close_last_conv(LAST_FEATURES, nn.Hardswish(), dropout)

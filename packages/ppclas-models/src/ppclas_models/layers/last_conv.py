@@ -18,7 +18,8 @@ class LastConvModel(ChainModel):
     """A chain of layers, a global pool, ``last_conv`` with its activation, and the classifier.
 
     Images [N, in_channels, H, W] → logits [N, num_classes]. The stage ``head`` holds ``last_conv``
-    as well. A family calls ``close_last_conv`` instead of ``close``.
+    as well. A family calls ``close_last_conv`` instead of ``close``; after ``close`` there is no
+    ``last_conv``, and the classifier reads the pooled features.
     """
 
     def close_last_conv(
@@ -33,7 +34,14 @@ class LastConvModel(ChainModel):
 
     def pool(self, features: Tensor) -> Tensor:
         """[N, C, h, w] → [N, features]: the mean over all positions, then ``last_conv``."""
-        return self.last_act(self.last_conv(F.adaptive_avg_pool2d(features, 1))).flatten(1)
+        pooled = F.adaptive_avg_pool2d(features, 1)
+        if self._has_last_conv():
+            pooled = self.last_act(self.last_conv(pooled))
+        return pooled.flatten(1)
 
     def stages(self) -> dict[str, tuple[str, ...]]:
-        return {**super().stages(), "head": ("last_conv", *self.head)}
+        before = ("last_conv",) if self._has_last_conv() else ()
+        return {**super().stages(), "head": (*before, *self.head)}
+
+    def _has_last_conv(self) -> bool:
+        return hasattr(self, "last_conv")

@@ -11,6 +11,8 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812
 
+from ppclas_models.layers.roll import roll
+
 Size = tuple[int, int]
 """Height and width."""
 MASKED = -100.0
@@ -98,9 +100,9 @@ class ShiftedWindows(nn.Layer):
         size = (x.shape[1], x.shape[2])
         mask = None
         if shift:
-            x = x.roll([-shift, -shift], axis=[1, 2])
+            x = roll(x, -shift, (1, 2))
             mask = shift_mask(size, side, shift, x.dtype)
         x = unite(self.attend_within(partition(x, window), side, mask), window, size)
         if shift:
-            x = x.roll([shift, shift], axis=[1, 2])
+            x = roll(x, shift, (1, 2))
         return x if size == (height, width) else x[:, :height, :width]

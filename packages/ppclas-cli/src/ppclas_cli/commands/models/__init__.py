@@ -8,9 +8,10 @@ from ppclas_cli.commands.models.costs import fuse_command, profile_command
 from ppclas_cli.commands.models.files import convert_command, download_command
 from ppclas_cli.commands.models.listing import info_command, list_command
 from ppclas_cli.commands.models.suggesting import suggest_command
+from ppclas_cli.lazy import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """List models; fetch and convert weights; count what a model costs."""
 
