@@ -279,7 +279,8 @@ def prepare(words):
         shutil.rmtree(found[0], ignore_errors=True)
         how = "--kfold 5 --epochs 1 --image-size 32"
         must_run(f"ppclas train photos/ {how} --output {found[0]}")
-        (Path(found[0]) / "fold-5" / "finished").unlink()
+        if "--resume" in words:
+            (Path(found[0]) / "fold-5" / "finished").unlink()
         return
     found = re.search(r"--resume (\S+)", words)
     if found:
