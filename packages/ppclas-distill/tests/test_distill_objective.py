@@ -107,21 +107,29 @@ def batch_of(plan, count=6):
 
 
 @pytest.mark.parametrize(
-    ("norm", "batch", "warned"), [("batch", 8, True), ("batch", 32, False), ("running", 8, False)]
+    ("norm", "batch", "by_batch", "said"),
+    [
+        ("batch", 8, True, "warning: a teacher whose batch norms go by only 8 images can answer"),
+        ("batch", 32, True, "its batch norms go by the batch"),
+        ("running", 8, False, ""),
+        (None, 32, True, "its batch norms go by the batch"),
+        (None, 8, False, "batch norms of teachers go by running statistics: 8 images are too few"),
+    ],
 )
-def test_a_teacher_that_goes_by_small_batches_is_warned_of(
-    teacher, tmp_path, capsys, norm, batch, warned
+def test_a_teacher_goes_by_large_batches_and_a_line_says_so(
+    teacher, tmp_path, capsys, norm, batch, by_batch, said
 ):
     from ppclas_engine.loop.parts import build_parts
     from ppclas_engine.planning.plan import make_plan
 
     more, _ = make_tiny_dataset(tmp_path / "photos", per_class=20)
     objective = distill(teacher, teacher_norm=norm)
-    said = config(more, tmp_path / "run", objective, batch_size=batch)
-    build_parts(make_plan(said, "cpu"), Console(), 0.02, None)
-    printed = capsys.readouterr()
-    words = "batch norms go by only 8 images can answer much worse than it does alone"
-    assert (words in " ".join((printed.out + printed.err).split())) == warned
+    plan = make_plan(config(more, tmp_path / "run", objective, batch_size=batch), "cpu")
+    parts = build_parts(plan, Console(), 0.02, None)
+    assert [one.batch_statistics for one in parts.objective._teachers] == [by_batch]
+    printed = " ".join(capsys.readouterr().err.split())
+    assert said in printed
+    assert ("batch norms" in printed) == bool(said)
 
 
 @pytest.mark.parametrize("norm", ["batch", "running"])
@@ -240,7 +248,11 @@ def test_labels_of_photos_without_one_are_never_learnt_from(photos, teacher, tmp
 def test_a_run_with_photos_without_labels(photos, teacher, extra, tmp_path):
     run = tmp_path / "run"
     given = config(
-        photos, run, distill(teacher, ground_truth=0.5), train_extra=str(extra), val_fraction=0.25
+        photos,
+        run,
+        distill(teacher, ground_truth=0.5, teacher_norm="batch"),
+        train_extra=str(extra),
+        val_fraction=0.25,
     )
     result = train(given, Console(quiet=True))
     labelled = CLASSES * PER_CLASS * 3 // 4
@@ -339,7 +351,11 @@ def test_the_cache_answers_for_the_same_pixels_alone(photos, teacher, tmp_path, 
 @pytest.mark.parametrize(
     ("fields", "data", "message"),
     [
-        ({}, {"repeat_draws_after": 1}, "set objective.teacher_norm to running"),
+        (
+            {"teacher_norm": "batch"},
+            {"repeat_draws_after": 1},
+            "set objective.teacher_norm to running",
+        ),
         (
             {"teacher_norm": "running"},
             {},

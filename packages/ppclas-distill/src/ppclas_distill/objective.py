@@ -17,6 +17,7 @@ from ppclas_core.contracts.training import BOTH_TASKS, FeatureLoss, Loss, Target
 from ppclas_core.errors import ConfigError, PpclasError
 from ppclas_core.plugins import get_registries
 from ppclas_engine.planning.task import balanced_weights
+from ppclas_engine.ranks.distributed import current
 from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator
 
 from ppclas_distill.cache import LogitCache, pixel_digests
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from paddle import Tensor, nn
     from ppclas_core.contracts.image_model import ImageModel
 
-_FEW = 32
-"""Images in a batch below which a teacher's batch norms are warned of. The 192 photos of produce8
-in batches of 16: the student fell from 92.7 % to 66.7 % in eight epochs, and stayed where it was
-with ``running`` (docs/en/distillation.md)."""
+_ENOUGH = 32
+"""Images in a device's batch from which on a teacher's batch norms can go by it. The 192 photos of
+produce8 in batches of 16: the student fell from 92.7 % to 66.7 % in eight epochs, and stayed where
+it was with ``running`` (docs/en/distillation.md)."""
 
 
 class LossTerm(ComponentConfig):
@@ -77,9 +78,10 @@ class Distill(Objective):
     """How several teachers make one answer. Probabilities: their mean, to which each contributes
     the same whatever the scale of its logits. Logits: the normalised geometric mean, in which one
     teacher's certainty that a class is absent decides."""
-    teacher_norm: Literal["batch", "running"] = "batch"
+    teacher_norm: Literal["batch", "running"] | None = None
     """What the teachers' batch norms normalise by: the statistics of the batch (train mode; the
-    running ones move), or their running statistics (eval mode)."""
+    running ones move), or their running statistics (eval mode). None: of the batch, from 32 images
+    per device on."""
     cache: str | None = None
     """Folder that keeps the teachers' logits, so that crops that come again cost no pass of the
     teachers. It needs teacher_norm running and data.repeat_draws_after."""
@@ -94,6 +96,7 @@ class Distill(Objective):
     _cache: LogitCache | None = PrivateAttr(None)
     _student_maps: MapRecorder | None = PrivateAttr(None)
     _size: tuple[int, int] = PrivateAttr()
+    _by_batch: bool = PrivateAttr(True)
     _images: int = PrivateAttr(0)
     _draws: int = PrivateAttr(1)
 
@@ -117,12 +120,18 @@ class Distill(Objective):
                 "objective Distill: data.train_transforms has a Normalize, so what the teachers "
                 "see is not known. Leave it out and set data.normalize: it is done once a batch."
             )
+        batch = (config.data.batch_size or 0) // current().size
+        few = batch < _ENOUGH
+        self._by_batch = self.teacher_norm == "batch" or (self.teacher_norm is None and not few)
         for teacher_config in self.teachers:
-            teacher = open_teacher(teacher_config, student, self.teacher_norm == "batch")
+            teacher = open_teacher(teacher_config, student, self._by_batch)
             context.note(teacher.words)
             self._teachers.append(teacher)
-        batch = config.data.batch_size or 0
-        if batch < _FEW and any(teacher.batch_statistics for teacher in self._teachers):
+        if few and self.teacher_norm is None:
+            context.note(
+                f"batch norms of teachers go by running statistics: {batch} images are too few"
+            )
+        elif few and any(teacher.batch_statistics for teacher in self._teachers):
             context.note(
                 f"warning: a teacher whose batch norms go by only {batch} images can answer much "
                 "worse than it does alone; --teacher-norm running lets it answer as in evaluation"
@@ -256,7 +265,7 @@ class Distill(Objective):
     def _open_cache(self, config: Config, context: ObjectiveContext) -> LogitCache:
         draws = config.data.repeat_draws_after
         reason = ""
-        if self.teacher_norm == "batch":
+        if self._by_batch:
             reason = (
                 "a teacher's answers then depend on the whole batch; set objective.teacher_norm "
                 "to running"

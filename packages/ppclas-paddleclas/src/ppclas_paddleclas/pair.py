@@ -77,6 +77,7 @@ def _translate_distillation(
         "teachers": entries,
         "losses": found.terms,
         "ground_truth": found.truth,
+        "teacher_norm": "batch",
     }
     t.set("objective", objective, *_MODELS, quiet=True)
     t.lines.append(

@@ -162,7 +162,12 @@ def _translate_pair(t: Translation, name: str, weights: Any) -> None:
             ("pretrained_model",),
             f"expected the teacher's weights, or [teacher's, student's], got {describe(weights)}.",
         )
-    objective = {"name": "Distill", "teachers": [entry], "losses": [{"name": "ssld"}]}
+    objective = {
+        "name": "Distill",
+        "teachers": [entry],
+        "losses": [{"name": "ssld"}],
+        "teacher_norm": "batch",
+    }
     t.set("objective", objective, "ARCHITECTURE", "name", quiet=True)
     t.lines.append(
         "use_distillation → objective: Distill from "

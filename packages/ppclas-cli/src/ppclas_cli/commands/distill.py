@@ -141,7 +141,7 @@ _FLAGS: list[click.Parameter] = [
     click.Option(
         ["--teacher-norm"],
         type=click.Choice(["batch", "running"]),
-        help="What the teacher's batch norms go by. Default: the batch.",
+        help="What the teacher's batch norms go by. Default: batches of 32 images or more.",
     ),
     click.Option(
         ["--cache"], metavar="DIR", help="Keep the teacher's answers, for crops that come again."
