@@ -124,7 +124,7 @@ def test_operators_of_the_old_ir(tmp_path):
             y = x.flatten(2)
             other = paddle.matmul(y, self.weight)
             larger = paddle.maximum(paddle.matmul(y, other, transpose_y=True), other)
-            return paddle.nn.functional.silu(larger) * y.abs().sum(axis=-1, keepdim=True).sqrt()
+            return paddle.nn.Silu()(larger) * y.abs().sum(axis=-1, keepdim=True).sqrt()
 
     layer = Products()
     spec = paddle.static.InputSpec([None, 3, 1, 3], "float32", "images")

@@ -130,7 +130,7 @@ def _old_ir() -> Iterator[None]:
     def gelu(x: Any, approximate: bool = False, name: str | None = None) -> Any:
         return operator("gelu", {"X": x}, approximate=approximate)
 
-    def silu(x: Any, name: str | None = None) -> Any:
+    def silu(x: Any, inplace: bool = False, name: str | None = None) -> Any:
         return operator("swish", {"X": x}, beta=1.0)  # Paddle-Lite has no operator silu
 
     def maximum(x: Any, y: Any, name: str | None = None) -> Any:
