@@ -1,5 +1,7 @@
 """The engines on small graphs written by hand, and what they say when something is missing."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from ppclas_core.bundle import Bundle, write_manifest
@@ -8,7 +10,7 @@ from ppclas_core.plugins import get_registries
 from ppclas_deploy.cpus import has_vnni, usable_cpus
 from ppclas_deploy.dependencies import load, need
 from ppclas_deploy.engines.onnxruntime import OnnxRuntimeEngine, TensorRTEngine, make_session
-from ppclas_deploy.engines.paddle_inference import has_resize, has_windows, onednn_crashes
+from ppclas_deploy.engines.paddle_inference import has_resize, has_transpose, onednn_crashes
 from ppclas_deploy.engines.tensorrt import provider_options
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
@@ -338,8 +340,9 @@ def test_resize_operators_are_found_in_a_program(tmp_path, op, found):
     assert has_resize(program) is found
 
 
-@pytest.mark.parametrize(("axes", "found"), [(4, False), (5, False), (6, True)])
-def test_windows_are_found_in_a_program(tmp_path, axes, found):
+@pytest.mark.parametrize("ir", ["new", "old"])
+@pytest.mark.parametrize("axes", [None, (0, 2, 1)])
+def test_transpositions_are_found_in_a_program(tmp_path, ir, axes):
     paddle = pytest.importorskip("paddle", reason="needs the extra [cpu]")
 
     class Turned(paddle.nn.Layer):
@@ -348,12 +351,16 @@ def test_windows_are_found_in_a_program(tmp_path, axes, found):
             self.scale = self.create_parameter([1])
 
         def forward(self, x):
-            return (x * self.scale).transpose([0, *range(axes - 1, 0, -1)])
+            scaled = x * self.scale
+            return scaled if axes is None else scaled.transpose(axes)
 
-    spec = paddle.static.InputSpec([None, *range(2, axes + 1)], "float32", "images")
-    traced = paddle.jit.to_static(Turned(), input_spec=[spec], full_graph=True)
-    paddle.jit.save(traced, str(tmp_path / "net"))
-    assert has_windows(tmp_path / "net.json") is found
+    layer = Turned()
+    spec = paddle.static.InputSpec([None, 2, 3], "float32", "images")
+    with paddle.pir_utils.OldIrGuard() if ir == "old" else contextlib.nullcontext():
+        traced = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
+        paddle.jit.save(traced, str(tmp_path / "net"))
+    program = tmp_path / ("net.pdmodel" if ir == "old" else "net.json")
+    assert has_transpose(program) is (axes is not None)
 
 
 class TestCpus:

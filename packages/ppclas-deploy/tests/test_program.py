@@ -98,6 +98,7 @@ def test_with_both_ends_inside_photos_become_probabilities(save, source, expecte
 OPERATORS = (
     (paddle.nn.functional, "sigmoid"),
     (paddle.nn.functional, "gelu"),
+    (paddle.nn.functional, "silu"),
     (paddle, "maximum"),
     (paddle, "matmul"),
     (paddle.static.Variable, "sum"),
@@ -123,7 +124,7 @@ def test_operators_of_the_old_ir(tmp_path):
             y = x.flatten(2)
             other = paddle.matmul(y, self.weight)
             larger = paddle.maximum(paddle.matmul(y, other, transpose_y=True), other)
-            return larger * y.abs().sum(axis=-1, keepdim=True).sqrt()
+            return paddle.nn.Silu()(larger) * y.abs().sum(axis=-1, keepdim=True).sqrt()
 
     layer = Products()
     spec = paddle.static.InputSpec([None, 3, 1, 3], "float32", "images")
@@ -135,7 +136,7 @@ def test_operators_of_the_old_ir(tmp_path):
     other = y @ layer.weight.numpy()
     given = run(tmp_path / "net.pdmodel", tmp_path / "net.pdiparams", x)
     larger = np.maximum(y @ other.transpose(0, 2, 1), other)
-    wanted = larger * np.sqrt(np.abs(y).sum(-1, keepdims=True))
+    wanted = larger / (1 + np.exp(-larger)) * np.sqrt(np.abs(y).sum(-1, keepdims=True))
     np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-5)
 
 

@@ -130,6 +130,9 @@ def _old_ir() -> Iterator[None]:
     def gelu(x: Any, approximate: bool = False, name: str | None = None) -> Any:
         return operator("gelu", {"X": x}, approximate=approximate)
 
+    def silu(x: Any, inplace: bool = False, name: str | None = None) -> Any:
+        return operator("swish", {"X": x}, beta=1.0)  # Paddle-Lite has no operator silu
+
     def maximum(x: Any, y: Any, name: str | None = None) -> Any:
         return operator("elementwise_max", {"X": x, "Y": y}, axis=-1)
 
@@ -149,6 +152,7 @@ def _old_ir() -> Iterator[None]:
     replacements = [
         (functional, "sigmoid", one_input("sigmoid")),
         (functional, "gelu", gelu),
+        (functional, "silu", silu),
         (paddle, "maximum", maximum),
         (paddle, "matmul", matmul),
         (paddle.static.Variable, "sum", total),

@@ -10,7 +10,6 @@ from functools import partial
 
 import paddle
 from paddle import Tensor, nn
-from paddle.nn import functional as F  # noqa: N812
 from ppclas_core.contracts.model_config import ModelConfig
 from ppclas_core.contracts.variants import Variants
 from pydantic import Field, PositiveInt
@@ -81,7 +80,10 @@ class Transformer(nn.Layer):
         self.layers = nn.Sequential(
             *(
                 EncoderBlock(
-                    dim, SelfAttention(dim, NUM_HEADS), Mlp(dim, MLP_RATIO * dim, F.silu), keys=keys
+                    dim,
+                    SelfAttention(dim, NUM_HEADS),
+                    Mlp(dim, MLP_RATIO * dim, nn.Silu()),
+                    keys=keys,
                 )
                 for _ in range(depth)
             )
