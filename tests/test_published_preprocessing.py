@@ -32,3 +32,13 @@ def test_weights_for_images_with_blue_first_are_refused(tmp_path):
     save_state(file, model_state(create_model("MobileViT_XXS")))
     with pytest.raises(BundleError, match="MobileViT_XXS take images with blue first"):
         bundle_from_weights("MobileViT_XXS", file)
+
+
+def test_the_published_file_of_tinynet_needs_no_parameters(tmp_path):
+    # PaddleClas' config of it has depth_trunc: round and batch_norm_epsilon: 1e-5.
+    file = tmp_path / "weights.safetensors"
+    published = {"nearest_depth": True, "norm_epsilon": 1e-5}
+    save_state(file, model_state(create_model("TinyNet_E", **published)))
+    model = bundle_from_weights("TinyNet_E", file).build_model()
+    assert model.config.nearest_depth
+    assert model.config.norm_epsilon == pytest.approx(1e-5)

@@ -8,11 +8,14 @@ import re
 import pytest
 import yaml
 from ppclas_augment.presets import PRESETS
+from ppclas_cli.augmenting import augmented
 from ppclas_cli.main import cli
 from ppclas_cli.meanings import _MEANT
 from ppclas_cli.training_screen import about_fonts, spoken
+from ppclas_core.config.load import load_config
 from ppclas_core.plugins import get_registries
 from ppclas_data.testing import make_tiny_dataset
+from ppclas_engine.planning.plan import make_plan
 
 pytest.importorskip("paddle", reason="needs the extra [cpu]")
 
@@ -62,12 +65,17 @@ def test_a_run_with_a_name_a_preset_and_photos_to_test(ppclas, photos, tmp_path)
         ),
     ],
 )
-def test_a_file_of_augmentations(ppclas, photos, tmp_path, text, train, batch):
+def test_a_file_of_augmentations(photos, tmp_path, monkeypatch, text, train, batch):
     (tmp_path / "mine.yaml").write_text(text)
-    say = ("train", photos, *SHORT, "--augment", "mine.yaml", "--dry-run")
-    done = ppclas(*say, cwd=tmp_path)
-    assert done.code == 0, done.err
-    assert f"augmentation mine.yaml: {', '.join([*train, *batch])}" in done.err
+    plan = make_plan(load_config(None, [], {"DATA": ("data.train", photos)}).config, "cpu")
+    assert plan.config.data.train_transforms[-1:] == plan.augmentation
+    monkeypatch.chdir(tmp_path)
+    plan = augmented(plan, "mine.yaml")
+    names = [one.name for one in plan.config.data.train_transforms]
+    assert names == ["RandomResizedCrop", "RandomFlip", *train]  # no colours but one's own
+    assert [one.name for one in plan.config.data.batch_transforms] == batch
+    assert plan.notes[-1] == f"augmentation mine.yaml: {', '.join([*train, *batch])}"
+    assert not any("also change" in note for note in plan.notes)
 
 
 @pytest.mark.parametrize(

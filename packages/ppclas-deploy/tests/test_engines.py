@@ -8,7 +8,7 @@ from ppclas_core.plugins import get_registries
 from ppclas_deploy.cpus import has_vnni, usable_cpus
 from ppclas_deploy.dependencies import load, need
 from ppclas_deploy.engines.onnxruntime import OnnxRuntimeEngine, TensorRTEngine, make_session
-from ppclas_deploy.engines.paddle_inference import has_resize, onednn_crashes
+from ppclas_deploy.engines.paddle_inference import has_resize, has_windows, onednn_crashes
 from ppclas_deploy.engines.tensorrt import provider_options
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
@@ -336,6 +336,24 @@ def test_resize_operators_are_found_in_a_program(tmp_path, op, found):
     program = tmp_path / "inference.json"
     program.write_text(f'{{"base_code":{{}},"ops":[{{"#":"1.{op}","A":[]}}]}}')
     assert has_resize(program) is found
+
+
+@pytest.mark.parametrize(("axes", "found"), [(4, False), (5, False), (6, True)])
+def test_windows_are_found_in_a_program(tmp_path, axes, found):
+    paddle = pytest.importorskip("paddle", reason="needs the extra [cpu]")
+
+    class Turned(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.scale = self.create_parameter([1])
+
+        def forward(self, x):
+            return (x * self.scale).transpose([0, *range(axes - 1, 0, -1)])
+
+    spec = paddle.static.InputSpec([None, *range(2, axes + 1)], "float32", "images")
+    traced = paddle.jit.to_static(Turned(), input_spec=[spec], full_graph=True)
+    paddle.jit.save(traced, str(tmp_path / "net"))
+    assert has_windows(tmp_path / "net.json") is found
 
 
 class TestCpus:

@@ -100,6 +100,7 @@ OPERATORS = (
     (paddle.nn.functional, "gelu"),
     (paddle, "maximum"),
     (paddle, "matmul"),
+    (paddle.static.Variable, "sum"),
 )
 
 
@@ -121,7 +122,8 @@ def test_operators_of_the_old_ir(tmp_path):
         def forward(self, x):
             y = x.flatten(2)
             other = paddle.matmul(y, self.weight)
-            return paddle.maximum(paddle.matmul(y, other, transpose_y=True), other)
+            larger = paddle.maximum(paddle.matmul(y, other, transpose_y=True), other)
+            return larger * y.abs().sum(axis=-1, keepdim=True).sqrt()
 
     layer = Products()
     spec = paddle.static.InputSpec([None, 3, 1, 3], "float32", "images")
@@ -132,7 +134,8 @@ def test_operators_of_the_old_ir(tmp_path):
     y = x.reshape(2, 3, 3)
     other = y @ layer.weight.numpy()
     given = run(tmp_path / "net.pdmodel", tmp_path / "net.pdiparams", x)
-    wanted = np.maximum(y @ other.transpose(0, 2, 1), other)
+    larger = np.maximum(y @ other.transpose(0, 2, 1), other)
+    wanted = larger * np.sqrt(np.abs(y).sum(-1, keepdims=True))
     np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-5)
 
 

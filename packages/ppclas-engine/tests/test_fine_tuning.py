@@ -18,7 +18,8 @@ from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.api import train
 from ppclas_engine.console import Console
 from ppclas_engine.loop.probe import fit_head, head_to_fit, linear_head, logistic_regression
-from ppclas_engine.planning.fine_tuning import FEW, fine_tuning_of
+from ppclas_engine.planning.data import AUGMENTED
+from ppclas_engine.planning.fine_tuning import FEW, augmentation_of, fine_tuning_of
 from ppclas_engine.planning.plan import make_plan
 from ppclas_engine.results.score import evaluate_bundle, plan_scoring
 from ppclas_engine.runs.checkpoint import load_checkpoint
@@ -121,6 +122,35 @@ def test_what_is_said_stays_and_another_way_is_careful(config_of, said, expected
     smoothing = plan.loss.params.get("label_smoothing")
     rate = plan.schedule.params["lr"]
     assert (rate, plan.optimizer.lr_mult, plan.train.freeze, smoothing) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "behind"),
+    [
+        ((), ["ColorJitter"]),
+        (("model.params={in_channels: 1}",), ["ColorJitter", "Grayscale"]),
+        (("data.train_transforms=[{name: RandomResizedCrop, size: 32}, {name: RandomFlip}]",), []),
+        (("optimizer.layer_decay=0.8",), []),
+    ],
+)
+def test_colours_vary_where_nothing_is_said_of_transforms(config_of, said, behind):
+    plan = make_plan(config_of(*said), "cpu")
+    names = [one.name for one in plan.config.data.train_transforms]
+    assert names == ["RandomResizedCrop", "RandomFlip", *behind]
+    assert all(one.name != "ColorJitter" for one in plan.config.data.eval_transforms)
+    noted = [note for note in plan.notes if note.startswith(AUGMENTED)]
+    colours = f"{AUGMENTED}ColorJitter (brightness 0.3, contrast 0.3, saturation 0.3)"
+    assert noted == [colours] * ("ColorJitter" in behind)
+    # A resolved config gives the same plan again.
+    again = make_plan(plan.config, "cpu").config
+    assert again.data.train_transforms == plan.config.data.train_transforms
+
+
+def test_pictures_of_other_channels_keep_their_values(config_of):
+    tuning = fine_tuning_of(config_of(), make_plan(config_of(), "cpu").train)
+    assert augmentation_of(tuning, config_of("data.channels=4")) == ()
+    assert augmentation_of(tuning, config_of("model.params={in_channels: 5}")) == ()
+    assert augmentation_of(None, config_of()) == ()
 
 
 def test_random_weights_learn_as_they_did(config_of):

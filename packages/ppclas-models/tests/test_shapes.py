@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ppclas_models.catalog import load_catalog
 from ppclas_models.shapes import check_shapes, shapes_of
 
 ZOO = Path(__file__).parents[3] / "../shared/zoo"
+STATISTICS = ("._mean", "._variance")
 FOLDERS = (ZOO / "parameters", ZOO / "modern" / "parameters")
 
 
@@ -45,6 +47,23 @@ def test_what_does_not_fit_is_named():
         "these are no weights of ResNet18: 1 of the 107 tensors are missing: stem.0.conv.weight; "
         "1 have another shape: fc.bias [102] instead of [1000]"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("TinyNet_A", 6.2),
+        ("TinyNet_B", 3.7),
+        ("TinyNet_C", 2.5),
+        ("TinyNet_D", 2.3),
+        ("TinyNet_E", 2.0),
+    ],
+)
+def test_the_published_files_of_tinynet_have_the_papers_parameters(name, millions):
+    # Table 3 of https://arxiv.org/abs/2010.14819.
+    shapes = shapes_of(load_catalog()[name].weights_table)
+    learned = [prod(shape) for key, shape in shapes.items() if not key.endswith(STATISTICS)]
+    assert sum(learned) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
 def test_an_architecture_without_published_names_says_so():

@@ -236,7 +236,7 @@ PEERS: tuple[Peer, ...] = (
     *_later("MobileViTV2_x{}", "mobilevitv2_{}",
             "0_5:050 0_75:075 1_0:100 1_25:125 1_5:150 1_75:175 2_0:200", 256),
     *_later("LeViT_{}", "levit_{}", "128S 128 192 256 384", 224, same=None,
-            arguments=(("distilled", False),)),
+            arguments=(("distilled", False),), dtype="float64"),
     *_later("alt_gvt_{}", "twins_svt_{}", "small base large", 224),
     *_later("pcpvt_{}", "twins_pcpvt_{}", "small base large", 224),
     *_later("TNT_{}", "tnt_{}_patch16_224", "small:s base:b", 224),

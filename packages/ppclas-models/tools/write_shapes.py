@@ -4,7 +4,7 @@
 ``python tools/write_shapes.py FOLDER...`` reads ``FOLDER/<Architecture>.json`` of each folder,
 lists of ``[name, shape, dtype]``; a fourth element marks what holds no learned value.
 Later architectures of the catalogue that are in none of them, since no Paddle weights are
-published, are built here.
+published, are built here; so are those whose published file needs other parameters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import lzma
 import sys
 from pathlib import Path
+from typing import Any
 
 import paddle
 from ppclas_core.models import create_model
@@ -32,12 +33,14 @@ def main(folders: list[Path]) -> None:
     for row in load_catalog().values():
         if row.year and row.family and row.architecture not in table:
             table[row.architecture] = _built(row.architecture)
+        if row.weights_params:
+            table[row.weights_table] = _built(row.architecture, **row.weights_params)
     TABLE.write_bytes(lzma.compress(json.dumps(table, separators=(",", ":")).encode(), preset=9))
 
 
-def _built(architecture: str) -> dict[str, list[int]]:
+def _built(architecture: str, **params: Any) -> dict[str, list[int]]:
     with paddle.LazyGuard(), paddle.utils.unique_name.guard():
-        state = create_model(architecture).state_dict()
+        state = create_model(architecture, **params).state_dict()
     return {name: list(tensor.shape) for name, tensor in state.items()}
 
 

@@ -21,11 +21,12 @@ def augmented(plan: Plan, what: str) -> Plan:
         ConfigError: there is no such preset or file, or its transforms do not fit.
     """
     from ppclas_core.errors import ConfigError
-    from ppclas_engine.planning.data import try_out
+    from ppclas_engine.planning.data import AUGMENTED, try_out
 
     transforms, batch_transforms = _chosen(what)
     data = plan.config.data
-    before = data.train_transforms or ()
+    # What was only inferred gives way to what is asked for.
+    before = tuple(one for one in data.train_transforms or () if one not in plan.augmentation)
     if any(component.name in ("Normalize", "ToCHW") for component in before):
         raise ConfigError(
             "--augment goes behind the crop and flip, and data.train_transforms normalises "
@@ -41,7 +42,8 @@ def augmented(plan: Plan, what: str) -> Plan:
     try_out(data, plan.train)
     names = ", ".join(component.name for component in (*transforms, *data.batch_transforms))
     note = f"augmentation {what}: {names}"
-    return replace(plan, config=plan.config.replace(data=data), notes=(*plan.notes, note))
+    notes = (*(said for said in plan.notes if not said.startswith(AUGMENTED)), note)
+    return replace(plan, config=plan.config.replace(data=data), notes=notes, augmentation=())
 
 
 def _chosen(what: str) -> tuple[tuple[ComponentConfig, ...], tuple[ComponentConfig, ...]]:

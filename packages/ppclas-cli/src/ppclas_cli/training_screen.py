@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SAID = re.compile(
     r"(Training|Validation) set: |Class names come from |\d+ training and \d+ validation photos |"
     r"\S+ starts from the published |image size \d|evaluation resizes |training crops cover |"
+    r"training photos also change |"
     r"\d+ images per step$|\d+ worker process|JPEGs are decoded |\d+ epochs for |"
     r"learning rate \S+ for \w+ at |the learning rate warms |the backbone learns |"
     r"early stages, |labels are smoothed |"

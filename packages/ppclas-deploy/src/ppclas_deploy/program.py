@@ -121,8 +121,11 @@ def _old_ir() -> Iterator[None]:
         helper.append_op(type=kind, inputs=inputs, outputs={"Out": out}, attrs=attributes)
         return out
 
-    def sigmoid(x: Any, name: str | None = None) -> Any:
-        return operator("sigmoid", {"X": x})
+    def one_input(kind: str) -> Any:
+        def function(x: Any, name: str | None = None) -> Any:  # no lambda: Paddle reads the source
+            return operator(kind, {"X": x})
+
+        return function
 
     def gelu(x: Any, approximate: bool = False, name: str | None = None) -> Any:
         return operator("gelu", {"X": x}, approximate=approximate)
@@ -139,17 +142,25 @@ def _old_ir() -> Iterator[None]:
     ) -> Any:
         return operator("matmul_v2", {"X": x, "Y": y}, trans_x=transpose_x, trans_y=transpose_y)
 
+    def total(x: Any, axis: Any = None, dtype: Any = None, keepdim: bool = False) -> Any:
+        axes = [] if axis is None else [axis] if isinstance(axis, int) else list(axis)
+        return operator("reduce_sum", {"X": x}, dim=axes, keep_dim=keepdim, reduce_all=not axes)
+
+    replacements = [
+        (functional, "sigmoid", one_input("sigmoid")),
+        (functional, "gelu", gelu),
+        (paddle, "maximum", maximum),
+        (paddle, "matmul", matmul),
+        (paddle.static.Variable, "sum", total),
+        *(
+            (paddle.static.Variable, name, one_input(name))
+            for name in ("abs", "exp", "log2", "sign", "sqrt")
+        ),
+    ]
     with contextlib.ExitStack() as replaced:
-        for module, function in (
-            (functional, sigmoid),
-            (functional, gelu),
-            (paddle, maximum),
-            (paddle, matmul),
-        ):
-            replaced.callback(
-                setattr, module, function.__name__, getattr(module, function.__name__)
-            )
-            setattr(module, function.__name__, function)
+        for owner, name, function in replacements:
+            replaced.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, function)
         with paddle.pir_utils.OldIrGuard():
             yield
 

@@ -198,7 +198,7 @@ class PEFD(FeatureLoss):
 
 
 class RKD(FeatureLoss):
-    """``distance · L_D + angle · L_A``: photos should lie to each other as they do for the teacher.
+    """``distance · L_D + angle · L_A``: distances and angles among photos are the teacher's.
 
     L_D compares the distance of every two photos, divided by the mean of all, L_A the cosine of the
     angle at the second of every three; each by Huber's loss, and as a mean over pairs or triples of

@@ -6,14 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppclas_core.bundle import (
-    Bundle,
-    FileEntry,
-    Manifest,
-    Preprocessing,
-    architecture_of,
-    versions,
-)
+from ppclas_core.bundle import Bundle, FileEntry, Manifest, Preprocessing, architecture_of, versions
 from ppclas_core.config.schema import ModelSection, NormalizeConfig
 from ppclas_core.errors import BundleError, UnknownNameError, WeightsError
 from ppclas_core.files import sha256
@@ -94,8 +87,8 @@ def pretrained_path(
 def bundle_from_weights(
     model: str, weights: Path, labels: tuple[str, ...] | None = None, **params: Any
 ) -> Bundle:
-    """A bundle around published weights: the catalogue's evaluation preprocessing, labels as given,
-    or the published ones, or class ids.
+    """A bundle around published weights: the catalogue's evaluation preprocessing and parameters,
+    labels as given, or the published ones, or class ids.
 
     Raises:
         UnknownNameError: no installed package has the model.
@@ -103,6 +96,7 @@ def bundle_from_weights(
         BundleError: the weights were trained on images that ppclas does not make.
     """
     entry = get_registries().models.entry(model)
+    params = {**entry.metadata.get("weights_params", {}), **params}
     probe = create_model(entry.name, **params)
     state, _ = without_prefix(read_state(weights, most_bytes(probe)), probe.state_dict())
     num_classes = _classes_of(state, probe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,6 +82,14 @@ class CatalogRow:
     """Of the pixels that the weights were trained on."""
     resize_backend: Literal["cv2", "pil"] = "cv2"
     """Whose resizing the evaluation used: only Pillow's averages over what it leaves out."""
+    weights_params: dict[str, Any] = field(default_factory=dict)
+    """What the architecture is built with for the file at ``weights_url``, where that is not what
+    its name alone builds."""
+
+    @property
+    def weights_table(self) -> str:
+        """The name that ``shapes.shapes_of`` knows the tensors of that file by."""
+        return f"{self.name}_pretrained" if self.weights_params else self.architecture
 
 
 @functools.lru_cache(maxsize=1)

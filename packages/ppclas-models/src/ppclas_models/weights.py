@@ -83,10 +83,10 @@ def check_published(file: Path, row: CatalogRow) -> None:
 
     from ppclas_models.shapes import check_shapes, shapes_of
 
-    most = weights_bytes(sum(prod(shape) for shape in shapes_of(row.architecture).values()))
+    most = weights_bytes(sum(prod(shape) for shape in shapes_of(row.weights_table).values()))
     shapes = {key: tuple(array.shape) for key, array in read_state(file, most).items()}
     try:
-        check_shapes(shapes, row.architecture)
+        check_shapes(shapes, row.weights_table)
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
 
@@ -96,7 +96,7 @@ def _fetch(row: CatalogRow, url: str, file: Path) -> None:
     from ppclas_models.progress import shown
     from ppclas_models.shapes import shapes_of
 
-    values = sum(prod(shape) for shape in shapes_of(row.architecture).values())
+    values = sum(prod(shape) for shape in shapes_of(row.weights_table).values())
     with shown(f"{file.name} from {urlsplit(url).netloc}") as (progress, say):
         try:
             download(

@@ -25,6 +25,8 @@ PADDLE_ERRORS = (IndexError, MemoryError, OSError, RuntimeError, SystemError, Va
 """What errors of Paddle's C++ are in Python, by their kind."""
 
 _RESIZE = re.compile(rb"\b(bilinear|nearest|bicubic|linear|trilinear)_interp\b")
+_WINDOWS = re.compile(rb'(?:\{"#":"0\.a_i32","D":\d\},?){6,}\]\},"N":"perm"')
+"""A transposition of six axes or more, in the JSON of a program."""
 
 
 class PaddleInferenceEngine(Engine):
@@ -50,9 +52,17 @@ class PaddleInferenceEngine(Engine):
         config.disable_glog_info()
         config.set_cpu_math_library_num_threads(self.threads or usable_cpus())
         config.enable_mkldnn()  # off by default, and 3 to 9 times faster
-        # Paddle 3.3 refuses windows of attention (Swin) with it; no network is slower without.
+        # Paddle 3.3 refuses some networks with attention with it; none is slower without.
         config.delete_pass("operator_reshape_onednn_fuse_pass")
-        if model.suffix == ".json" and onednn_crashes(self._version) and has_resize(model):
+        crashes = model.suffix == ".json" and onednn_crashes(self._version)
+        if crashes and has_windows(model):
+            config.disable_mkldnn()  # faster here as well
+            print(
+                f"note: oneDNN is off for {model.name}: Paddle {self._version} crashes with it on "
+                "networks that cut maps into windows. Same answers.",
+                file=sys.stderr,
+            )
+        elif crashes and has_resize(model):
             config.delete_pass("onednn_placement_pass")
             print(
                 f"note: oneDNN is off for {model.name}: Paddle {self._version} crashes with it on "
@@ -91,10 +101,15 @@ class PaddleInferenceEngine(Engine):
 
 
 def onednn_crashes(version: str) -> bool:
-    """Whether this Paddle is known to crash with oneDNN on resize operators: 3.3.x does, 3.0 to 3.2
-    do not.
+    """Whether this Paddle is known to crash with oneDNN on resize operators, or on windows: 3.3.x
+    does; on resize operators, 3.0 to 3.2 do not.
     """
     return Version(version).release[:2] == (3, 3)
+
+
+def has_windows(model: Path) -> bool:
+    """Whether the program (.json) cuts feature maps into windows, as Swin does."""
+    return _WINDOWS.search(model.read_bytes()) is not None
 
 
 def has_resize(model: Path) -> bool:

@@ -38,6 +38,8 @@ _FINE_TUNING_SCALE = (0.5, 1.0)
 # loss went from 0.34 to 0.44 with crops from 0.08 of the photo, and stayed at 0.34 with crops from
 # 0.5.
 _TRIALS = 16
+AUGMENTED = "training photos also change by "
+"""How the note on an inferred augmentation begins."""
 _WHOLE_PHOTOS = {
     "squash": "photos are resized to {height}x{width} as a whole, whatever that does to their "
     "shape",
@@ -52,12 +54,13 @@ def plan_data(
     train: ImageSet,
     device: Device,
     fine_tuning: bool,
+    augmentation: tuple[ComponentConfig, ...],
     notes: list[str],
 ) -> DataSection:
     """The section with nothing left open; each choice adds a sentence to ``notes``.
 
     ``facts`` are what the registry says of the model: its ``image_size``, ``resize_short`` and
-    ``interpolation``.
+    ``interpolation``. ``augmentation`` goes behind the crop and flip of training.
 
     Raises:
         ConfigError: ``resize_short`` is given with a ``resize_mode`` that has no use for it.
@@ -92,9 +95,13 @@ def plan_data(
     interpolation = data.interpolation or str(facts.get("interpolation", "bilinear"))
     scale = _FINE_TUNING_SCALE if fine_tuning else _SCALE
     train_transforms = default_train_transforms((height, width), interpolation, scale, mode)
+    train_transforms += augmentation
     eval_transforms = default_eval_transforms((height, width), short, interpolation, mode)
     if data.train_transforms is None and mode == "center":
         notes.append(f"training crops cover {scale[0]:.0%} to {scale[1]:.0%} of a photo")
+    for one in augmentation:
+        amounts = ", ".join(f"{key} {value}" for key, value in one.params.items())
+        notes.append(f"{AUGMENTED}{one.name}{f' ({amounts})' * bool(amounts)}")
     notes += _idle_keys(data, train_transforms, eval_transforms)
     train_transforms = train_transforms if data.train_transforms is None else data.train_transforms
     eval_transforms = eval_transforms if data.eval_transforms is None else data.eval_transforms

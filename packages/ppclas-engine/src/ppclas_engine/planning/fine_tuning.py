@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ppclas_core.config.schema import Config
+from ppclas_core.config.schema import ComponentConfig, Config
 from ppclas_core.contracts.data import ImageSet
+from ppclas_core.plugins import get_registries
 
 FEW = 2000
 """Photos up to which the bold way was tried (700 were the most)."""
@@ -28,6 +29,8 @@ class FineTuning:
     """For 32 images per step. None: that of the optimizer."""
     freeze: tuple[str, ...] = ()
     label_smoothing: float = 0.0
+    augmentation: tuple[ComponentConfig, ...] = ()
+    """Behind the crop and flip of training, of photos with three channels."""
     clip_norm: float = 1.0
     """Largest norm of all gradients. Without it batch norms that keep their statistics let a
     tenfold rate end at chance."""
@@ -41,7 +44,16 @@ CAREFUL = FineTuning(backbone=0.2, photos=1500)
 # A classifier that was fitted first is right on nearly all training photos: only smoothed labels
 # leave it something to learn. Early stages see edges and textures, which are the same in all
 # photos, and cost more time than the others.
-BOLD = FineTuning(backbone=0.5, photos=4500, rate=0.02, freeze=("early",), label_smoothing=0.1)
+BOLD = FineTuning(
+    backbone=0.5,
+    photos=4500,
+    rate=0.02,
+    freeze=("early",),
+    label_smoothing=0.1,
+    augmentation=(
+        ComponentConfig(name="ColorJitter", brightness=0.3, contrast=0.3, saturation=0.3),
+    ),
+)
 
 
 def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
@@ -58,3 +70,14 @@ def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
     if not tried:
         return CAREFUL
     return BOLD if config.data.train is not None else replace(BOLD, photos=DEMO_PHOTOS)
+
+
+def augmentation_of(tuning: FineTuning | None, config: Config) -> tuple[ComponentConfig, ...]:
+    """What the photos of training go through besides crop and flip; nothing where the config lists
+    transforms, where pictures are no RGB, or where the package that has them is not installed.
+    """
+    data, known = config.data, get_registries().transforms
+    channels = data.channels or config.model.params.get("in_channels", 3)
+    if tuning is None or data.train_transforms is not None or channels not in (1, 3):
+        return ()
+    return tuple(one for one in tuning.augmentation if one.name in known)

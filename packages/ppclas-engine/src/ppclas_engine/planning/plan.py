@@ -27,7 +27,7 @@ from ppclas_data.sources.unlabelled import add_unlabelled
 from ppclas_engine.bundles import pretrained_path
 from ppclas_engine.planning.data import plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
-from ppclas_engine.planning.fine_tuning import FineTuning, fine_tuning_of
+from ppclas_engine.planning.fine_tuning import FineTuning, augmentation_of, fine_tuning_of
 from ppclas_engine.planning.precision import check_precision
 from ppclas_engine.planning.sense import check_sense
 from ppclas_engine.planning.task import check_task, plan_loss
@@ -61,6 +61,8 @@ class Plan:
     """The weights that training starts from."""
     notes: tuple[str, ...]
     """What was inferred, a sentence each."""
+    augmentation: tuple[ComponentConfig, ...] = ()
+    """The training transforms among it that others may stand in for."""
 
     @property
     def images_per_step(self) -> int:
@@ -130,7 +132,10 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     freeze = config.train.freeze or (tuning.freeze if tuning is not None else ())
     if freeze and not config.train.freeze:
         notes.append("early stages, the first half of them, stay as published")
-    data = plan_data(config.data, model.metadata, train, device, weights is not None, notes)
+    augmentation = augmentation_of(tuning, config)
+    data = plan_data(
+        config.data, model.metadata, train, device, weights is not None, augmentation, notes
+    )
     params = model_params(config.data, config.model.params)
     data = fit_channels(data, config.data, params.get("in_channels"), notes)
     pipeline = Pipeline(build_transforms(data.eval_transforms or (), "data.eval_transforms"))
@@ -194,7 +199,7 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
         ),
     )
     notes += check_sense(resolved, len(train), len(train.class_names))
-    return Plan(resolved, train, val, weights, tuple(notes))
+    return Plan(resolved, train, val, weights, tuple(notes), augmentation)
 
 
 def _check_objective_needs_no_labels(config: Config) -> None:

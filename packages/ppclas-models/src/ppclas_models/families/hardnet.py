@@ -26,6 +26,7 @@ class HarDNetConfig(ModelConfig):
     """A HarDNet."""
 
     stem_channels: tuple[PositiveInt, PositiveInt]
+    """After the first convolution, and after the second."""
     channels: tuple[PositiveInt, ...]
     """After each block."""
     depths: tuple[PositiveInt, ...]

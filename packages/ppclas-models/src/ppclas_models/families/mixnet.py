@@ -33,9 +33,12 @@ class Row(NamedTuple):
 
     out_channels: int
     expansion: int
+    """Channels between the two 1x1 convolutions over those of the input."""
     kernels: int
     """Sizes of the depthwise kernels: 3, 5, 7 and so on."""
     expand_groups: int
+    """Convolutions that the first 1x1 is made of, each on its share of the channels;
+    ``project_groups``: the last."""
     project_groups: int
     stride: int = 1
 

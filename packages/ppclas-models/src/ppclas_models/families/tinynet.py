@@ -2,6 +2,12 @@
 
 Paper: "Model Rubik's Cube: Twisting Resolution, Depth and Width for TinyNets", Han et al. 2020,
 https://arxiv.org/abs/2010.14819
+
+By default the blocks of a stage are rounded up, as in EfficientNet and in what PaddleClas' classes
+build by themselves. The paper's networks, and the weights that PaddleClas published, have the
+nearest number, and their batch norms add 1e-5: ``nearest_depth=true`` and ``norm_epsilon=1e-5``,
+which the published files are opened with (``weights_params`` in the catalogue). To train from one:
+``-o model.params.nearest_depth=true -o model.params.norm_epsilon=1e-5``.
 """
 
 from __future__ import annotations

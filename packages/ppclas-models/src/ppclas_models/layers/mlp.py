@@ -21,12 +21,17 @@ def linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Line
     )
 
 
+def gelu(x: Tensor) -> Tensor:
+    """Any shape → the same. Paddle's own is looked up when it is called: exports replace it."""
+    return F.gelu(x)
+
+
 class Mlp(nn.Layer):
     """[..., dim] → [..., dim], with ``hidden`` features between. Checkpoint keys ``fc1``,
     ``fc2``.
     """
 
-    def __init__(self, dim: int, hidden: int, act: Callable[[Tensor], Tensor] = F.gelu) -> None:
+    def __init__(self, dim: int, hidden: int, act: Callable[[Tensor], Tensor] = gelu) -> None:
         super().__init__()
         self.fc1 = linear(dim, hidden)
         self.act = act
