@@ -47,7 +47,7 @@ _WORDS = {
     "zh": {
         "catalogue": "模型目录",
         "introduction": (
-            "共 {families} 个系列、{count} 个已发布的模型名称。精度为公布的 ImageNet 验证集精度。"
+            "共 {families} 个系列、{count} 个已发布的模型名称。准确率为公布的 ImageNet 验证集精度。"
             "GMACs 为卷积和线性层在公布的图像大小下的乘加次数，单位为 10⁹。"
             "延迟为 PaddleClas 公布的 NVIDIA T4 上 float32 处理一张图像的时间，部分模型没有该数据。"
             "`ppclas models list` 和 `ppclas models info` 显示同样的内容及更多信息。"
@@ -57,8 +57,8 @@ _WORDS = {
         "best": "最高 top-1",
         "from": "最少参数量",
         "columns": "名称|图像大小|top-1|top-5|参数量|GMACs|T4 延迟|权重",
-        "macs": "top-1 精度与乘加次数。灰线为整个目录中的最好水平。",
-        "latency": "top-1 精度与单张图像的延迟。灰线为已知的最好水平。",
+        "macs": "top-1 准确率与乘加次数。灰线为整个目录中的最好水平。",
+        "latency": "top-1 准确率与单张图像的延迟。灰线为已知的最好水平。",
         "papers": "论文",
         "notes": "说明",
         "use": "使用方法",

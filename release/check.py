@@ -57,9 +57,8 @@ def install(wheels: Sequence[Path], folder: Path, python: str, paddle: str, vers
     """An environment with all ``wheels``; the path of its Python."""
     _run("uv", "venv", "--quiet", "--python", python, folder)
     inside = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    extras = {"ppclas_core": "[cpu]", "ppclas_deploy": "[onnx]"}
     wanted = [
-        f"{_name(wheel)}{extras.get(_name(wheel), '')} @ {wheel.as_uri()}" for wheel in wheels
+        f"{_name(wheel)}{EXTRAS.get(_name(wheel), '')} @ {wheel.as_uri()}" for wheel in wheels
     ]
     if paddle:
         wanted.append(f"paddlepaddle=={paddle}")
@@ -148,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for python in chosen.python or [f"{sys.version_info[0]}.{sys.version_info[1]}"]:
             for paddle in chosen.paddle or [""]:
                 for versions in (NEWEST, LOWEST):
-                    place = folder / f"{python}-{paddle or 'any'}-{versions}"
+                    place = folder / "environment"  # ``python`` may be a path
                     inside = install(wheels, place, python, paddle, versions)
                     work = place / "work"
                     work.mkdir()

@@ -40,9 +40,10 @@ def test_the_page_runs_as_it_is_written(photos, monkeypatch, capsys):
     names = {}
     exec(compile(code, str(PAGE), "exec"), names)
     out = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"top-1 \d\.\d{4} on \d+ photos", out[0])
-    assert len(out) == 1 + 24
-    assert names["result"].run.path.parent.name == "runs"
+    assert re.fullmatch(r"runs/\S+ [01]\.\d+", out[0])
+    assert re.fullmatch(r"top-1 \d\.\d{4} on \d+ photos", out[1])
+    assert len(out) == 2 + 24
+    assert names["run"].run.path.parent.name == "runs"
     assert "ResNet50_vd" in names["names"]
     assert len(names["answer"].top) == 3
     assert names["network"].config.num_classes == 8

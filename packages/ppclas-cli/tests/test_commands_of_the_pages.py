@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -29,9 +30,12 @@ pytestmark = pytest.mark.sweep
 TOP = Path(__file__).parents[3]
 PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*/*.md"), *TOP.glob("packages/*/README.md")])
 CLASSES = ("pear", "plum", "tulip")
-MODELS = ("MobileNetV3_small_x1_0", "ResNet50", "ResNet50_vd", "ResNet50_vd_ssld")
+MODELS = (
+    *("MobileNetV2", "MobileNetV3_small_x1_0", "PPLCNet_x1_0"),
+    *("ResNet50", "ResNet50_vd", "ResNet50_vd_ssld"),
+)
 """Whose published weights the pages use; random ones stand in for them here."""
-RUNS = ("ResNet50_vd-1", "a-1", "b-1", "big-1", "teacher", "big")
+RUNS = ("ResNet50_vd-1", "a-1", "b-1", "big-1", "teacher", "big", "alone", "student", "distilled")
 
 NOT_RUN = {
     r"--nnodes": "several machines",
@@ -41,6 +45,8 @@ NOT_RUN = {
     r"PaddleClas/|configs/ResNet|ResNet50_vd\.yaml|R50_vd_distill|OLD\.yaml": "PaddleClas' files",
     r"flowers102/": "the Oxford set",
     r"ILSVRC2012|pipeline (?!.*--dry-run)": "ImageNet",
+    r"hub (push|pull)|data fetch": "test_hub and test_data_fetch",
+    r"mysql://": "a database server",
     r"ResNet50_vd_pretrained\.tar": "the archive of 2020",
     r"\.parquet|shards/": "test_data_parquet, test_data_shards and test_data_archives",
     r"photos\.example\.org|^ppclas client": "run with the service below",
@@ -57,6 +63,9 @@ STAND_INS = {
     r"--(weights|pretrained) (PATH|FILE)": r"--\1 mine.pdparams",
     r"\bDIR\b": "somewhere",
     r"--target T\b": "--target onnx",
+    r"(?<=pear, plum)\]": ", tulip]",
+    r"\[0\.3, 0\.6\]": "[0.3, 0.6, 0.5]",
+    r"(?<=photos/ --kfold 5 --group )'patient_\(\[0-9\]\+\)'": r"'([0-9]+)\.jpg'",
 }
 """Placeholders of sentences, and devices that are not here."""
 SMALLER = {"epochs": " -o train.epochs=1", "size": " -o data.image_size=32"}
@@ -131,6 +140,8 @@ def fill(folder):
     shutil.copytree("runs/MobileNetV2-1/export-onnx", "exports/onnx")
     shutil.copytree("runs/MobileNetV2-1/export-int8", "exports/int8")
     shutil.copytree("exports/onnx", "flowers-onnx")
+    must_run("ppclas data audit photos/ -o audit")
+    shutil.copy("audit/audit.csv", "audit.csv")
 
 
 def write_photos(folder):
@@ -158,8 +169,38 @@ def write_photos(folder):
     (folder / "list.txt").write_text("".join(both))
     (folder / "names.txt").write_text("pear\nplum\nlily\n")
     (folder / "my.yaml").write_text("train: {epochs: 1}\ndata: {train: photos/}\n")
+    (folder / "measured.csv").write_text("model,batch,p50_ms\nMobileNetV2,1,8\nPPLCNet_x1_0,1,5\n")
+    (folder / "space.yaml").write_text("schedule.lr: {low: 1e-4, high: 0.1, log: true}\n")
+    write_scans(folder, rng)
+    write_bands(folder, rng)
     (folder / "selected").mkdir()
     (folder / "selected" / "selected.txt").write_text("../pool/0.jpg\n../pool/1.jpg\n")
+
+
+def write_scans(folder, rng):
+    """Three photos of each of ten patients, in folders of the classes and as a table."""
+    rows = ["path,label,patient"]
+    for kind, name in enumerate(CLASSES):
+        for number in range(10):
+            file = folder / "scans" / name / f"patient_{number}_{kind}.jpg"
+            write_photo(file, kind, rng)
+            rows.append(f"{file.relative_to(folder)},{name},{number}")
+    (folder / "scans.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_bands(folder, rng):
+    tifffile = pytest.importorskip("tifffile")
+    for place, highest in (("bands", 10000), ("satellite", 4095)):
+        for name in CLASSES:
+            (folder / place / name).mkdir(parents=True)
+            for number in range(10):
+                tifffile.imwrite(
+                    folder / place / name / f"{number}.tif",
+                    rng.integers(0, highest, (48, 48, 5)).astype(np.uint16),
+                    photometric="minisblack",
+                    planarconfig="contig",
+                )
+    shutil.copy(folder / "photos" / "val" / "pear" / "0.jpg", folder / "field.tif")
 
 
 def write_photo(file, kind, rng):
@@ -177,12 +218,16 @@ def write_weights(folder, name):
     row = load_catalog()[name]
     paddle.seed(0)
     state = create_model(row.architecture).state_dict()
-    paddle.save(state, str(folder / row.weights_url.rsplit("/", 1)[1]))
+    file = Path("mirror", urllib.parse.urlsplit(row.weights_url).path.lstrip("/"))
+    paddle.save(state, str(file))
+    if name != "MobileNetV2":  # has real ones in the wheel
+        shutil.copy(file, folder)
     if name == "ResNet50":
         paddle.save(state, "my_resnet.pdparams")
         shutil.copy("my_resnet.pdparams", "ResNet50.safetensors")
     if name == "MobileNetV3_small_x1_0":
         paddle.save(create_model("MobileNetV2").state_dict(), "mine.pdparams")
+        paddle.save(create_model("MobileOne_s0").state_dict(), "mobileone_s0.safetensors")
 
 
 def run(line):
@@ -207,6 +252,7 @@ def test_a_command_of_a_page_runs(shop, words, monkeypatch):
         pytest.skip(why)
     monkeypatch.setenv("HOME", str(Path.cwd() / "home"))
     prepare(words)
+    monkeypatch.setenv("PPCLAS_MIRROR", f"{shop}/mirror")
     code, said = run(stood_in(words).replace("https://example.com", shop))
     assert code == 0, f"{COMMANDS[words]}: {words}\n{said[-2000:]}"
 
@@ -220,6 +266,22 @@ def prepare(words):
     if words.startswith(("ppclas export", "ppclas quantize")):
         folder = f"runs/MobileNetV2-1/export-{target[1] if target else 'int8'}"
         shutil.rmtree(out[1] if out else folder, ignore_errors=True)
+    if words.startswith("ppclas models fuse "):
+        shutil.rmtree("fused", ignore_errors=True)
+    found = re.search(r"models fuse (runs/((?:MobileOne|RepVGG)\w+)-1)", words)
+    if found:
+        how = "--from-scratch --epochs 1 --image-size 32"
+        must_run(f"ppclas train photos/ -m {found[2]} {how} --output {found[1]}")
+    if words.startswith("ppclas data audit "):
+        shutil.rmtree("audit", ignore_errors=True)
+    found = re.search(r"runs/\S+-5folds-1", words)
+    if found:
+        shutil.rmtree(found[0], ignore_errors=True)
+        how = "--kfold 5 --epochs 1 --image-size 32"
+        must_run(f"ppclas train photos/ {how} --output {found[0]}")
+        if "--resume" in words:
+            (Path(found[0]) / "fold-5" / "finished").unlink()
+        return
     found = re.search(r"--resume (\S+)", words)
     if found:
         shutil.rmtree(found[1], ignore_errors=True)

@@ -13,6 +13,7 @@ from ppclas_cli.main import cli
 from ppclas_cli.meanings import _MEANT
 from ppclas_cli.training_screen import about_fonts, spoken
 from ppclas_core.config.load import load_config
+from ppclas_core.config.schema import Config
 from ppclas_core.plugins import get_registries
 from ppclas_data.testing import make_tiny_dataset
 from ppclas_engine.planning.plan import make_plan
@@ -164,6 +165,26 @@ def test_a_dry_run_looks_at_the_weights_and_fetches_none(ppclas, photos, tmp_pat
         (("distill", "train", "--early-stopping"), "--patience"),
         (("predict", "x", "--conf", "1"), "--min-confidence"),
         (("train", "--warmup", "3"), "-o schedule.warmup_epochs=…"),
+        # Of Ultralytics, timm and Keras.
+        (("train", "--lr0", "0.1"), "--lr"),
+        (("train", "--imgsz", "64"), "--image-size"),
+        (("train", "--batch", "8"), "--batch-size"),
+        (("train", "--batch_size", "8"), "--batch-size"),
+        (("train", "--data", "photos"), "--train"),
+        (("train", "--weights", "x.pdparams"), "--pretrained"),
+        (("train", "--project", "x"), "--name"),
+        (("train", "--cos-lr"), "-o schedule.name=…"),
+        (("train", "--lrf", "0.1"), "-o schedule.name=…"),
+        (("train", "--momentum", "0.9"), "-o optimizer.momentum=…"),
+        (("train", "--dropout", "0.1"), "-o model.params=…"),
+        (("train", "--fliplr", "0.5"), "--augment"),
+        (("train", "--reprob", "0.2"), "--augment"),
+        (("train", "--validation-split", "0.2"), "-o data.val_fraction=…"),
+        (("train", "--save-period", "5"), "-o train.checkpoint_minutes=…"),
+        (("train", "--crop-pct", "0.9"), "-o data.resize_short=…"),
+        (("train", "--num-classes", "3"), "The classes are those of the photos."),
+        (("train", "--exist-ok"), "--name"),
+        (("train", "--log-dir", "x"), "--output"),
     ],
 )
 def test_an_option_of_other_programs_is_told_by_its_name_here(ppclas, arguments, here):
@@ -181,6 +202,17 @@ def test_every_option_that_is_advised_is_an_option():
     options = {name for command in commands for one in command.params for name in one.opts}
     for _, here in _MEANT:
         assert here in options or not here.startswith("--")
+        if not here.startswith("--") and not here.endswith("."):
+            section, key = here.split(".")[:2]
+            known = type(getattr(Config(), section)).model_fields
+            assert key in known or section in ("optimizer", "schedule", "loss")
+
+
+def test_a_run_to_go_on_with_that_is_none(ppclas, photos, tmp_path):
+    for more in ((), (photos,), (photos, "--dry-run")):
+        done = ppclas("train", *more, "--resume", "last", cwd=tmp_path)
+        assert done.code == 1
+        assert "last is not a run folder" in done.err
 
 
 @pytest.mark.parametrize(

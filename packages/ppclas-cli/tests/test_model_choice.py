@@ -184,7 +184,7 @@ def test_nothing_fits(ppclas):
 def test_the_command_fits_the_task(ppclas):
     result = ppclas("models", "suggest", "--size-mb", "20", "--task", "multilabel")
     start = result.out.splitlines()[-1]
-    assert start.startswith("Start with: ppclas train labels.csv --model ")
+    assert start.startswith("  ppclas train labels.csv --model ")
     assert start.endswith(" -o data.task=multilabel")
 
 

@@ -150,3 +150,46 @@ def test_commands_stay_whole(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     text = "Go on with it:\n  ppclas train photos/ --epochs 20"
     assert wrapped(text, sys.stderr) == text
+
+
+_SAYING = """
+import sys
+from ppclas_engine.console import Console
+for line in sys.argv[1:]:
+    Console().line(line)
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_command_is_broken_as_a_shell_reads_it_and_a_number_stays_with_its_unit(columns):
+    facts = [
+        "epoch 1/2  train loss 1.7917",
+        "train top-1 44.08%",
+        "loss 1.2791",
+        "top-1 of the mean with the start 87.50%",
+        "8.0 img/s, 1% waiting for data",
+    ]
+    command = (
+        "  ppclas train -c runs/student-more/config.yaml --output runs/student-next --lr 0.007"
+    )
+    quoted = (
+        "  ppclas train --output 'runs/my own one, with so many spaces in its name' --lr 0.00067"
+    )
+    say = [sys.executable, "-c", _SAYING]
+    code, lines = on_terminal(columns, [*say, "  ".join(facts)])
+    assert code == 0
+    assert all(width(line) <= columns for line in lines)
+    assert [part for line in lines for part in line.split("  ")][1:] == [
+        *facts[0].split("  ")[1:],
+        *facts[1:],
+    ]
+    _, lines = on_terminal(columns, [*say, command])
+    assert all(width(line) <= columns for line in lines)
+    asked = subprocess.run(
+        ["bash", "-c", "\n".join(['ppclas() { printf "%s " "$@"; }', *lines])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.split() == command.split()[1:]
+    assert on_terminal(columns, [*say, quoted])[1] == [quoted]

@@ -83,6 +83,32 @@ def test_what_is_no_photo_is_said_beside_it(browser, server, tmp_path):
     assert browser.run('document.getElementById("said").textContent') == "1 of 2 photos answered."
 
 
+@pytest.mark.parametrize(
+    ("metrics", "classes", "said"),
+    [
+        ({"epoch": 0, "loss": 0.04, "top1": 1.0, "top5": 1.0, "ece": 0.03, "num_images": 40}, 5,
+         "top-1 100.00%, on 40 validation photos"),
+        ({"top1": 0.71234, "top5": 0.9, "macro_f1": 0.7, "num_images": 500}, 1000,
+         "top-1 71.23%, top-5 90.00%, macro F1 70.00%, on 500 validation photos"),
+        ({"epoch": 3, "loss": 0.5, "map": 0.8125}, 8, "mAP 81.25%"),
+        ({"epoch": 3, "loss": 0.5}, 8, None),
+    ],
+)  # fmt: skip
+def test_accuracy_is_per_cent_and_other_numbers_are_not_called_so(
+    browser, server, metrics, classes, said
+):
+    browser.open(f"http://127.0.0.1:{server.port}/")
+    browser.wait('document.getElementById("state")?.textContent === "Ready"')
+    known = json.dumps({"metrics": metrics, "classes": classes})
+    browser.run(f"Object.assign(chosen(), {known}); showModel()")
+    facts = browser.run(
+        'Object.fromEntries([...document.querySelectorAll("#card dt")]'
+        ".map((name) => [name.textContent, name.nextSibling.textContent]))"
+    )
+    assert facts.get("Accuracy") == said
+    assert facts["Classes"] == str(classes)
+
+
 def test_a_token_is_asked_for_once(browser, start_server, onnx_export):
     server = start_server(onnx_export, token="geheim", names=["fruit"])
     browser.open(f"http://127.0.0.1:{server.port}/")

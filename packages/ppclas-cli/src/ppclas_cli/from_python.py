@@ -66,6 +66,8 @@ def _unknown(name: str, known: Sequence[str], of_command: bool) -> str:
     if of_command:
         return f"{name!r} is of the command alone: see 'ppclas train --help'"
     meant = called_here(name)
+    if meant.endswith("."):
+        return f"train() has no argument {name!r}. {meant}"
     if meant and not meant.startswith("--"):
         return f"train() has no argument {name!r}: overrides=['{meant}=…'] sets it"
     near = [word for word in (_in_python(meant),) if word in known] or near_names(name, known, 2)

@@ -30,7 +30,7 @@ def next_steps(result: RunResult) -> Iterator[str]:
     ):
         yield said
         yield f"  {again}"
-    if stronger := stronger_model(config):
+    if result.best.get("top1") != 1 and (stronger := stronger_model(config)):
         yield stronger
     name = shlex.quote(str(run))
     yield "What to do with it:"

@@ -21,6 +21,7 @@ from rich.text import Text
 
 _HEAD = re.compile(r" +(\w+ {2,})?")
 """An indent, or that and the name of a value."""
+_ONE_SPACE = re.compile(r"(?<! ) (?! )")
 _WIDE = 110
 """Characters a line from which on a bar is long."""
 
@@ -66,19 +67,27 @@ class Console:
         self.log(f"warning: {text}")
 
     def _fitted(self, text: str) -> str:
-        """Broken between words on a terminal, under where the text begins; commands stay whole."""
+        """Broken between words on a terminal, under where the text begins; where two spaces part
+        facts, only there; a command as a shell reads it."""
         shown = escaped_lines(text)
-        if not self._rich.is_terminal or shown.lstrip().startswith("ppclas "):
+        command = shown.lstrip().startswith("ppclas ")
+        if not self._rich.is_terminal or (command and re.search("['\"]", shown)):
             return shown
         head = _HEAD.match(shown)
-        indent = " " * (0 if head is None else head.end())
-        return textwrap.fill(
+        indent, begin, end = "", 0 if head is None else head.end(), "\n"
+        if command:
+            indent, end = "    ", " \\\n"
+            shown = re.sub(r"( -\S+) (?!-)", "\\1\xa0", shown)  # an option and its value
+        elif "  " in shown[begin:]:
+            shown = shown[:begin] + _ONE_SPACE.sub("\xa0", shown[begin:])
+        lines = textwrap.wrap(
             shown,
-            self._rich.width,
-            subsequent_indent=indent,
+            self._rich.width - len(end) + 1,
+            subsequent_indent=" " * begin + indent,
             break_long_words=False,
             break_on_hyphens=False,
         )
+        return end.join(lines).replace("\xa0", " ")
 
     def log(self, text: str) -> None:
         """A line for the log alone; a log that cannot be written ends with a warning."""

@@ -257,4 +257,5 @@ def _folder_name(path: str) -> str:
     folder = Path(path).resolve()
     if folder.name in ("bundle", "bundle.json"):
         folder = folder.parent
-    return re.sub(r"[^A-Za-z0-9._-]", "-", folder.name) or "model"
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)
+    return name if name.strip("-") else "model"  # a name in Chinese has nothing left

@@ -261,10 +261,11 @@ def select_command(
             note=console.line,
             on_batch=photo_counter(console),
         )
-    few = min(result.per_class)
+    few, most = min(result.per_class), max(result.per_class)
     console.line(
-        f"{result.chosen} of {result.photos} photos chosen, {few} to {max(result.per_class)} of a "
-        f"class; {result.unreadable} could not be read"
+        f"{result.chosen} of {result.photos} photos chosen, "
+        f"{few if few == most else f'{few} to {most}'} per class; "
+        f"{result.unreadable} could not be read"
     )
     click.echo(Path(folder) / "selected.txt")
 

@@ -286,8 +286,7 @@ def _print(found: Found, as_json: bool) -> None:
         printing.note(f"The best: trial {best.number}, {value}{note}, of {best.place}")
         return
     printing.note(f"The best: trial {best.number}, {value}{note}, in {run}")
-    printing.note(f"  classify photos with it:  ppclas predict new/ -m {shlex.quote(str(run))}")
-    printing.note(
-        f"  train with its settings:  ppclas train -c {shlex.quote(str(folder / 'best.yaml'))}"
-    )
-    printing.note(f"  all trials:  {folder / 'trials.csv'}, {folder / 'search.png'}")
+    printing.note(f"All trials: {folder / 'trials.csv'}, {folder / 'search.png'}")
+    printing.note("Classify photos with the best, or train with its settings:")
+    printing.note(f"  ppclas predict new/ -m {shlex.quote(str(run))}")
+    printing.note(f"  ppclas train -c {shlex.quote(str(folder / 'best.yaml'))}")

@@ -239,6 +239,7 @@ def command(
         join_launched,
         make_launch,
         plan_run,
+        run_config,
         train_plan,
     )
 
@@ -284,6 +285,7 @@ def command(
         return
     if run is not None:
         if said and (change_recipe or source is None):
+            run_config(run)  # says so where it is no run
             loaded = load_config(source or str(run / "config.yaml"), overrides, flags)
         config = loaded.config if loaded is not None else None
         result = _resume(run, config, console, places, change_recipe=change_recipe)

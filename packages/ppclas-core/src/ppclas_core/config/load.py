@@ -235,7 +235,7 @@ def _read(source: str | Path, recipes: Registry) -> Document:
     if not path.exists():
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         near = near_names(path.name, beside) or near_names(path.stem, recipes)
-        listed = f"Recipes: {', '.join(recipes) or 'none'}."
+        listed = f"Recipes: {', '.join([*recipes][:9]) or 'none'}{', …' * (len(recipes) > 9)}."
         hint = f"Did you mean {near[0]!r}?" if near else listed
         raise ConfigError(f"There is no file {path}. {hint}")
     return read_yaml(path)

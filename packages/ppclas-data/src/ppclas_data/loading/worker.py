@@ -128,7 +128,7 @@ class WorkerProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
         with _interrupts_held_back():
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START],
+                [sys.executable, "-c", _START],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,

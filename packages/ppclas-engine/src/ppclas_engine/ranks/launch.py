@@ -191,7 +191,7 @@ def _start(
             environment[_CONSOLE] = str(terminal[0])
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ppclas_engine.rank"],
+            [sys.executable, "-m", "ppclas_engine.rank"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -29,7 +29,7 @@ def advice(
     if not last:
         return
     lr, decay = config.schedule.params.get("lr"), config.optimizer.weight_decay
-    if best_epoch == 0 and lr is not None:
+    if best_epoch == 0 and lr is not None and rows.get(0, rows[last])[name] < 1:
         yield (
             "No epoch beat the classifier that was fitted first: a smaller rate changes less.",
             again("--lr", f"{lr / 3:.2g}"),

@@ -96,6 +96,7 @@ def draw_curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
         if title == "Accuracy":
             axes.set_ylim(top=1.005)
+            axes.yaxis.set_major_formatter(lambda x, _: f"{100 * x:.4g}%" if x <= 1 else "")
         if title == "Loss":
             axes.set_ylim(bottom=0)
         if drawn:

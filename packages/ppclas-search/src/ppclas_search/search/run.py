@@ -359,7 +359,8 @@ class _Search:
             what += (
                 " (the best so far)"
                 if best.number == number
-                else f" (best: {abs(best.height or 0.0):.4f} of trial {best.number})"
+                else f" (best: {format_metric(self._metric, abs(best.height or 0.0))}, trial "
+                f"{best.number})"
             )
         parts = self._settings.space.parts
         keys = [key for key, part in parts.items() if isinstance(part, Range) or len(part) > 1]

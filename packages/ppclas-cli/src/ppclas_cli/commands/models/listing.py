@@ -206,7 +206,11 @@ def print_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
     if as_json:
         output.print_json(row)
     else:
-        output.print_facts(row)
+        output.print_facts({key: _in_per_cent(key, value) for key, value in row.items()})
+
+
+def _in_per_cent(key: str, value: Any) -> Any:
+    return f"{value:.2%}" if "top" in key and isinstance(value, float) else value
 
 
 def _nothing_matches(registry: Registry, pattern: str) -> str:

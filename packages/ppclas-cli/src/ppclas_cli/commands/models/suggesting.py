@@ -125,7 +125,7 @@ def suggest_command(
         output.say(f"   {_costs(each.model)}")
         output.say(f"   {each.reason}")
     output.note(f"{len(fitting)} of {len(models)} models keep the limits")
-    click.echo(f"Start with: {command}")
+    click.echo(f"Start with:\n  {command}")
 
 
 def candidates(models: Sequence[Model], limits: Limits) -> list[Model]:
@@ -203,7 +203,7 @@ def _ratio(value: float | None, of: float | None) -> str:
 
 
 def _costs(model: Model) -> str:
-    parts = [f"{100 * (model.top1 or 0):.1f} % top-1", f"{model.size_mb:.3g} MB"]
+    parts = [f"{100 * (model.top1 or 0):.2f}% top-1", f"{model.size_mb:.3g} MB"]
     if model.flops_g is not None:
         parts.append(f"{model.flops_g:.3g} GFLOPs")
     if model.latency_ms is not None:

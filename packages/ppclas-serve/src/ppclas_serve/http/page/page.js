@@ -2,6 +2,8 @@
 
 const at = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat(document.documentElement.lang, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const exact = new Intl.NumberFormat(document.documentElement.lang, { style: "percent", minimumFractionDigits: 2 });
+const SHARES = { top1: "top-1", top5: "top-5", map: "mAP", macro_f1: "macro F1", auroc: "AUROC" };
 const ALTERNATIVES = 5;
 const PARALLEL = 4; // requests at a time
 let models = [];
@@ -54,20 +56,26 @@ function chosen() {
   return models[Number(at("model").value) || 0];
 }
 
+function accuracy(model) {
+  const found = model.metrics || {};
+  const said = Object.entries(SHARES)
+    .filter(([name]) => typeof found[name] === "number" && (name !== "top5" || model.classes > 5))
+    .map(([name, title]) => title + " " + exact.format(found[name]));
+  if (said.length && found.num_images) said.push(t("on {0} validation photos", found.num_images));
+  return said.join(", ");
+}
+
 function showModel() {
   const model = chosen();
   const card = at("card");
   card.replaceChildren();
-  const metrics = Object.entries(model.metrics || {})
-    .filter(([, value]) => typeof value === "number")
-    .map(([name, value]) => name + " " + (value >= 0 && value <= 1 ? percent.format(value) : value.toPrecision(4)));
   const facts = {
     Name: t("{0}, version {1}", model.name, model.version),
     Architecture: model.architecture,
     Classes: model.classes,
-    Task: model.task === "multilabel" ? t("several labels for a photo") : t("one class for a photo"),
+    Task: model.task === "multilabel" ? t("several labels per photo") : t("one class per photo"),
     "Input size": model.image_size && t("{0} pixels", model.image_size.join(" × ")),
-    Accuracy: metrics.join(", "),
+    Accuracy: accuracy(model),
     Size: model.size_mb && model.size_mb + " MB",
     Engine: model.engine && Object.entries(model.engine).map(([name, value]) => name + " " + value).join(", "),
     Origin: model.origin,
