@@ -140,12 +140,6 @@ def test_what_training_would_refuse_is_refused_before_weights_are_loaded(tmp_pat
         ConfigError, match=r"train_transforms normalise by mean \[0.5, .* evaluation by \[0.485, "
     ):
         make_plan(Config(data=data.replace(train_transforms=(crop, scaled))), "cpu")
-    with pytest.raises(
-        ConfigError, match=r"sampling\.repeats 3: expected a batch size that is a multiple"
-    ):
-        make_plan(
-            Config(data=data.replace(batch_size=4, sampling=SamplingConfig(repeats=3))), "cpu"
-        )
     with pytest.raises(ConfigError, match="has no class 'nobody'"):
         make_plan(
             Config(data=data.replace(sampling=SamplingConfig(weights={"nobody": 2.0}))), "cpu"

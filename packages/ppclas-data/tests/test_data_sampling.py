@@ -117,11 +117,23 @@ def test_repeats_are_augmented_otherwise_and_the_same_whatever_reads():
         np.testing.assert_array_equal(images, again)
         np.testing.assert_array_equal(indices[::2], indices[1::2])
         assert all((images[i] != images[i + 1]).any() for i in range(0, len(images), 2))
-    with pytest.raises(
-        ConfigError,
-        match=r"repeats 3: expected a batch size that is a multiple of it, got 8; use 6",
-    ):
-        Loader(photos, pipeline, 8, sampling=SamplingConfig(repeats=3))
+
+
+def test_a_batch_may_cut_an_images_repeats():
+    photos = load_image_set(builtin_photos() / "val").subset(range(0, 96, 4))
+    pipeline = Pipeline([RandomResizedCrop(size=32)])
+    with Loader(
+        photos, pipeline, 8, shuffle=True, workers=0, sampling=SamplingConfig(repeats=3)
+    ) as loader:
+        batches = [(batch.images, batch.indices) for batch in loader.epoch(0)]
+    indices = np.concatenate([each for _, each in batches]).reshape(-1, 3)
+    assert len(batches) == 3
+    assert (indices == indices[:, :1]).all()
+    # The third of the row that the first batch cuts is in the second, augmented otherwise.
+    (first, before), (second, after) = batches[:2]
+    assert before[-2] == before[-1] == after[0]
+    for earlier in first[-2:]:
+        assert (earlier != second[0]).any()
 
 
 def test_draws_are_streams_of_their_own():

@@ -77,7 +77,7 @@ class SamplingConfig(Params):
     weights: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Class name → factor on how often its images are shown; 1 for the others."""
     repeats: PositiveInt = 1
-    """Repeated augmentation (Berman et al. 2019, "MultiGrain"): times an image comes in a batch,
+    """Repeated augmentation (Berman et al. 2019, "MultiGrain"): times an image comes in a row,
     augmented otherwise each time. An epoch shows as many fewer images."""
 
 

@@ -26,7 +26,6 @@ from ppclas_core.errors import DataError
 
 from ppclas_data.loading.pipeline import Pipeline
 from ppclas_data.loading.sampling import (
-    check_repeats,
     count_batches,
     count_earlier,
     cut,
@@ -129,7 +128,6 @@ class Loader:
         self._shuffle = shuffle
         self._drop_last = drop_last
         self._sampling = sampling or SamplingConfig()
-        check_repeats(batch_size, self._sampling.repeats)
         self._shares = image_shares(image_set, self._sampling)
         self._labels = ManyHot(image_set) if image_set.task == "multilabel" else image_set.labels()
         self._seed = seed

@@ -68,7 +68,7 @@ def epoch_order(
     """[num_images] image indices in the order of ``epoch`` (0-based).
 
     All of them once, or as often as ``shares`` says. With ``repeats`` each comes so many times in a
-    row, and as many fewer images come at all.
+    row, and as many fewer images come at all; a batch that is no multiple may cut such a row.
     """
     different = -(-num_images // repeats)
     if not shuffle:
@@ -113,16 +113,3 @@ def cut(order: NDArray[np.int64], batch_size: int, *, drop_last: bool) -> list[N
     """The batches of an order; a batch's place in the list is its position."""
     count = count_batches(len(order), batch_size, drop_last=drop_last)
     return [order[i * batch_size : (i + 1) * batch_size] for i in range(count)]
-
-
-def check_repeats(batch_size: int, repeats: int) -> None:
-    """Refuse batches that would hold some of an image's repeats and not the others.
-
-    Raises:
-        ConfigError: ``batch_size`` is no multiple of ``repeats``.
-    """
-    if batch_size % repeats:
-        raise ConfigError(
-            f"data.sampling.repeats {repeats}: expected a batch size that is a multiple of it, got "
-            f"{batch_size}; use {batch_size // repeats * repeats or repeats}"
-        )

@@ -23,7 +23,7 @@ from ppclas_data.loading.pipeline import (
     default_eval_transforms,
     default_train_transforms,
 )
-from ppclas_data.loading.sampling import check_repeats, image_shares
+from ppclas_data.loading.sampling import image_shares
 from ppclas_data.sources.splits import roots
 from ppclas_data.transforms.basic import Normalize, size_pair
 
@@ -168,7 +168,6 @@ def try_out(data: DataSection, train: ImageSet) -> None:
             "out, or give both lists the same one."
         )
     image_shares(train, data.sampling)
-    check_repeats(data.batch_size, data.sampling.repeats)
     _try_batch_transforms(data, train)
 
 
