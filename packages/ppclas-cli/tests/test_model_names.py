@@ -124,3 +124,29 @@ def test_published_weights_are_scored_whatever_the_photos_classes_are_called(
     scores = json.loads(out)
     # It takes the keyboard for its space bar.
     assert (scores["num_images"], scores["top1"], scores["top5"]) == (4, 0.75, 1.0)
+
+
+def test_published_weights_bring_the_parameters_that_they_were_trained_with(ppclas, photos):
+    import paddle
+    import ppclas as facade
+    from ppclas_core.bundle import Bundle
+    from ppclas_models import cache_folder
+
+    trained = facade.create_model("TinyNet_E", nearest_depth=True, norm_epsilon=1e-5)
+    trained.eval()
+    cache_folder().mkdir(parents=True)
+    paddle.save(trained.state_dict(), str(cache_folder() / "TinyNet_E_pretrained.pdparams"))
+    assert len(trained.state_dict()) != len(facade.create_model("TinyNet_E").state_dict())
+
+    again = facade.create_model("TinyNet_E", pretrained=True)
+    again.eval()
+    images = paddle.randn([2, 3, 64, 64])
+    assert paddle.equal_all(again(images), trained(images))
+    code, _, err = ppclas(
+        *("train", photos, "--model", "TinyNet_E", "--image-size", "32", "--epochs", "1"),
+        *("--freeze", "backbone", "--output", "run", "--offline"),
+        cwd=Path(photos).parent,
+    )
+    assert code == 0, err
+    params = Bundle.load(Path(photos).parent / "run").manifest.architecture.params
+    assert params == {"nearest_depth": True, "norm_epsilon": 1e-5}

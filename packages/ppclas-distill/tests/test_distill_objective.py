@@ -106,6 +106,24 @@ def batch_of(plan, count=6):
     )
 
 
+@pytest.mark.parametrize(
+    ("norm", "batch", "warned"), [("batch", 8, True), ("batch", 32, False), ("running", 8, False)]
+)
+def test_a_teacher_that_goes_by_small_batches_is_warned_of(
+    teacher, tmp_path, capsys, norm, batch, warned
+):
+    from ppclas_engine.loop.parts import build_parts
+    from ppclas_engine.planning.plan import make_plan
+
+    more, _ = make_tiny_dataset(tmp_path / "photos", per_class=20)
+    objective = distill(teacher, teacher_norm=norm)
+    said = config(more, tmp_path / "run", objective, batch_size=batch)
+    build_parts(make_plan(said, "cpu"), Console(), 0.02, None)
+    printed = capsys.readouterr()
+    words = "batch norms go by only 8 images can answer much worse than it does alone"
+    assert (words in " ".join((printed.out + printed.err).split())) == warned
+
+
 @pytest.mark.parametrize("norm", ["batch", "running"])
 def test_the_teachers_weights_stay_and_its_statistics_move_in_train_mode_only(
     photos, teacher, tmp_path, norm

@@ -115,6 +115,14 @@ def test_few_photos_change_the_later_stages_boldly(run, weights):
         ("optimizer.lr_mult={head: 2}", (0.001, {"head": 2.0}, (), None)),
         ("optimizer.layer_decay=0.8", (0.001, {}, (), None)),
         ("optimizer={name: AdamW}", (1e-4, {"backbone": 0.2}, (), None)),
+        (
+            "objective={name: Distill, teachers: [{source: a}]}",
+            (0.02, {"backbone": 0.5}, ("early",), None),
+        ),
+        (
+            "objective={name: Mutual, peers: [{name: FakeNet}]}",
+            (0.001, {"backbone": 0.2}, (), None),
+        ),
     ],
 )
 def test_what_is_said_stays_and_another_way_is_careful(config_of, said, expected):
@@ -131,6 +139,7 @@ def test_what_is_said_stays_and_another_way_is_careful(config_of, said, expected
         (("model.params={in_channels: 1}",), ["ColorJitter", "Grayscale"]),
         (("data.train_transforms=[{name: RandomResizedCrop, size: 32}, {name: RandomFlip}]",), []),
         (("optimizer.layer_decay=0.8",), []),
+        (("objective={name: Distill, teachers: [{source: a}]}",), []),
     ],
 )
 def test_colours_vary_where_nothing_is_said_of_transforms(config_of, said, behind):
@@ -167,6 +176,8 @@ def test_epochs_of_fine_tuning_show_as_many_photos(config_of):
     said = config_of()
     demo = fine_tuning_of(said.replace(data=said.data.replace(train=None)), train_set)
     assert (demo.epochs(192), demo.rate, demo.freeze) == (12, bold.rate, bold.freeze)
+    led = fine_tuning_of(config_of("objective={name: Distill, teachers: [{source: a}]}"), train_set)
+    assert [led.epochs(images) for images in (40, 192, 463, 2000)] == [30, 8, 5, 5]
     many = train_set.subset(list(range(len(train_set))) * 80)
     assert len(many) > FEW
     careful = fine_tuning_of(config_of(), many)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import io
 import re
 import time
@@ -163,6 +164,9 @@ def test_wilson_by_tables():
         (1, 29, 0.0061, 0.1718),
     ):
         assert wilson(right, total) == pytest.approx((low, high), abs=5e-5)
+    ends = [(*wilson(0, total), *wilson(total, total)) for total in range(1, 99)]
+    assert all(low >= 0 and high <= 1 for low, *_, high in ends)
+    assert not any(str(low).startswith("-") for low, *_ in ends)  # no "-0.0 %" in a report
 
 
 def row(epoch, train_top1, top1):
@@ -305,6 +309,23 @@ def test_a_page_is_whole_and_needs_no_network(tmp_path, images, evaluated):
         assert said in text
     pictures = 2 if evaluation.confusion is None else 3  # curves, reliability, confusion
     assert len(sources) == 4 + pictures
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(1990, 1990), (2010, 2000)])
+def test_a_page_of_many_classes_has_the_worst_of_them(tmp_path, images, classes, shown):
+    names = tuple(f"kind {number}" for number in range(classes))
+    photos = dataclasses.replace(images, class_names=names)
+    logits = np.zeros((4, classes), np.float32)
+    logits[[0, 1, 2, 3], [0, 1, 0, 0]] = 3.0  # of kind 0, 1, 1 and 2
+    write_tables(tmp_path, score(logits, np.array([0, 1, 1, 2]), np.arange(4), names), photos)
+    write_report(tmp_path, Page("many", "", {}, [], {}), read_tables(tmp_path), photos)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"<h2>Classes ({classes})</h2>" in page
+    assert ("These are the first 2000." in page) == (shown < classes)
+    start = page.index("<h2>Classes")
+    rows = re.findall(r"<td[^>]*>(kind \d+)</td>", page[start : page.index("</table>", start)])
+    assert len(rows) == shown
+    assert rows[:4] == ["kind 2", "kind 0", "kind 1", "kind 3"]  # F1 0, 1/2, 2/3; no photo
 
 
 HOSTILE = (

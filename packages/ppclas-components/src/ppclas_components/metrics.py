@@ -338,4 +338,5 @@ def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     """The 95 % confidence interval of a share ``right`` of ``total``, in 0..1 (Wilson 1927)."""
     share, more = right / total, z * z / total
     half = z * sqrt(share * (1 - share) / total + more / (4 * total))
-    return (share + more / 2 - half) / (1 + more), (share + more / 2 + half) / (1 + more)
+    low, high = (share + more / 2 - half) / (1 + more), (share + more / 2 + half) / (1 + more)
+    return max(0.0, low), min(1.0, high)  # rounding passes both ends

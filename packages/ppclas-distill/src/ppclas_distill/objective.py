@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from paddle import Tensor, nn
     from ppclas_core.contracts.image_model import ImageModel
 
+_FEW = 32
+"""Images in a batch below which a teacher's batch norms are warned of. The 192 photos of produce8
+in batches of 16: the student fell from 92.7 % to 66.7 % in eight epochs, and stayed where it was
+with ``running`` (docs/en/distillation.md)."""
+
 
 class LossTerm(ComponentConfig):
     """A loss between student and teacher, and its share of the sum."""
@@ -116,6 +121,12 @@ class Distill(Objective):
             teacher = open_teacher(teacher_config, student, self.teacher_norm == "batch")
             context.note(teacher.words)
             self._teachers.append(teacher)
+        batch = config.data.batch_size or 0
+        if batch < _FEW and any(teacher.batch_statistics for teacher in self._teachers):
+            context.note(
+                f"warning: a teacher whose batch norms go by only {batch} images can answer much "
+                "worse than it does alone; --teacher-norm running lets it answer as in evaluation"
+            )
         if len(self._teachers) > 1:
             if task == "multilabel":
                 raise ConfigError(

@@ -11,6 +11,7 @@ from ppclas_core import models as core_models
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
+from ppclas_core.plugins import get_registries
 
 from ppclas_engine import session
 from ppclas_engine.bundles import DEFAULT_MODEL, open_model, pretrained_path
@@ -144,6 +145,9 @@ def create_model(
         ConfigError: ``params`` does not fit the model.
         WeightsError: the weights are not to be had, or do not fit.
     """
+    if pretrained is True:
+        facts = get_registries().models.entry(name).metadata
+        params = {**facts.get("weights_params", {}), **params}
     built: ImageModel | FeatureExtractor
     if features_only:
         if num_classes:

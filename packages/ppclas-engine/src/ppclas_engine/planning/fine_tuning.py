@@ -55,6 +55,10 @@ BOLD = FineTuning(
     ),
 )
 
+# A teacher's answers are soft already, and as many photos as the careful way shows were enough.
+LED = replace(BOLD, photos=CAREFUL.photos, label_smoothing=0.0, augmentation=())
+_BOLD_WAYS = {"Supervised": BOLD, "Distill": LED}
+
 
 def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
     """The bold way where it was tried: few photos, one label each, the optimizer of the default."""
@@ -62,14 +66,17 @@ def fine_tuning_of(config: Config, train: ImageSet) -> FineTuning:
     tried = (
         train.task == "classification"
         and len(train) <= FEW
-        and config.objective.name == "Supervised"
+        and config.objective.name in _BOLD_WAYS
         and optimizer.name == "Momentum"
         and optimizer.lr_mult is None
         and optimizer.layer_decay is None
     )
     if not tried:
         return CAREFUL
-    return BOLD if config.data.train is not None else replace(BOLD, photos=DEMO_PHOTOS)
+    bold = _BOLD_WAYS[config.objective.name]
+    if config.data.train is None:
+        return replace(bold, photos=min(bold.photos, DEMO_PHOTOS))
+    return bold
 
 
 def augmentation_of(tuning: FineTuning | None, config: Config) -> tuple[ComponentConfig, ...]:

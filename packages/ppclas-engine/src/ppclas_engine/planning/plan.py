@@ -136,7 +136,9 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
     data = plan_data(
         config.data, model.metadata, train, device, weights is not None, augmentation, notes
     )
-    params = model_params(config.data, config.model.params)
+    published = weights is not None and not isinstance(config.model.pretrained, str)
+    made_with = model.metadata.get("weights_params", {}) if published else {}
+    params = model_params(config.data, {**made_with, **config.model.params})
     data = fit_channels(data, config.data, params.get("in_channels"), notes)
     pipeline = Pipeline(build_transforms(data.eval_transforms or (), "data.eval_transforms"))
     for images in (train, val):

@@ -45,6 +45,8 @@ NAME = "report.html"
 _TEMPLATE = "report.html.j2"
 _LAST = ("loss", "ece")
 """Metrics that come after all others."""
+_ROWS = 2_000
+"""Of the table of classes: with 100,000 the page would be 24 MB, and no browser's to scroll."""
 _CLASS_TITLES = {"images": "photos", "average_precision": "average precision", "auroc": "AUROC"}
 """Headings of ``per_class.csv`` that are not the name of the column."""
 _SHARES = ("precision", "recall", "f1", "average_precision", "auroc")
@@ -108,8 +110,9 @@ def render(
         "curves": _picture(folder / "curves.png") if page.history else None,
         "classes": _sortable(
             {key: _CLASS_TITLES.get(key, key) for key in tables.per_class[0]},
-            sorted(tables.per_class, key=lambda row: (not row["images"], row["f1"])),
+            sorted(tables.per_class, key=lambda row: (not row["images"], row["f1"]))[:_ROWS],
         ),
+        "num_classes": len(tables.per_class),
         "confusions": confusions,
         "confusion": None
         if several or confusions is not None

@@ -6,8 +6,7 @@ https://arxiv.org/abs/2010.14819
 By default the blocks of a stage are rounded up, as in EfficientNet and in what PaddleClas' classes
 build by themselves. The paper's networks, and the weights that PaddleClas published, have the
 nearest number, and their batch norms add 1e-5: ``nearest_depth=true`` and ``norm_epsilon=1e-5``,
-which the published files are opened with (``weights_params`` in the catalogue). To train from one:
-``-o model.params.nearest_depth=true -o model.params.norm_epsilon=1e-5``.
+which is how a model with the published weights is built (``weights_params`` in the catalogue).
 """
 
 from __future__ import annotations
