@@ -269,6 +269,8 @@ def prepare(words):
     made = re.search(r"train .*--output (\S+)", words)
     if made:
         shutil.rmtree(made[1], ignore_errors=True)
+    if words.startswith("ppclas distill select "):
+        shutil.rmtree(out[1], ignore_errors=True)
     if words.startswith("ppclas models fuse "):
         shutil.rmtree("fused", ignore_errors=True)
     found = re.search(r"models fuse (runs/((?:MobileOne|RepVGG)\w+)-1)", words)
