@@ -266,6 +266,11 @@ def prepare(words):
     if words.startswith(("ppclas export", "ppclas quantize")):
         folder = f"runs/MobileNetV2-1/export-{target[1] if target else 'int8'}"
         shutil.rmtree(out[1] if out else folder, ignore_errors=True)
+    made = re.search(r"train .*--output (\S+)", words)
+    if made:
+        shutil.rmtree(made[1], ignore_errors=True)
+    if words.startswith("ppclas distill select "):
+        shutil.rmtree(out[1], ignore_errors=True)
     if words.startswith("ppclas models fuse "):
         shutil.rmtree("fused", ignore_errors=True)
     found = re.search(r"models fuse (runs/((?:MobileOne|RepVGG)\w+)-1)", words)

@@ -87,6 +87,11 @@ def test_a_file_of_augmentations(photos, tmp_path, monkeypatch, text, train, bat
         (("--augment", "map.yaml"), 1, "expected a list of transforms"),
         (("--augment", "light", "--resume", "runs/a"), 2, "--augment is for a new run"),
         (("--test", "nowhere"), 2, "--test nowhere: there is no such folder"),
+        (
+            ("--model", "SqueezeNet1_1", "--freeze", "5"),
+            1,
+            "has no stage '5' to freeze. It has: stem",
+        ),
         (("--name", "a/b"), 2, "expected a plain name"),
         (("--name", "a", "--output", "b"), 2, "--output and --name both say where"),
     ],

@@ -259,3 +259,25 @@ def test_the_public_name_stays_a_function_whatever_was_imported():
     import ppclas_search
 
     assert ppclas_search.explain is explain
+
+
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        (np.full((4, 6, 1), 90, np.uint8), [90, 90, 90]),
+        (np.full((4, 6, 3), (10, 20, 30), np.uint8), None),
+        (np.full((4, 6, 5), (0, 5000, 10000, 7, 8), np.uint16), None),
+    ],
+)
+def test_a_map_is_laid_over_an_image_of_any_number_of_channels(image, shown):
+    from ppclas_search.heat.pictures import overlay
+
+    cold, hot = (overlay(image, np.full((4, 6), heat, np.float32)) for heat in (0.0, 1.0))
+    assert cold.shape == hot.shape == (4, 6, 3)
+    assert cold.dtype == hot.dtype == np.uint8
+    if shown is not None:
+        assert cold[0, 0].tolist() == shown
+    # Red where the evidence is, and dull colours in their own order where there is none.
+    assert (hot[..., 0] > hot[..., 2]).all()
+    if image.shape[2] > 1:
+        assert (np.diff(cold[0, 0].astype(int)) > 0).all()

@@ -318,11 +318,12 @@ def command(
 
 
 def _try_weights(plan: Plan, console: Console) -> None:
-    """Load the weights as the run would, and say what became of their tensors.
+    """Load the weights as the run would, say what became of their tensors, and try the freezing.
 
     Raises:
-        WeightsError: there are none, or they do not fit the model.
+        PpclasError: there are none, they do not fit the model, or it has no such stage to freeze.
     """
+    from ppclas_components.optimizing import expand_stages
     from ppclas_core.models import create_model
     from ppclas_engine.loop.channels import load_fitting
 
@@ -331,6 +332,7 @@ def _try_weights(plan: Plan, console: Console) -> None:
     section = plan.config.model
     model = create_model(section.name, len(plan.train.class_names), **section.params)
     console.line(f"{plan.weights.name}: {load_fitting(model, plan.weights)[1]}")
+    model.freeze(expand_stages(model, plan.config.train.freeze))
 
 
 def _run_to_resume(resume: str, output: str | None, console: Console) -> Path | None:
