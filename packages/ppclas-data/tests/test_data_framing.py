@@ -118,7 +118,8 @@ def test_the_mode_in_a_config_decides_both_lists(tmp_path):
     plan = make_plan(config, "cpu")
     letterbox = ComponentConfig(name="Letterbox", size=(40, 40), interpolation="bilinear")
     assert plan.config.data.eval_transforms == (letterbox,)
-    assert plan.config.data.train_transforms == (letterbox, ComponentConfig(name="RandomFlip"))
+    flip, colours = ComponentConfig(name="RandomFlip"), plan.augmentation
+    assert plan.config.data.train_transforms == (letterbox, flip, *colours)
     assert "photos are shown as a whole, with bars up to 40x40" in plan.notes
     # What was resolved can be planned again, as a resumed run does.
     again = make_plan(plan.config, "cpu")

@@ -95,7 +95,6 @@ def plan_data(
     interpolation = data.interpolation or str(facts.get("interpolation", "bilinear"))
     scale = _FINE_TUNING_SCALE if fine_tuning else _SCALE
     train_transforms = default_train_transforms((height, width), interpolation, scale, mode)
-    train_transforms += augmentation
     eval_transforms = default_eval_transforms((height, width), short, interpolation, mode)
     if data.train_transforms is None and mode == "center":
         notes.append(f"training crops cover {scale[0]:.0%} to {scale[1]:.0%} of a photo")
@@ -103,7 +102,11 @@ def plan_data(
         amounts = ", ".join(f"{key} {value}" for key, value in one.params.items())
         notes.append(f"{AUGMENTED}{one.name}{f' ({amounts})' * bool(amounts)}")
     notes += _idle_keys(data, train_transforms, eval_transforms)
-    train_transforms = train_transforms if data.train_transforms is None else data.train_transforms
+    train_transforms = (
+        (*train_transforms, *augmentation)
+        if data.train_transforms is None
+        else data.train_transforms
+    )
     eval_transforms = eval_transforms if data.eval_transforms is None else data.eval_transforms
     if data.image_size is not None and listed_size is not None and (height, width) != listed_size:
         notes.append(
@@ -210,7 +213,7 @@ def _idle_keys(
     """A line on each key that was set and shapes less than it seems to, as lists of transforms are
     given.
 
-    ``train`` and ``evaluation`` are the lists that the keys stand for; given ones that are the same
+    ``train`` and ``evaluation`` are the lists that the keys stand for; given ones that begin so
     hide nothing.
     """
     given = {}
@@ -240,10 +243,11 @@ def _idle_keys(
 def _besides_channels(
     given: tuple[ComponentConfig, ...] | None, meant: tuple[ComponentConfig, ...]
 ) -> bool:
-    """Whether a list says more than the keys do and ``fit_channels`` adds."""
+    """Whether a list begins otherwise than the keys say, but for what ``fit_channels`` adds."""
     if given is None:
         return False
-    return tuple(one for one in given if one.name not in ("Decode", "Grayscale")) != meant
+    shaping = tuple(one for one in given if one.name not in ("Decode", "Grayscale"))
+    return shaping[: len(meant)] != meant
 
 
 def _absolute(path: str | None) -> str | None:
