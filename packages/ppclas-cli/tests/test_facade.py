@@ -8,6 +8,8 @@ import io
 import re
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -35,6 +37,17 @@ def test_every_name_is_the_one_of_the_package_it_lives_in():
         assert getattr(ppclas, name) is getattr(ppclas_core, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         ppclas.nothing  # noqa: B018
+    assert ppclas.__version__ == version("ppclas-cli")
+
+
+def test_a_mistyped_name_is_told_with_the_one_that_was_meant():
+    done = subprocess.run(
+        [sys.executable, "-c", "import ppclas; ppclas.predct"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Did you mean: 'predict'?" in done.stderr
 
 
 def test_train_takes_what_the_engine_does_and_the_presets_of_augment():
@@ -130,6 +143,8 @@ def test_everything_that_holds_an_image_is_one(tmp_path):
     ):
         assert [answer.top for answer in answers] == [expected.top]
     assert model.predict([]) == []
+    with pytest.raises(ShapeError, match=r"image 1: expected uint8 pixels in 0\.\.255, got int64"):
+        model.predict(np.array(5))
     for nothing in (None, 3, [None]):
         with pytest.raises(DataError, match="image 1: expected a path, the bytes of an image"):
             model.predict(nothing)
@@ -176,6 +191,7 @@ def test_what_train_and_export_return_is_a_path(tmp_path):
         ({"tracker": "TensorBoard"}, "trackers.0.name", "TensorBoard"),
         ({"workers": 0}, "data.workers", 0),
         ({"name": "tulips"}, "train.output", "runs/tulips"),
+        ({"patience": 3, "output": Path("new")}, "train.patience", 3),
     ],
 )
 def test_train_takes_the_other_switches_of_the_command(switches, key, value, monkeypatch, tmp_path):

@@ -31,7 +31,9 @@ def train(
     if isinstance(augment, str | os.PathLike):
         augment = partial(augmented, what=os.fspath(augment))
     switches = {name: given.pop(name) for name in [*given] if name not in _KNOWN}
-    more = _settings({**switches, "output": given.get("output")}) if switches else []
+    output = given.get("output")  # beside a name it is refused
+    said = {**switches, "output": None if output is None else os.fspath(output)}
+    more = _settings(said) if switches else []
     return api.train(*data, augment=augment, overrides=[*overrides, *more], **given)
 
 

@@ -65,7 +65,7 @@ _MEANT = (
 )
 
 _COMMANDS = {
-    # command → words of other programs; the first that the group has is what is meant
+    # group → what its commands are called here, and the words of other programs for each
     "ppclas": (
         ("ppclas train", "fit finetune fine-tune learn"),
         ("ppclas eval", "val valid validate test evaluate score"),

@@ -127,7 +127,7 @@ class Distill(Objective):
             teacher = open_teacher(teacher_config, student, self._by_batch)
             context.note(teacher.words)
             self._teachers.append(teacher)
-        if few and self.teacher_norm is None:
+        if few and self.teacher_norm is None and any(each.batch_norms for each in self._teachers):
             context.note(
                 f"batch norms of teachers go by running statistics: {batch} images are too few"
             )

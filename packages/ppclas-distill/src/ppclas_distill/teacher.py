@@ -121,8 +121,10 @@ class View:
 class Teacher:
     """A frozen classifier; subclasses say how it answers."""
 
+    batch_norms: bool = False
+    """Whether it has batch norms that could normalise by the batch."""
     batch_statistics: bool = False
-    """Whether its batch norms normalise by the batch."""
+    """Whether they do."""
     assumed: str = ""
     """What had to be assumed about it, for the console."""
 
@@ -206,7 +208,8 @@ class PaddleTeacher(Teacher):
             for key, layer in model.named_sublayers()
             if isinstance(layer, nn.BatchNorm2D | nn.BatchNorm)
         }
-        self.batch_statistics = batch_statistics and bool(self._norms)
+        self.batch_norms = bool(self._norms)
+        self.batch_statistics = batch_statistics and self.batch_norms
         if self.batch_statistics:
             for layer in self._norms.values():
                 layer.train()

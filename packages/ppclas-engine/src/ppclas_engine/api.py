@@ -11,10 +11,9 @@ from ppclas_core import models as core_models
 from ppclas_core.config.load import load_config
 from ppclas_core.config.schema import Config
 from ppclas_core.errors import ConfigError
-from ppclas_core.plugins import get_registries
 
 from ppclas_engine import session
-from ppclas_engine.bundles import DEFAULT_MODEL, open_model, pretrained_path
+from ppclas_engine.bundles import DEFAULT_MODEL, open_model, pretrained_path, published_params
 from ppclas_engine.classifier import Classifier, Picture
 from ppclas_engine.console import Console
 from ppclas_engine.loop.channels import load_fitting
@@ -146,8 +145,7 @@ def create_model(
         WeightsError: the weights are not to be had, or do not fit.
     """
     if pretrained is True:
-        facts = get_registries().models.entry(name).metadata
-        params = {**facts.get("weights_params", {}), **params}
+        params = {**published_params(name), **params}
     built: ImageModel | FeatureExtractor
     if features_only:
         if num_classes:

@@ -84,6 +84,13 @@ def pretrained_path(
     return path
 
 
+def published_params(name: str) -> dict[str, Any]:
+    """What the registered model ``name`` is built with for its published weights, where its name
+    alone builds another.
+    """
+    return dict(get_registries().models.entry(name).metadata.get("weights_params", {}))
+
+
 def bundle_from_weights(
     model: str, weights: Path, labels: tuple[str, ...] | None = None, **params: Any
 ) -> Bundle:
@@ -96,7 +103,7 @@ def bundle_from_weights(
         BundleError: the weights were trained on images that ppclas does not make.
     """
     entry = get_registries().models.entry(model)
-    params = {**entry.metadata.get("weights_params", {}), **params}
+    params = {**published_params(model), **params}
     probe = create_model(entry.name, **params)
     state, _ = without_prefix(read_state(weights, most_bytes(probe)), probe.state_dict())
     num_classes = _classes_of(state, probe)

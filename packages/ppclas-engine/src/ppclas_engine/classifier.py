@@ -141,7 +141,7 @@ def _expanded(
 def _is_one(images: Any) -> bool:
     """One image, or what several come from by looking into it."""
     if hasattr(images, "__array__") and not _is_pillow(images):
-        return len(images.shape) in (2, 3)  # in one dimension: a column of paths
+        return len(images.shape) in (0, 2, 3)  # in one dimension: a column of paths
     # A file that is open would give its lines, and they are no images.
     whole = isinstance(images, str | bytes | bytearray | memoryview) or hasattr(images, "read")
     return whole or not isinstance(images, Iterable)

@@ -24,7 +24,7 @@ from ppclas_data.sources.leaks import same_bytes
 from ppclas_data.sources.splits import open_splits, roots
 from ppclas_data.sources.unlabelled import add_unlabelled
 
-from ppclas_engine.bundles import pretrained_path
+from ppclas_engine.bundles import pretrained_path, published_params
 from ppclas_engine.planning.data import plan_data, try_out
 from ppclas_engine.planning.device import Device, device_of, select_device
 from ppclas_engine.planning.fine_tuning import FineTuning, augmentation_of, fine_tuning_of
@@ -137,7 +137,7 @@ def make_plan(config: Config, device: Device, *, download: bool = True) -> Plan:
         config.data, model.metadata, train, device, weights is not None, augmentation, notes
     )
     published = weights is not None and not isinstance(config.model.pretrained, str)
-    made_with = model.metadata.get("weights_params", {}) if published else {}
+    made_with = published_params(model.name) if published else {}
     params = model_params(config.data, {**made_with, **config.model.params})
     data = fit_channels(data, config.data, params.get("in_channels"), notes)
     pipeline = Pipeline(build_transforms(data.eval_transforms or (), "data.eval_transforms"))
